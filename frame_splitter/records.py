@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The records both sides of the wire speak, and their JSON.
+
+Frozen dataclasses; `encode` and `decode` are the only way to and from bytes. `decode` checks types,
+bounds and unknown enum values, so a record that exists is well formed.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from frame_splitter.errors import InvalidInput
+from frame_splitter.ids import (
+    DeviceClass,
+    JobId,
+    LeaseToken,
+    OwnerId,
+    SceneId,
+    Sha256,
+    TaskId,
+)
+
+T = TypeVar("T")
+
+Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+Size = Annotated[int, msgspec.Meta(ge=0, le=1 << 42)]
+Pixels = Annotated[int, msgspec.Meta(ge=0, le=1 << 17)]
+FrameNumber = Annotated[int, msgspec.Meta(ge=-1_048_574, le=1_048_574)]
+Name = Annotated[str, msgspec.Meta(max_length=1024)]
+Sentence = Annotated[str, msgspec.Meta(max_length=4096)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+
+
+def encode(record: object) -> bytes:
+    """A record as JSON bytes."""
+    return msgspec.json.encode(record)
+
+
+def decode(data: bytes | str, kind: type[T]) -> T:
+    """JSON bytes as a record of `kind`. Raises InvalidInput naming the field that is wrong."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise InvalidInput(f"This is not a valid {kind.__name__}: {error}") from error
+
+
+# --- scenes -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """One file of a scene, by content."""
+
+    sha256: Digest
+    size: Size
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A scene: relative POSIX paths to blobs; `main` is the .blend to open."""
+
+    main: Name
+    files: dict[Name, Blob]
+
+
+class Exactness(StrEnum):
+    """How the farm's file relates to one Blender process's."""
+
+    BIT_EXACT = "bit-exact"
+    FLOAT_EXACT = "float-exact"
+    APPROXIMATE = "approximate"
+
+
+# --- jobs ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RenderSettings:
+    """What a job pins, whatever the .blend says. `format` is Blender's name of a file format."""
+
+    samples: Annotated[int, msgspec.Meta(ge=1, le=1 << 24)]
+    seed: Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+    resolution_percentage: Annotated[int, msgspec.Meta(ge=1, le=32767)]
+    format: Name
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """What the client asks for. None means: as the .blend has it."""
+
+    scene: SceneId
+    frames: tuple[FrameNumber, ...]
+    tiles: Annotated[str, msgspec.Meta(pattern="^(auto|[0-9]{1,3}x[0-9]{1,3})$")] = "auto"
+    samples: Annotated[int, msgspec.Meta(ge=1, le=1 << 24)] | None = None
+    seed: Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)] | None = None
+    resolution_percentage: Annotated[int, msgspec.Meta(ge=1, le=32767)] | None = None
+    format: Name | None = None
+    slots: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1
+    priority: Annotated[int, msgspec.Meta(ge=0, le=100)] = 50
+    name: Name = ""
+
+
+# --- tasks --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A pixel rectangle of a frame, half open, y up as in Blender's border."""
+
+    x0: Pixels
+    y0: Pixels
+    x1: Pixels
+    y1: Pixels
+
+    @property
+    def width(self) -> int:
+        """Pixels across."""
+        return self.x1 - self.x0
+
+    @property
+    def height(self) -> int:
+        """Pixels up."""
+        return self.y1 - self.y0
+
+    @property
+    def area(self) -> int:
+        """Pixels in all."""
+        return self.width * self.height
+
+
+class TaskKind(StrEnum):
+    """What a node leases. Audits and probes are named here so that their door exists."""
+
+    RENDER = "render"
+    FINISH = "finish"
+    AUDIT = "audit"
+    PROBE = "probe"
+
+
+class TaskOutput(StrEnum):
+    """LINEAR: a scene-linear multilayer EXR to be finished. FINAL: Blender writes the files itself."""
+
+    LINEAR = "linear"
+    FINAL = "final"
+
+
+class TaskState(StrEnum):
+    """Where a task is on its way (docs/architecture.md has the arrows)."""
+
+    WAITING = "waiting"
+    READY = "ready"
+    LEASED = "leased"
+    SUBMITTED = "submitted"
+    AUDITING = "auditing"
+    ACCEPTED = "accepted"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class JobState(StrEnum):
+    """Derived from a job's tasks and intents, never stored beside them."""
+
+    RENDERING = "rendering"
+    PAUSED = "paused"
+    FINISHING = "finishing"
+    COMPLETE = "complete"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One unit of work. `tile` is the part the task answers for; it is rendered with `overscan`
+    more pixels on every side (clipped to the frame), which are cut off again before submission."""
+
+    id: TaskId
+    job: JobId
+    kind: TaskKind
+    frame: FrameNumber
+    tile: Tile
+    overscan: Pixels = 0
+    output: TaskOutput = TaskOutput.LINEAR
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file in the object store, with a link to fetch it."""
+
+    name: Name
+    sha256: Digest
+    size: Size
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TileInput:
+    """One accepted tile a finish task starts from."""
+
+    task: TaskId
+    tile: Tile
+    file: StoredFile
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A task held by a node until `expires_in` seconds from now, under a fencing token."""
+
+    task: Task
+    token: LeaseToken
+    slot: Name
+    expires_in: Seconds
+    scene: SceneId
+    owner: OwnerId
+    settings: RenderSettings
+    width: Pixels
+    height: Pixels
+    area: Tile
+    inputs: tuple[TileInput, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """A file a task produced. `name` is relative and POSIX; the first file is the task's own
+    (`tile.exr`, or the frame itself), others are what File Output nodes wrote."""
+
+    name: Name
+    sha256: Digest
+    size: Size
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    """What a node submits. `seconds` is wall time of the task, `render_seconds` pure Cycles time."""
+
+    files: tuple[OutputFile, ...]
+    seconds: Seconds
+    render_seconds: Seconds
+    device_class: DeviceClass
+    peak_memory: Size = 0
+
+
+class FailureCode(StrEnum):
+    """Why a task was given back. Only those in SCENE_FAILURES count against the scene."""
+
+    CRASHED = "crashed"
+    HUNG = "hung"
+    OUT_OF_MEMORY = "out_of_memory"
+    BAD_OUTPUT = "bad_output"
+    SCENE = "scene"
+    DEVICE = "device"
+    NODE = "node"
+    BAD_INPUT = "bad_input"
+
+
+SCENE_FAILURES = frozenset(
+    {
+        FailureCode.CRASHED,
+        FailureCode.HUNG,
+        FailureCode.OUT_OF_MEMORY,
+        FailureCode.BAD_OUTPUT,
+        FailureCode.SCENE,
+    }
+)
+"""A device or node that does not work, a lost lease and a bad tile from elsewhere are not the
+scene's fault and may be tried without end."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFailure:
+    """A node gives a task back. `bad_inputs` names tiles a finish task could not use: they are
+    rendered again."""
+
+    code: FailureCode
+    message: Sentence
+    bad_inputs: tuple[TaskId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a leased task is: `done` of `total` samples; both 0 before the first sample."""
+
+    done: Annotated[int, msgspec.Meta(ge=0, le=1 << 24)] = 0
+    total: Annotated[int, msgspec.Meta(ge=0, le=1 << 24)] = 0
+    activity: Name = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotOffer:
+    """A free slot asking for work, and what its Blender holds warm."""
+
+    slot: Name
+    kinds: tuple[TaskKind, ...]
+    device_class: DeviceClass
+    warm_scene: SceneId | None = None
+    warm_frame: FrameNumber | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRequest:
+    """A node asks for at most one lease a free slot. `wait` seconds: how long to hold the answer
+    open when there is nothing to do (0: answer at once)."""
+
+    offers: tuple[SlotOffer, ...]
+    wait: Annotated[float, msgspec.Meta(ge=0, le=30)] = 0.0
+    sandboxed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """One held lease in a heartbeat."""
+
+    task: TaskId
+    token: LeaseToken
+    progress: Progress = field(default_factory=Progress)
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """All leases a node holds. Renewing is the heartbeat's only effect on them."""
+
+    beats: tuple[Beat, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatAnswer:
+    """Tasks in `lost` are no longer the node's: it stops them and submits nothing for them."""
+
+    lost: tuple[TaskId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """Where to PUT one file, with the headers the signature covers (sha256 pinned)."""
+
+    name: Name
+    url: str
+    headers: dict[str, str]
+
+
+def blob_digests(manifest: Manifest) -> dict[Sha256, int]:
+    """Each distinct blob of the manifest with its size in bytes."""
+    return {Sha256(blob.sha256): blob.size for blob in manifest.files.values()}
