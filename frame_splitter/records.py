@@ -205,7 +205,13 @@ class TileInput:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A task held by a node until `expires_in` seconds from now, under a fencing token."""
+    """A task held by a node until `expires_in` seconds from now, under a fencing token.
+
+    `width` x `height` is the whole frame in pixels (after the percentage), `area` the part of it that
+    is rendered (all of it, or the artist's border), `canvas` the part the written file covers (the
+    area where the border crops, else the whole frame, empty outside the area). The child is given all
+    of them; tasks' tiles lie in `area`.
+    """
 
     task: Task
     token: LeaseToken
@@ -217,6 +223,7 @@ class Lease:
     width: Pixels
     height: Pixels
     area: Tile
+    canvas: Tile
     inputs: tuple[TileInput, ...] = ()
 
 
