@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Blender child: a program that reads JSON commands on stdin and writes JSON events on a descriptor.
+
+It is run by path, in a process of its own, usually inside a sandbox; it imports nothing from the project
+but `gpu_worker.child`. docs/architecture.md ("The Blender child") is its protocol.
+"""
+
+import argparse
+import json
+import os
+import queue
+import sys
+import threading
+from pathlib import Path
+from typing import Any, TextIO
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+Command = dict[str, Any]
+
+
+class Child:
+    """Carries out commands one at a time; holds at most one scene."""
+
+    def __init__(self, events: TextIO) -> None:
+        # Late, so that a parent that dies while Blender loads is noticed.
+        import bpy  # noqa: PLC0415
+
+        from gpu_worker.child import finishing, inspection, rendering  # noqa: PLC0415
+
+        self.events = events
+        self.bpy, self.finishing, self.inspection, self.rendering = bpy, finishing, inspection, rendering
+        self.opened: str | None = None
+        self.device: dict[str, Any] = {"backend": "CPU", "index": 0, "threads": 1}
+        self.finishes = False
+        self.renders = False
+
+    def say(self, event: str, **fields: object) -> None:
+        """Write one event line."""
+        self.events.write(json.dumps({"event": event, **fields}) + "\n")
+        self.events.flush()
+
+    def ready(self) -> None:
+        """The first word: which Blender this is."""
+        app = self.bpy.app
+        self.say("ready", blender=app.version_string, build=app.build_hash.decode())
+
+    def carry_out(self, command: Command) -> None:
+        """Run one command and say `done` or `failed`."""
+        action = {
+            "inspect": self.inspect,
+            "open": self.open,
+            "render": self.render,
+            "finish": self.finish,
+        }.get(str(command.get("cmd")))
+        if action is None:
+            self.say("failed", code="bad_input", message=f"There is no command {command.get('cmd')!r}.")
+            return
+        try:
+            self.say("done", **action(command))
+        except self.rendering.SceneError as error:
+            self.say("failed", code="scene", message=str(error))
+        except self.rendering.DeviceError as error:
+            self.say("failed", code="device", message=str(error))
+        except Exception as error:  # whatever a stranger's file provokes is the scene's failure
+            self.say("failed", code="scene", message=f"{type(error).__name__}: {error}"[:2000])
+
+    def inspect(self, command: Command) -> Command:
+        """Facts of a .blend."""
+        self._load(command["blend"])
+        return {"facts": self.inspection.facts()}
+
+    def open(self, command: Command) -> Command:
+        """Hold a scene warm on a device."""
+        if self.opened != command["blend"]:
+            self._load(command["blend"])
+        self.device = command["device"]
+        name = self._apply_device()
+        return {"seconds": 0.0, "device_name": name}
+
+    def _load(self, blend: str) -> None:
+        self.opened = None
+        self.finishes = self.renders = False
+        self.finishing.forget()
+        self.rendering.open_scene(blend)
+        self.opened = blend
+
+    def _apply_device(self) -> str:
+        device = self.device
+        return str(self.rendering.use_device(device["backend"], device["index"], device["threads"]))
+
+    def render(self, command: Command) -> Command:
+        """Render a region, or a whole frame with its files."""
+        self._require(self.finishes, "A child that finishes frames does not render.")
+        self.renders = True
+        answer: Command = self.rendering.render_frame(command, self._progress)
+        return answer
+
+    def finish(self, command: Command) -> Command:
+        """Finish a merged frame."""
+        self._require(self.renders, "A child that renders does not finish frames.")
+        self.finishes = True
+        answer: Command = self.finishing.finish_frame(command)
+        return answer
+
+    def _require(self, forbidden: bool, sentence: str) -> None:
+        if forbidden or self.opened is None:
+            raise self.rendering.SceneError(sentence if forbidden else "No scene is open.")
+
+    def _progress(self, done: int, total: int) -> None:
+        self.say("progress", done=done, total=total)
+
+
+def read_commands(commands: "queue.Queue[Command]") -> None:
+    """Hand on commands as they come; when stdin closes the parent is gone, and so is this process."""
+    for line in sys.stdin:
+        command = json.loads(line)
+        if command.get("cmd") == "quit":
+            break
+        commands.put(command)
+    os._exit(0)
+
+
+def main() -> None:
+    """Serve commands until stdin closes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events-fd", type=int, required=True)
+    arguments = parser.parse_args()
+    commands: queue.Queue[Command] = queue.Queue()
+    threading.Thread(target=read_commands, args=(commands,), daemon=True).start()
+    child = Child(os.fdopen(arguments.events_fd, "w", encoding="utf-8"))
+    child.ready()
+    while True:
+        child.carry_out(commands.get())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a .blend is and needs, as plain JSON (`frame_splitter/facts.py` names the fields)."""
+
+import math
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import bpy
+
+from gpu_worker.child import compositor, reasons
+from gpu_worker.child.names import text
+from gpu_worker.child.simulations import simulations
+
+
+def facts() -> dict[str, Any]:
+    """All facts of the open scene. Changes nothing."""
+    scene = bpy.context.scene
+    render = scene.render
+    return {
+        "scene": text(scene.name),
+        "saved_with": ".".join(str(part) for part in bpy.data.version),
+        "blender": bpy.app.version_string,
+        "engine": text(render.engine),
+        "frame_start": scene.frame_start,
+        "frame_end": scene.frame_end,
+        "frame_step": scene.frame_step,
+        "resolution_x": render.resolution_x,
+        "resolution_y": render.resolution_y,
+        "resolution_percentage": render.resolution_percentage,
+        "border": _border(render),
+        "crop": render.use_border and render.use_crop_to_border,
+        **_sampling(scene),
+        "view_layers": [text(layer.name) for layer in scene.view_layers],
+        "compositing": bool(render.use_compositing and scene.compositing_node_group),
+        "file": _file_format(render),
+        "output_path": text(render.filepath),
+        "file_outputs": [text(node.name) for node in compositor.file_output_nodes(scene)],
+        "camera": scene.camera is not None or any(marker.camera for marker in scene.timeline_markers),
+        "whole_only": reasons.sentences(scene, reasons.WHOLE_ONLY),
+        "final_only": reasons.sentences(scene, reasons.FINAL_ONLY),
+        "approximate": reasons.sentences(scene, reasons.APPROXIMATE),
+        "refused": reasons.sentences(scene, reasons.REFUSED),
+        "notes": reasons.sentences(scene, reasons.NOTES),
+        "scripts": [text(block.name) for block in bpy.data.texts if block.use_module],
+        "drivers": list(_dead_drivers()),
+        "assets": list(_assets()),
+        "simulations": list(simulations(scene)),
+    }
+
+
+def _number(value: float) -> float:
+    return float(value) if math.isfinite(value) else 0.0
+
+
+def _border(render: Any) -> list[float] | None:
+    if not render.use_border:
+        return None
+    return [render.border_min_x, render.border_min_y, render.border_max_x, render.border_max_y]
+
+
+def _sampling(scene: Any) -> dict[str, Any]:
+    cycles = scene.cycles
+    is_cycles = scene.render.engine == "CYCLES"
+    denoise = is_cycles and cycles.use_denoising
+    return {
+        "samples": cycles.samples if is_cycles else scene.eevee.taa_render_samples,
+        "seed": cycles.seed,
+        "adaptive": {
+            "use": is_cycles and cycles.use_adaptive_sampling,
+            "threshold": _number(cycles.adaptive_threshold),
+            "min_samples": cycles.adaptive_min_samples,
+        },
+        "auto_tile": cycles.tile_size if is_cycles and cycles.use_auto_tile else 0,
+        "denoise": denoise and any(layer.cycles.use_denoising for layer in reasons.used_layers(scene)),
+    }
+
+
+def _file_format(render: Any) -> dict[str, Any]:
+    image = render.image_settings
+    return {
+        "name": image.file_format,
+        "color_mode": image.color_mode,
+        "color_depth": image.color_depth,
+        "extension": render.file_extension,
+        "movie": render.is_movie_format,
+    }
+
+
+def _dead_drivers() -> Iterator[str]:
+    """Drivers that need Python, which never runs here."""
+    for block in _animated_blocks():
+        for curve in block.animation_data.drivers:
+            driver = curve.driver
+            if driver.type == "SCRIPTED" and not driver.is_simple_expression:
+                yield text(f"{block.name}.{curve.data_path}: {driver.expression}")
+
+
+def _animated_blocks() -> Iterator[Any]:
+    for name in dir(bpy.data):
+        collection = getattr(bpy.data, name)
+        if isinstance(collection, bpy.types.bpy_prop_collection):
+            for block in collection:
+                yield from _with_trees(block)
+
+
+def _with_trees(block: Any) -> Iterator[Any]:
+    for candidate in (block, getattr(block, "node_tree", None), getattr(block, "shape_keys", None)):
+        if candidate is not None and getattr(candidate, "animation_data", None):
+            yield candidate
+
+
+def _assets() -> Iterator[dict[str, Any]]:
+    """Every file the scene reads that is not packed into it."""
+    for block, paths in bpy.data.file_path_map(include_libraries=True).items():
+        for path in sorted(paths):
+            absolute = bpy.path.abspath(path, library=block.library)
+            yield {
+                "path": text(absolute),
+                "kind": text(block.id_type.lower()),
+                "user": text(block.name),
+                "missing": not _exists(absolute),
+            }
+
+
+def _exists(path: str) -> bool:
+    if "<UDIM>" in path or "<UVTILE>" in path:
+        stem = os.path.basename(path).split("<")[0]
+        folder = os.path.dirname(path)
+        return os.path.isdir(folder) and any(name.startswith(stem) for name in os.listdir(folder))
+    return os.path.exists(path)

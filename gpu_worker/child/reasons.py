@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Why a scene cannot be cut, finished apart, or rendered at all.
+
+A rule looks at the scene and gives a sentence for the artist, or None.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from gpu_worker.child import compositor
+from gpu_worker.child.names import text
+from gpu_worker.child.simulations import simulations
+
+Rule = Callable[[Any], str | None]
+
+
+def sentences(scene: Any, rules: tuple[Rule, ...]) -> list[str]:
+    """What the rules say of the scene, in their order."""
+    return [sentence for rule in rules if (sentence := rule(scene))]
+
+
+def used_layers(scene: Any) -> list[Any]:
+    """The view layers that render."""
+    return [layer for layer in scene.view_layers if layer.use]
+
+
+def _is_cycles(scene: Any) -> bool:
+    return bool(scene.render.engine == "CYCLES")
+
+
+def _path_guiding_whole(scene: Any) -> str | None:
+    if _is_cycles(scene) and scene.cycles.use_guiding:
+        return "Path guiding learns from the whole picture, so frames are not cut into tiles."
+    return None
+
+
+def _path_guiding(scene: Any) -> str | None:
+    if _is_cycles(scene) and scene.cycles.use_guiding:
+        return "Path guiding learns while it renders: two runs of Blender differ a little as well."
+    return None
+
+
+def _time_limit_whole(scene: Any) -> str | None:
+    if _is_cycles(scene) and scene.cycles.time_limit > 0:
+        return "A render time limit counts for the whole picture, so frames are not cut into tiles."
+    return None
+
+
+def _time_limit(scene: Any) -> str | None:
+    if _is_cycles(scene) and scene.cycles.time_limit > 0:
+        return "A render time limit makes the picture depend on the machine's speed."
+    return None
+
+
+def _adaptive_subdivision(scene: Any) -> str | None:
+    for item in scene.objects:
+        for modifier in item.modifiers:
+            if modifier.type == "SUBSURF" and getattr(modifier, "use_adaptive_subdivision", False):
+                return f"'{text(item.name)}' is subdivided by what the camera sees, so frames stay whole."
+    return None
+
+
+def _engine(scene: Any) -> str | None:
+    if not _is_cycles(scene):
+        return f"{scene.render.engine} frames are rendered and finished by one Blender."
+    return None
+
+
+def _engine_approximate(scene: Any) -> str | None:
+    if not _is_cycles(scene):
+        return f"{scene.render.engine} draws with the machine's graphics driver: bits may differ."
+    return None
+
+
+def _sequencer(scene: Any) -> str | None:
+    editor = scene.sequence_editor
+    if scene.render.use_sequencer and editor and len(editor.strips):
+        return "The video sequencer makes the picture, so one Blender renders and finishes each frame."
+    return None
+
+
+def _stereo(scene: Any) -> str | None:
+    if scene.render.use_multiview:
+        return "Stereo (multi-view) frames are rendered and finished by one Blender."
+    return None
+
+
+def _stamp(scene: Any) -> str | None:
+    if scene.render.use_stamp:
+        return "Metadata is burnt into the picture, so one Blender renders and finishes each frame."
+    return None
+
+
+def _stamp_changes(scene: Any) -> str | None:
+    render = scene.render
+    fields = ("date", "render_time", "memory", "hostname", "filename")
+    named = [field for field in fields if getattr(render, f"use_stamp_{field}", False)]
+    if render.use_stamp and named:
+        return f"The burnt-in {', '.join(named).replace('_', ' ')} changes with every render."
+    return None
+
+
+def _optix_denoiser(scene: Any) -> str | None:
+    if _is_cycles(scene) and scene.cycles.use_denoising and scene.cycles.denoiser != "OPENIMAGEDENOISE":
+        return f"The {scene.cycles.denoiser} denoiser runs inside the render, so frames stay whole."
+    return None
+
+
+def _shadow_catcher(scene: Any) -> str | None:
+    denoised = _is_cycles(scene) and scene.cycles.use_denoising
+    if denoised and any(item.is_shadow_catcher for item in scene.objects):
+        return "Shadow catchers are denoised apart inside the render, so frames stay whole."
+    return None
+
+
+def _grease_pencil(scene: Any) -> str | None:
+    if any(item.type in {"GREASEPENCIL", "GPENCIL"} for item in scene.objects):
+        return "Grease Pencil is drawn over the render by Blender itself, so frames stay whole."
+    return None
+
+
+def _single_layer(scene: Any) -> str | None:
+    if scene.render.use_single_layer:
+        return "'Render Single Layer' is on, so frames stay whole."
+    return None
+
+
+def _foreign_compositor(scene: Any) -> str | None:
+    layers = {layer.name for layer in used_layers(scene)}
+    if not scene.render.use_compositing:
+        return None
+    for tree in compositor.compositor_trees(scene.compositing_node_group):
+        for node in tree.nodes:
+            sentence = _foreign_node(node, scene, layers)
+            if sentence:
+                return sentence
+    return None
+
+
+def _foreign_node(node: Any, scene: Any, layers: set[str]) -> str | None:
+    if node.bl_idname == "CompositorNodeRLayers":
+        if node.scene not in {None, scene}:
+            return f"The compositor renders another scene ('{text(node.scene.name)}'), so frames stay whole."
+        if node.mute or node.layer not in layers:
+            return "The compositor reads a layer that is not rendered, so frames stay whole."
+    is_matte = node.bl_idname == "CompositorNodeCryptomatteV2" and node.source == "RENDER"
+    if is_matte and node.scene not in {None, scene}:
+        return "A Cryptomatte node reads another scene, so frames stay whole."
+    return None
+
+
+def _freestyle(scene: Any) -> str | None:
+    if scene.render.use_freestyle:
+        return "Freestyle runs Python from the file, which the farm never does: switch Freestyle off."
+    return None
+
+
+def _external_engine(scene: Any) -> str | None:
+    if scene.render.engine not in {"CYCLES", "BLENDER_EEVEE", "BLENDER_EEVEE_NEXT", "BLENDER_WORKBENCH"}:
+        return f"{text(scene.render.engine)} is an add-on; the farm has Cycles, EEVEE and Workbench."
+    return None
+
+
+def _no_layer(scene: Any) -> str | None:
+    if not used_layers(scene):
+        return "No view layer is set to render: switch one on under View Layer > Use for Rendering."
+    return None
+
+
+def _unbaked(scene: Any) -> str | None:
+    loose = [found["owner"] for found in simulations(scene) if not found["baked"]]
+    if not loose:
+        return None
+    names = ", ".join(f"'{name}'" for name in loose[:5]) + (" and more" if len(loose) > 5 else "")
+    return (
+        f"The simulation on {names} is not baked: frames rendered out of order would be wrong. Bake it first."
+    )
+
+
+def _gpu_compositor(scene: Any) -> str | None:
+    if scene.render.use_compositing and scene.render.compositor_device == "GPU":
+        return "The compositor is set to GPU; the farm composites on the CPU."
+    return None
+
+
+WHOLE_ONLY = (_path_guiding_whole, _time_limit_whole, _adaptive_subdivision)
+FINAL_ONLY = (
+    _engine,
+    _sequencer,
+    _stereo,
+    _stamp,
+    _optix_denoiser,
+    _shadow_catcher,
+    _grease_pencil,
+    _single_layer,
+    _foreign_compositor,
+)
+APPROXIMATE = (_engine_approximate, _path_guiding, _time_limit, _stamp_changes)
+REFUSED = (_freestyle, _external_engine, _no_layer, _unbaked)
+NOTES = (_gpu_compositor,)

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rendering one frame, or one region of it, in a Blender that keeps its scene warm."""
+
+import os
+import re
+import resource
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from gpu_worker.child import compositor
+
+Progress = Callable[[int, int], None]
+
+SAMPLE_COUNT = re.compile(r"Sample (\d+)/(\d+)")
+
+
+class SceneError(Exception):
+    """The scene cannot be rendered as asked; the text is for the artist."""
+
+
+class DeviceError(Exception):
+    """The device that was asked for cannot be used; the text is for the GPU's owner."""
+
+
+def open_scene(path: str) -> None:
+    """Load a .blend without running anything it carries and without its window layout."""
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    bpy.context.preferences.filepaths.use_scripts_auto_execute = False
+    try:
+        bpy.ops.wm.open_mainfile(filepath=path, load_ui=False, use_scripts=False)
+    except RuntimeError as error:
+        raise SceneError(f"Blender cannot open this file: {_last_line(str(error))}") from error
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1].removeprefix("Error: ") if lines else "no reason given"
+
+
+def use_device(backend: str, index: int, threads: int) -> str:
+    """Render with `threads` CPU threads, or with the one GPU `index` of `backend`.
+
+    Returns the device's name. Raises DeviceError where Cycles does not list the GPU: there is no
+    silent fall back to the CPU.
+    """
+    scene = bpy.context.scene
+    scene.render.threads_mode = "FIXED"
+    scene.render.threads = max(1, min(threads, 1024))
+    if backend == "CPU":
+        scene.cycles.device = "CPU"
+        return "CPU"
+    preferences = bpy.context.preferences.addons["cycles"].preferences
+    try:
+        preferences.compute_device_type = backend
+    except TypeError as error:
+        raise DeviceError(f"This Blender has no {backend} support.") from error
+    preferences.refresh_devices()
+    found = [device for device in preferences.devices if device.type == backend]
+    if index >= len(found):
+        raise DeviceError(f"{backend} device {index} was asked for, but Cycles sees {len(found)} of them.")
+    for device in preferences.devices:
+        device.use = device == found[index]
+    scene.cycles.device = "GPU"
+    return str(found[index].name)
+
+
+def set_border(width: int, height: int, region: dict[str, int]) -> None:
+    """Render exactly the pixels of `region` (half open, y up) of a `width` x `height` frame.
+
+    The fractions point a quarter into the pixel: an exact quotient loses or gains a pixel when
+    Blender truncates it in float32.
+    """
+    render = bpy.context.scene.render
+    whole = (region["x0"], region["y0"], region["x1"], region["y1"]) == (0, 0, width, height)
+    render.use_border = not whole
+    render.use_crop_to_border = not whole
+    if not whole:
+        render.border_min_x = (region["x0"] + 0.25) / width
+        render.border_max_x = (region["x1"] + 0.25) / width
+        render.border_min_y = (region["y0"] + 0.25) / height
+        render.border_max_y = (region["y1"] + 0.25) / height
+
+
+def pin_settings(settings: dict[str, Any]) -> None:
+    """What the job pins, whatever the .blend says."""
+    scene = bpy.context.scene
+    scene.render.resolution_percentage = settings["resolution_percentage"]
+    if scene.render.engine == "CYCLES":
+        scene.cycles.samples = settings["samples"]
+        scene.cycles.seed = settings["seed"]
+    elif scene.render.engine == "BLENDER_EEVEE":
+        scene.eevee.taa_render_samples = settings["samples"]
+
+
+def set_format(name: str) -> None:
+    """Write files of the format `name`; the scene's own format keeps all of its settings."""
+    image = bpy.context.scene.render.image_settings
+    if image.file_format == name:
+        return
+    image.media_type = "MULTI_LAYER_IMAGE" if name == "OPEN_EXR_MULTILAYER" else "IMAGE"
+    image.file_format = name
+
+
+def _linear_output() -> None:
+    """Scene-linear floats with every pass, undenoised and uncomposited."""
+    scene = bpy.context.scene
+    scene.render.use_compositing = False
+    scene.render.use_sequencer = False
+    if scene.cycles.use_denoising:
+        for layer in scene.view_layers:
+            if layer.cycles.use_denoising:
+                layer.cycles.denoising_store_passes = True
+        scene.cycles.use_denoising = False
+    image = scene.render.image_settings
+    image.media_type = "MULTI_LAYER_IMAGE"
+    image.file_format = "OPEN_EXR_MULTILAYER"
+    image.color_mode = "RGBA"
+    image.color_depth = "32"
+    image.exr_codec = "ZIP"
+    image.use_exr_interleave = True
+
+
+@contextmanager
+def _sample_events(progress: Progress) -> Iterator[dict[str, float]]:
+    """Report samples as they are taken; the mapping holds when the first and last were seen."""
+    seen: dict[str, float] = {}
+
+    def on_stats(*arguments: object) -> None:
+        text = next((a for a in arguments if isinstance(a, str)), "")
+        match = SAMPLE_COUNT.search(text)
+        if match:
+            progress(int(match[1]), int(match[2]))
+        if text.startswith("Mem:"):
+            seen.setdefault("first", time.monotonic())
+            seen["last"] = time.monotonic()
+
+    bpy.app.handlers.render_stats.append(on_stats)
+    try:
+        yield seen
+    finally:
+        bpy.app.handlers.render_stats.remove(on_stats)
+
+
+def peak_memory() -> int:
+    """The most memory this process has held, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def render_frame(command: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Render one region of one frame as the command says (docs/architecture.md, "The Blender child").
+
+    `output` "linear" writes one multilayer EXR at `path`; "final" lets Blender write its own files
+    under the folder `path`. Raises SceneError.
+    """
+    started = time.monotonic()
+    scene = bpy.context.scene
+    render = scene.render
+    pin_settings(command["settings"])
+    render.use_persistent_data = True
+    render.use_overwrite = True
+    render.use_placeholder = False
+    path = Path(command["path"])
+    if command["output"] == "linear":
+        _linear_output()
+        set_border(command["width"], command["height"], command["region"])
+        written = _still(command["frame"], path, progress)
+        files = [path.name]
+    else:
+        set_format(command["settings"]["format"])
+        written = _final(command["frame"], path, progress)
+        files = list_files(path)
+    ended = time.monotonic()
+    return {
+        "files": files,
+        "seconds": ended - started,
+        "render_seconds": written,
+        "peak_memory": peak_memory(),
+    }
+
+
+def run_render(progress: Progress) -> float:
+    """Run Blender's render operator on the current frame.
+
+    Returns the seconds between the engine's first and last word: synchronising and sampling, without
+    compositing and saving.
+    """
+    with _sample_events(progress) as seen:
+        try:
+            bpy.ops.render.render(write_still=True)
+        except RuntimeError as error:
+            raise SceneError(f"Blender could not render: {_last_line(str(error))}") from error
+    return seen["last"] - seen["first"] if seen else 0.0
+
+
+def _still(frame: int, path: Path, progress: Progress) -> float:
+    scene = bpy.context.scene
+    scene.frame_set(frame)
+    scene.render.use_file_extension = False
+    scene.render.filepath = compositor.escape_template(str(path))
+    seconds = run_render(progress)
+    if not path.is_file():
+        raise SceneError(f"Blender wrote no picture for frame {frame}.")
+    return seconds
+
+
+def _final(frame: int, folder: Path, progress: Progress) -> float:
+    compositor.redirect_file_outputs(folder)
+    scene = bpy.context.scene
+    scene.render.use_file_extension = True
+    target = folder / "frame"
+    scene.frame_set(frame)
+    scene.render.filepath = compositor.escape_template(str(target))
+    return run_render(progress)
+
+
+def list_files(folder: Path) -> list[str]:
+    """Files under `folder`, relative, the frame itself first."""
+    found = sorted(
+        os.path.relpath(os.path.join(root, name), folder)
+        for root, _, names in os.walk(folder)
+        for name in names
+    )
+    frames = [name for name in found if "/" not in name and name.startswith("frame.")]
+    if not frames:
+        raise SceneError("Blender wrote no picture.")
+    return frames + [name for name in found if name not in frames]
