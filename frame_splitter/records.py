@@ -173,7 +173,7 @@ class JobState(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Task:
     """One unit of work. `tile` is the part the task answers for; it is rendered with `overscan`
-    more pixels on every side (clipped to the frame), which are cut off again before submission."""
+    more pixels on every side (clipped to the rendered area), which are cut off again before submission."""
 
     id: TaskId
     job: JobId

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How exactly the farm's file equals one Blender process's, and whether frames may be cut for it."""
+
+import math
+import struct
+from dataclasses import dataclass
+
+from frame_splitter.errors import InvalidInput
+from frame_splitter.facts import SceneFacts
+from frame_splitter.records import Exactness, RenderSettings, TaskOutput
+from frame_splitter.tiles import border_area, frame_size
+
+FILTER_STEP = 16
+"""Samples between two steps of Cycles' adaptive sampling filter."""
+
+LEAST_SAMPLES = 4
+"""Cycles never looks at a pixel's noise before this many samples."""
+
+LARGEST_CYCLES_TILE = 8192
+"""Pixels. Cycles cuts its own tiles above this edge whatever the scene says."""
+
+CYCLES_TILE_STEP = 128
+"""Pixels. Cycles rounds the edge of its own tiles up to a multiple of this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a job may promise and how it must be cut.
+
+    `reason` is a sentence for the artist. `overscan` is how many pixels more than its tile a task
+    must render on every side; 0 where frames stay whole.
+    """
+
+    exactness: Exactness
+    reason: str
+    tileable: bool
+    overscan: int
+    output: TaskOutput
+
+
+def classify(facts: SceneFacts, settings: RenderSettings) -> Plan:
+    """Decide the exactness class before a job starts.
+
+    Raises InvalidInput, with all reasons, for scenes a farm cannot render.
+    """
+    _refuse(facts)
+    exactness = Exactness.APPROXIMATE if facts.approximate else Exactness.BIT_EXACT
+    output = TaskOutput.FINAL if facts.final_only else TaskOutput.LINEAR
+    overscan = adaptive_reach(facts, settings)
+    obstacles = (*facts.final_only, *facts.whole_only, *_cut_by_cycles(facts, settings, overscan))
+    tileable = not obstacles
+    reason = _reason(facts, obstacles, overscan)
+    return Plan(exactness, reason, tileable, overscan if tileable else 0, output)
+
+
+def _refuse(facts: SceneFacts) -> None:
+    reasons = list(facts.refused)
+    if not facts.camera:
+        reasons.append("The scene has no camera: add one, or set the scene's active camera.")
+    if reasons:
+        raise InvalidInput(" ".join(reasons))
+
+
+def adaptive_reach(facts: SceneFacts, settings: RenderSettings) -> int:
+    """How many pixels away a tile's edge can change a pixel through adaptive sampling.
+
+    After each step of Cycles' filter the neighbours of a noisy pixel are sampled on, so what happens
+    at an edge travels one pixel a step. The step after the last sample changes nothing any more.
+    """
+    if not facts.adaptive.use:
+        return 0
+    last_that_matters = settings.samples - 2
+    first = (_min_samples(facts, settings) + 1) | (FILTER_STEP - 1)
+    return max(0, (last_that_matters - first) // FILTER_STEP + 1)
+
+
+def _min_samples(facts: SceneFacts, settings: RenderSettings) -> int:
+    """Samples before the first filter step, chosen by Cycles from the threshold where the scene has 0.
+
+    One less than Cycles' own figure, since its power function may round the other way: too small a
+    value only makes the overscan wider.
+    """
+    if facts.adaptive.min_samples > 0:
+        return max(LEAST_SAMPLES, facts.adaptive.min_samples)
+    threshold = facts.adaptive.threshold or max(0.001, 1.0 / settings.samples)
+    if not 0.0 < threshold <= 1.0:
+        return LEAST_SAMPLES
+    threshold = struct.unpack("<f", struct.pack("<f", threshold))[0]
+    return max(LEAST_SAMPLES, math.ceil(16.0 / math.pow(threshold, 0.3)) - 1)
+
+
+def _cut_by_cycles(facts: SceneFacts, settings: RenderSettings, overscan: int) -> tuple[str, ...]:
+    """Where Cycles cuts the frame itself, its adaptive filter stops at edges a farm's tile has not."""
+    if overscan == 0:
+        return ()
+    area, _ = border_area(facts, *frame_size(facts, settings.resolution_percentage))
+    too_long = max(area.width, area.height) > LARGEST_CYCLES_TILE
+    if facts.auto_tile == 0 or (area.area <= _cycles_tile(facts.auto_tile) ** 2 and not too_long):
+        return ()
+    return (
+        f"Adaptive sampling stops at the edges of Cycles' own tiles of {facts.auto_tile} pixels, "
+        f"and this frame is larger than one.",
+    )
+
+
+def _cycles_tile(edge: int) -> int:
+    if edge > CYCLES_TILE_STEP:
+        edge = math.ceil(edge / CYCLES_TILE_STEP) * CYCLES_TILE_STEP
+    return min(edge, LARGEST_CYCLES_TILE)
+
+
+def _reason(facts: SceneFacts, obstacles: tuple[str, ...], overscan: int) -> str:
+    sentences = list(facts.approximate)
+    if not facts.approximate:
+        sentences.append("Every pixel will equal the file one Blender process writes.")
+    if obstacles:
+        sentences += ["Frames are rendered whole.", *obstacles]
+    elif overscan:
+        sentences.append(
+            f"Adaptive sampling looks at neighbouring pixels, so tiles are rendered {overscan} pixels wider "
+            f"on every side and cut back."
+        )
+    return " ".join(dict.fromkeys(sentences))

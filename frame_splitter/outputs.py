@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names of files: Blender's output patterns, and names that come from strangers."""
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+
+from frame_splitter.errors import InvalidInput
+from frame_splitter.formats import KNOWN_ENDINGS
+
+MAX_DIGITS = 16
+MAX_PATTERN = 4096
+MAX_NAME = 1024
+MAX_PART = 255
+
+_HASHES = re.compile(r"#+")
+_SAME_ENDINGS = {".jpg": (".jpeg",), ".tif": (".tiff",)}
+_DRIVE = re.compile(r"[A-Za-z]:")
+_UNWANTED = frozenset({"Cc", "Cs", "Zl", "Zp"})
+
+
+def frame_path(pattern: str, frame: int, extension: str) -> str:
+    """The path Blender writes `frame` to, given its output path and the format's extension.
+
+    The last run of `#` in the file's name becomes the frame number, `####` is assumed at its end
+    where there is none, and the extension is appended, or put in the place of another picture's.
+    Raises InvalidInput for patterns no file can have.
+    """
+    if "\0" in pattern or len(pattern) > MAX_PATTERN:
+        raise InvalidInput("The output pattern is too long, or holds a NUL character.")
+    folder, name = _split_folder(pattern)
+    if not _HASHES.search(name):
+        name += "####"
+    runs = list(_HASHES.finditer(name))
+    digits = runs[-1].end() - runs[-1].start()
+    if digits > MAX_DIGITS:
+        raise InvalidInput(f"The output pattern asks for {digits} digits: use at most {MAX_DIGITS} '#'.")
+    name = name[: runs[-1].start()] + _number(frame, digits) + name[runs[-1].end() :]
+    return folder + _with_extension(name, extension)
+
+
+def _split_folder(pattern: str) -> tuple[str, str]:
+    cut = max(pattern.rfind("/"), pattern.rfind("\\") if os.name == "nt" else -1) + 1
+    return pattern[:cut], pattern[cut:]
+
+
+def _number(frame: int, digits: int) -> str:
+    """Blender does not count the minus sign as a digit: frame -1 under `####` is -0001."""
+    return ("-" if frame < 0 else "") + str(abs(frame)).zfill(digits)
+
+
+def _with_extension(name: str, extension: str) -> str:
+    stem, dot, ending = name.rpartition(".")
+    ending = (dot + ending).lower()
+    if not dot:
+        return name + extension
+    if ending == extension or ending in _SAME_ENDINGS.get(extension, ()):
+        return name
+    return (stem if ending in KNOWN_ENDINGS else name) + extension
+
+
+def refuse_overwrite(paths: Mapping[int, str], inputs: Iterable[str]) -> None:
+    """Refuse output paths (by frame) that meet each other or a file the scene is read from.
+
+    Paths are compared as the file system resolves them, links included. Raises InvalidInput.
+    """
+    sources = {_real(path): path for path in inputs}
+    taken: dict[str, int] = {}
+    for frame, path in paths.items():
+        real = _real(path)
+        if real in sources:
+            raise InvalidInput(
+                f"Frame {frame} would overwrite {sources[real]}, which the scene is read from: "
+                f"choose another output."
+            )
+        if real in taken:
+            raise InvalidInput(
+                f"Frames {taken[real]} and {frame} would both be written to {path}: "
+                f"put '####' into the file's name."
+            )
+        taken[real] = frame
+
+
+def _real(path: str) -> str:
+    return os.path.normcase(Path(path).resolve())
+
+
+def safe_relative(name: str) -> PurePosixPath:
+    """A stranger's file name as a path that stays inside the folder it is joined to.
+
+    Raises InvalidInput for absolute names, `..`, drive letters, backslashes, control characters, and
+    names longer than file systems take.
+    """
+    reason = _unsafe(name)
+    if reason:
+        raise InvalidInput(f"'{_shown(name)}' cannot be a file of a scene or a frame: {reason}.")
+    return PurePosixPath(name)
+
+
+def _unsafe(name: str) -> str:
+    parts = name.split("/")
+    checks = (
+        (not name, "it is empty"),
+        (_bytes(name) > MAX_NAME, f"it is longer than {MAX_NAME} bytes"),
+        (name.startswith("/"), "it is absolute"),
+        (_DRIVE.match(name), "it starts with a drive letter"),
+        ("\\" in name, "it holds a backslash"),
+        (any(unicodedata.category(letter) in _UNWANTED for letter in name), "it holds a control character"),
+        (".." in parts, "it climbs out of its folder"),
+        ("" in parts or "." in parts, "it has an empty part"),
+        (any(_bytes(part) > MAX_PART for part in parts), f"a part of it is longer than {MAX_PART} bytes"),
+    )
+    return next((reason for wrong, reason in checks if wrong), "")
+
+
+def _bytes(name: str) -> int:
+    return len(name.encode("utf-8", "replace"))
+
+
+def _shown(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:80])
