@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Multi-part EXR pictures: read with bounds, checked, cropped and written as Blender reads them.
+
+Blender writes one part a render pass. Rows run top-down in the arrays, as in the file, while tiles
+are y-up.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy
+import OpenEXR
+from numpy.typing import NDArray
+
+from frame_splitter.errors import InvalidInput
+from frame_splitter.exr_header import Limits, read_headers
+from frame_splitter.records import Tile
+
+__all__ = ["Image", "Limits", "Part", "Pixels", "check", "crop", "read", "write"]
+
+Pixels = NDArray[Any]
+"""Float32 (or float16, uint32 where a file has them) of shape (height, width), top row first."""
+
+SAMPLE_TYPES = frozenset({"float32", "float16", "uint32"})
+
+WRITTEN_BY_US = frozenset(
+    {"channels", "chunkCount", "compression", "dataWindow", "displayWindow", "lineOrder", "name", "type"}
+)
+"""Attributes that describe the file rather than the picture: made anew for every file."""
+
+COLOURS = frozenset("RGBA")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """One part of a picture: a render pass, its channels by full name, and its other attributes."""
+
+    name: str
+    channels: dict[str, Pixels]
+    attributes: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Image:
+    """A picture of `width` x `height` pixels; every channel of every part has that size."""
+
+    width: int
+    height: int
+    parts: tuple[Part, ...]
+
+    def __post_init__(self) -> None:
+        for part in self.parts:
+            for name, pixels in part.channels.items():
+                if pixels.shape != (self.height, self.width) or pixels.dtype.name not in SAMPLE_TYPES:
+                    raise InvalidInput(f"The channel {name} does not fit its picture.")
+
+
+def read(path: Path, limits: Limits | None = None) -> Image:
+    """Decode a picture within `limits`.
+
+    Raises InvalidInput for files that are too large, broken, or not what a render writes; OSError
+    where the file cannot be read at all.
+    """
+    headers = read_headers(path, limits or Limits())
+    try:
+        with OpenEXR.File(str(path), separate_channels=True, num_threads=0) as file:
+            parts = tuple(_part(part) for part in file.parts)
+    except (RuntimeError, ValueError, TypeError, KeyError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"The picture cannot be decoded: {str(error)[:200]}") from error
+    image = Image(headers[0].width, headers[0].height, parts)
+    if [set(part.channels) for part in parts] != [set(header.channels) for header in headers]:
+        raise InvalidInput("The picture's channels are not those its header names.")
+    return image
+
+
+def _part(part: Any) -> Part:
+    channels = {name: channel.pixels for name, channel in part.channels.items()}
+    attributes = {name: value for name, value in part.header.items() if name not in WRITTEN_BY_US}
+    return Part(part.name(), channels, attributes)
+
+
+def write(path: Path, image: Image, compress: bool = True) -> None:
+    """Write a picture losslessly; Blender loads it as the multilayer image it was.
+
+    `compress=False` saves time for files that live shortly. Raises OSError when the file cannot be
+    written; what lies at `path` then is to be thrown away.
+    """
+    if not image.parts:
+        raise InvalidInput("A picture needs at least one part.")
+    parts = [_to_write(part, image, compress) for part in image.parts]
+    try:
+        OpenEXR.File(parts, num_threads=0).write(str(path))
+    except RuntimeError as error:
+        raise OSError(f"The picture {path.name} cannot be written: {error}") from error
+
+
+def _to_write(part: Part, image: Image, compress: bool) -> Any:
+    corner, end = numpy.zeros(2, numpy.int32), numpy.array([image.width - 1, image.height - 1], numpy.int32)
+    header = part.attributes | {
+        "type": OpenEXR.scanlineimage,
+        "compression": OpenEXR.ZIP_COMPRESSION if compress else OpenEXR.NO_COMPRESSION,
+        "dataWindow": (corner, end),
+        "displayWindow": (corner, end),
+    }
+    channels = {name: numpy.ascontiguousarray(pixels) for name, pixels in part.channels.items()}
+    return OpenEXR.Part(header, channels, part.name)
+
+
+def crop(image: Image, rect: Tile) -> Image:
+    """The pixels of `rect`, which counts from the picture's lower left corner."""
+    if not (0 <= rect.x0 < rect.x1 <= image.width and 0 <= rect.y0 < rect.y1 <= image.height):
+        raise InvalidInput("The rectangle to cut out is empty, or reaches out of the picture.")
+    rows = slice(image.height - rect.y1, image.height - rect.y0)
+    columns = slice(rect.x0, rect.x1)
+    parts = tuple(
+        Part(part.name, {name: px[rows, columns] for name, px in part.channels.items()}, part.attributes)
+        for part in image.parts
+    )
+    return Image(rect.width, rect.height, parts)
+
+
+def check(path: Path, width: int, height: int, limits: Limits | None = None) -> Image:
+    """The cheap check of a rendered picture: it decodes, has this size, and its colours are numbers.
+
+    Gives the decoded picture back. Raises InvalidInput naming what is wrong.
+    """
+    headers = read_headers(path, limits or Limits())
+    if (headers[0].width, headers[0].height) != (width, height):
+        raise InvalidInput(
+            f"The picture has {headers[0].width} x {headers[0].height} pixels instead of {width} x {height}."
+        )
+    image = read(path, limits)
+    for part in image.parts:
+        _check_finite(part)
+    return image
+
+
+def _check_finite(part: Part) -> None:
+    for name, pixels in part.channels.items():
+        if name.rpartition(".")[2] not in COLOURS or pixels.dtype == numpy.uint32:
+            continue
+        wrong = pixels.size - int(numpy.isfinite(pixels).sum())
+        if wrong:
+            raise InvalidInput(
+                f"The pass {part.name or name} holds {wrong} values that are not finite numbers."
+            )
