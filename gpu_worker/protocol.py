@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the Blender child says (docs/architecture.md, "The Blender child"), decoded with bounds.
+
+The child has read a stranger's file: whatever it writes is hostile until decoded here.
+"""
+
+from typing import Annotated
+
+import msgspec
+
+from frame_splitter.records import Name, Seconds, Size
+
+Text = Annotated[str, msgspec.Meta(max_length=65536)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 24)]
+Paths = Annotated[tuple[Name, ...], msgspec.Meta(max_length=10_000)]
+
+
+class Ready(msgspec.Struct, frozen=True, tag_field="event", tag="ready"):
+    """The child's first word: which Blender this is."""
+
+    blender: Name
+    build: Name
+
+
+class ProgressEvent(msgspec.Struct, frozen=True, tag_field="event", tag="progress"):
+    """Samples taken of samples wanted."""
+
+    done: Count
+    total: Count
+
+
+class Done(msgspec.Struct, frozen=True, tag_field="event", tag="done"):
+    """A command succeeded. Which fields are set depends on the command; `facts` stays undecoded."""
+
+    facts: msgspec.Raw = msgspec.Raw()
+    device_name: Name = ""
+    files: Paths = ()
+    seconds: Seconds = 0.0
+    render_seconds: Seconds = 0.0
+    peak_memory: Size = 0
+
+
+class Failed(msgspec.Struct, frozen=True, tag_field="event", tag="failed"):
+    """A command failed; `code` is one of scene, device, bad_input."""
+
+    code: Name
+    message: Text
+
+
+Event = Ready | ProgressEvent | Done | Failed
+_decoder = msgspec.json.Decoder(Event)
+
+
+def decode_event(line: bytes) -> Event:
+    """One line as an event. Raises ValueError for anything else."""
+    return _decoder.decode(line)

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A child program that speaks the Blender child's protocol and misbehaves as its scene tells it.
+
+The "scene" is a JSON file: `{"render": "crash"}`. Behaviours are the functions below; `ok` is the default
+of every command. Values that a test needs to find out are written into the output folder.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+events = sys.stdout
+behaviours: dict[str, str] = {}
+opened: str | None = None
+
+
+def say(event: str, **fields: object) -> None:
+    events.write(json.dumps({"event": event, **fields}) + "\n")
+    events.flush()
+
+
+def done(**fields: object) -> None:
+    say("done", **fields)
+
+
+def write_exr(path: str, width: int, height: int, value: float) -> None:
+    import numpy
+    import OpenEXR
+
+    pixels = numpy.full((height, width), value, dtype=numpy.float32)
+    pixels += numpy.arange(width, dtype=numpy.float32)[None, :] / 1024
+    channels = {f"ViewLayer.Combined.{name}": pixels.copy() for name in "RGBA"}
+    header = {"type": OpenEXR.scanlineimage, "compression": OpenEXR.ZIP_COMPRESSION}
+    OpenEXR.File(header, channels).write(path)
+
+
+def render_ok(command: dict, width: int, height: int) -> None:
+    total = command["settings"]["samples"]
+    say("progress", done=0, total=total)
+    say("progress", done=total, total=total)
+    if command["output"] == "linear":
+        write_exr(command["path"], width, height, float(command["frame"]))
+        files = [Path(command["path"]).name]
+    else:
+        files = ["frame.png"]
+        Path(command["path"], "frame.png").write_bytes(b"\x89PNG frame %d" % command["frame"])
+    done(files=files, seconds=0.5, render_seconds=0.4, peak_memory=1 << 20)
+
+
+def finish_ok(command: dict) -> None:
+    merged = Path(command["merged"]).read_bytes()
+    Path(command["path"], "frame.png").write_bytes(b"finished %d bytes" % len(merged))
+    Path(command["path"], "extra").mkdir()
+    Path(command["path"], "extra", "depth.exr").write_bytes(b"depth")
+    done(files=["frame.png", "extra/depth.exr"], seconds=0.1, render_seconds=0.0)
+
+
+def crash(command: dict) -> None:
+    print("Fatal: the fake child fell over", flush=True)
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def hang(command: dict) -> None:
+    time.sleep(3600)
+
+
+def slow(command: dict) -> None:
+    """Progress for ever, so that only a cancel or the total limit ends it."""
+    for count in range(1_000_000):
+        say("progress", done=min(count, 100), total=100)
+        time.sleep(0.02)
+
+
+def eat(command: dict) -> None:
+    held = []
+    while True:
+        held.append(b"\xff" * (8 << 20))
+        time.sleep(0.01)
+
+
+def eat_in_a_grandchild(command: dict) -> None:
+    if os.fork() == 0:
+        eat(command)
+    time.sleep(3600)
+
+
+def garbage(command: dict) -> None:
+    events.write('{"event": "done", "files": 7}\n')
+    events.flush()
+    time.sleep(3600)
+
+
+def chatter(command: dict) -> None:
+    """Ten megabytes on stdout and stderr must neither block nor be kept."""
+    for _ in range(1000):
+        print("x" * 5000)
+        print("y" * 5000, file=sys.stderr)
+    print("the very last line", flush=True)
+    crash(command)
+
+
+def endless_line(command: dict) -> None:
+    while True:
+        events.write("x" * (1 << 20))
+
+
+def out_of_turn(command: dict) -> None:
+    done(files=[])
+    done(files=[])
+    time.sleep(3600)
+
+
+def scene_error(command: dict) -> None:
+    say("failed", code="scene", message="The scene has no camera.\x1b[31m")
+
+
+def device_error(command: dict) -> None:
+    say("failed", code="device", message="CUDA device 0 was asked for, but Cycles sees 0 of them.")
+
+
+def nan(command: dict) -> None:
+    region = command["region"]
+    render_ok_with(command, region, float("nan"))
+
+
+def render_ok_with(command: dict, region: dict, value: float) -> None:
+    write_exr(command["path"], region["x1"] - region["x0"], region["y1"] - region["y0"], value)
+    done(files=[Path(command["path"]).name])
+
+
+def wrong_size(command: dict) -> None:
+    write_exr(command["path"], 3, 5, 1.0)
+    done(files=[Path(command["path"]).name])
+
+
+def not_an_exr(command: dict) -> None:
+    Path(command["path"]).write_bytes(b"v/1\x01 no more than that")
+    done(files=[Path(command["path"]).name])
+
+
+def no_file(command: dict) -> None:
+    done(files=["tile.exr"])
+
+
+def link(command: dict) -> None:
+    """Offer a file of the machine through a symbolic link."""
+    linear = command.get("output") == "linear"
+    target = Path(command["path"]) if linear else Path(command["path"], "frame.png")
+    target.symlink_to(behaviours.get("target", "/etc/passwd"))
+    done(files=[target.name])
+
+
+def folder_link(command: dict) -> None:
+    folder = Path(command["path"])
+    (folder / "sub").symlink_to(Path(behaviours["target"]).parent)
+    (folder / "frame.png").write_bytes(b"frame")
+    done(files=["frame.png", "sub/" + Path(behaviours["target"]).name])
+
+
+def climb(command: dict) -> None:
+    Path(command["path"], "frame.png").write_bytes(b"frame")
+    done(files=["frame.png", "../../../secret"])
+
+
+def pipe(command: dict) -> None:
+    os.mkfifo(Path(command["path"], "frame.png"))
+    done(files=["frame.png"])
+
+
+def no_files(command: dict) -> None:
+    done(files=[])
+
+
+def look_around(command: dict) -> None:
+    """What can be seen and done from here, for the sandbox's test."""
+    seen = {name: os.path.exists(name) for name in behaviours["look"].split(":")}
+    variables = dict(os.environ)
+    Path(command["path"], "frame.png").write_text(json.dumps({"seen": seen, "variables": variables}))
+    done(files=["frame.png"])
+
+
+def carry_out(command: dict) -> None:
+    global opened
+    name = command["cmd"]
+    if name in ("open", "inspect"):
+        opened = command["blend"]
+        text = Path(opened).read_text(errors="replace")
+        behaviours.clear()
+        behaviours.update(json.loads(text) if text.startswith("{") else {})
+    behaviour = behaviours.get(name, "ok")
+    if behaviour.startswith("once:"):
+        flag, behaviour = Path(command["path"]).parent / "once", behaviour.removeprefix("once:")
+        if flag.exists():
+            behaviour = "ok"
+        flag.touch()
+    if behaviour != "ok":
+        globals()[behaviour](command)
+    elif name == "inspect":
+        done(facts={"scene": "fake"})
+    elif name == "open":
+        done(seconds=0.0, device_name="Fake " + command["device"]["backend"])
+    elif name == "render":
+        region = command["region"]
+        render_ok(command, region["x1"] - region["x0"], region["y1"] - region["y0"])
+    elif name == "finish":
+        finish_ok(command)
+
+
+def main() -> None:
+    global events
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--events-fd", type=int, required=True)
+    events = os.fdopen(parser.parse_args().events_fd, "w")
+    say("ready", blender="5.0.1", build="fake")
+    for line in sys.stdin:
+        carry_out(json.loads(line))
+
+
+if __name__ == "__main__":
+    main()
