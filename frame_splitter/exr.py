@@ -5,22 +5,20 @@ Blender writes one part a render pass. Rows run top-down in the arrays, as in th
 are y-up.
 """
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy
 import OpenEXR
-from numpy.typing import NDArray
 
 from frame_splitter.errors import InvalidInput
-from frame_splitter.exr_header import Limits, read_headers
+from frame_splitter.exr_header import Header, Limits, read_header
+from frame_splitter.exr_pixels import Pixels, read_pixels
 from frame_splitter.records import Tile
 
 __all__ = ["Image", "Limits", "Part", "Pixels", "check", "crop", "read", "write"]
-
-Pixels = NDArray[Any]
-"""Float32 (or float16, uint32 where a file has them) of shape (height, width), top row first."""
 
 SAMPLE_TYPES = frozenset({"float32", "float16", "uint32"})
 
@@ -62,22 +60,32 @@ def read(path: Path, limits: Limits | None = None) -> Image:
     Raises InvalidInput for files that are too large, broken, or not what a render writes; OSError
     where the file cannot be read at all.
     """
-    headers = read_headers(path, limits or Limits())
+    with path.open("rb") as file:
+        header = read_header(file, limits or Limits())
+        return _decode(file, header)
+
+
+def _decode(file: BinaryIO, header: Header) -> Image:
+    attributes = _attributes(header)
+    pixels = read_pixels(file, header)
+    parts = tuple(map(Part, attributes, pixels, attributes.values()))
+    return Image(header.parts[0].width, header.parts[0].height, parts)
+
+
+def _attributes(header: Header) -> dict[str, dict[str, Any]]:
+    """Each part's name and its attributes, as the library that writes them wants them."""
     try:
-        with OpenEXR.File(str(path), separate_channels=True, num_threads=0) as file:
-            parts = tuple(_part(part) for part in file.parts)
+        with OpenEXR.File(io.BytesIO(header.raw), header_only=True, num_threads=0) as file:
+            found = {part.name(): _kept(part.header) for part in file.parts}
     except (RuntimeError, ValueError, TypeError, KeyError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"The picture cannot be decoded: {str(error)[:200]}") from error
-    image = Image(headers[0].width, headers[0].height, parts)
-    if [set(part.channels) for part in parts] != [set(header.channels) for header in headers]:
-        raise InvalidInput("The picture's channels are not those its header names.")
-    return image
+        raise InvalidInput(f"The picture's header cannot be decoded: {str(error)[:200]}") from error
+    if len(found) != len(header.parts):
+        raise InvalidInput("The picture's header names other parts than it has.")
+    return found
 
 
-def _part(part: Any) -> Part:
-    channels = {name: channel.pixels for name, channel in part.channels.items()}
-    attributes = {name: value for name, value in part.header.items() if name not in WRITTEN_BY_US}
-    return Part(part.name(), channels, attributes)
+def _kept(attributes: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in attributes.items() if name not in WRITTEN_BY_US}
 
 
 def write(path: Path, image: Image, compress: bool = True) -> None:
@@ -125,12 +133,12 @@ def check(path: Path, width: int, height: int, limits: Limits | None = None) -> 
 
     Gives the decoded picture back. Raises InvalidInput naming what is wrong.
     """
-    headers = read_headers(path, limits or Limits())
-    if (headers[0].width, headers[0].height) != (width, height):
-        raise InvalidInput(
-            f"The picture has {headers[0].width} x {headers[0].height} pixels instead of {width} x {height}."
-        )
-    image = read(path, limits)
+    with path.open("rb") as file:
+        header = read_header(file, limits or Limits())
+        size = header.parts[0].width, header.parts[0].height
+        if size != (width, height):
+            raise InvalidInput(f"The picture has {size[0]} x {size[1]} pixels instead of {width} x {height}.")
+        image = _decode(file, header)
     for part in image.parts:
         _check_finite(part)
     return image

@@ -6,9 +6,9 @@ compression and plain attributes. So a stranger's file cannot reach decoders nob
 deep data, previews, packed manifests), nor make the library allocate what the file does not hold.
 """
 
+import os
 import struct
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 from frame_splitter.errors import InvalidInput
@@ -19,8 +19,8 @@ LONG_NAMES = 0x400
 MULTI_PART = 0x1000
 MAX_NAME = 255
 
-LINES_PER_CHUNK = {0: 1, 1: 1, 2: 1, 3: 16}
-"""Rows of a chunk by compression: none, run length, ZIP of one row, ZIP of sixteen."""
+LINES_PER_CHUNK = {0: 1, 2: 1, 3: 16}
+"""Rows of a chunk by compression: none, ZIP of one row, ZIP of sixteen."""
 
 SAMPLE_BYTES = {0: 4, 1: 2, 2: 4}
 """Bytes of a sample by type: unsigned int, half, float."""
@@ -51,41 +51,62 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class PartHeader:
-    """One part: its name (empty in single-part files), size in pixels and what decoding it takes."""
+    """One part: its name (empty in single-part files), size in pixels, its channels in the file's
+    order with their sample types, and how its rows are packed.
+    """
 
     name: str
     width: int
     height: int
-    channels: tuple[str, ...]
-    decoded_bytes: int
-    chunks: int
+    channels: tuple[tuple[str, int], ...]
+    compression: int
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row of pixels, decoded."""
+        return self.width * sum(SAMPLE_BYTES[kind] for _, kind in self.channels)
+
+    @property
+    def chunks(self) -> int:
+        """Pieces the part's rows are packed in."""
+        return -(-self.height // LINES_PER_CHUNK[self.compression])
 
 
-def read_headers(path: Path, limits: Limits) -> tuple[PartHeader, ...]:
-    """All parts of the file, checked against `limits`. Decodes no pixel.
+@dataclass(frozen=True, slots=True)
+class Header:
+    """All that stands before the pixels: the parts, and the bytes themselves."""
 
-    Raises InvalidInput for anything that is not a picture of the kind Blender's renders are.
+    parts: tuple[PartHeader, ...]
+    multi_part: bool
+    raw: bytes
+
+
+def read_header(file: BinaryIO, limits: Limits) -> Header:
+    """Walk the header of an EXR file opened at its start, and check it against `limits`.
+
+    Decodes no pixel. Raises InvalidInput for anything that is not a picture of the kind Blender's
+    renders are.
     """
-    size = path.stat().st_size
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
     if size > limits.file_bytes:
         raise InvalidInput(f"The picture file has {size} bytes; at most {limits.file_bytes} are read.")
-    with path.open("rb") as file:
-        headers, end = _walk(file, limits)
-    _check_whole(headers, limits)
-    if end + 8 * sum(header.chunks for header in headers) > size:
-        raise InvalidInput("The picture file is cut off before its pixels.")
-    return headers
-
-
-def _walk(file: BinaryIO, limits: Limits) -> tuple[tuple[PartHeader, ...], int]:
     scanner = _Scanner(file.read(limits.header_bytes + 1), limits)
     multi_part = _check_version(scanner)
-    headers = [_part(scanner, multi_part, limits)]
+    parts = _parts(scanner, multi_part, limits)
+    _check_whole(parts, limits)
+    if scanner.at + 8 * sum(part.chunks for part in parts) > size:
+        raise InvalidInput("The picture file is cut off before its pixels.")
+    return Header(parts, multi_part, scanner.data[: scanner.at])
+
+
+def _parts(scanner: "_Scanner", multi_part: bool, limits: Limits) -> tuple[PartHeader, ...]:
+    parts = [_part(scanner, multi_part, limits)]
     while multi_part and not scanner.at_end_mark():
-        if len(headers) == limits.parts:
+        if len(parts) == limits.parts:
             raise InvalidInput(f"The picture has more than {limits.parts} parts.")
-        headers.append(_part(scanner, multi_part, limits))
-    return tuple(headers), scanner.at
+        parts.append(_part(scanner, multi_part, limits))
+    return tuple(parts)
 
 
 def _check_version(scanner: "_Scanner") -> bool:
@@ -142,15 +163,15 @@ class _Scanner:
 def _part(scanner: _Scanner, multi_part: bool, limits: Limits) -> PartHeader:
     attributes = _attributes(scanner, limits)
     width, height = _window(attributes, limits)
-    channels, pixel_bytes = _channels(_need(attributes, "channels", "chlist"), limits)
-    lines = LINES_PER_CHUNK.get(_need(attributes, "compression", "compression", 1)[0])
-    if lines is None:
-        raise InvalidInput("The picture's compression is not one of the lossless ones the farm reads.")
-    chunks = -(-height // lines)
-    if multi_part:
-        _check_part(attributes, chunks)
+    channels = _channels(_need(attributes, "channels", "chlist"), limits)
+    compression = _need(attributes, "compression", "compression", 1)[0]
+    if compression not in LINES_PER_CHUNK:
+        raise InvalidInput("The picture is not compressed with ZIP or left uncompressed, as a render is.")
     name = _string(attributes, "name") if multi_part else ""
-    return PartHeader(name, width, height, channels, width * height * pixel_bytes, chunks)
+    part = PartHeader(name, width, height, channels, compression)
+    if multi_part:
+        _check_part(attributes, part.chunks)
+    return part
 
 
 def _attributes(scanner: _Scanner, limits: Limits) -> dict[str, tuple[str, bytes]]:
@@ -159,7 +180,7 @@ def _attributes(scanner: _Scanner, limits: Limits) -> dict[str, tuple[str, bytes
         kind = scanner.text()
         (size,) = struct.unpack("<i", scanner.take(4))
         if kind not in PLAIN_TYPES:
-            raise InvalidInput(f"The picture's attribute of type '{kind[:40]!r}' is none a render writes.")
+            raise InvalidInput(f"The picture's attribute of type {kind[:40]!r} is none a render writes.")
         if name in attributes or len(attributes) == limits.attributes:
             raise InvalidInput("The picture's header repeats an attribute, or has too many.")
         attributes[name] = kind, scanner.take(size)
@@ -190,21 +211,19 @@ def _window(attributes: dict[str, tuple[str, bytes]], limits: Limits) -> tuple[i
     return x1 + 1, y1 + 1
 
 
-def _channels(value: bytes, limits: Limits) -> tuple[tuple[str, ...], int]:
+def _channels(value: bytes, limits: Limits) -> tuple[tuple[str, int], ...]:
     scanner = _Scanner(value, limits)
-    names: list[str] = []
-    pixel_bytes = 0
+    channels: list[tuple[str, int]] = []
     while name := scanner.text():
         kind, _, x_sampling, y_sampling = struct.unpack("<iB3x2i", scanner.take(16))
         if kind not in SAMPLE_BYTES or (x_sampling, y_sampling) != (1, 1):
             raise InvalidInput("The picture has a channel of unknown type, or with pixels left out.")
-        names.append(name)
-        pixel_bytes += SAMPLE_BYTES[kind]
-        if len(names) > limits.channels:
+        channels.append((name, kind))
+        if len(channels) > limits.channels:
             raise InvalidInput(f"The picture has more than {limits.channels} channels.")
-    if not names or len(set(names)) != len(names):
+    if not channels or len(dict(channels)) != len(channels):
         raise InvalidInput("A part of the picture has no channels, or one of them twice.")
-    return tuple(names), pixel_bytes
+    return tuple(channels)
 
 
 def _check_part(attributes: dict[str, tuple[str, bytes]], chunks: int) -> None:
@@ -215,14 +234,14 @@ def _check_part(attributes: dict[str, tuple[str, bytes]], chunks: int) -> None:
         raise InvalidInput("The picture's header counts other chunks than its size needs.")
 
 
-def _check_whole(headers: tuple[PartHeader, ...], limits: Limits) -> None:
-    if len({(header.width, header.height) for header in headers}) > 1:
+def _check_whole(parts: tuple[PartHeader, ...], limits: Limits) -> None:
+    if len({(part.width, part.height) for part in parts}) > 1:
         raise InvalidInput("The picture's parts differ in size.")
-    if len({header.name for header in headers}) < len(headers):
+    if len({part.name for part in parts}) < len(parts):
         raise InvalidInput("Two parts of the picture have one name.")
-    if sum(len(header.channels) for header in headers) > limits.channels:
+    if sum(len(part.channels) for part in parts) > limits.channels:
         raise InvalidInput(f"The picture has more than {limits.channels} channels.")
-    decoded = sum(header.decoded_bytes for header in headers)
+    decoded = sum(part.row_bytes * part.height for part in parts)
     if decoded > limits.decoded_bytes:
         raise InvalidInput(
             f"The picture would take {decoded} bytes when decoded; at most {limits.decoded_bytes} are."
