@@ -12,7 +12,7 @@ from typing import Any
 
 import bpy
 
-from gpu_worker.child import compositor, rendering
+from gpu_worker.child import rendering
 
 PREFILTER = {"NONE": "None", "FAST": "Fast", "ACCURATE": "Accurate"}
 QUALITY = {"HIGH": "High", "BALANCED": "Balanced", "FAST": "Fast"}
@@ -41,11 +41,7 @@ def finish_frame(command: dict[str, Any]) -> dict[str, Any]:
     else:
         _prepared["image"].filepath = command["merged"]
         _prepared["image"].reload()
-    compositor.redirect_file_outputs(folder)
-    scene.frame_set(command["frame"])
-    scene.render.use_file_extension = True
-    scene.render.filepath = compositor.escape_template(str(folder / "frame"))
-    rendering.run_render(lambda done, total: None)
+    rendering.write_files(command["frame"], folder, lambda done, total: None)
     return {
         "files": rendering.list_files(folder),
         "seconds": time.monotonic() - started,

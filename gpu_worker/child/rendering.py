@@ -172,7 +172,7 @@ def render_frame(command: dict[str, Any], progress: Progress) -> dict[str, Any]:
         files = [path.name]
     else:
         set_format(command["settings"]["format"])
-        written = _final(command["frame"], path, progress)
+        written = write_files(command["frame"], path, progress)
         files = list_files(path)
     ended = time.monotonic()
     return {
@@ -183,15 +183,16 @@ def render_frame(command: dict[str, Any], progress: Progress) -> dict[str, Any]:
     }
 
 
-def run_render(progress: Progress) -> float:
+def run_render(progress: Progress, animation: bool = False) -> float:
     """Run Blender's render operator on the current frame.
 
-    Returns the seconds between the engine's first and last word: synchronising and sampling, without
-    compositing and saving.
+    `animation` renders a range of one frame: the names Blender gives to files then carry the frame
+    number, those of File Output nodes too. Returns the seconds between the engine's first and last
+    word: synchronising and sampling, without compositing and saving.
     """
     with _sample_events(progress) as seen:
         try:
-            bpy.ops.render.render(write_still=True)
+            bpy.ops.render.render(animation=animation, write_still=not animation)
         except RuntimeError as error:
             raise SceneError(f"Blender could not render: {_last_line(str(error))}") from error
     return seen["last"] - seen["first"] if seen else 0.0
@@ -208,14 +209,18 @@ def _still(frame: int, path: Path, progress: Progress) -> float:
     return seconds
 
 
-def _final(frame: int, folder: Path, progress: Progress) -> float:
+def write_files(frame: int, folder: Path, progress: Progress) -> float:
+    """Let Blender write the frame and what File Output nodes write under `folder`.
+
+    Returns the render seconds of `run_render`.
+    """
     compositor.redirect_file_outputs(folder)
     scene = bpy.context.scene
+    scene.frame_start = scene.frame_end = frame
+    scene.frame_step = 1
     scene.render.use_file_extension = True
-    target = folder / "frame"
-    scene.frame_set(frame)
-    scene.render.filepath = compositor.escape_template(str(target))
-    return run_render(progress)
+    scene.render.filepath = compositor.escape_template(str(folder / "frame"))
+    return run_render(progress, animation=True)
 
 
 def list_files(folder: Path) -> list[str]:
@@ -225,7 +230,7 @@ def list_files(folder: Path) -> list[str]:
         for root, _, names in os.walk(folder)
         for name in names
     )
-    frames = [name for name in found if "/" not in name and name.startswith("frame.")]
+    frames = [name for name in found if "/" not in name and name.startswith("frame")]
     if not frames:
         raise SceneError("Blender wrote no picture.")
     return frames + [name for name in found if name not in frames]
