@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which files a .blend may make the artist upload.
+
+A .blend from a stranger can name any path of the artist's machine. What goes into a bundle must be a
+regular file, of a kind Blender reads, and lie where people keep work: not among the system's files,
+and not in hidden folders, where keys are.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+MAX_FILES = 100_000
+MAX_ENTRIES = 1_000_000
+"""Entries of one folder looked at for a sequence."""
+
+_IMAGES = "bmp cin dds dpx exr hdr j2c jp2 jpeg jpg png psd psb rgb rgba sgi bw svg tga tif tiff tx webp"
+_MOVIES = "avi flv m2t m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogg ogv r3d ts webm wmv"
+_SOUNDS = "aac ac3 aif aiff flac m4a mp2 mp3 oga opus wav wma"
+_FONTS = "otc otf pfb ttc ttf woff woff2"
+_CACHES = "abc bphys bobj gz json blob mdd npz obj pc2 ply stl uni usd usda usdc usdz vdb"
+_OTHERS = "blend csv ies osl oso fbx gltf glb"
+
+CACHE_ENDINGS = frozenset(f".{ending}" for ending in (_CACHES + " exr png").split())
+ENDINGS = frozenset(
+    f".{ending}"
+    for group in (_IMAGES, _MOVIES, _SOUNDS, _FONTS, _CACHES, _OTHERS)
+    for ending in group.split()
+)
+_BACKUP = re.compile(r"\.blend[0-9]{0,2}")
+_FONT_ENDINGS = frozenset(f".{ending}" for ending in _FONTS.split())
+_FONT_FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.fonts", "~/.local/share/fonts")
+_SYSTEM = tuple(
+    f"/{name}"
+    for name in "bin boot dev etc lib lib32 lib64 libx32 lost+found proc root run sbin sys usr var".split()
+)
+_UDIM = re.compile(r"<UDIM>|<UVTILE>")
+
+
+@dataclass(frozen=True, slots=True)
+class AssetRules:
+    """The rules for one scene; `base` is the folder the scene lies in (absolute)."""
+
+    base: Path
+
+    def refusal(self, path: Path) -> str:
+        """Why `path` stays here, as half a sentence; empty when it may go."""
+        try:
+            real = Path(os.path.realpath(path))
+            mode = real.stat().st_mode
+        except (OSError, ValueError) as error:
+            return f"it cannot be read ({getattr(error, 'strerror', None) or error})"
+        return (
+            _wrong_mode(mode)
+            or self._wrong_place(path, self.base)
+            or self._wrong_place(real, Path(os.path.realpath(self.base)))
+            or _wrong_ending(path, real)
+            or _wrong_name(path)
+            or ("" if os.access(real, os.R_OK) else "you may not read it")
+        )
+
+    def folder_refusal(self, folder: Path) -> str:
+        """Why the files of a cache folder stay here; empty when they may go."""
+        real = Path(os.path.realpath(folder))
+        if not real.is_dir():
+            return "it is not a folder"
+        if self.base.is_relative_to(folder) or Path.home().is_relative_to(real):
+            return "it holds more than a cache"
+        return self._wrong_place(folder, self.base) or self._wrong_place(
+            real, Path(os.path.realpath(self.base))
+        )
+
+    def _wrong_place(self, path: Path, base: Path) -> str:
+        if path.suffix.lower() in _FONT_ENDINGS and _in_font_folder(path):
+            return ""
+        for root in _SYSTEM:
+            if _under(path, root) and not _under(base, root) and not (_is_home(root) and len(path.parts) > 2):
+                return "it belongs to the system"
+        shared = len(os.path.commonpath((path, base)).rstrip("/").split("/"))
+        if any(part.startswith(".") for part in path.parts[max(1, shared) :]):
+            return "it lies in a hidden folder"
+        return ""
+
+
+def _under(path: Path, root: str) -> bool:
+    return path.is_relative_to(root)
+
+
+def _is_home(root: str) -> bool:
+    return Path.home() == Path(root)
+
+
+def _in_font_folder(path: Path) -> bool:
+    return any(path.is_relative_to(Path(folder).expanduser()) for folder in _FONT_FOLDERS)
+
+
+def _wrong_mode(mode: int) -> str:
+    return "" if stat.S_ISREG(mode) else "it is not a regular file"
+
+
+def _wrong_ending(path: Path, real: Path) -> str:
+    """Links are judged by what they lead to, too: `wood.png` may be a link to a key."""
+    for name in (path, real):
+        if name.suffix.lower() not in ENDINGS and not _BACKUP.fullmatch(name.suffix.lower()):
+            return "it is no kind of file a scene is made of"
+    return ""
+
+
+def _wrong_name(path: Path) -> str:
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return "its name is not UTF-8"
+    odd = any(not letter.isprintable() for letter in path.name) or "\\" in path.name
+    return "its name holds characters other machines cannot write" if odd else ""
+
+
+def files_of(path: Path, *, sequence: bool) -> list[Path]:
+    """The files an asset path stands for, as Blender reads them: one, a numbered sequence, the tiles
+    of a UDIM texture, the parts of a point cache (`*`), or the cache files of a folder."""
+    if _UDIM.search(path.name):
+        return _matching(path.parent, _udim_pattern(path.name))
+    if not sequence:
+        return [path] if path.is_file() else []
+    if "*" in path.name:
+        head, _, tail = path.name.partition("*")
+        return _matching(path.parent, re.compile(re.escape(head) + "[0-9_]+" + re.escape(tail)))
+    if path.is_dir():
+        return list(_cache_files(path))
+    return _matching(path.parent, _number_pattern(path.name))
+
+
+def _udim_pattern(name: str) -> re.Pattern[str]:
+    head, mark, tail = re.split(r"(<UDIM>|<UVTILE>)", name, maxsplit=1)
+    tile = "[12][0-9]{3}" if mark == "<UDIM>" else "u[0-9]{1,3}_v[0-9]{1,3}"
+    return re.compile(re.escape(head) + tile + re.escape(tail))
+
+
+def _number_pattern(name: str) -> re.Pattern[str]:
+    stem, ending = PurePosixPath(name).stem, PurePosixPath(name).suffix
+    digits = list(re.finditer("[0-9]+", stem))
+    if not digits:
+        return re.compile(re.escape(name))
+    head, tail = stem[: digits[-1].start()], stem[digits[-1].end() :]
+    return re.compile(re.escape(head) + "-?[0-9]+" + re.escape(tail + ending))
+
+
+def _matching(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
+    found: list[Path] = []
+    try:
+        with os.scandir(folder) as entries:
+            for count, entry in enumerate(entries):
+                if count >= MAX_ENTRIES or len(found) >= MAX_FILES:
+                    break
+                if pattern.fullmatch(entry.name):
+                    found.append(folder / entry.name)
+    except OSError:
+        return []
+    return sorted(found)
+
+
+def _cache_files(folder: Path) -> Iterator[Path]:
+    count = 0
+    for parent, folders, names in os.walk(folder, followlinks=False):
+        folders.sort()
+        for name in sorted(names):
+            if PurePosixPath(name).suffix.lower() in CACHE_ENDINGS:
+                yield Path(parent, name)
+                count += 1
+        if count >= MAX_FILES:
+            return
+
+
+def find_moved(path: str, base: Path, *, sequence: bool) -> Path | None:
+    """Where a file named by another machine's path (`C:\\work\\tex\\wood.png`) lies beside the scene.
+
+    Tries the longest end of the path first, below the scene's folder, without regard to case.
+    """
+    parts = [part for part in re.split(r"[\\/]+", path) if part and part not in (".", "..")]
+    for start in range(len(parts)):
+        found = _without_case(base, parts[start:])
+        if found is not None and files_of(found, sequence=sequence):
+            return found
+    return None
+
+
+def _without_case(base: Path, parts: list[str]) -> Path | None:
+    at = base
+    for part in parts:
+        if (at / part).exists() or _UDIM.search(part):
+            at = at / part
+            continue
+        match = _matching(at, re.compile(re.escape(part), re.IGNORECASE))
+        if not match:
+            return None
+        at = match[0]
+    return at

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The scene bundle: a .blend and all files it reads, under relative paths, ready to be uploaded.
+
+    with bundle(Path("shot.blend"), work) as shot:
+        print(shot.manifest.main, len(shot.manifest.files), shot.left_out)
+
+Tracing runs in a process of its own (`render_farm/packing.py`). The bundle is a folder of hard links
+(copies where the file system allows none) beside the few .blend files whose paths were rewritten.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from frame_splitter.errors import FarmError, InvalidInput
+from frame_splitter.facts import Asset
+from frame_splitter.records import Blob, Manifest, decode
+from render_farm.asset_rules import AssetRules, files_of
+from render_farm.blend_header import BlendHeader, check_scene
+from render_farm.packing import LeftOut, Plan, Remapped
+
+PACKING_SECONDS = 600
+PLAN_LIMIT = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundled scene. `root` holds the files named in `manifest`; `sources` are the artist's own
+    files they came from; `folders` maps folders of the bundle to the artist's."""
+
+    scene: Path
+    header: BlendHeader
+    root: Path
+    manifest: Manifest
+    sources: dict[str, str]
+    folders: dict[str, str]
+    missing: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    remapped: tuple[Remapped, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def main(self) -> Path:
+        """The .blend to open, inside the bundle."""
+        return self.root / self.manifest.main
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(blob.size for blob in self.manifest.files.values())
+
+    def origin(self, path: str) -> str:
+        """The artist's own path for one in the bundle; other paths are given back as they are."""
+        if not Path(path).is_relative_to(self.root):
+            return path
+        name = Path(path).relative_to(self.root).as_posix()
+        if name in self.sources:
+            return self.sources[name]
+        for folder in sorted(self.folders, key=len, reverse=True):
+            if not folder or name.startswith(folder + "/"):
+                return str(Path(self.folders[folder]) / name[len(folder) :].lstrip("/"))
+        return path
+
+
+@contextmanager
+def bundle(scene: Path, work: Path) -> Iterator[Bundle]:
+    """Bundle `scene` into a private folder under `work`, which is removed at the end.
+
+    Raises InvalidInput for files no farm can open; what is missing or left out stands in the Bundle.
+    """
+    scene = Path(os.path.abspath(scene))
+    header = check_scene(scene)
+    with tempfile.TemporaryDirectory(prefix="bundle-", dir=_near(scene, work)) as folder:
+        root = Path(folder)
+        plan = _pack(scene, root)
+        yield _collect(scene, header, root, plan)
+
+
+def complete(bundled: Bundle, assets: Iterable[Asset]) -> Bundle:
+    """Add what Blender misses in the bundle but the artist has: files the tracer did not know of.
+
+    Gives back the same Bundle when there was nothing to add.
+    """
+    rules = AssetRules(bundled.scene.parent)
+    sources, refused = dict(bundled.sources), list(bundled.left_out)
+    for asset in assets:
+        origin = Path(bundled.origin(asset.path))
+        if not asset.missing or not Path(asset.path).is_relative_to(bundled.root):
+            continue
+        for file in files_of(origin, sequence=False):
+            reason = rules.refusal(file)
+            if reason:
+                refused.append(LeftOut(str(file), reason))
+            else:
+                name = (Path(asset.path).parent / file.name).relative_to(bundled.root).as_posix()
+                sources[name] = str(file)
+    added = {name: source for name, source in sources.items() if name not in bundled.sources}
+    if not added:
+        return bundled
+    files = {**bundled.manifest.files, **_gather(bundled.root, added, ())}
+    manifest = Manifest(bundled.manifest.main, files)
+    return replace(bundled, manifest=manifest, sources=sources, left_out=tuple(dict.fromkeys(refused)))
+
+
+def _near(scene: Path, work: Path) -> Path:
+    """A folder on the scene's own file system where there is one, so that links replace copies."""
+    work.mkdir(parents=True, exist_ok=True)
+    other = Path(tempfile.gettempdir())
+    here = scene.stat().st_dev
+    return other if work.stat().st_dev != here == other.stat().st_dev else work
+
+
+def _pack(scene: Path, root: Path) -> Plan:
+    command = [sys.executable, "-m", "render_farm.packing", str(scene), str(root)]
+    environment = {**os.environ, "TMPDIR": str(root.parent)}
+    try:
+        done = subprocess.run(
+            command, capture_output=True, timeout=PACKING_SECONDS, check=False, env=environment
+        )
+    except subprocess.TimeoutExpired as error:
+        raise InvalidInput(f"{scene.name} took too long to trace: it may be damaged.") from error
+    if done.returncode != 0 or not done.stdout or len(done.stdout) > PLAN_LIMIT:
+        raise InvalidInput(f"{scene.name} cannot be traced: it is damaged, or too large when unpacked.")
+    plan = decode(done.stdout, Plan)
+    if plan.error:
+        raise InvalidInput(plan.error)
+    return plan
+
+
+def _collect(scene: Path, header: BlendHeader, root: Path, plan: Plan) -> Bundle:
+    blobs = _gather(root, plan.files, plan.rewritten)
+    return Bundle(
+        scene=scene,
+        header=header,
+        root=root,
+        manifest=Manifest(plan.main, blobs),
+        sources=plan.files,
+        folders=plan.folders,
+        missing=plan.missing,
+        left_out=plan.left_out,
+        remapped=plan.remapped,
+        notes=plan.notes,
+    )
+
+
+def _gather(root: Path, files: dict[str, str], rewritten: Iterable[str]) -> dict[str, Blob]:
+    """Link or copy the files into the bundle and hash them, several at a time."""
+    there = set(rewritten)
+
+    def take(name: str) -> Blob:
+        target = root / name
+        if name not in there:
+            _link(Path(files[name]), target)
+        return hash_file(target)
+
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        return dict(zip(files, pool.map(take, files), strict=True))
+
+
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    real = os.path.realpath(source)
+    try:
+        os.link(real, target)
+    except OSError:
+        try:
+            shutil.copyfile(real, target)
+        except OSError as error:
+            raise FarmError(f"{source} cannot be bundled: {error.strerror}.") from error
+
+
+def hash_file(path: Path) -> Blob:
+    """The sha256 and size in bytes of a file."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return Blob(digest, file.tell())
+
+
+__all__ = ["Bundle", "LeftOut", "Remapped", "bundle", "complete", "hash_file"]
