@@ -123,6 +123,11 @@ def with_overscan(tile: Tile, overscan: int, area: Tile) -> Tile:
     )
 
 
+def relative(tile: Tile, region: Tile) -> Tile:
+    """`tile` counted from the lower left corner of `region`, as a picture of the region has it."""
+    return Tile(tile.x0 - region.x0, tile.y0 - region.y0, tile.x1 - region.x0, tile.y1 - region.y0)
+
+
 def overscan_cost(tiles: tuple[Tile, ...], overscan: int, area: Tile) -> float:
     """How many pixels are rendered for each pixel of `area`: 1.0 without overscan."""
     return sum(with_overscan(tile, overscan, area).area for tile in tiles) / area.area
