@@ -56,7 +56,8 @@ class Counts:
 @dataclass(frozen=True, slots=True)
 class Job:
     """A job as the coordinator shows it. `render_seconds` is pure render time of all its tasks,
-    `created` seconds since 1970, `failure` a sentence where it failed."""
+    `created` seconds since 1970, `failure` a sentence where it failed.
+    """
 
     job: JobId
     name: str

@@ -35,7 +35,24 @@ _FONT_ENDINGS = frozenset(f".{ending}" for ending in _FONTS.split())
 _FONT_FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.fonts", "~/.local/share/fonts")
 _SYSTEM = tuple(
     f"/{name}"
-    for name in "bin boot dev etc lib lib32 lib64 libx32 lost+found proc root run sbin sys usr var".split()
+    for name in [
+        "bin",
+        "boot",
+        "dev",
+        "etc",
+        "lib",
+        "lib32",
+        "lib64",
+        "libx32",
+        "lost+found",
+        "proc",
+        "root",
+        "run",
+        "sbin",
+        "sys",
+        "usr",
+        "var",
+    ]
 )
 _UDIM = re.compile(r"<UDIM>|<UVTILE>")
 
@@ -120,7 +137,8 @@ def _wrong_name(path: Path) -> str:
 
 def files_of(path: Path, *, sequence: bool) -> list[Path]:
     """The files an asset path stands for, as Blender reads them: one, a numbered sequence, the tiles
-    of a UDIM texture, the parts of a point cache (`*`), or the cache files of a folder."""
+    of a UDIM texture, the parts of a point cache (`*`), or the cache files of a folder.
+    """
     if _UDIM.search(path.name):
         return _matching(path.parent, _udim_pattern(path.name))
     if not sequence:

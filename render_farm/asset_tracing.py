@@ -38,7 +38,8 @@ _CLIP_SEQUENCE = 1
 @dataclass(frozen=True, slots=True)
 class Found:
     """One use of a file: `path` is where it is (absolute; a pattern or folder for sequences), `named`
-    what the .blend said, `usage` the tracer's own record, for rewriting."""
+    what the .blend said, `usage` the tracer's own record, for rewriting.
+    """
 
     path: Path
     named: str
@@ -54,7 +55,7 @@ class Trace:
     missing: tuple[str, ...]
 
 
-class _Libraries(file2blocks.BlockIterator):  # type: ignore[misc]
+class _Libraries(file2blocks.BlockIterator):
     """Follows links into libraries, but opens only what the rules allow and what is a .blend."""
 
     def __init__(self, rules: AssetRules) -> None:
@@ -116,12 +117,13 @@ def _located(path: Path, rules: AssetRules, *, sequence: bool) -> Path | None:
 
 
 def _is_clip_sequence(block: Any) -> bool:
-    return block.code == b"MC" and block.get(b"source", default=0) == _CLIP_SEQUENCE
+    return bool(block.code == b"MC" and block.get(b"source", default=0) == _CLIP_SEQUENCE)
 
 
 def _teach_new_node_trees() -> None:
     """The tracer looks for every node tree of a 5.0 file where only scenes keep theirs, and so misses
-    what the materials, worlds and lights of linked libraries use."""
+    what the materials, worlds and lights of linked libraries use.
+    """
 
     def of_any_block(block: Any) -> Iterator[Any]:
         for field in (b"compositing_node_group", b"nodetree"):
@@ -134,7 +136,8 @@ def _teach_new_node_trees() -> None:
 
 def rewrite(target: Path, original: Path, changes: list[tuple[Any, bytes, bytes]]) -> None:
     """Write `original` to `target` with other paths: each change is a usage, the whole path and its
-    folder, in Blender's `//` notation. The result is not compressed."""
+    folder, in Blender's `//` notation. The result is not compressed.
+    """
     file = blendfile.open_cached(original, assert_cached=True)
     file.fileobj.seek(0)
     with target.open("wb") as written:

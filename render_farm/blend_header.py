@@ -58,7 +58,9 @@ def check_scene(scene: Path) -> BlendHeader:
     """
     header = read_header(scene)
     if header.big_endian:
-        raise InvalidInput(f"{scene.name} was saved on a big-endian machine, which Blender 5 no longer reads.")
+        raise InvalidInput(
+            f"{scene.name} was saved on a big-endian machine, which Blender 5 no longer reads."
+        )
     if header.version > farm_version():
         ours = f"{farm_version() // 100}.{farm_version() % 100}"
         raise InvalidInput(

@@ -8,7 +8,6 @@ Tracing runs in a process of its own (`render_farm/packing.py`). The bundle is a
 (copies where the file system allows none) beside the few .blend files whose paths were rewritten.
 """
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -25,6 +24,7 @@ from frame_splitter.facts import Asset
 from frame_splitter.records import Blob, Manifest, decode
 from render_farm.asset_rules import AssetRules, files_of
 from render_farm.blend_header import BlendHeader, check_scene
+from render_farm.hashing import hash_file
 from render_farm.packing import LeftOut, Plan, Remapped
 
 PACKING_SECONDS = 600
@@ -34,7 +34,8 @@ PLAN_LIMIT = 64 << 20
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """A bundled scene. `root` holds the files named in `manifest`; `sources` are the artist's own
-    files they came from; `folders` maps folders of the bundle to the artist's."""
+    files they came from; `folders` maps folders of the bundle to the artist's.
+    """
 
     scene: Path
     header: BlendHeader
@@ -177,11 +178,4 @@ def _link(source: Path, target: Path) -> None:
             raise FarmError(f"{source} cannot be bundled: {error.strerror}.") from error
 
 
-def hash_file(path: Path) -> Blob:
-    """The sha256 and size in bytes of a file."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return Blob(digest, file.tell())
-
-
-__all__ = ["Bundle", "LeftOut", "Remapped", "bundle", "complete", "hash_file"]
+__all__ = ["Bundle", "LeftOut", "Remapped", "bundle", "complete"]

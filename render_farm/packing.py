@@ -46,7 +46,8 @@ class Remapped:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What goes into a bundle. `files` maps a relative path to the file it comes from, `rewritten`
-    those already written into the folder; `folders` maps bundle folders to the artist's."""
+    those already written into the folder; `folders` maps bundle folders to the artist's.
+    """
 
     main: str
     files: dict[str, str]
@@ -102,9 +103,17 @@ def main() -> int:
         plan = pack(scene, folder)
     except FarmError as error:
         plan = Plan(scene.name, {}, error=error.sentence)
-    except (RecursionError, MemoryError, OSError, ValueError, LookupError, TypeError, AssertionError) as error:
+    except (
+        RecursionError,
+        MemoryError,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AssertionError,
+    ) as error:
         plan = _untraced(scene, error)
-    except Exception as error:  # noqa: BLE001 - the tracer's own errors share no root
+    except Exception as error:
         plan = _untraced(scene, error)
     sys.stdout.buffer.write(encode(plan))
     return 0

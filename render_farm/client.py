@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The farm from Python: what the commands use, and what a studio's own scripts can use.
+
+    from pathlib import Path
+    from render_farm.client import FarmClient
+
+    with FarmClient("http://farm.example:8000", token) as farm:
+        scene = farm.upload_scene(bundled.manifest, bundled.root)
+        job = farm.submit(JobSpec(scene=scene, frames=(1, 2, 3)), facts)
+        for event in farm.events(job.job):
+            print(event.kind, event.data)
+        for frame in farm.frames(job.job):
+            farm.download(frame.files[0], Path(f"{frame.frame:04}.png"))
+
+Every method raises FarmError (or one of its kinds in `frame_splitter.errors`) with a sentence. A
+coordinator that is away for a moment is waited for, `patience` seconds long.
+"""
+
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+from frame_splitter.errors import FarmError
+from frame_splitter.facts import SceneFacts
+from frame_splitter.ids import JobId, SceneId
+from frame_splitter.records import Blob, JobSpec, Manifest, StoredFile, decode
+from render_farm.answers import (
+    Event,
+    Frame,
+    Health,
+    Job,
+    MissingBlob,
+    NewNode,
+    Node,
+    SceneOffer,
+    TaskView,
+)
+from render_farm.connection import Connection, Lost, Stopped, Stream
+from render_farm.hashing import hash_file
+from render_farm.transfers import LinkExpired, Transfers
+
+UPLOADS_AT_ONCE = 4
+SILENCE = 45.0
+"""Seconds without any byte after which an event stream counts as broken."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Jobs:
+    jobs: tuple[Job, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Frames:
+    frames: tuple[Frame, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Tasks:
+    tasks: tuple[TaskView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Nodes:
+    nodes: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sealed:
+    sealed: bool
+
+
+class FarmClient:
+    """One coordinator, seen as one owner (or the operator). Safe to use from several threads."""
+
+    def __init__(self, url: str, token: str, *, patience: float = 60.0) -> None:
+        self._link = Connection(url, token, patience=patience)
+        self._transfers = Transfers(self._link)
+        self.url = self._link.url
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all waiting, in every thread, and drop the connections."""
+        self._link.close()
+        self._transfers.close()
+
+    def health(self) -> Health:
+        """Whether the coordinator, its store and its object store answer."""
+        return self._link.get("/health", Health)
+
+    # --- scenes ---------------------------------------------------------------------------------
+
+    def upload_scene(self, manifest: Manifest, root: Path, progress: Progress | None = None) -> SceneId:
+        """Upload what the farm lacks of a scene and seal it. `root` holds the manifest's files.
+
+        `progress(bytes_done, bytes_total)` is called after each file, from any thread. Returns the
+        scene's id. Uploading the same scene again sends nothing.
+        """
+        offer = self.offer_scene(manifest)
+        while offer.missing and not offer.sealed:
+            if not self._upload_blobs(offer.missing, manifest, root, progress):
+                raise FarmError("The object store takes no uploads: its links are refused at once.")
+            offer = self.offer_scene(manifest)
+        if not offer.sealed:
+            self._link.post(f"/scenes/{offer.scene}/seal", _Sealed)
+        return offer.scene
+
+    def offer_scene(self, manifest: Manifest) -> SceneOffer:
+        """Say what a scene consists of; the answer says which blobs the farm lacks."""
+        return self._link.post("/scenes", SceneOffer, manifest)
+
+    def _upload_blobs(
+        self, missing: tuple[MissingBlob, ...], manifest: Manifest, root: Path, progress: Progress | None
+    ) -> int:
+        """Upload several blobs at a time; returns how many went before their links ran out."""
+        names = {blob.sha256: name for name, blob in manifest.files.items()}
+        unknown = [blob.sha256 for blob in missing if blob.sha256 not in names]
+        if unknown:
+            raise FarmError("The coordinator asks for files that are not in the scene.")
+        total, done, sent = sum(blob.size for blob in missing), 0, 0
+
+        def send(blob: MissingBlob) -> MissingBlob | None:
+            try:
+                self._transfers.upload(root / names[blob.sha256], blob.url, blob.headers)
+            except LinkExpired:
+                return None
+            return blob
+
+        with ThreadPoolExecutor(UPLOADS_AT_ONCE) as pool:
+            for blob in pool.map(send, missing):
+                if blob is not None:
+                    sent, done = sent + 1, done + blob.size
+                    if progress:
+                        progress(done, total)
+        return sent
+
+    # --- jobs -----------------------------------------------------------------------------------
+
+    def submit(self, spec: JobSpec, facts: SceneFacts) -> Job:
+        """Start a job on a sealed scene. Sent again after a broken connection, it is still one job."""
+        body = {"spec": spec, "facts": facts}
+        return self._link.post("/jobs", Job, body, key=uuid.uuid4().hex)
+
+    def jobs(self, *, fingerprint: str = "", unfinished: bool = False) -> tuple[Job, ...]:
+        """The owner's jobs; `fingerprint` keeps those asked for with the same scene and spec."""
+        query = {"fingerprint": fingerprint} if fingerprint else {}
+        if unfinished:
+            query["unfinished"] = "true"
+        return self._link.get("/jobs", _Jobs, query).jobs
+
+    def job(self, job: JobId) -> Job:
+        """One job as it is now."""
+        return self._link.get(f"/jobs/{_id(job)}", Job)
+
+    def cancel(self, job: JobId) -> Job:
+        """End a job. Frames that are done stay."""
+        return self._link.post(f"/jobs/{_id(job)}/cancel", Job)
+
+    def pause(self, job: JobId) -> Job:
+        """Lease no more tasks of a job until it is resumed."""
+        return self._link.post(f"/jobs/{_id(job)}/pause", Job)
+
+    def resume(self, job: JobId) -> Job:
+        """Go on with a paused job."""
+        return self._link.post(f"/jobs/{_id(job)}/resume", Job)
+
+    def frames(self, job: JobId) -> tuple[Frame, ...]:
+        """All frames of a job, with fresh links to the files of those that are done."""
+        return self._link.get(f"/jobs/{_id(job)}/frames", _Frames).frames
+
+    def tasks(self, job: JobId) -> tuple[TaskView, ...]:
+        """All tasks of a job with their states and failures."""
+        return self._link.get(f"/jobs/{_id(job)}/tasks", _Tasks).tasks
+
+    def events(self, job: JobId, *, last_id: str = "") -> Iterator[Event]:
+        """What happens to a job, as it happens, until its last event.
+
+        A broken stream is taken up again where it broke; `last_id` is the id of the last event
+        already seen. Raises Unavailable when the coordinator stays away.
+
+            for event in farm.events(job.job):
+                if event.kind == "frame":
+                    frame = decode(event.data, Frame)
+        """
+        patience = self._link.attempts()
+        while next(patience, None) is not None:
+            heard = False
+            try:
+                for event in _parse(self._open_events(job, last_id).lines()):
+                    heard, last_id, patience = True, event.id or last_id, self._link.attempts()
+                    yield event
+                    if _is_last(event):
+                        return
+            except Lost:
+                continue
+            if not heard and self.job(job).ended:
+                return
+        raise Lost(f"The coordinator at {self.url} does not answer.")
+
+    def _open_events(self, job: JobId, last_id: str) -> Stream:
+        headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last_id} if last_id else {})}
+        return self._link.stream(f"/jobs/{_id(job)}/events", headers, SILENCE)
+
+    # --- files ----------------------------------------------------------------------------------
+
+    def download(self, file: StoredFile, target: Path, renew: Callable[[], StoredFile] | None = None) -> Path:
+        """Fetch a file of a frame to `target`, complete and with the right sha256, or not at all.
+
+        A file that is there already with the same content is left as it is. `renew` gives the same
+        file with a fresh link, for when the first has expired. Returns `target`.
+        """
+        if has(target, file):
+            return target
+        try:
+            self._transfers.download(file, target)
+        except LinkExpired:
+            if renew is None:
+                raise
+            self._transfers.download(renew(), target)
+        return target
+
+    # --- nodes ----------------------------------------------------------------------------------
+
+    def add_node(self, name: str, *, own: bool = False, key: str = "") -> NewNode:
+        """Issue the token a machine joins with. `own` nodes (operator only) also finish frames."""
+        body = {"name": name, "own": own}
+        return self._link.post("/nodes", NewNode, body, key=key or uuid.uuid4().hex)
+
+    def nodes(self) -> tuple[Node, ...]:
+        """The machines of the farm, with what each of their slots does."""
+        return self._link.get("/nodes", _Nodes).nodes
+
+
+def has(target: Path, file: StoredFile) -> bool:
+    """Whether `target` already is that file."""
+    try:
+        if not target.is_file() or target.stat().st_size != file.size:
+            return False
+        return hash_file(target) == Blob(file.sha256, file.size)
+    except OSError:
+        return False
+
+
+def _id(job: str) -> str:
+    """An id as a part of a path: whatever was typed stays one part."""
+    return quote(job, safe="")
+
+
+def _is_last(event: Event) -> bool:
+    return event.kind == "job" and decode(event.data, Job).ended
+
+
+def _parse(lines: Iterator[str]) -> Iterator[Event]:
+    """Server-sent events from lines. An event cut off by the end of the stream is dropped."""
+    data: list[str] = []
+    kind, name = "message", ""
+    for line in lines:
+        if not line:
+            if data:
+                yield Event(name, kind, "\n".join(data).encode())
+            kind, data = "message", []
+            continue
+        key, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if key == "event":
+            kind = value
+        elif key == "id":
+            name = value
+        elif key == "data":
+            data.append(value)
+
+
+__all__ = ["FarmClient", "Stopped", "has"]

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The client's one way to the coordinator: JSON over kept-alive HTTP, with patience.
+
+A coordinator that is restarting refuses connections for a moment; requests wait for it, up to
+`patience` seconds, instead of failing.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+import msgspec
+import urllib3
+
+from frame_splitter.errors import (
+    Conflict,
+    FarmError,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    StaleLease,
+    Unauthorized,
+    Unavailable,
+)
+from frame_splitter.records import decode, encode
+
+T = TypeVar("T")
+
+ANSWER_LIMIT = 256 << 20
+"""Bytes of the longest answer read; a job of 100,000 frames stays below half of it."""
+
+_AGAIN = frozenset({502, 503, 504})
+_BY_STATUS = {
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    422: InvalidInput,
+    503: Unavailable,
+}
+_BY_CODE = {kind.code: kind for kind in (*_BY_STATUS.values(), StaleLease)}
+_LOST = (urllib3.exceptions.HTTPError, OSError)
+
+
+class Stopped(FarmError):
+    """The waiting was ended from another thread."""
+
+    code = "stopped"
+
+
+class Connection:
+    """Requests to one coordinator as one token's bearer. Safe to use from several threads."""
+
+    def __init__(self, url: str, token: str, *, patience: float = 60.0) -> None:
+        self.url = _checked(url)
+        self.patience = patience
+        self.stopped = threading.Event()
+        self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+        self._pool = urllib3.PoolManager(maxsize=16, retries=False)
+
+    def close(self) -> None:
+        """End all waiting and drop the connections."""
+        self.stopped.set()
+        self._pool.clear()
+
+    def get(self, path: str, kind: type[T], query: Mapping[str, str] | None = None) -> T:
+        """GET `path` under /api/v1 and decode the answer as `kind`."""
+        return decode(self._ask("GET", path, None, {}, query), kind)
+
+    def post(self, path: str, kind: type[T], body: object = None, *, key: str = "") -> T:
+        """POST a record. `key` makes a creation idempotent, so that it may be sent again."""
+        headers = {"Idempotency-Key": key} if key else {}
+        return decode(self._ask("POST", path, encode(body if body is not None else {}), headers, None), kind)
+
+    def stream(self, path: str, headers: Mapping[str, str], silence: float) -> "Stream":
+        """Open an endless answer; raises FarmError, or Lost where there is no answer at all.
+
+        `silence` seconds without a byte count as lost.
+        """
+        timeout = urllib3.Timeout(connect=5.0, read=silence)
+        try:
+            response = self._pool.request(
+                "GET",
+                self._at(path),
+                headers={**self._headers, **headers},
+                preload_content=False,
+                redirect=False,
+                timeout=timeout,
+            )
+        except _LOST as error:
+            raise Lost(f"The coordinator at {self.url} does not answer.") from error
+        if response.status != 200:
+            raise _refused(response.status, _bounded(response), self.url)
+        return Stream(response)
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        query: Mapping[str, str] | None,
+    ) -> bytes:
+        for _ in self.attempts():
+            try:
+                status, answer = self._once(method, path, body, headers, query)
+            except _LOST:
+                continue
+            if status in _AGAIN:
+                refusal = _refused(status, answer, self.url)
+                continue
+            if status >= 300:
+                raise _refused(status, answer, self.url)
+            return answer
+        raise locals().get("refusal") or Unavailable(f"The coordinator at {self.url} does not answer.")
+
+    def attempts(self) -> Iterator[int]:
+        """Count attempts from 0, waiting longer before each, until `patience` is used up."""
+        end = time.monotonic() + self.patience
+        attempt = 0
+        while True:
+            yield attempt
+            pause = min(2.0, 0.05 * 2**attempt) * random.uniform(0.75, 1.25)  # noqa: S311 - no secret
+            if time.monotonic() + pause > end:
+                return
+            if self.stopped.wait(pause):
+                raise Stopped("The command was ended while it waited for the coordinator.")
+            attempt += 1
+
+    def _once(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        query: Mapping[str, str] | None,
+    ) -> tuple[int, bytes]:
+        sent = {**self._headers, **headers}
+        if body is not None:
+            sent["Content-Type"] = "application/json"
+        response = self._pool.request(
+            method,
+            self._at(path, query),
+            body=body,
+            headers=sent,
+            preload_content=False,
+            redirect=False,  # a token goes to the coordinator and to nobody else
+            timeout=urllib3.Timeout(connect=5.0, read=120.0),
+        )
+        return response.status, _bounded(response)
+
+    def _at(self, path: str, query: Mapping[str, str] | None = None) -> str:
+        return f"{self.url}/api/v1{path}" + (f"?{urlencode(query)}" if query else "")
+
+
+class Lost(Unavailable):
+    """The connection broke or was never made; trying again may help."""
+
+
+class Stream:
+    """Lines of an endless answer, as they come."""
+
+    LINE_LIMIT = 16 << 20
+
+    def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
+        self._response = response
+
+    def lines(self) -> Iterator[str]:
+        """Each line without its end. Raises Lost when the connection breaks or falls silent."""
+        rest = b""
+        try:
+            while chunk := self._response.read1(1 << 16):
+                *whole, rest = (rest + chunk).split(b"\n")
+                if len(rest) > self.LINE_LIMIT:
+                    raise InvalidInput("The coordinator sends a line without an end.")
+                for line in whole:
+                    yield line.rstrip(b"\r").decode("utf-8", "replace")
+        except (*_LOST, ValueError, AttributeError) as error:
+            # ValueError and AttributeError: closed from another thread while it was read.
+            raise Lost("The coordinator fell silent.") from error
+
+    def close(self) -> None:
+        """Drop the connection; a reader in another thread gets Lost."""
+        self._response.close()
+
+
+def _checked(url: str) -> str:
+    parsed = urllib3.util.parse_url(url)
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise InvalidInput(f"'{url[:200]}' is not a coordinator's address: write http://host:port.")
+    return url.rstrip("/")
+
+
+def _bounded(response: Any) -> bytes:
+    data = bytearray()
+    try:
+        for chunk in response.stream(1 << 16):
+            data += chunk
+            if len(data) > ANSWER_LIMIT:
+                raise InvalidInput("The coordinator's answer is too long.")
+    finally:
+        if len(data) > ANSWER_LIMIT:
+            response.close()
+        response.release_conn()
+    return bytes(data)
+
+
+class _Problem(msgspec.Struct):
+    title: str = ""
+    code: str = ""
+    detail: str = ""
+
+
+def _refused(status: int, answer: bytes, url: str) -> FarmError:
+    """The coordinator's problem as the FarmError it was there."""
+    try:
+        problem = msgspec.json.decode(answer[: 1 << 20], type=_Problem)
+    except msgspec.DecodeError:
+        problem = _Problem(detail=f"{url} answers {status}, which is not what a coordinator says.")
+    kind = _BY_CODE.get(problem.code) or _BY_STATUS.get(status, FarmError)
+    error = kind((problem.detail or problem.title or f"The coordinator answers {status}.")[:4096])
+    error.code = problem.code[:64] or kind.code
+    return error
