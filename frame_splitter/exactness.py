@@ -16,6 +16,9 @@ FILTER_STEP = 16
 LEAST_SAMPLES = 4
 """Cycles never looks at a pixel's noise before this many samples."""
 
+SMALLEST_THRESHOLD = 1e-6
+"""Noise thresholds nobody sets: below this the least samples are taken instead of Cycles' formula."""
+
 LARGEST_CYCLES_TILE = 8192
 """Pixels. Cycles cuts its own tiles above this edge whatever the scene says."""
 
@@ -83,7 +86,7 @@ def _min_samples(facts: SceneFacts, settings: RenderSettings) -> int:
     if facts.adaptive.min_samples > 0:
         return max(LEAST_SAMPLES, facts.adaptive.min_samples)
     threshold = facts.adaptive.threshold or max(0.001, 1.0 / settings.samples)
-    if not 0.0 < threshold <= 1.0:
+    if not SMALLEST_THRESHOLD < threshold <= 1.0:
         return LEAST_SAMPLES
     threshold = struct.unpack("<f", struct.pack("<f", threshold))[0]
     return max(LEAST_SAMPLES, math.ceil(16.0 / math.pow(threshold, 0.3)) - 1)

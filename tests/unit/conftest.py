@@ -6,8 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from frame_splitter.facts import Adaptive, FileFormat, SceneFacts
+
+settings.register_profile("shared-machine", deadline=None, database=None)
+settings.load_profile("shared-machine")
 
 PLAIN_SCENE = SceneFacts(
     scene="Scene",

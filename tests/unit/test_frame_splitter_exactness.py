@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frame_splitter.errors import InvalidInput
+from frame_splitter.exactness import adaptive_reach, classify
+from frame_splitter.facts import Adaptive, SceneFacts
+from frame_splitter.records import Exactness, RenderSettings, TaskOutput
+
+MakeFacts = Callable[..., SceneFacts]
+
+
+def settings(samples: int = 64) -> RenderSettings:
+    return RenderSettings(samples, 0, 100, "PNG")
+
+
+def adaptive(threshold: float = 0.01, min_samples: int = 0) -> Adaptive:
+    return Adaptive(True, threshold, min_samples)
+
+
+def test_a_plain_scene_is_exact_in_tiles(make_facts: MakeFacts) -> None:
+    plan = classify(make_facts(), settings())
+    assert (plan.exactness, plan.output, plan.tileable, plan.overscan) == (
+        Exactness.BIT_EXACT,
+        TaskOutput.LINEAR,
+        True,
+        0,
+    )
+    assert "equal" in plan.reason
+
+
+def test_refused_scenes_say_every_reason(make_facts: MakeFacts) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        classify(make_facts(refused=("Cloth is not baked.", "Smoke is not baked."), camera=False), settings())
+    for part in ("Cloth", "Smoke", "camera"):
+        assert part in caught.value.sentence
+
+
+def test_scenes_blender_must_finish_itself(make_facts: MakeFacts) -> None:
+    plan = classify(make_facts(final_only=("The sequencer is used.",)), settings())
+    assert (plan.exactness, plan.output, plan.tileable) == (Exactness.BIT_EXACT, TaskOutput.FINAL, False)
+    assert "The sequencer is used." in plan.reason
+    assert "whole" in plan.reason
+    plan = classify(make_facts(final_only=("It is EEVEE.",), approximate=("EEVEE may differ.",)), settings())
+    assert (plan.exactness, plan.output) == (Exactness.APPROXIMATE, TaskOutput.FINAL)
+    assert "equal the file" not in plan.reason
+
+
+def test_whole_frames_are_still_finished_here(make_facts: MakeFacts) -> None:
+    plan = classify(make_facts(whole_only=("Path guiding learns from the whole frame.",)), settings())
+    assert (plan.output, plan.tileable) == (TaskOutput.LINEAR, False)
+    assert "Path guiding" in plan.reason
+
+
+def brute_force_reach(samples: int, least: int) -> int:
+    """Filter steps that are followed by another sample."""
+    return sum(1 for s in range(samples - 1) if s > least and (s & 15) == 15)
+
+
+@given(samples=st.integers(1, 5000), least=st.integers(1, 1000))
+def test_overscan_counts_filter_steps_that_matter(make_facts: MakeFacts, samples: int, least: int) -> None:
+    facts = make_facts(adaptive=adaptive(min_samples=least))
+    assert adaptive_reach(facts, settings(samples)) == brute_force_reach(samples, max(4, least))
+
+
+@given(samples=st.integers(1, 5000), threshold=st.floats(0, 2))
+def test_automatic_least_samples_are_never_taken_too_high(
+    make_facts: MakeFacts, samples: int, threshold: float
+) -> None:
+    facts = make_facts(adaptive=adaptive(threshold))
+    used = threshold if threshold > 0 else max(0.001, 1 / samples)
+    cycles = max(4, -(-16 // max(used, 1e-6) ** 0.3)) if used <= 1 else 4
+    reach = adaptive_reach(facts, settings(samples))
+    assert brute_force_reach(samples, int(cycles)) <= reach <= brute_force_reach(samples, 4)
+
+
+@pytest.mark.parametrize(
+    ("samples", "threshold", "pixels"),
+    [(8, 0.01, 0), (64, 0.01, 0), (80, 0.01, 0), (81, 0.01, 1), (256, 0.1, 13)],
+)
+def test_overscan_of_common_settings(
+    make_facts: MakeFacts, samples: int, threshold: float, pixels: int
+) -> None:
+    plan = classify(make_facts(adaptive=adaptive(threshold)), settings(samples))
+    assert (plan.overscan, plan.tileable, plan.exactness) == (pixels, True, Exactness.BIT_EXACT)
+    assert ("wider" in plan.reason) == (pixels > 0)
+
+
+def test_cycles_own_tiles_stop_the_adaptive_filter_too(make_facts: MakeFacts) -> None:
+    big = {"resolution_x": 3840, "resolution_y": 2160}
+    assert not classify(make_facts(**big, adaptive=adaptive()), settings(256)).tileable
+    assert classify(make_facts(**big), settings(256)).tileable
+    assert classify(make_facts(**big, adaptive=adaptive(), auto_tile=0), settings(256)).tileable
+    assert classify(make_facts(**big, adaptive=adaptive()), settings(64)).tileable
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "edge", "cut"),
+    [
+        (2560, 1440, 2048, False),
+        (2048, 2048, 2048, False),
+        (2049, 2048, 2048, True),
+        (512, 512, 390, False),
+        (513, 512, 390, True),
+        (384, 384, 300, False),
+        (385, 384, 300, True),
+        (8193, 8, 8192, True),
+    ],
+)
+def test_when_cycles_cuts_its_own_tiles(
+    make_facts: MakeFacts, width: int, height: int, edge: int, cut: bool
+) -> None:
+    facts = make_facts(resolution_x=width, resolution_y=height, auto_tile=edge, adaptive=adaptive())
+    plan = classify(facts, settings(256))
+    assert plan.tileable is not cut
+    assert plan.overscan == (0 if cut else 11)
+
+
+def test_only_the_border_is_what_cycles_cuts(make_facts: MakeFacts) -> None:
+    facts = make_facts(
+        resolution_x=3840, resolution_y=2160, border=(0.0, 0.0, 0.5, 0.5), adaptive=adaptive(), auto_tile=2048
+    )
+    assert classify(facts, settings(256)).tileable
