@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`python leash.py PARENT SIGNAL PROGRAM ...` becomes PROGRAM, and dies when its parent does.
+
+The kernel sends SIGNAL to the program when the process (in fact the thread) that started it ends,
+however it ends. A program of its own, because code run between fork and exec in a process with
+threads can lock up.
+"""
+
+import ctypes
+import os
+import sys
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Ask the kernel for the signal, make sure the parent still lives, become the program."""
+    parent, number, *command = sys.argv[1:]
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+    if os.getppid() != int(parent):
+        sys.exit(1)
+    os.execv(command[0], command)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One process of the embedded farm: started, watched, started again when it dies, stopped with it.
+
+A thread of its own starts the process and waits for its end. The kernel ends the process when that
+thread ends, so nothing outlives the farm, even one killed with -9.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import psutil
+import structlog
+
+from frame_splitter.errors import FarmError, Unavailable
+from render_farm.embedded import leash
+from render_farm.embedded.state import Process
+
+log = structlog.get_logger()
+
+Ready = Callable[[IO[bytes] | None], bool]
+"""Asked again and again after the start until it says True; given stdout where `speaks`."""
+
+LOOKS_EVERY = 0.02
+"""Seconds between two looks at whether a started process answers."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
+GOOD_RUN = 30.0
+"""Seconds after which a process that dies is started again without a longer pause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """How to run a part. `command` and `environment` are asked anew before every start.
+
+    A part that `speaks` says on stdout that it is ready; others' stdout goes to the log. `start_seconds` bounds the wait for readiness, `stop_seconds` the wait after SIGTERM.
+    """
+
+    name: str
+    command: Callable[[], list[str]]
+    log: Path
+    ready: Ready
+    environment: Callable[[], Mapping[str, str]] = field(default=dict)
+    start_seconds: float = 60.0
+    stop_seconds: float = 10.0
+    death_signal: int = signal.SIGKILL
+    speaks: bool = False
+
+
+class PartFailed(Unavailable):
+    """A part of the farm cannot be started."""
+
+    code = "part_failed"
+
+
+class Part:
+    """A program kept running. `changed` is called (from the part's thread) at every start and end."""
+
+    def __init__(self, program: Program, changed: Callable[[], None] = lambda: None) -> None:
+        self.program = program
+        self.restarts = 0
+        self._changed = changed
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopping = threading.Event()
+        self._settled = threading.Event()
+        self._failure: FarmError | None = None
+        self._thread = threading.Thread(target=self._keep, name=f"keep {program.name}", daemon=True)
+
+    def start(self) -> None:
+        """Start it; `wait` tells when it is ready."""
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Wait until the first start succeeded. Raises PartFailed with the end of its log."""
+        self._settled.wait()
+        if self._failure:
+            raise self._failure
+
+    def process(self) -> Process | None:
+        """The process that runs now."""
+        running = self._process
+        if running is None or running.poll() is not None:
+            return None
+        try:
+            return Process(running.pid, psutil.Process(running.pid).create_time())
+        except psutil.Error:
+            return None
+
+    def stop(self) -> None:
+        """End it: SIGTERM, and SIGKILL for it and all it started after `stop_seconds`."""
+        self._stopping.set()
+        if self._process is not None:
+            _end(self._process, self.program.stop_seconds)
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _keep(self) -> None:
+        pause = FIRST_PAUSE
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            try:
+                self._run_once()
+            except (FarmError, OSError, ValueError) as error:
+                if not self._settled.is_set():
+                    self._failure = _as_failure(self.program, error)
+                    self._settled.set()
+                    return
+                log.warning("part_start_failed", part=self.program.name, reason=str(error))
+            if self._stopping.is_set():
+                break
+            pause = FIRST_PAUSE if time.monotonic() - began > GOOD_RUN else min(pause * 2, LONGEST_PAUSE)
+            self._stopping.wait(pause)
+            self.restarts += 1
+        self._settled.set()
+
+    def _run_once(self) -> None:
+        """Start the process, wait until it answers, then until it ends."""
+        process = self._process = _spawn(self.program)
+        try:
+            # Asked to stop in between: stop() may have looked before there was a process.
+            if self._stopping.is_set():
+                _end(process, self.program.stop_seconds)
+            _await_ready(process, self.program, self._stopping)
+            log.info("part_ready", part=self.program.name, pid=process.pid, restarts=self.restarts)
+            self._changed()
+            self._settled.set()
+            process.wait()
+        finally:
+            _end(process, 0.0)
+            if process.stdout is not None:
+                process.stdout.close()
+        if not self._stopping.is_set():
+            log.warning("part_died", part=self.program.name, pid=process.pid, code=process.returncode)
+
+
+def _spawn(program: Program) -> subprocess.Popen[bytes]:
+    command = program.command()
+    tied = [sys.executable, "-I", "-S", str(leash.__file__), str(os.getpid()), str(int(program.death_signal))]
+    with program.log.open("ab") as output:
+        return subprocess.Popen(
+            [*tied, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if program.speaks else output,
+            stderr=output,
+            env={**os.environ, **program.environment()},
+            start_new_session=True,
+        )
+
+
+def _await_ready(process: subprocess.Popen[bytes], program: Program, stopping: threading.Event) -> None:
+    end = time.monotonic() + program.start_seconds
+    while not program.ready(process.stdout):
+        if process.poll() is not None:
+            raise PartFailed(f"{program.name} ended at its start (code {process.returncode}).")
+        if time.monotonic() > end:
+            raise PartFailed(f"{program.name} does not answer after {program.start_seconds:g} seconds.")
+        if stopping.wait(LOOKS_EVERY):
+            return
+
+
+def _end(process: subprocess.Popen[bytes], patience: float) -> None:
+    """End the process and whatever it started. It leads a session of its own, so its group is theirs."""
+    if process.poll() is None and patience > 0:
+        process.terminate()
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            log.warning("part_killed", pid=process.pid, after=patience)
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+    process.wait()
+
+
+def _as_failure(program: Program, error: Exception) -> FarmError:
+    tail = ""
+    try:
+        with program.log.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 2000))
+            tail = file.read().decode("utf-8", "replace").strip()
+    except OSError:
+        pass
+    last = " ".join(tail.splitlines()[-3:])[-600:]
+    reason = str(error) or type(error).__name__
+    return PartFailed(f"{reason} Its log is {program.log}." + (f" It ends with: {last}" if last else ""))

@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The embedded farm: store, object store, coordinator and one own node, kept running together.
+
+    with Farm(Folder(path), FarmOptions(slots=2), print).running() as farm:
+        print(farm.url, farm.token)
+
+Outside parts replace embedded ones by their addresses. Everything stops when the block is left, and
+dies with the process whatever ends it.
+"""
+
+import json
+import select
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import psutil
+import structlog
+
+from frame_splitter.errors import FarmError, InvalidInput
+from render_farm.client import FarmClient
+from render_farm.embedded import seaweed, valkey
+from render_farm.embedded.part import Part, Program
+from render_farm.embedded.state import Folder, Process, RunningFarm
+
+log = structlog.get_logger()
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class FarmOptions:
+    """What `render-farm up` can change. Empty addresses mean the embedded part.
+
+    `bind` is `host` or `host:port`; `slots` and `threads` are the own node's, None lets it choose.
+    """
+
+    redis_url: str = ""
+    s3_endpoint: str = ""
+    s3_public_endpoint: str = ""
+    bind: str = ""
+    public_url: str = ""
+    slots: int | None = None
+    threads: int | None = None
+    node: bool = True
+    temporary: bool = False
+
+
+class Farm:
+    """The parts of one farm on one folder. `say` gets sentences about how the start goes."""
+
+    def __init__(self, folder: Folder, options: FarmOptions, say: Say) -> None:
+        self.folder, self.options, self._say = folder, options, say
+        self._parts: dict[str, Part] = {}
+        self._announcing = threading.Lock()
+        self._stopping = False
+        self._host, self._port = _address(options.bind)
+        self.url = ""
+        self.token = ""
+
+    @contextmanager
+    def running(self) -> Iterator["Farm"]:
+        """Start everything up to the coordinator, and stop it all at the end.
+
+        The own node starts too, but is not waited for (`wait_for_node`). Raises FolderInUse or
+        PartFailed.
+        """
+        self.folder.create()
+        with ExitStack() as stack:
+            stack.enter_context(self.folder.locked())
+            _end_leftovers(self.folder.announced())
+            stack.callback(self._stop)
+            self._start_services()
+            self._start_coordinator()
+            if self.options.node:
+                self._add("node", self._node_program())
+            self._announce()
+            yield self
+
+    def wait_for_node(self) -> None:
+        """Wait until the own node has said hello. Raises PartFailed where it cannot start."""
+        if "node" in self._parts:
+            self._parts["node"].wait()
+
+    def part(self, name: str) -> Part:
+        """One of the parts by name: valkey, seaweed, coordinator or node."""
+        return self._parts[name]
+
+    def _add(self, name: str, program: Program) -> Part:
+        part = self._parts[name] = Part(program, self._announce)
+        part.start()
+        return part
+
+    def _start_services(self) -> None:
+        self._say("Starting the farm's store ...")
+        services = []
+        if not self.options.redis_url:
+            services.append(self._add("valkey", self._valkey_program()))
+        if not self.options.s3_endpoint:
+            services.append(self._add("seaweed", self._seaweed_program()))
+        for service in services:
+            service.wait()
+
+    def _start_coordinator(self) -> None:
+        self._say("Starting the coordinator ...")
+        self._port = self._port or self.folder.choose_port("coordinator")
+        host = "127.0.0.1" if self._host in ("", "0.0.0.0", "::") else self._host  # noqa: S104
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
+        self.token = self.folder.secrets().admin_token
+        self._add("coordinator", self._coordinator_program()).wait()
+
+    def _valkey_program(self) -> Program:
+        folder, socket_path = self.folder.path / "valkey", self.folder.valkey_socket()
+        return Program(
+            name="valkey",
+            command=lambda: valkey.command(folder, socket_path=socket_path),
+            log=self.folder.log("valkey"),
+            ready=lambda _: valkey.ready(folder, socket_path=socket_path),
+        )
+
+    def _seaweed_program(self) -> Program:
+        secrets, port = self.folder.secrets(), self.folder.choose_port("seaweed")
+        folder = self.folder.path / "seaweed"
+
+        def line() -> tuple[list[str], dict[str, str]]:
+            return seaweed.command(folder, port, secrets.s3_key, secrets.s3_secret)
+
+        return Program(
+            name="seaweed",
+            command=lambda: line()[0],
+            environment=lambda: line()[1],
+            log=self.folder.log("seaweed"),
+            ready=lambda _: seaweed.ready(port),
+        )
+
+    def _coordinator_program(self) -> Program:
+        given, secrets = self.options, self.folder.secrets()
+        endpoint = given.s3_endpoint or seaweed.url(self.folder.port("seaweed"))
+        options = {
+            "--bind": self._host or "127.0.0.1",
+            "--port": str(self._port),
+            "--redis-url": given.redis_url
+            or valkey.url(self.folder.path / "valkey", socket_path=self.folder.valkey_socket()),
+            "--s3-endpoint": endpoint,
+            "--s3-public-endpoint": given.s3_public_endpoint or endpoint,
+            "--public-url": given.public_url or self.url,
+        }
+        environment = {"FARM_ADMIN_TOKEN": secrets.admin_token}
+        if not given.s3_endpoint:
+            environment |= {"AWS_ACCESS_KEY_ID": secrets.s3_key, "AWS_SECRET_ACCESS_KEY": secrets.s3_secret}
+        words = [word for pair in options.items() for word in pair]
+        return Program(
+            name="coordinator",
+            command=lambda: [sys.executable, "-m", "render_farm.serve", *words],
+            environment=lambda: environment,
+            log=self.folder.log("coordinator"),
+            ready=_said_listening,
+            speaks=True,
+        )
+
+    def _node_program(self) -> Program:
+        node = self._own_node()
+        words = ["run", "--coordinator", self.url, "--own", "--cache", str(self.folder.path / "node")]
+        if self.options.slots:
+            words += ["--slots", str(self.options.slots)]
+        if self.options.threads:
+            words += ["--threads-per-slot", str(self.options.threads)]
+        return Program(
+            name="node",
+            command=lambda: [sys.executable, "-m", "gpu_worker", *words],
+            environment=lambda: {"FARM_NODE_TOKEN": node[1]},
+            log=self.folder.log("node"),
+            ready=lambda _: self._is_online(node[0]),
+            start_seconds=180.0,
+            stop_seconds=20.0,
+            # It has children of its own to end, Blenders and Ray: it is told, not killed.
+            death_signal=signal.SIGTERM,
+        )
+
+    def _own_node(self) -> tuple[str, str]:
+        """The own node's id and token: the same ones at every start, by the idempotency key."""
+        with FarmClient(self.url, self.token) as client:
+            name = f"{socket.gethostname()[:100]} (own)"
+            node = client.add_node(name, own=True, key=f"own-node-{self.folder.secrets().instance}")
+        return node.node, node.token
+
+    def _is_online(self, node: str) -> bool:
+        with suppress(FarmError), FarmClient(self.url, self.token, patience=1.0) as client:
+            return any(one.node == node and one.online for one in client.nodes())
+        return False
+
+    def _announce(self) -> None:
+        """Write down where the farm answers and which processes are its."""
+        with self._announcing:
+            running = {name: part.process() for name, part in self._parts.items()}
+            if self._stopping or "coordinator" not in running:
+                return
+            me = psutil.Process()
+            parts = {name: process for name, process in running.items() if process is not None}
+            self.folder.announce(
+                RunningFarm(
+                    self.url,
+                    self.token,
+                    Process(me.pid, me.create_time()),
+                    parts,
+                    self.options.temporary,
+                )
+            )
+
+    def _stop(self) -> None:
+        """Stop the parts in reverse, so that each still has what it stands on while it ends."""
+        with self._announcing:
+            self._stopping = True
+            self.folder.withdraw()
+        for name in reversed(list(self._parts)):
+            self._parts[name].stop()
+        log.info("farm_stopped", folder=str(self.folder.path))
+
+
+def _said_listening(stdout: IO[bytes] | None) -> bool:
+    """Whether the coordinator has said that it listens."""
+    assert stdout is not None
+    if not select.select([stdout], [], [], 0)[0]:
+        return False
+    line = stdout.readline()
+    try:
+        return bool(line) and "listening" in json.loads(line)
+    except json.JSONDecodeError:
+        return False
+
+
+def _address(bind: str) -> tuple[str, int]:
+    """Host and port of `host`, `host:port`, `[v6]:port` or `:port`; 0 where no port is given."""
+    host, separator, port = bind.rpartition(":")
+    if not separator or bind.endswith("]"):
+        host, port = bind, "0"
+    if not port.isdigit() or int(port) > 65535:
+        raise InvalidInput(f"'{bind}' is no address to bind to: write host or host:port.")
+    return host.strip("[]"), int(port)
+
+
+def _end_leftovers(farm: RunningFarm | None) -> None:
+    """End processes of a farm that was killed, where the kernel left any."""
+    for name, left in (farm.parts if farm else {}).items():
+        with suppress(psutil.Error):
+            process = psutil.Process(left.pid)
+            if abs(process.create_time() - left.started) > 1.0:
+                continue
+            log.warning("leftover_killed", part=name, pid=left.pid)
+            for child in [*process.children(recursive=True), process]:
+                with suppress(psutil.Error):
+                    child.kill()
+            process.wait(10)
+
+
+def state_folder(path: Path) -> Folder:
+    """The folder at `path`, absolute."""
+    return Folder(path.expanduser().absolute())
