@@ -91,7 +91,7 @@ def read_header(file: BinaryIO, limits: Limits) -> Header:
     file.seek(0)
     if size > limits.file_bytes:
         raise InvalidInput(f"The picture file has {size} bytes; at most {limits.file_bytes} are read.")
-    scanner = _Scanner(file.read(limits.header_bytes + 1), limits)
+    scanner = _Scanner(file.read(min(size, limits.header_bytes + 1)), limits)
     multi_part = _check_version(scanner)
     parts = _parts(scanner, multi_part, limits)
     _check_whole(parts, limits)
@@ -139,6 +139,8 @@ class _Scanner:
 
     def text(self) -> str:
         end = self.data.find(b"\0", self.at, self.at + MAX_NAME + 1)
+        if end < 0 and len(self.data) - self.at <= MAX_NAME:
+            raise self.ended()
         if end < 0:
             raise InvalidInput("The picture's header holds a name that does not end.")
         name = self.take(end - self.at)

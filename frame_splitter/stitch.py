@@ -90,19 +90,24 @@ def _merge(attributes: list[dict[str, Any]]) -> dict[str, Any]:
     merged = dict(attributes[0])
     for other in attributes[1:]:
         for name, value in other.items():
-            if name.startswith(CRYPTOMATTE) and name.endswith(MANIFEST) and value != merged.get(name):
-                merged[name] = _merge_manifests(merged.get(name, "{}"), value)
-            elif name.startswith(CRYPTOMATTE):
-                merged.setdefault(name, value)
+            if not name.startswith(CRYPTOMATTE):
+                continue
+            if name.endswith(MANIFEST) and value != merged.get(name, value):
+                merged[name] = _merge_manifests(merged[name], value)
+            merged.setdefault(name, value)
     return merged
 
 
-def _merge_manifests(one: str, other: str) -> str:
+def _merge_manifests(one: Any, other: Any) -> str:
     """The union of two tables of names and hashes; the first one's order and entries come first."""
+    union = _names(one)
+    for name, value in _names(other).items():
+        union.setdefault(name, value)
+    return msgspec.json.encode(union).decode()
+
+
+def _names(manifest: Any) -> dict[str, str]:
     try:
-        names = msgspec.json.decode(other, type=dict[str, str])
-        union = names | msgspec.json.decode(one, type=dict[str, str])
-    except msgspec.DecodeError as error:
+        return msgspec.json.decode(manifest, type=dict[str, str])
+    except (msgspec.DecodeError, TypeError, ValueError) as error:
         raise InvalidInput("A tile's cryptomatte manifest is not a table of names.") from error
-    ordered = {**msgspec.json.decode(one, type=dict[str, str]), **union}
-    return msgspec.json.encode(ordered).decode()
