@@ -128,6 +128,35 @@ def denoised_transparent(scene):
 
 
 @variant
+def denoised_float(scene):
+    """Five samples, stored as floats: a sum that no power of two divides."""
+    scene.cycles.use_denoising = True
+    scene.cycles.samples = 5
+    scene.cycles.film_exposure = 1.7
+    scene.render.image_settings.file_format = "OPEN_EXR"
+    scene.render.image_settings.color_depth = "32"
+
+
+@variant
+def denoised_adaptive_float(scene):
+    denoised_float(scene)
+    adaptive(scene)
+    scene.cycles.film_exposure = 1.0
+
+
+@variant
+def denoised_exposed_adaptive(scene):
+    denoised_float(scene)
+    adaptive(scene)
+
+
+@variant
+def denoised_light_passes(scene):
+    scene.cycles.use_denoising = True
+    light_groups_and_aov(scene)
+
+
+@variant
 def adaptive(scene):
     scene.cycles.samples = 48
     scene.cycles.use_adaptive_sampling = True

@@ -13,9 +13,7 @@ from typing import Any
 import bpy
 
 from gpu_worker.child import rendering
-
-PREFILTER = {"NONE": "None", "FAST": "Fast", "ACCURATE": "Accurate"}
-QUALITY = {"HIGH": "High", "BALANCED": "Balanced", "FAST": "Fast"}
+from gpu_worker.child.denoising import Scaling
 
 _prepared: dict[str, Any] = {}
 
@@ -53,23 +51,17 @@ def finish_frame(command: dict[str, Any]) -> dict[str, Any]:
 def _prepare(scene: Any, merged: str) -> None:
     """Point the scene's compositor at the merged file. Done once for a scene."""
     image = bpy.data.images.load(merged)
-    denoised = _denoised_layers(scene)
+    scaling = Scaling(scene)
     written = _written_layer(scene)
     if not (scene.render.use_compositing and scene.compositing_node_group):
         scene.compositing_node_group = _bare_compositor(written)
         scene.render.use_compositing = True
-    _read_from_image(_editable(scene.compositing_node_group), scene, image, denoised)
+    _read_from_image(_editable(scene.compositing_node_group), scene, image, scaling)
     scene.render.use_sequencer = False
     scene.cycles.use_denoising = False
     for layer in scene.view_layers:
         layer.use = False
     _prepared["image"] = image
-
-
-def _denoised_layers(scene: Any) -> frozenset[str]:
-    if not scene.cycles.use_denoising:
-        return frozenset()
-    return frozenset(layer.name for layer in scene.view_layers if layer.cycles.use_denoising)
 
 
 def _written_layer(scene: Any) -> str:
@@ -93,10 +85,10 @@ def _editable(tree: Any) -> Any:
     return tree.make_local() if tree.library is not None else tree
 
 
-def _read_from_image(tree: Any, scene: Any, image: Any, denoised: frozenset[str]) -> None:
+def _read_from_image(tree: Any, scene: Any, image: Any, scaling: Scaling) -> None:
     for node in list(tree.nodes):
         if node.bl_idname == "CompositorNodeRLayers":
-            _replace_render_layers(tree, node, scene, image, denoised)
+            _replace_render_layers(tree, node, scene, image, scaling)
         elif node.bl_idname == "CompositorNodeCryptomatteV2" and node.source == "RENDER":
             _read_matte_from_image(node, image)
 
@@ -117,26 +109,25 @@ def _image_node(tree: Any, image: Any, layer: str) -> Any:
     return node
 
 
-def _replace_render_layers(tree: Any, node: Any, scene: Any, image: Any, denoised: frozenset[str]) -> None:
+def _replace_render_layers(tree: Any, node: Any, scene: Any, image: Any, scaling: Scaling) -> None:
     """Give every link that leaves a Render Layers node the same pass of the merged file."""
     source = _image_node(tree, image, node.layer)
     passes = {socket.name: socket for socket in source.outputs}
-    combined = passes["Combined"]
-    picture = _denoise(tree, scene, passes) if node.layer in denoised else combined
+    picture = scaling.picture(tree, scene, node.layer, passes)
     for output in list(node.outputs):
         targets = [link.to_socket for link in output.links]
         if targets:
-            feed = _matching(tree, output.name, picture, passes)
+            feed = _matching(tree, output.name, picture, passes, scaling)
             for target in targets:
                 tree.links.new(feed, target)
     tree.nodes.remove(node)
 
 
-def _matching(tree: Any, name: str, picture: Any, passes: dict[str, Any]) -> Any:
+def _matching(tree: Any, name: str, picture: Any, passes: dict[str, Any], scaling: Scaling) -> Any:
     if name == "Image":
         return picture
     if name == "Noisy Image":
-        return passes["Combined"]
+        return scaling.noisy(tree, passes)
     if name == "Alpha":
         separate = tree.nodes.new("CompositorNodeSeparateColor")
         tree.links.new(picture, separate.inputs["Image"])
@@ -144,18 +135,3 @@ def _matching(tree: Any, name: str, picture: Any, passes: dict[str, Any]) -> Any
     if name not in passes:
         raise rendering.SceneError(f"The compositor uses the pass '{name}', which the render does not write.")
     return passes[name]
-
-
-def _denoise(tree: Any, scene: Any, passes: dict[str, Any]) -> Any:
-    """A Denoise node that does what Cycles would have done to this layer."""
-    cycles = scene.cycles
-    node = tree.nodes.new("CompositorNodeDenoise")
-    tree.links.new(passes["Combined"], node.inputs["Image"])
-    if cycles.denoising_input_passes in {"RGB_ALBEDO", "RGB_ALBEDO_NORMAL"}:
-        tree.links.new(passes["Denoising Albedo"], node.inputs["Albedo"])
-    if cycles.denoising_input_passes == "RGB_ALBEDO_NORMAL":
-        tree.links.new(passes["Denoising Normal"], node.inputs["Normal"])
-    node.inputs["HDR"].default_value = True
-    node.inputs["Prefilter"].default_value = PREFILTER[cycles.denoising_prefilter]
-    node.inputs["Quality"].default_value = QUALITY[cycles.denoising_quality]
-    return node.outputs["Image"]

@@ -9,6 +9,7 @@ from typing import Any
 import bpy
 
 from gpu_worker.child import compositor, reasons
+from gpu_worker.child.denoising import denoises
 from gpu_worker.child.names import text
 from gpu_worker.child.simulations import simulations
 
@@ -62,7 +63,6 @@ def _border(render: Any) -> list[float] | None:
 def _sampling(scene: Any) -> dict[str, Any]:
     cycles = scene.cycles
     is_cycles = scene.render.engine == "CYCLES"
-    denoise = is_cycles and cycles.use_denoising
     return {
         "samples": cycles.samples if is_cycles else scene.eevee.taa_render_samples,
         "seed": cycles.seed,
@@ -72,7 +72,7 @@ def _sampling(scene: Any) -> dict[str, Any]:
             "min_samples": cycles.adaptive_min_samples,
         },
         "auto_tile": cycles.tile_size if is_cycles and cycles.use_auto_tile else 0,
-        "denoise": denoise and any(layer.cycles.use_denoising for layer in reasons.used_layers(scene)),
+        "denoise": is_cycles and denoises(scene),
     }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gpu_worker.child import compositor
+from gpu_worker.child.denoising import denoises, used_layers
 from gpu_worker.child.names import text
 from gpu_worker.child.simulations import simulations
 
@@ -17,11 +18,6 @@ Rule = Callable[[Any], str | None]
 def sentences(scene: Any, rules: tuple[Rule, ...]) -> list[str]:
     """What the rules say of the scene, in their order."""
     return [sentence for rule in rules if (sentence := rule(scene))]
-
-
-def used_layers(scene: Any) -> list[Any]:
-    """The view layers that render."""
-    return [layer for layer in scene.view_layers if layer.use]
 
 
 def _is_cycles(scene: Any) -> bool:
@@ -136,6 +132,40 @@ def _shadow_catcher(scene: Any) -> str | None:
     return None
 
 
+UNEXPOSED = frozenset(
+    {"Image", "Alpha", "Noisy Image", "Depth", "Mist", "Normal", "Position", "Vector", "UV"}
+    | {"Object Index", "Material Index", "Denoising Normal", "Denoising Albedo", "Denoising Depth"}
+)
+"""Passes whose stored values film exposure does not touch, or that finishing gives back exactly."""
+
+
+def _denoised_light_passes(scene: Any) -> str | None:
+    if not (_is_cycles(scene) and denoises(scene) and scene.render.use_compositing):
+        return None
+    for tree in compositor.compositor_trees(scene.compositing_node_group):
+        for node in (n for n in tree.nodes if n.bl_idname == "CompositorNodeRLayers"):
+            used = {output.name for output in node.outputs if output.is_linked}
+            light = {name for name in used - UNEXPOSED if not name.startswith("Crypto")}
+            if light:
+                name = text(min(light))
+                return f"The compositor uses a light pass of a denoised render ({name}): frames stay whole."
+    return None
+
+
+def _uneven_denoising(scene: Any) -> str | None:
+    if not (_is_cycles(scene) and denoises(scene)):
+        return None
+    cycles = scene.cycles
+    if cycles.use_sample_subset or any(layer.samples for layer in used_layers(scene)):
+        return "View layers or a sample subset change the samples of a denoised render: frames stay whole."
+    counted = any(layer.cycles.pass_debug_sample_count for layer in used_layers(scene))
+    if counted and not cycles.use_adaptive_sampling:
+        return "A denoised render with a sample count pass stays whole."
+    if cycles.use_adaptive_sampling and cycles.film_exposure != 1.0:
+        return "An adaptive, denoised render with a film exposure of its own stays whole."
+    return None
+
+
 def _grease_pencil(scene: Any) -> str | None:
     if any(item.type in {"GREASEPENCIL", "GPENCIL"} for item in scene.objects):
         return "Grease Pencil is drawn over the render by Blender itself, so frames stay whole."
@@ -222,6 +252,8 @@ FINAL_ONLY = (
     _stamp,
     _optix_denoiser,
     _shadow_catcher,
+    _denoised_light_passes,
+    _uneven_denoising,
     _grease_pencil,
     _single_layer,
     _foreign_compositor,

@@ -13,6 +13,7 @@ from typing import Any
 import bpy
 
 from gpu_worker.child import compositor
+from gpu_worker.child.denoising import store_for_denoising
 
 Progress = Callable[[int, int], None]
 
@@ -27,6 +28,34 @@ class DeviceError(Exception):
     """The device that was asked for cannot be used; the text is for the GPU's owner."""
 
 
+CHANGED = {
+    "render": ("use_compositing", "use_sequencer", "use_border", "use_crop_to_border"),
+    "cycles": ("use_denoising", "film_exposure"),
+}
+"""What `_linear_output` changes, by the part of the scene it is in."""
+
+
+class OwnSettings:
+    """The settings of the file that rendering changes: the next task must start from them again."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, dict[str, Any]] = {}
+
+    def keep(self, scene: Any) -> None:
+        """Remember the freshly opened scene's settings."""
+        for group, names in CHANGED.items():
+            self._kept[group] = {name: getattr(getattr(scene, group), name) for name in names}
+
+    def restore(self, scene: Any) -> None:
+        """Give the scene its own settings back."""
+        for group, values in self._kept.items():
+            for name, value in values.items():
+                setattr(getattr(scene, group), name, value)
+
+
+_own_settings = OwnSettings()
+
+
 def open_scene(path: str) -> None:
     """Load a .blend without running anything it carries and without its window layout."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
@@ -35,6 +64,7 @@ def open_scene(path: str) -> None:
         bpy.ops.wm.open_mainfile(filepath=path, load_ui=False, use_scripts=False)
     except RuntimeError as error:
         raise SceneError(f"Blender cannot open this file: {_last_line(str(error))}") from error
+    _own_settings.keep(bpy.context.scene)
 
 
 def _last_line(text: str) -> str:
@@ -111,11 +141,7 @@ def _linear_output() -> None:
     scene = bpy.context.scene
     scene.render.use_compositing = False
     scene.render.use_sequencer = False
-    if scene.cycles.use_denoising:
-        for layer in scene.view_layers:
-            if layer.cycles.use_denoising:
-                layer.cycles.denoising_store_passes = True
-        scene.cycles.use_denoising = False
+    store_for_denoising(scene)
     image = scene.render.image_settings
     image.media_type = "MULTI_LAYER_IMAGE"
     image.file_format = "OPEN_EXR_MULTILAYER"
@@ -160,6 +186,7 @@ def render_frame(command: dict[str, Any], progress: Progress) -> dict[str, Any]:
     started = time.monotonic()
     scene = bpy.context.scene
     render = scene.render
+    _own_settings.restore(scene)
     pin_settings(command["settings"])
     render.use_persistent_data = True
     render.use_overwrite = True

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Denoising after the merge, in the very numbers Cycles denoises in.
+
+With a fixed number of samples n, Cycles does not hand the picture to the denoiser but its render buffer,
+which holds sums: the picture is denoise(sum) * (1/n * exposure), and the sum cannot be had back from a
+stored picture by arithmetic that rounds. So such tiles are rendered with a film exposure that makes
+Cycles store the sums themselves (1/n * exposure == 1 in float32), and the factor is applied here.
+With adaptive sampling each pixel has its own count, and the denoiser sees what is stored.
+(Read from Cycles' `denoiser_oidn.cpp` and `pass_accessor.cpp`; the exactness tests compare the floats.)
+"""
+
+import struct
+from typing import Any
+
+PREFILTER = {"NONE": "None", "FAST": "Fast", "ACCURATE": "Accurate"}
+QUALITY = {"HIGH": "High", "BALANCED": "Balanced", "FAST": "Fast"}
+
+
+def float32(value: float) -> float:
+    """The nearest float32."""
+    return float(struct.unpack("f", struct.pack("f", value))[0])
+
+
+def sum_exposure(samples: int) -> float | None:
+    """The film exposure at which Cycles stores the plain sum of `samples` samples.
+
+    None for the few numbers (2 in 100) that have none: such frames stay whole
+    (`frame_splitter.exactness` knows the same rule).
+    """
+    scale = float32(1 / samples)
+    bits = struct.unpack("I", struct.pack("f", samples))[0]
+    for near in (bits, bits - 1, bits + 1):
+        exposure = float(struct.unpack("f", struct.pack("I", near))[0])
+        if float32(scale * exposure) == 1.0:
+            return exposure
+    return None
+
+
+def denoises(scene: Any) -> bool:
+    """Whether Cycles would denoise any layer of the scene."""
+    return bool(
+        scene.cycles.use_denoising and any(layer.cycles.use_denoising for layer in used_layers(scene))
+    )
+
+
+def used_layers(scene: Any) -> list[Any]:
+    """The view layers that render."""
+    return [layer for layer in scene.view_layers if layer.use]
+
+
+def store_for_denoising(scene: Any) -> None:
+    """Make a render write what `picture` needs instead of denoising itself."""
+    if not denoises(scene):
+        scene.cycles.use_denoising = False
+        return
+    for layer in scene.view_layers:
+        layer.cycles.denoising_store_passes = (
+            layer.cycles.use_denoising or layer.cycles.denoising_store_passes
+        )
+    if not scene.cycles.use_adaptive_sampling:
+        scene.cycles.film_exposure = sum_exposure(scene.cycles.samples) or 1.0
+    scene.cycles.use_denoising = False
+
+
+class Scaling:
+    """How stored pixels become Cycles' picture. Made before the scene is changed for finishing."""
+
+    def __init__(self, scene: Any) -> None:
+        cycles = scene.cycles
+        self.denoised = frozenset(
+            layer.name for layer in used_layers(scene) if cycles.use_denoising and layer.cycles.use_denoising
+        )
+        self.factor = 1.0
+        if self.denoised and not cycles.use_adaptive_sampling:
+            self.factor = float32(float32(1 / cycles.samples) * cycles.film_exposure)
+
+    def picture(self, tree: Any, scene: Any, layer: str, passes: dict[str, Any]) -> Any:
+        """The socket that carries the layer's finished picture."""
+        if layer not in self.denoised:
+            return self.noisy(tree, passes)
+        return _times(tree, _denoise(tree, scene, passes), self.factor)
+
+    def noisy(self, tree: Any, passes: dict[str, Any]) -> Any:
+        """The socket that carries the layer's picture before denoising."""
+        return _times(tree, passes["Combined"], self.factor)
+
+
+def _times(tree: Any, color: Any, factor: float) -> Any:
+    """RGB times a number, in float32; alpha stays."""
+    if factor == 1.0:
+        return color
+    node = tree.nodes.new("ShaderNodeMix")
+    node.data_type = "RGBA"
+    node.blend_type = "MULTIPLY"
+    node.inputs["Factor"].default_value = 1.0
+    node.inputs["B"].default_value = (factor, factor, factor, 1.0)
+    tree.links.new(color, node.inputs["A"])
+    return node.outputs["Result"]
+
+
+def _denoise(tree: Any, scene: Any, passes: dict[str, Any]) -> Any:
+    """A Denoise node with the scene's own settings."""
+    cycles = scene.cycles
+    node = tree.nodes.new("CompositorNodeDenoise")
+    tree.links.new(passes["Combined"], node.inputs["Image"])
+    if cycles.denoising_input_passes in {"RGB_ALBEDO", "RGB_ALBEDO_NORMAL"}:
+        tree.links.new(passes["Denoising Albedo"], node.inputs["Albedo"])
+    if cycles.denoising_input_passes == "RGB_ALBEDO_NORMAL":
+        tree.links.new(passes["Denoising Normal"], node.inputs["Normal"])
+    node.inputs["HDR"].default_value = True
+    node.inputs["Prefilter"].default_value = PREFILTER[cycles.denoising_prefilter]
+    node.inputs["Quality"].default_value = QUALITY[cycles.denoising_quality]
+    return node.outputs["Image"]
