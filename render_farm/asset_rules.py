@@ -21,38 +21,27 @@ _IMAGES = "bmp cin dds dpx exr hdr j2c jp2 jpeg jpg png psd psb rgb rgba sgi bw 
 _MOVIES = "avi flv m2t m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogg ogv r3d ts webm wmv"
 _SOUNDS = "aac ac3 aif aiff flac m4a mp2 mp3 oga opus wav wma"
 _FONTS = "otc otf pfb ttc ttf woff woff2"
-_CACHES = "abc bphys bobj gz json blob mdd npz obj pc2 ply stl uni usd usda usdc usdz vdb"
-_OTHERS = "blend csv ies osl oso fbx gltf glb"
+_SHAPES = "abc bphys mdd obj pc2 ply stl usd usda usdc usdz vdb"
+_OTHERS = "blend ies osl oso"
 
-CACHE_ENDINGS = frozenset(f".{ending}" for ending in (_CACHES + " exr png").split())
+CACHE_ENDINGS = frozenset(f".{ending}" for ending in f"{_SHAPES} blob bobj exr gz json npz png uni".split())
+"""What simulations write. Only as part of a cache's folder: a .json of its own may be anything."""
 ENDINGS = frozenset(
     f".{ending}"
-    for group in (_IMAGES, _MOVIES, _SOUNDS, _FONTS, _CACHES, _OTHERS)
+    for group in (_IMAGES, _MOVIES, _SOUNDS, _FONTS, _SHAPES, _OTHERS)
     for ending in group.split()
 )
 _BACKUP = re.compile(r"\.blend[0-9]{0,2}")
 _FONT_ENDINGS = frozenset(f".{ending}" for ending in _FONTS.split())
 _FONT_FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.fonts", "~/.local/share/fonts")
-_SYSTEM = tuple(
-    f"/{name}"
-    for name in [
-        "bin",
-        "boot",
-        "dev",
-        "etc",
-        "lib",
-        "lib32",
-        "lib64",
-        "libx32",
-        "lost+found",
-        "proc",
-        "root",
-        "run",
-        "sbin",
-        "sys",
-        "usr",
-        "var",
-    ]
+_SYSTEM = (
+    *("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/lost+found", "/proc"),
+    "/root",
+    "/run",
+    "/sbin",
+    "/sys",
+    "/usr",
+    "/var",
 )
 _UDIM = re.compile(r"<UDIM>|<UVTILE>")
 
@@ -63,7 +52,7 @@ class AssetRules:
 
     base: Path
 
-    def refusal(self, path: Path) -> str:
+    def refusal(self, path: Path, endings: frozenset[str] = ENDINGS) -> str:
         """Why `path` stays here, as half a sentence; empty when it may go."""
         try:
             real = Path(os.path.realpath(path))
@@ -74,7 +63,7 @@ class AssetRules:
             _wrong_mode(mode)
             or self._wrong_place(path, self.base)
             or self._wrong_place(real, Path(os.path.realpath(self.base)))
-            or _wrong_ending(path, real)
+            or _wrong_ending(path, real, endings)
             or _wrong_name(path)
             or ("" if os.access(real, os.R_OK) else "you may not read it")
         )
@@ -118,10 +107,10 @@ def _wrong_mode(mode: int) -> str:
     return "" if stat.S_ISREG(mode) else "it is not a regular file"
 
 
-def _wrong_ending(path: Path, real: Path) -> str:
+def _wrong_ending(path: Path, real: Path, endings: frozenset[str]) -> str:
     """Links are judged by what they lead to, too: `wood.png` may be a link to a key."""
     for name in (path, real):
-        if name.suffix.lower() not in ENDINGS and not _BACKUP.fullmatch(name.suffix.lower()):
+        if name.suffix.lower() not in endings and not _BACKUP.fullmatch(name.suffix.lower()):
             return "it is no kind of file a scene is made of"
     return ""
 
@@ -193,7 +182,7 @@ def _cache_files(folder: Path) -> Iterator[Path]:
 
 
 def find_moved(path: str, base: Path, *, sequence: bool) -> Path | None:
-    """Where a file named by another machine's path (`C:\\work\\tex\\wood.png`) lies beside the scene.
+    r"""Where a file named by another machine's path (`C:\work\tex\wood.png`) lies beside the scene.
 
     Tries the longest end of the path first, below the scene's folder, without regard to case.
     """

@@ -19,7 +19,6 @@ coordinator that is away for a moment is waited for, `patience` seconds long.
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,20 +27,25 @@ from urllib.parse import quote
 from frame_splitter.errors import FarmError
 from frame_splitter.facts import SceneFacts
 from frame_splitter.ids import JobId, SceneId
-from frame_splitter.records import Blob, JobSpec, Manifest, StoredFile, decode
+from frame_splitter.records import Blob, JobSpec, Manifest, StoredFile
 from render_farm.answers import (
-    Event,
     Frame,
+    FrameList,
     Health,
     Job,
+    JobList,
     MissingBlob,
     NewNode,
-    Node,
-    SceneOffer,
+    NodeList,
+    NodeView,
+    SceneAnswer,
+    SealAnswer,
+    TaskList,
     TaskView,
 )
 from render_farm.connection import Connection, Lost, Stopped, Stream
 from render_farm.hashing import hash_file
+from render_farm.job_events import FINAL_STATES, Event, parse
 from render_farm.transfers import LinkExpired, Transfers
 
 UPLOADS_AT_ONCE = 4
@@ -49,31 +53,6 @@ SILENCE = 45.0
 """Seconds without any byte after which an event stream counts as broken."""
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Jobs:
-    jobs: tuple[Job, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Frames:
-    frames: tuple[Frame, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Tasks:
-    tasks: tuple[TaskView, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Nodes:
-    nodes: tuple[Node, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Sealed:
-    sealed: bool
 
 
 class FarmClient:
@@ -115,12 +94,12 @@ class FarmClient:
                 raise FarmError("The object store takes no uploads: its links are refused at once.")
             offer = self.offer_scene(manifest)
         if not offer.sealed:
-            self._link.post(f"/scenes/{offer.scene}/seal", _Sealed)
+            self._link.post(f"/scenes/{offer.scene}/seal", SealAnswer)
         return offer.scene
 
-    def offer_scene(self, manifest: Manifest) -> SceneOffer:
+    def offer_scene(self, manifest: Manifest) -> SceneAnswer:
         """Say what a scene consists of; the answer says which blobs the farm lacks."""
-        return self._link.post("/scenes", SceneOffer, manifest)
+        return self._link.post("/scenes", SceneAnswer, manifest)
 
     def _upload_blobs(
         self, missing: tuple[MissingBlob, ...], manifest: Manifest, root: Path, progress: Progress | None
@@ -159,7 +138,7 @@ class FarmClient:
         query = {"fingerprint": fingerprint} if fingerprint else {}
         if unfinished:
             query["unfinished"] = "true"
-        return self._link.get("/jobs", _Jobs, query).jobs
+        return self._link.get("/jobs", JobList, query).jobs
 
     def job(self, job: JobId) -> Job:
         """One job as it is now."""
@@ -179,11 +158,11 @@ class FarmClient:
 
     def frames(self, job: JobId) -> tuple[Frame, ...]:
         """All frames of a job, with fresh links to the files of those that are done."""
-        return self._link.get(f"/jobs/{_id(job)}/frames", _Frames).frames
+        return self._link.get(f"/jobs/{_id(job)}/frames", FrameList).frames
 
     def tasks(self, job: JobId) -> tuple[TaskView, ...]:
         """All tasks of a job with their states and failures."""
-        return self._link.get(f"/jobs/{_id(job)}/tasks", _Tasks).tasks
+        return self._link.get(f"/jobs/{_id(job)}/tasks", TaskList).tasks
 
     def events(self, job: JobId, *, last_id: str = "") -> Iterator[Event]:
         """What happens to a job, as it happens, until its last event.
@@ -199,14 +178,14 @@ class FarmClient:
         while next(patience, None) is not None:
             heard = False
             try:
-                for event in _parse(self._open_events(job, last_id).lines()):
+                for event in parse(self._open_events(job, last_id).lines()):
                     heard, last_id, patience = True, event.id or last_id, self._link.attempts()
                     yield event
-                    if _is_last(event):
+                    if event.is_last:
                         return
             except Lost:
                 continue
-            if not heard and self.job(job).ended:
+            if not heard and self.job(job).state in FINAL_STATES:
                 return
         raise Lost(f"The coordinator at {self.url} does not answer.")
 
@@ -239,9 +218,9 @@ class FarmClient:
         body = {"name": name, "own": own}
         return self._link.post("/nodes", NewNode, body, key=key or uuid.uuid4().hex)
 
-    def nodes(self) -> tuple[Node, ...]:
+    def nodes(self) -> tuple[NodeView, ...]:
         """The machines of the farm, with what each of their slots does."""
-        return self._link.get("/nodes", _Nodes).nodes
+        return self._link.get("/nodes", NodeList).nodes
 
 
 def has(target: Path, file: StoredFile) -> bool:
@@ -257,30 +236,6 @@ def has(target: Path, file: StoredFile) -> bool:
 def _id(job: str) -> str:
     """An id as a part of a path: whatever was typed stays one part."""
     return quote(job, safe="")
-
-
-def _is_last(event: Event) -> bool:
-    return event.kind == "job" and decode(event.data, Job).ended
-
-
-def _parse(lines: Iterator[str]) -> Iterator[Event]:
-    """Server-sent events from lines. An event cut off by the end of the stream is dropped."""
-    data: list[str] = []
-    kind, name = "message", ""
-    for line in lines:
-        if not line:
-            if data:
-                yield Event(name, kind, "\n".join(data).encode())
-            kind, data = "message", []
-            continue
-        key, _, value = line.partition(":")
-        value = value.removeprefix(" ")
-        if key == "event":
-            kind = value
-        elif key == "id":
-            name = value
-        elif key == "data":
-            data.append(value)
 
 
 __all__ = ["FarmClient", "Stopped", "has"]

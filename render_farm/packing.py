@@ -10,13 +10,18 @@ import os
 import resource
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 from frame_splitter.errors import FarmError
 from frame_splitter.outputs import safe_relative
 from frame_splitter.records import encode
-from render_farm.asset_rules import MAX_FILES, AssetRules, files_of
+from render_farm.asset_rules import CACHE_ENDINGS, ENDINGS, MAX_FILES, AssetRules, files_of
+
+if TYPE_CHECKING:
+    from render_farm.asset_tracing import Found
 
 MEMORY_LIMIT = 4 << 30
 """Bytes of address space; the tracer maps a .blend's index, not its contents."""
@@ -103,17 +108,7 @@ def main() -> int:
         plan = pack(scene, folder)
     except FarmError as error:
         plan = Plan(scene.name, {}, error=error.sentence)
-    except (
-        RecursionError,
-        MemoryError,
-        OSError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AssertionError,
-    ) as error:
-        plan = _untraced(scene, error)
-    except Exception as error:
+    except Exception as error:  # the tracer's own errors share no root
         plan = _untraced(scene, error)
     sys.stdout.buffer.write(encode(plan))
     return 0
@@ -136,7 +131,7 @@ def _limit(scene: Path) -> None:
 
 def pack(scene: Path, folder: Path) -> Plan:
     """Trace `scene` (absolute) and write what must be rewritten into `folder`."""
-    from render_farm.asset_tracing import Found, trace  # noqa: PLC0415 - after the limits are set
+    from render_farm.asset_tracing import trace  # noqa: PLC0415 - after the limits are set
 
     rules = AssetRules(scene.parent)
     traced = trace(scene, rules)
@@ -172,9 +167,10 @@ def _choose(
         if reason:
             left_out[str(path)] = reason
             return
+    endings = CACHE_ENDINGS if path.is_dir() else ENDINGS
     allowed = []
     for file in files_of(path, sequence=sequence) or [path]:
-        reason = rules.refusal(file)
+        reason = rules.refusal(file, endings)
         if reason:
             left_out[str(file)] = reason
         else:
@@ -197,14 +193,13 @@ def _named_safely(files: dict[str, str], left_out: dict[str, str]) -> dict[str, 
     return safe
 
 
-def _rewrite_all(uses: list[object], layout: Layout, folder: Path) -> tuple[list[str], list[Remapped]]:
-    from render_farm.asset_tracing import Found, relative, rewrite  # noqa: PLC0415 - as in pack
+def _rewrite_all(uses: "Sequence[Found]", layout: Layout, folder: Path) -> tuple[list[str], list[Remapped]]:
+    from render_farm.asset_tracing import relative, rewrite  # noqa: PLC0415 - as in pack
 
-    changes: dict[Path, list[tuple[object, bytes, bytes]]] = defaultdict(list)
+    changes: dict[Path, list[tuple[Any, bytes, bytes]]] = defaultdict(list)
     remapped: list[Remapped] = []
     root = Path("/bundle")
     for use in uses:
-        assert isinstance(use, Found)
         blend = Path(os.path.abspath(use.usage.block.bfile.filepath))
         here, there = root / layout.place(blend), root / layout.place(use.path)
         whole = relative(there, here)

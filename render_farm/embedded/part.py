@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -39,7 +40,8 @@ GOOD_RUN = 30.0
 class Program:
     """How to run a part. `command` and `environment` are asked anew before every start.
 
-    A part that `speaks` says on stdout that it is ready; others' stdout goes to the log. `start_seconds` bounds the wait for readiness, `stop_seconds` the wait after SIGTERM.
+    A part that `speaks` says on stdout that it is ready; others' stdout goes to the log.
+    `start_seconds` bounds the wait for readiness, `stop_seconds` the wait after SIGTERM.
     """
 
     name: str
@@ -172,10 +174,8 @@ def _end(process: subprocess.Popen[bytes], patience: float) -> None:
             process.wait(patience)
         except subprocess.TimeoutExpired:
             log.warning("part_killed", pid=process.pid, after=patience)
-    try:
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
     process.wait()
 
 

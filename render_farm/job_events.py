@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an event stream tells of a job, as the client reads it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from frame_splitter.records import JobState, decode
+from render_farm.answers import Job
+
+FINAL_STATES = frozenset({JobState.COMPLETE, JobState.FAILED, JobState.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened to a job. `kind` is job, task, progress or frame; `data` is JSON."""
+
+    id: str
+    kind: str
+    data: bytes
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the job ended with it."""
+        return self.kind == "job" and decode(self.data, Job).state in FINAL_STATES
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEvent:
+    """A task changed its state."""
+
+    task: str
+    kind: str
+    frame: int
+    state: str
+    node: str | None = None
+    slot: str | None = None
+    detail: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressEvent:
+    """A leased task is `done` of `total` samples far."""
+
+    task: str
+    frame: int
+    done: int = 0
+    total: int = 0
+    node: str | None = None
+    slot: str | None = None
+
+
+def parse(lines: Iterator[str]) -> Iterator[Event]:
+    """Server-sent events from lines. An event cut off by the end of the stream is dropped."""
+    data: list[str] = []
+    kind, name = "message", ""
+    for line in lines:
+        if not line:
+            if data:
+                yield Event(name, kind, "\n".join(data).encode())
+            kind, data = "message", []
+            continue
+        key, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if key == "event":
+            kind = value
+        elif key == "id":
+            name = value
+        elif key == "data":
+            data.append(value)
