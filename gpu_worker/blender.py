@@ -31,7 +31,8 @@ log = structlog.get_logger()
 @dataclass(frozen=True, slots=True)
 class ChildLimits:
     """What a child may take. `memory` is bytes resident of its whole process tree; `stall_seconds`
-    the longest silence during a command, `total_seconds` the longest command."""
+    the longest silence during a command, `total_seconds` the longest command.
+    """
 
     memory: int
     stall_seconds: float = 1800.0

@@ -20,6 +20,8 @@ from frame_splitter.errors import FarmError
 PRIVATE = "/private"
 """Where a sandboxed program finds its own empty home and temporary folder."""
 
+TEMPORARY = PRIVATE + "/scratch"
+
 MEMORY_FOLDER_SIZE = 256 << 20
 """Bytes each of the sandbox's private folders may hold."""
 
@@ -48,7 +50,8 @@ class SandboxError(FarmError):
 @dataclass(frozen=True, slots=True)
 class Sandbox:
     """What one sandboxed program may see beyond the system: folders (or files) by absolute path,
-    which keep their paths inside."""
+    which keep their paths inside.
+    """
 
     readable: tuple[Path, ...] = ()
     writable: tuple[Path, ...] = ()
@@ -56,7 +59,8 @@ class Sandbox:
 
     def wrap(self, command: list[str]) -> list[str]:
         """`command` as it runs inside. Raises SandboxError where bubblewrap is not installed or a
-        folder would show the home folder."""
+        folder would show the home folder.
+        """
         program = shutil.which("bwrap")
         if program is None:
             raise SandboxError("bubblewrap is not installed.")
@@ -80,12 +84,17 @@ def environment(inherited: Mapping[str, str]) -> dict[str, str]:
         "PATH": "/usr/bin:/bin",
         "LANG": "C.UTF-8",
         "HOME": f"{PRIVATE}/home",
-        "TMPDIR": f"{PRIVATE}/tmp",
+        "TMPDIR": TEMPORARY,
         **chosen,
     }
 
 
-GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ONEAPI_DEVICE_SELECTOR")
+GPU_VARIABLES = (
+    "CUDA_VISIBLE_DEVICES",
+    "HIP_VISIBLE_DEVICES",
+    "ROCR_VISIBLE_DEVICES",
+    "ONEAPI_DEVICE_SELECTOR",
+)
 
 
 def _isolation(program: str) -> list[str]:
@@ -123,7 +132,7 @@ def _memory_folders() -> list[str]:
     """Private folders in memory, bounded where bubblewrap can, because nothing else counts their pages."""
     size = ["--size", str(MEMORY_FOLDER_SIZE)] if _knows(shutil.which("bwrap") or "", "--size") else []
     folders = [part for name in ("/tmp", PRIVATE, "/dev/shm") for part in (*size, "--tmpfs", name)]  # noqa: S108
-    return [*folders, "--dir", f"{PRIVATE}/home", "--dir", f"{PRIVATE}/tmp", "--remount-ro", "/dev"]
+    return [*folders, "--dir", f"{PRIVATE}/home", "--dir", TEMPORARY, "--remount-ro", "/dev"]
 
 
 def _gpu_binds() -> list[str]:
@@ -140,8 +149,8 @@ def _gpu_binds() -> list[str]:
 def python_folders() -> tuple[Path, ...]:
     """The folders this Python environment is made of, without those of the system."""
     interpreter = Path(sys.executable).resolve().parent.parent
-    named = [sys.prefix, sys.base_prefix, interpreter, sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
-    return _outermost(Path(name) for name in named)
+    libraries = (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
+    return _outermost([interpreter, *map(Path, (sys.prefix, sys.base_prefix, *libraries))])
 
 
 def _outermost(paths: Iterable[Path]) -> tuple[Path, ...]:
@@ -157,7 +166,8 @@ def _checked(path: Path) -> Path:
     """`path`, unless binding it would show the home folder or the whole machine."""
     if shows_home(path):
         raise SandboxError(
-            f"{path} holds the home folder, which a sandboxed scene must not see: put it into a folder of its own."
+            f"{path} holds the home folder, which a sandboxed scene must not see: put it into a folder "
+            f"of its own."
         )
     return path
 
@@ -171,7 +181,8 @@ def shows_home(path: Path) -> bool:
 @cache
 def unavailable() -> str | None:
     """Why scenes cannot be sandboxed here (a sentence), or None where they can. Tries it for real once:
-    bubblewrap may be installed and yet not permitted."""
+    bubblewrap may be installed and yet not permitted.
+    """
     try:
         command = Sandbox().wrap([sys.executable, "-I", "-S", "-c", "print('inside')"])
     except SandboxError as error:

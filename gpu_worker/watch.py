@@ -133,7 +133,7 @@ class Watch:
             cause = TaskError(FailureCode.NODE, f"Blender could not be started: {error}")
         finally:
             self._started.set()
-            status = self._reap()
+            status = self._reap(patient=cause is None)
             self._end(cause, status)
 
     def _watch(self) -> TaskError | None:
@@ -207,10 +207,10 @@ class Watch:
             f"{self._memory_limit / 2**30:.1f} GiB.",
         )
 
-    def _reap(self) -> int | None:
+    def _reap(self, patient: bool) -> int | None:
         if self._process is None:
             return None
-        if not self._killed.is_set():
+        if patient and not self._killed.is_set():
             # Its events ended: it is about to exit, and its own status says more than our kill.
             _wait_for_exit(self._process.pid, 1.0)
         with self._reaping:

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a node asks the coordinator (docs/architecture.md, "HTTP, version 1")."""
+
+import random
+import threading
+from typing import Annotated, Any
+from urllib.parse import quote, urlsplit
+
+import msgspec
+import urllib3
+
+from frame_splitter.errors import (
+    Conflict,
+    FarmError,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    StaleLease,
+    Unauthorized,
+    Unavailable,
+)
+from frame_splitter.records import (
+    Heartbeat,
+    HeartbeatAnswer,
+    Lease,
+    LeaseRequest,
+    Name,
+    OutputFile,
+    StoredFile,
+    TaskFailure,
+    TaskResult,
+    Upload,
+    decode,
+    encode,
+)
+
+LARGEST_ANSWER = 256 << 20
+"""Bytes: the listing of a scene with a hundred thousand files, each with a signed link."""
+
+TRIES = 5
+"""How often a call is made that the coordinator may safely hear twice."""
+
+_ERRORS: tuple[type[FarmError], ...] = (
+    StaleLease,
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    Unauthorized,
+    Unavailable,
+)
+
+
+class SceneListing(msgspec.Struct, frozen=True):
+    """The files of a leased scene, by relative path, with links to fetch them; `main` is to be opened."""
+
+    scene: Name
+    main: Name
+    files: Annotated[dict[Name, StoredFile], msgspec.Meta(min_length=1, max_length=200_000)]
+
+
+class _Leases(msgspec.Struct, frozen=True):
+    leases: Annotated[tuple[Lease, ...], msgspec.Meta(max_length=10_000)]
+
+
+class _Uploads(msgspec.Struct, frozen=True):
+    uploads: Annotated[tuple[Upload, ...], msgspec.Meta(max_length=10_000)]
+
+
+class _Problem(msgspec.Struct, frozen=True):
+    detail: str = ""
+    title: str = ""
+    code: str = ""
+
+
+class Coordinator:
+    """The coordinator at `url`, as the node that `token` names. May be used from several threads.
+
+    Every method raises the FarmError the coordinator answered with, or Unavailable where it does not
+    answer.
+    """
+
+    def __init__(self, url: str, token: str, tries: int = TRIES) -> None:
+        self._base = checked_url(url).rstrip("/") + "/api/v1"
+        self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        self._tries = tries
+        self._pool = urllib3.PoolManager(maxsize=16, retries=False)
+        self._closed = threading.Event()
+
+    def lease(self, request: LeaseRequest) -> tuple[Lease, ...]:
+        """Ask for work; not repeated, because an answer lost on the way holds leases."""
+        body = self._call("POST", "/leases", encode(request), tries=1, patience=request.wait)
+        return decode(body, _Leases).leases
+
+    def heartbeat(self, heartbeat: Heartbeat) -> HeartbeatAnswer:
+        """Renew leases; the answer names those that are lost."""
+        return decode(self._call("POST", "/leases/heartbeat", encode(heartbeat), tries=1), HeartbeatAnswer)
+
+    def scene(self, lease: Lease) -> SceneListing:
+        """What the leased task's scene consists of."""
+        return decode(self._call("GET", _of(lease, "scene")), SceneListing)
+
+    def uploads(self, lease: Lease, files: tuple[OutputFile, ...]) -> tuple[Upload, ...]:
+        """Where to put the files of a finished task."""
+        return decode(self._call("POST", _of(lease, "uploads"), encode({"files": files})), _Uploads).uploads
+
+    def submit(self, lease: Lease, result: TaskResult) -> None:
+        """Hand the result in."""
+        self._call("POST", _of(lease, "result"), encode(result))
+
+    def give_back(self, lease: Lease, failure: TaskFailure, tries: int | None = None) -> None:
+        """Give the task back."""
+        self._call("POST", _of(lease, "failure"), encode(failure), tries=tries)
+
+    def close(self) -> None:
+        """End waits between tries; calls after this are made once."""
+        self._closed.set()
+
+    def _call(
+        self, method: str, path: str, body: bytes | None = None, tries: int | None = None, patience: float = 0
+    ) -> bytes:
+        wanted = tries or self._tries
+        for attempt in range(1, wanted + 1):
+            try:
+                return self._once(method, path, body, patience)
+            except Unavailable:
+                if attempt == wanted or self._closed.wait(backoff(attempt, longest=5.0)):
+                    raise
+        raise AssertionError("unreachable")
+
+    def _once(self, method: str, path: str, body: bytes | None, patience: float) -> bytes:
+        try:
+            response = self._pool.request(
+                method,
+                self._base + path,
+                body=body,
+                headers=self._headers,
+                timeout=urllib3.Timeout(connect=10, read=30 + patience),
+                redirect=False,
+                preload_content=False,
+            )
+            try:
+                answer = _bounded(response)
+            finally:
+                response.release_conn()
+        except urllib3.exceptions.HTTPError as error:
+            raise Unavailable(f"The coordinator at {self._base} does not answer: {_reason(error)}") from error
+        if response.status >= 400:
+            raise _problem(response.status, answer)
+        if response.status >= 300:
+            raise InvalidInput(f"The coordinator's address moved ({response.status}): give the new one.")
+        return answer
+
+
+def checked_url(url: str) -> str:
+    """`url`, if it names a host over http or https. Raises InvalidInput."""
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.username
+    except ValueError:
+        good = False
+    if not good:
+        raise InvalidInput(f"'{url[:200]}' is not an http:// or https:// address.")
+    return url
+
+
+def backoff(attempt: int, longest: float) -> float:
+    """Seconds to wait after the `attempt`th failure in a row: doubled each time, and spread."""
+    wait = min(longest, 0.25 * float(2 ** min(attempt - 1, 20)))
+    return wait * random.uniform(0.5, 1.0)  # noqa: S311
+
+
+def _of(lease: Lease, what: str) -> str:
+    return f"/leases/{quote(lease.task.id, safe='')}/{what}?token={lease.token}"
+
+
+def _bounded(response: urllib3.BaseHTTPResponse) -> bytes:
+    body = response.read(LARGEST_ANSWER + 1, decode_content=True)
+    if len(body) > LARGEST_ANSWER:
+        response.close()
+        raise InvalidInput("The coordinator's answer is too large.")
+    return body
+
+
+def _problem(status: int, body: bytes) -> FarmError:
+    """The error a problem document stands for; by its code, else by its status."""
+    try:
+        problem = msgspec.json.decode(body, type=_Problem)
+    except (msgspec.DecodeError, ValueError):
+        problem = _Problem()
+    sentence = (problem.detail or problem.title or f"The coordinator answered {status}.")[:2000]
+    by_code = [kind for kind in _ERRORS if kind.code == problem.code]
+    by_status = [kind for kind in reversed(_ERRORS) if kind.status == status]
+    if status >= 500 or status == 429:
+        return Unavailable(sentence)
+    return (by_code or by_status or [InvalidInput])[0](sentence)
+
+
+def _reason(error: Any) -> str:
+    return str(getattr(error, "reason", None) or error)[:300]

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The program that decodes pictures: strangers' EXRs are opened here and nowhere else on a node.
+
+It reads one JSON request a line on stdin and writes one JSON answer a line on stdout, under a memory
+limit set before anything is decoded. `gpu_worker.pictures` starts and questions it.
+"""
+
+import contextlib
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from frame_splitter import exr, stitch
+from frame_splitter.errors import InvalidInput
+from frame_splitter.records import Tile
+from gpu_worker.picture_requests import Answer, Check, Crop, Request, Stitch
+
+
+def answer(request: Request, limits: exr.Limits) -> Answer:
+    """Do what is asked; a picture that cannot be used is an answer, not an exception."""
+    try:
+        if isinstance(request, Check):
+            exr.check(Path(request.path), request.width, request.height, limits)
+        elif isinstance(request, Crop):
+            image = exr.check(Path(request.path), request.width, request.height, limits)
+            exr.write(Path(request.target), exr.crop(image, request.tile))
+        else:
+            return _stitch(request, limits)
+    except InvalidInput as error:
+        return Answer(False, error.sentence)
+    return Answer(True)
+
+
+def _stitch(request: Stitch, limits: exr.Limits) -> Answer:
+    """Tiles to one picture. Pieces that are no use by themselves are named; where they only do not
+    fit together, all are.
+    """
+    pieces: list[tuple[Tile, exr.Image]] = []
+    bad: list[int] = []
+    reason = ""
+    for number, (path, tile) in enumerate(request.pieces):
+        try:
+            pieces.append((tile, exr.check(Path(path), tile.width, tile.height, limits)))
+        except InvalidInput as error:
+            bad.append(number)
+            reason = reason or error.sentence
+    if bad:
+        return Answer(False, reason, tuple(bad))
+    try:
+        merged = stitch.stitch(pieces, request.area, request.canvas)
+    except InvalidInput as error:
+        return Answer(False, error.sentence, tuple(range(len(pieces))))
+    exr.write(Path(request.target), merged, compress=False)
+    return Answer(True)
+
+
+def _answer_safely(line: bytes, limits: exr.Limits) -> Answer:
+    try:
+        return answer(msgspec.json.decode(line, type=Request), limits)
+    except MemoryError:
+        return Answer(
+            False, "The picture needs more memory than this node gives to pictures.", fault="memory"
+        )
+    except OSError as error:
+        return Answer(False, f"A picture could not be read or written: {error}", fault="node")
+
+
+def serve(read: Callable[[], bytes], write: Callable[[bytes], object], limits: exr.Limits) -> None:
+    """Answer requests until there are no more."""
+    while line := read():
+        write(msgspec.json.encode(_answer_safely(line, limits)) + b"\n")
+
+
+def main() -> None:
+    """`picture_program MEMORY_LIMIT`, in bytes."""
+    memory = int(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+        answers = open(1, "wb", buffering=0, closefd=False)  # noqa: SIM115
+        serve(sys.stdin.buffer.readline, answers.write, exr.Limits(decoded_bytes=memory // 3))
+
+
+if __name__ == "__main__":
+    main()

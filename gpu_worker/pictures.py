@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Decoding pictures in a process of its own, so that a hostile EXR can hurt nothing but that process."""
+
+import contextlib
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from frame_splitter.records import FailureCode, Tile
+from gpu_worker.blender import LAUNCHER, Wrap
+from gpu_worker.failures import TaskError
+from gpu_worker.picture_requests import Answer, Check, Crop, Request, Stitch
+
+LONGEST_ANSWER = 1 << 20
+ANSWER_SECONDS = 900.0
+
+
+class BadPicture(TaskError):
+    """A picture cannot be used. `pieces` are the numbers of the stitched pieces that are to blame."""
+
+    def __init__(self, reason: str, pieces: tuple[int, ...] = ()) -> None:
+        super().__init__(FailureCode.BAD_OUTPUT, reason)
+        self.pieces = pieces
+
+
+class Pictures:
+    """Asks the picture process, which is started when first needed and again when it died.
+
+    Used from the thread of the slot's task only: the kernel ties the process's life to the thread that
+    started it. `memory` is its limit in bytes; `wrap` puts its command into a sandbox.
+    """
+
+    def __init__(
+        self, memory: int, wrap: Wrap = lambda command: command, seconds: float = ANSWER_SECONDS
+    ) -> None:
+        self._memory = memory
+        self._wrap = wrap
+        self._seconds = seconds
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def check(self, path: Path, width: int, height: int) -> None:
+        """Raise BadPicture unless `path` is a finite picture of `width` x `height` pixels."""
+        self._ask(Check(str(path), width, height))
+
+    def crop(self, path: Path, width: int, height: int, tile: Tile, target: Path) -> None:
+        """`check`, then write the part `tile` (from the lower left corner) to `target`."""
+        self._ask(Crop(str(path), width, height, tile, str(target)))
+
+    def stitch(self, pieces: list[tuple[Path, Tile]], area: Tile, canvas: Tile, target: Path) -> None:
+        """Check all pieces and write them as one picture. Raises BadPicture naming the bad ones."""
+        named = tuple((str(path), tile) for path, tile in pieces)
+        self._ask(Stitch(named, area, canvas, str(target)))
+
+    def kill(self) -> None:
+        """End what is being decoded, from any thread: whoever waits for it gets BadPicture."""
+        process = self._process
+        if process is not None:
+            process.kill()
+
+    def close(self) -> None:
+        """End the process."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    with contextlib.suppress(OSError):
+                        stream.close()
+
+    def _ask(self, request: Request) -> None:
+        answer = self._exchange(msgspec.json.encode(request) + b"\n")
+        if answer.good:
+            return
+        if answer.fault == "memory":
+            self.close()
+            raise TaskError(FailureCode.OUT_OF_MEMORY, answer.reason)
+        if answer.fault:
+            raise TaskError(FailureCode.NODE, answer.reason)
+        raise BadPicture(answer.reason, answer.pieces)
+
+    def _exchange(self, request: bytes) -> Answer:
+        process = self._running()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(request)
+            process.stdin.flush()
+            line = _read_line(process.stdout.fileno(), time.monotonic() + self._seconds)
+            return msgspec.json.decode(line, type=Answer)
+        except (OSError, ValueError) as error:
+            self.close()
+            raise BadPicture(
+                f"The process that decodes pictures did not survive this one ({error})."
+            ) from error
+
+    def _running(self) -> "subprocess.Popen[bytes]":
+        if self._process is None or self._process.poll() is not None:
+            self.close()
+            program = [sys.executable, "-I", "-m", "gpu_worker.picture_program", str(self._memory)]
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *self._wrap(program)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=_ENVIRONMENT,
+            )
+        return self._process
+
+
+_ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "2",
+    "LANG": "C.UTF-8",
+}
+
+
+def _read_line(descriptor: int, deadline: float) -> bytes:
+    """One bounded line. Raises ValueError where none comes in time."""
+    line = b""
+    wait: Callable[[float], object] = lambda left: select.select([descriptor], [], [], left)[0]  # noqa: E731
+    while not line.endswith(b"\n"):
+        if not wait(max(0.0, deadline - time.monotonic())):
+            raise ValueError("it took too long")
+        data = os.read(descriptor, 1 << 16)
+        line += data
+        if not data or len(line) > LONGEST_ANSWER:
+            raise ValueError("it ended" if not data else "it answered too much")
+    return line

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A Blender child and the folders it sees.
+
+scene/    read-only; empty until the child is given its scene, so that Blender can load before
+given/    read-only; what a finishing child is given to read
+output/   where it writes, a folder a task
+scratch/  its temporary files, on disk because they may be large
+"""
+
+import os
+import shutil
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from frame_splitter.ids import SceneId
+from frame_splitter.records import FailureCode
+from gpu_worker import sandbox
+from gpu_worker.blender import CHILD_PROGRAM, BlenderChild, ChildCommand, ChildLimits, Device
+from gpu_worker.failures import TaskError
+from gpu_worker.protocol import Ready
+from gpu_worker.scene_cache import HeldScene
+
+
+@dataclass(frozen=True, slots=True)
+class ChildPlan:
+    """How a slot's children are run. `variables` is what they inherit where there is no sandbox."""
+
+    device: Device
+    limits: ChildLimits
+    sandboxed: bool
+    program: Path = CHILD_PROGRAM
+
+
+class Stage:
+    """One child's life: starts blank, gets one scene, is thrown away with its folders."""
+
+    def __init__(self, parent: Path, plan: ChildPlan) -> None:
+        self._plan = plan
+        self._folder = parent / f"stage-{uuid.uuid4().hex[:12]}"
+        self.given, self._output = self._folder / "given", self._folder / "output"
+        self._scene_folder, self._scratch = self._folder / "scene", self._folder / "scratch"
+        for folder in (self._scene_folder, self.given, self._output, self._scratch):
+            folder.mkdir(parents=True)
+        self.held: HeldScene | None = None
+        self._main: Path | None = None
+        self.child = BlenderChild(plan.limits, self._command())
+        self.child.start()
+
+    @property
+    def scene(self) -> SceneId | None:
+        """The scene it was given, once that is laid out whole."""
+        return self.held.scene if self.held and self._main else None
+
+    @property
+    def blank(self) -> bool:
+        """Whether it can still be given a scene."""
+        return self.held is None and self.child.alive
+
+    def ready(self) -> Ready:
+        """Wait for Blender. A Blender that does not even load is the node's failure, not a scene's."""
+        try:
+            return self.child.ready()
+        except TaskError as error:
+            raise TaskError(
+                FailureCode.NODE, f"Blender does not start on this node: {error.sentence}"
+            ) from error
+
+    def give(self, held: HeldScene) -> None:
+        """Lay out the scene it will open; the stage releases it when it closes."""
+        self.held = held
+        self._main = held.assemble(self._scene_folder)
+
+    def open(self) -> None:
+        """Have the child hold its scene."""
+        self.ready()
+        assert self._main is not None
+        self.child.open(self._main, self._plan.device)
+
+    def output(self) -> Path:
+        """A new folder for one task's files."""
+        folder = self._output / uuid.uuid4().hex[:12]
+        folder.mkdir()
+        return folder
+
+    def close(self) -> None:
+        """End the child and remove all it left."""
+        self.child.close()
+        if self.held is not None:
+            self.held.release()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _command(self) -> ChildCommand:
+        variables = sandbox.environment(os.environ) | {"TMPDIR": str(self._scratch)}
+        if not self._plan.sandboxed:
+            return ChildCommand(self._plan.program, variables=variables | {"HOME": str(self._scratch)})
+        box = sandbox.Sandbox(
+            readable=(program_folder(self._plan.program), self._scene_folder, self.given),
+            writable=(self._output, self._scratch),
+            gpu=self._plan.device.backend != "CPU",
+        )
+        return ChildCommand(self._plan.program, box.wrap, variables)
+
+
+def program_folder(program: Path) -> Path:
+    """What a sandbox must show for `program` to run: its own folder."""
+    return program.resolve().parent

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One slot, one task: with a child that misbehaves, sandboxed where this machine can."""
+
+import dataclasses
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from frame_splitter.errors import InvalidInput, Unavailable
+from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
+from frame_splitter.records import (
+    FailureCode,
+    Lease,
+    RenderSettings,
+    StoredFile,
+    Task,
+    TaskFailure,
+    TaskKind,
+    TaskOutput,
+    TaskResult,
+    Tile,
+    TileInput,
+)
+from gpu_worker import sandbox, transfer
+from gpu_worker.blender import ChildLimits, Device
+from gpu_worker.coordinator import SceneListing
+from gpu_worker.scene_cache import SceneCache
+from gpu_worker.slot import Slot, SlotPlan, region_of
+from gpu_worker.stage import ChildPlan
+
+FAKE = Path(__file__).parents[1] / "fakes" / "fake_child.py"
+SANDBOXED = sandbox.unavailable() is None
+WHOLE = Tile(0, 0, 32, 16)
+
+
+class Farm:
+    """Scenes and tiles by name, and how often each was asked for."""
+
+    def __init__(self):
+        self.bodies = {}
+        self.asked = []
+
+    def stored(self, name, body):
+        import hashlib
+
+        self.bodies[name] = body
+        return StoredFile(name, hashlib.sha256(body).hexdigest(), len(body), f"http://store/{name}")
+
+    def scene(self, lease):
+        self.asked.append(lease.scene)
+        file = self.stored(f"scene-{lease.scene}", lease.scene.encode())
+        return SceneListing(lease.scene, "sub/scene.blend", {"sub/scene.blend": file})
+
+    def download(self, file, target, stopped):
+        body = self.bodies.get(file.name)
+        if body is None:
+            raise InvalidInput(f"{file.name} is not there.")
+        target.write_bytes(body)
+
+
+@pytest.fixture
+def farm(monkeypatch):
+    farm = Farm()
+    monkeypatch.setattr(transfer, "download", farm.download)
+    return farm
+
+
+@pytest.fixture
+def make_slot(tmp_path, farm):
+    slots = []
+
+    def make(kind=TaskKind.RENDER, sandboxed=SANDBOXED, memory=1 << 30, stall=20.0, **options):
+        child = ChildPlan(Device(), ChildLimits(memory, stall, 60.0, 20.0), sandboxed, FAKE)
+        plan = SlotPlan("cpu-0", (kind,), tmp_path / "slot", child, **options)
+        slot = Slot(plan, SceneCache(tmp_path / "cache", 1 << 20, farm.download), farm)
+        slots.append(slot)
+        return slot
+
+    yield make
+    for slot in slots:
+        slot.close()
+        assert list(slot.plan.folder.glob("stage-*")) == []
+
+
+def lease_of(scene=None, kind=TaskKind.RENDER, tile=WHOLE, token=1, **fields):
+    """A lease on a scene that is the JSON the fake child behaves by."""
+    task_fields = {name: fields.pop(name) for name in ("overscan", "output", "frame") if name in fields}
+    task = Task(TaskId("job/7"), JobId("j"), kind, tile=tile, **({"frame": 7} | task_fields))
+    return Lease(
+        task=task,
+        token=LeaseToken(token),
+        slot="cpu-0",
+        expires_in=30,
+        scene=SceneId(json.dumps(scene or {})),
+        owner=OwnerId("o"),
+        settings=RenderSettings(4, 0, 100, "PNG"),
+        width=32,
+        height=16,
+        area=WHOLE,
+        canvas=WHOLE,
+        **fields,
+    )
+
+
+def read_exr(path):
+    import OpenEXR
+
+    return OpenEXR.File(str(path), separate_channels=True).channels()["ViewLayer.Combined.R"].pixels
+
+
+def test_a_tile_is_rendered_checked_and_kept_for_delivery(make_slot, farm):
+    slot = make_slot()
+    result = slot.run(lease_of(tile=Tile(0, 0, 16, 16)))
+    assert isinstance(result, TaskResult)
+    (file,) = result.files
+    assert (file.name, result.render_seconds) == ("tile.exr", 0.4)
+    assert result.device_class.startswith("cpu:")
+    assert result.device_class.endswith("bpy-5.0.1-fake")
+    (kept,) = slot.plan.folder.glob("done/*/tile.exr")
+    assert transfer.hashlib.sha256(kept.read_bytes()).hexdigest() == file.sha256
+    slot.discard(lease_of())
+    assert not kept.exists()
+
+
+def test_overscan_is_rendered_and_cut_off_again(make_slot):
+    slot = make_slot()
+    lease = lease_of(tile=Tile(8, 0, 16, 16), overscan=2)
+    assert region_of(lease) == Tile(6, 0, 18, 16)
+    assert isinstance(slot.run(lease), TaskResult)
+    (kept,) = slot.plan.folder.glob("done/*/*")
+    pixels = read_exr(kept)
+    assert pixels.shape == (16, 8)
+    # The fake's columns count from the region's left edge: column 2 is the tile's first.
+    assert [float(pixels[0, 0]), float(pixels[0, 7])] == [7 + 2 / 1024, 7 + 9 / 1024]
+
+
+def test_a_warm_child_is_used_again_and_a_new_scene_gets_a_new_one(make_slot, farm):
+    slot = make_slot()
+    slot.describe()
+    first = slot._stage.child.pid
+    slot.run(lease_of(token=1))
+    slot.run(lease_of(token=2))
+    assert slot._stage.child.pid == first
+    assert len(farm.asked) == 1
+    slot.run(lease_of({"other": "scene"}, token=3))
+    assert slot._stage.child.pid != first
+    slot.run(lease_of(token=4))
+    assert len(farm.asked) == 2, "the first scene is still cached"
+
+
+def test_a_worn_child_is_replaced(make_slot):
+    slot = make_slot(commands_per_child=2)
+    first = slot._stage.child.pid
+    for token in range(3):
+        assert isinstance(slot.run(lease_of(token=token)), TaskResult)
+    assert slot._stage.child.pid != first
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "code"),
+    [
+        ("crash", FailureCode.CRASHED),
+        ("hang", FailureCode.HUNG),
+        ("eat", FailureCode.OUT_OF_MEMORY),
+        ("garbage", FailureCode.CRASHED),
+        ("nan", FailureCode.BAD_OUTPUT),
+        ("wrong_size", FailureCode.BAD_OUTPUT),
+        ("not_an_exr", FailureCode.BAD_OUTPUT),
+        ("no_file", FailureCode.BAD_OUTPUT),
+        ("link", FailureCode.BAD_OUTPUT),
+        ("scene_error", FailureCode.SCENE),
+        ("device_error", FailureCode.DEVICE),
+    ],
+)
+def test_a_bad_render_is_a_failure_and_the_slot_goes_on(make_slot, behaviour, code):
+    slot = make_slot(memory=200 << 20, stall=1.0)
+    failure = slot.run(lease_of({"render": behaviour}))
+    assert isinstance(failure, TaskFailure)
+    assert failure.code is code
+    assert failure.message
+    assert isinstance(slot.run(lease_of(token=2)), TaskResult)
+    assert len(list(slot.plan.folder.glob("done/*"))) == 1
+
+
+@pytest.mark.parametrize("behaviour", ["link", "folder_link", "climb", "pipe", "no_files"])
+def test_final_files_that_are_not_the_tasks_own_are_refused(make_slot, tmp_path, behaviour):
+    secret = tmp_path / "secret"
+    secret.write_text("not for strangers")
+    slot = make_slot(sandboxed=False)
+    scene = {"render": behaviour, "target": str(secret)}
+    failure = slot.run(lease_of(scene, output=TaskOutput.FINAL))
+    assert isinstance(failure, TaskFailure)
+    assert failure.code is FailureCode.BAD_OUTPUT
+
+
+def test_a_final_frame_hands_over_its_files(make_slot):
+    slot = make_slot()
+    result = slot.run(lease_of(output=TaskOutput.FINAL))
+    assert [file.name for file in result.files] == ["frame.png"]
+
+
+def finish_lease(farm, pieces, **fields):
+    inputs = []
+    for number, (tile, body) in enumerate(pieces):
+        inputs.append(TileInput(TaskId(f"tile-{number}"), tile, farm.stored(f"tile-{number}", body)))
+    return lease_of(kind=TaskKind.FINISH, inputs=tuple(inputs), **fields)
+
+
+def exr_bytes(tmp_path, width, height, value=1.0):
+    import runpy
+
+    path = tmp_path / "piece.exr"
+    runpy.run_path(str(FAKE))["write_exr"](str(path), width, height, value)
+    return path.read_bytes()
+
+
+def test_finishing_stitches_and_hands_over_all_files(make_slot, farm, tmp_path):
+    slot = make_slot(kind=TaskKind.FINISH)
+    half = exr_bytes(tmp_path, 16, 16)
+    result = slot.run(finish_lease(farm, [(Tile(0, 0, 16, 16), half), (Tile(16, 0, 32, 16), half)]))
+    assert isinstance(result, TaskResult), result
+    assert [file.name for file in result.files] == ["frame.png", "extra/depth.exr"]
+    kept = next(slot.plan.folder.glob("done/*/frame.png")).read_bytes()
+    assert int(kept.split()[1]) > 16 * 32 * 16, "four float channels of 32 x 16 pixels were given"
+    assert next(slot.plan.folder.glob("done/*/extra/depth.exr")).read_bytes() == b"depth"
+
+
+def test_finishing_names_the_tiles_it_cannot_use(make_slot, farm, tmp_path):
+    slot = make_slot(kind=TaskKind.FINISH)
+    good, small = exr_bytes(tmp_path, 8, 16), exr_bytes(tmp_path, 7, 16)
+    nan, garbage = exr_bytes(tmp_path, 8, 16, float("nan")), b"v/1\x01" + b"\xff" * 4000
+    tiles = [Tile(x, 0, x + 8, 16) for x in (0, 8, 16, 24)]
+    failure = slot.run(finish_lease(farm, list(zip(tiles, (small, good, nan, garbage), strict=True))))
+    assert isinstance(failure, TaskFailure)
+    assert failure.code is FailureCode.BAD_INPUT
+    assert failure.bad_inputs == ("tile-0", "tile-2", "tile-3")
+
+
+def test_finishing_names_the_tiles_the_store_does_not_have(make_slot, farm, tmp_path):
+    slot = make_slot(kind=TaskKind.FINISH)
+    lease = finish_lease(farm, [(WHOLE, exr_bytes(tmp_path, 32, 16))])
+    farm.bodies.pop("tile-0")
+    failure = slot.run(lease)
+    assert (failure.code, failure.bad_inputs) == (FailureCode.BAD_INPUT, ("tile-0",))
+
+
+def test_cancel_ends_a_render_at_once_and_only_its_own(make_slot):
+    slot = make_slot()
+    lease = lease_of({"render": "slow"})
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(slot.run(lease)))
+    thread.start()
+    while slot.progress().activity != "rendering":
+        threading.Event().wait(0.01)
+    slot.cancel(dataclasses.replace(lease, token=LeaseToken(99)))
+    assert slot._stage.child.alive
+    slot.cancel(lease)
+    thread.join(10)
+    assert answers == [TaskFailure(FailureCode.NODE, "The task was cancelled.")]
+    assert isinstance(slot.run(lease_of(token=2)), TaskResult)
+
+
+def test_a_store_that_is_away_is_the_nodes_failure(make_slot, farm, monkeypatch):
+    def away(file, target, stopped):
+        raise Unavailable("The object store does not answer.")
+
+    slot = make_slot()
+    slot._cache._download = away
+    failure = slot.run(lease_of())
+    assert (failure.code, failure.message) == (FailureCode.NODE, "The object store does not answer.")
+
+
+def test_a_child_that_does_not_load_is_the_nodes_failure(make_slot, tmp_path):
+    slot = make_slot()
+    slot._stage.child.kill()
+    slot.plan = dataclasses.replace(
+        slot.plan, child=dataclasses.replace(slot.plan.child, program=tmp_path / "missing.py", sandboxed=False)
+    )
+    failure = slot.run(lease_of())
+    assert failure.code is FailureCode.NODE
+    assert "does not start" in failure.message
+
+
+@pytest.mark.skipif(not SANDBOXED, reason=str(sandbox.unavailable()))
+def test_the_child_sees_its_scene_and_nothing_else(make_slot, tmp_path):
+    other = tmp_path / "cache" / "scenes"
+    look = ":".join(map(str, (Path.home() / ".ssh", Path.home() / ".bashrc", other, "/etc/passwd", FAKE)))
+    slot = make_slot()
+    slot.run(lease_of({"render": "look_around", "look": look}, output=TaskOutput.FINAL))
+    report = json.loads(next(slot.plan.folder.glob("done/*/frame.png")).read_text())
+    assert [path for path, seen in report["seen"].items() if seen] == [str(FAKE)]
+    assert set(report["variables"]) <= {"PATH", "LANG", "HOME", "TMPDIR", "PWD", "LC_CTYPE"}
