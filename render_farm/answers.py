@@ -1,40 +1,102 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the coordinator answers, as records of the client's side (docs/architecture.md names them).
+"""What the API answers beyond the records of `frame_splitter`, as docs/architecture.md names it.
 
-Fields a newer coordinator adds are ignored.
+`frame_splitter.records.encode` writes them; a client may `decode` into them.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from frame_splitter.ids import JobId, NodeId, SceneId
+from frame_splitter.ids import JobId, NodeId, OwnerId, SceneId, TaskId
 from frame_splitter.records import (
-    Digest,
+    Exactness,
+    FailureCode,
     JobSpec,
     JobState,
-    Name,
+    Lease,
+    Progress,
     RenderSettings,
-    Size,
+    Sentence,
     StoredFile,
     Task,
+    TaskState,
+    Upload,
 )
 
-FINAL_STATES = frozenset({JobState.COMPLETE, JobState.FAILED, JobState.CANCELLED})
+Place = dict[str, str]
+"""Headers by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether the parts the coordinator stands on answer."""
+
+    status: str
+    version: str
+    store: bool
+    objects: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NewOwner:
+    """An owner and its token, which is shown this once."""
+
+    owner: OwnerId
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewNode:
+    """A node and its token, which is shown this once."""
+
+    node: NodeId
+    name: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class SlotView:
+    """A slot and what it does now."""
+
+    slot: str
+    task: TaskId | None
+    progress: Progress | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """A node; `last_seen` in seconds since the epoch, null when never."""
+
+    node: NodeId
+    name: str
+    own: bool
+    online: bool
+    last_seen: float | None
+    sandboxed: bool
+    device_class: str
+    slots: tuple[SlotView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeList:
+    """The caller's nodes; the admin's are all."""
+
+    nodes: tuple[NodeView, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class MissingBlob:
-    """A blob the farm wants uploaded: PUT to `url` with `headers`."""
+    """A blob to PUT, with the headers the signature covers."""
 
-    sha256: Digest
-    size: Size
+    sha256: str
+    size: int
     url: str
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: Place
 
 
 @dataclass(frozen=True, slots=True)
-class SceneOffer:
-    """The answer to a manifest."""
+class SceneAnswer:
+    """A scene, whether it is sealed, and which blobs are still to be uploaded."""
 
     scene: SceneId
     sealed: bool
@@ -42,143 +104,153 @@ class SceneOffer:
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
-    """How many frames or tasks a job has in which state."""
+class SealAnswer:
+    """A sealed scene: jobs may use it."""
 
-    total: int = 0
-    done: int = 0
-    ready: int = 0
-    leased: int = 0
-    accepted: int = 0
-    failed: int = 0
+    scene: SceneId
+    sealed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FrameCounts:
+    """A job's frames in numbers."""
+
+    total: int
+    done: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCounts:
+    """A job's tasks in numbers; those waiting or cancelled are the rest of the total."""
+
+    total: int
+    ready: int
+    leased: int
+    accepted: int
+    failed: int
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as the coordinator shows it. `render_seconds` is pure render time of all its tasks,
-    `created` seconds since 1970, `failure` a sentence where it failed.
-    """
+    """A job. `created` in seconds since the epoch, `width` and `height` of a whole frame in pixels."""
 
     job: JobId
+    owner: OwnerId
     name: str
     state: JobState
     scene: SceneId
     spec: JobSpec
     settings: RenderSettings
-    exactness: str
+    exactness: Exactness
     reason: str
     fingerprint: str
-    frames: Counts
-    tasks: Counts
+    created: float
+    frames: FrameCounts
+    tasks: TaskCounts
+    device_class: str | None
     extension: str
-    width: int = 0
-    height: int = 0
-    created: Any = None
-    device_class: str | None = None
-    render_seconds: float = 0.0
-    failure: str | None = None
+    width: int
+    height: int
+    render_seconds: float
+    failure: str | None
 
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more will happen to it."""
-        return self.state in FINAL_STATES
+
+@dataclass(frozen=True, slots=True)
+class JobList:
+    """Jobs, newest first."""
+
+    jobs: tuple[Job, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame of a job; `files` holds the frame itself first, then what File Output nodes wrote."""
+    """One frame of a job: `state` is rendering, done, failed or cancelled."""
 
     frame: int
     state: str
-    files: tuple[StoredFile, ...] = ()
-    tiles: int = 1
-    tiles_accepted: int = 0
-    render_seconds: float = 0.0
+    tiles: int
+    tiles_accepted: int
+    render_seconds: float
+    files: tuple[StoredFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameList:
+    """A job's frames in its order."""
+
+    frames: tuple[Frame, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a task was given back, by whom and when (seconds since the epoch)."""
+
+    code: FailureCode
+    message: Sentence
+    node: NodeId
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
 class TaskView:
-    """A task with its state and what became of its attempts."""
+    """A task, where it is on its way, and what went wrong with it so far."""
 
     task: Task
-    state: str
-    node: str | None = None
-    attempts: int = 0
-    failures: tuple[Any, ...] = ()
-    progress: Any = None
+    state: TaskState
+    node: NodeId | None
+    attempts: int
+    failures: tuple[Failure, ...]
+    progress: Progress
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
-    """One place of a node where a task can run."""
+class TaskList:
+    """A job's tasks in order."""
 
-    slot: str
-    task: str | None = None
-    progress: Any = None
+    tasks: tuple[TaskView, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
-    """A machine of the farm."""
+class LeaseList:
+    """At most one lease for each slot offered."""
 
-    node: NodeId
-    name: str
-    own: bool = False
-    online: bool = False
-    last_seen: Any = None
-    sandboxed: bool = False
-    device_class: str | None = None
-    slots: tuple[Slot, ...] = ()
+    leases: tuple[Lease, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class NewNode:
-    """A node just added; its token is shown this once."""
+class LeasedScene:
+    """The files of a lease's scene by relative path, with links to fetch them."""
 
-    node: NodeId
-    name: Name
-    token: str
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """Whether the coordinator and what it stands on answer."""
-
-    status: str
-    version: str = ""
-    store: bool = False
-    objects: bool = False
+    scene: SceneId
+    main: str
+    files: dict[str, StoredFile]
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """One thing that happened to a job: `kind` is job, task, progress or frame."""
+class UploadList:
+    """Where to PUT each file asked for."""
 
-    id: str
-    kind: str
-    data: bytes
+    uploads: tuple[Upload, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class TaskEvent:
-    """A task changed its state."""
+class StateAnswer:
+    """The state a task is in after what was done to it."""
 
-    task: str
-    kind: str
-    frame: int
-    state: str
-    node: str | None = None
-    slot: str | None = None
-    detail: Any = None
+    state: TaskState
 
 
 @dataclass(frozen=True, slots=True)
-class ProgressEvent:
-    """A leased task is `done` of `total` samples far."""
+class Problem:
+    """An error, as application/problem+json."""
 
-    task: str
-    frame: int
-    done: int = 0
-    total: int = 0
-    node: str | None = None
-    slot: str | None = None
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+
+
+Event = dict[str, Any]
+"""The data of an event; docs/architecture.md names its fields by kind."""

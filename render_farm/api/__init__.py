@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The coordinator on HTTP, version 1: docs/architecture.md is its contract."""

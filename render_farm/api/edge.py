@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every call goes through: who asks, the bounded body, the answer's bytes, and its description."""
+
+import asyncio
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from fastapi import Depends, Request, Response
+
+from frame_splitter.errors import Forbidden, InvalidInput, Unauthorized
+from frame_splitter.records import decode, encode
+from render_farm.farm import Farm
+from render_farm.store.identities import Caller, Repeat, Role
+from render_farm.store.jobs import digest_of
+
+T = TypeVar("T")
+
+SMALL_BODY = 1 << 20
+LARGE_BODY = 32 << 20
+"""Bytes: for manifests and jobs, which name every file and frame."""
+
+BODY_SECONDS = 60.0
+LONGEST_KEY = 200
+
+
+class TooLarge(InvalidInput):
+    """The body is larger than the call takes."""
+
+    code = "too_large"
+    status = 413
+
+
+class TooSlow(InvalidInput):
+    """The body did not arrive in time."""
+
+    code = "too_slow"
+    status = 408
+
+
+def farm_of(request: Request) -> Farm:
+    """The coordinator's parts."""
+    farm: Farm = request.app.state.farm
+    return farm
+
+
+async def caller_of(request: Request) -> Caller:
+    """Who asks. Raises Unauthorized."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthorized("This needs a token: send 'Authorization: Bearer TOKEN'.")
+    caller = await farm_of(request).caller(token.strip())
+    if caller is None:
+        raise Unauthorized("The farm does not know this token.")
+    return caller
+
+
+async def admin_of(request: Request) -> Caller:
+    """The operator. Raises Forbidden for anybody else."""
+    caller = await caller_of(request)
+    if caller.role is not Role.ADMIN:
+        raise Forbidden("Only the farm's operator may do this: use the admin token.")
+    return caller
+
+
+async def owner_of(request: Request) -> Caller:
+    """An owner, or the operator. Raises Forbidden for a node."""
+    caller = await caller_of(request)
+    if caller.role is Role.NODE:
+        raise Forbidden("A node's token cannot do this: use an owner's token.")
+    return caller
+
+
+async def node_of(request: Request) -> Caller:
+    """A node. Raises Forbidden for anybody else."""
+    caller = await caller_of(request)
+    if caller.role is not Role.NODE:
+        raise Forbidden("Only nodes lease tasks: use the token that `node add` printed.")
+    return caller
+
+
+Admin = Annotated[Caller, Depends(admin_of)]
+Owner = Annotated[Caller, Depends(owner_of)]
+Node = Annotated[Caller, Depends(node_of)]
+
+
+async def body(request: Request, kind: type[T], limit: int = SMALL_BODY) -> tuple[T, bytes]:
+    """The body as a record, and its bytes. Raises TooLarge before reading more than `limit` bytes."""
+    raw = await _read(request, limit)
+    return decode(raw, kind), raw
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    announced = request.headers.get("content-length", "0")
+    if announced.isdecimal() and int(announced) > limit:
+        raise TooLarge(f"The body has {announced} bytes, but this call takes {limit} at most.")
+    received = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                received += chunk
+                if len(received) > limit:
+                    raise TooLarge(f"The body is longer than the {limit} bytes this call takes.")
+    except TimeoutError as error:
+        raise TooSlow(f"The body did not arrive within {BODY_SECONDS:g} seconds.") from error
+    return bytes(received)
+
+
+def repeat_of(request: Request, caller: Caller, raw: bytes) -> Repeat:
+    """The request's Idempotency-Key, if it has one, told apart by call and body."""
+    key = request.headers.get("idempotency-key", "")
+    if len(key) > LONGEST_KEY or not key.isprintable():
+        raise InvalidInput(f"The Idempotency-Key must be printable and at most {LONGEST_KEY} letters.")
+    return Repeat(caller.owner, key, digest_of(request.url.path.encode() + b"\0" + raw))
+
+
+def answer(record: object, status: int = 200) -> Response:
+    """A record as the answer."""
+    return Response(encode(record), status, media_type="application/json")
+
+
+def described(answers: type, body_of: type | None = None, status: int = 200) -> dict[str, Any]:
+    """What OpenAPI says of a call; the records are named, `api.description` spells them out."""
+    told: dict[str, Any] = {
+        "status_code": status,
+        "response_class": Response,
+        "responses": {status: {"description": answers.__doc__, "content": _json(answers)}},
+    }
+    if body_of is not None:
+        told["openapi_extra"] = {"requestBody": {"required": True, "content": _json(body_of)}}
+    return told
+
+
+def _json(kind: type) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{kind.__name__}"}}}
+
+
+def schemas(kinds: list[type]) -> dict[str, Any]:
+    """JSON schemas of records by name, for OpenAPI's components."""
+    _, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
+    return components

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A job's events as server-sent events, resumable, ending after the job's last one."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
+
+from frame_splitter.errors import FarmError, InvalidInput, Unavailable
+from frame_splitter.records import JobState, encode
+from render_farm.answers import Job
+from render_farm.api.edge import Owner, farm_of
+from render_farm.api.jobs import visible
+from render_farm.farm import Farm
+from render_farm.store.jobs import FINISHED, StoredEvent
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+KEEPALIVE_SECONDS = 15.0
+MOST_STREAMS = 400
+"""Open streams: each waits on a connection of its own to the store."""
+
+_EVENT_ID = re.compile(r"\d{1,20}(-\d{1,20})?")
+_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Server-sent events: job, task, progress and frame.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+
+
+class Streams:
+    """Counts what is open, so that streams cannot use up the store's connections."""
+
+    def __init__(self) -> None:
+        self.open = 0
+
+    def enter(self) -> None:
+        """One more. Raises Unavailable when there are too many."""
+        if self.open >= MOST_STREAMS:
+            raise Unavailable("Too many event streams are open: close some, or ask for the job instead.")
+        self.open += 1
+
+    def leave(self) -> None:
+        """One less."""
+        self.open -= 1
+
+
+@router.get("/{job}/events", responses=_STREAM, response_class=StreamingResponse)
+async def follow(job: str, request: Request, caller: Owner) -> StreamingResponse:
+    """What happens to a job, from its start or after `Last-Event-ID`."""
+    after = request.headers.get("last-event-id") or "0"
+    if not _EVENT_ID.fullmatch(after):
+        raise InvalidInput("The Last-Event-ID is not one of this stream.")
+    found = await visible(request, caller, job)
+    streams: Streams = request.app.state.streams
+    streams.enter()
+    lines = _lines(farm_of(request), found, after, streams)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(lines, media_type="text/event-stream", headers=headers)
+
+
+async def _lines(farm: Farm, job: Job, after: str, streams: Streams) -> AsyncIterator[bytes]:
+    try:
+        yield b": follow the job\n\n"
+        while not farm.closing.is_set():
+            events = await _next(farm, job, after)
+            if events is None or (not events and await _nothing_more(farm, job, after)):
+                return
+            if not events:
+                yield b": still here\n\n"
+            for event in events:
+                after = event.id
+                yield await _line(farm, job, event)
+                if _is_last(event):
+                    return
+    except FarmError:
+        return
+    finally:
+        streams.leave()
+
+
+async def _next(farm: Farm, job: Job, after: str) -> list[StoredEvent] | None:
+    """The next events, none after a quiet while, or None when the coordinator stops."""
+    reading = asyncio.create_task(farm.jobs.follow(job.job, after, KEEPALIVE_SECONDS / 2))
+    closing = asyncio.create_task(farm.closing.wait())
+    try:
+        await asyncio.wait({reading, closing}, return_when=asyncio.FIRST_COMPLETED)
+        return await reading if reading.done() else None
+    finally:
+        reading.cancel()
+        closing.cancel()
+
+
+async def _nothing_more(farm: Farm, job: Job, after: str) -> bool:
+    """Whether somebody resumed after the last event of a finished job."""
+    now = await farm.jobs.get(job.job)
+    return now is None or (now.state in FINISHED and not await farm.jobs.follow(job.job, after, 0))
+
+
+async def _line(farm: Farm, job: Job, event: StoredEvent) -> bytes:
+    data = encode(await _data(farm, job, event))
+    return f"id: {event.id}\nevent: {event.name}\ndata: ".encode() + data + b"\n\n"
+
+
+async def _data(farm: Farm, job: Job, event: StoredEvent) -> Any:
+    if event.name == "job":
+        return await farm.jobs.get(job.job) or job
+    if event.name == "frame":
+        return farm.results.frame_event(job.job, event)
+    return event.data
+
+
+def _is_last(event: StoredEvent) -> bool:
+    return event.name == "job" and JobState(event.data["state"]) in FINISHED

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Jobs: starting, listing, stopping, and looking at frames and tasks."""
+
+from fastapi import APIRouter, Request, Response
+
+from frame_splitter.errors import NotFound
+from frame_splitter.ids import JobId
+from render_farm.answers import FrameList, Job, JobList, TaskList
+from render_farm.api.edge import LARGE_BODY, Owner, answer, body, described, farm_of, repeat_of
+from render_farm.intake import JobOrder
+from render_farm.store.identities import Caller, Role
+from render_farm.store.jobs import FINISHED
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+
+async def visible(request: Request, caller: Caller, job: str) -> Job:
+    """A job of the caller's (the operator's are all). Raises NotFound."""
+    found = await farm_of(request).jobs.get(JobId(job))
+    if found is None or (caller.role is not Role.ADMIN and found.owner != caller.owner):
+        raise NotFound(f"You have no job '{job}'.")
+    return found
+
+
+@router.post("", **described(Job, JobOrder, 201))
+async def add_job(request: Request, caller: Owner) -> Response:
+    """Start a job on a sealed scene."""
+    order, raw = await body(request, JobOrder, LARGE_BODY)
+    farm = farm_of(request)
+    job = await farm.intake.job(caller.owner, order, repeat_of(request, caller, raw))
+    farm.dispatch.bell.ring()
+    return answer(job, 201)
+
+
+@router.get("", **described(JobList))
+async def list_jobs(
+    request: Request, caller: Owner, fingerprint: str | None = None, unfinished: bool = False
+) -> Response:
+    """The caller's jobs, newest first; with `fingerprint` those of the same scene and spec.
+
+    The operator sees all jobs, but by fingerprint only the operator's own.
+    """
+    farm = farm_of(request)
+    everybody = caller.role is Role.ADMIN and fingerprint is None
+    jobs = await farm.jobs.some(await farm.jobs.ids(None if everybody else caller.owner, fingerprint))
+    return answer(JobList(tuple(job for job in jobs if not unfinished or job.state not in FINISHED)))
+
+
+@router.get("/{job}", **described(Job))
+async def show_job(job: str, request: Request, caller: Owner) -> Response:
+    """A job."""
+    return answer(await visible(request, caller, job))
+
+
+@router.post("/{job}/{intent}", **described(Job))
+async def intend(job: str, intent: str, request: Request, caller: Owner) -> Response:
+    """Cancel, pause or resume a job. A finished job stays as it is."""
+    if intent not in {"cancel", "pause", "resume"}:
+        raise NotFound(f"A job can be told to cancel, pause or resume, not '{intent}'.")
+    found = await visible(request, caller, job)
+    farm = farm_of(request)
+    await farm.jobs.intend(found.job, intent)
+    farm.dispatch.bell.ring()
+    return answer(await visible(request, caller, job))
+
+
+@router.get("/{job}/frames", **described(FrameList))
+async def list_frames(job: str, request: Request, caller: Owner) -> Response:
+    """A job's frames, with links to the files of those that are done."""
+    found = await visible(request, caller, job)
+    farm = farm_of(request)
+    frames = await farm.jobs.frames(found.job)
+    return answer(FrameList(tuple(farm.results.frame(found, frame) for frame in frames)))
+
+
+@router.get("/{job}/tasks", **described(TaskList))
+async def list_tasks(job: str, request: Request, caller: Owner) -> Response:
+    """A job's tasks, where they are on their way, and what went wrong with them."""
+    found = await visible(request, caller, job)
+    return answer(TaskList(tuple(await farm_of(request).jobs.tasks(found.job))))

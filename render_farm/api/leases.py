@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The node's side: leases, heartbeats, the leased scene, uploads, results and failures."""
+
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request, Response
+
+from frame_splitter.errors import InvalidInput
+from frame_splitter.ids import TaskId
+from frame_splitter.records import (
+    Heartbeat,
+    HeartbeatAnswer,
+    LeaseRequest,
+    OutputFile,
+    TaskFailure,
+    TaskResult,
+)
+from render_farm.answers import LeasedScene, LeaseList, StateAnswer, UploadList
+from render_farm.api.edge import Node, answer, body, described, farm_of
+
+router = APIRouter(prefix="/leases", tags=["leases"])
+
+MOST_OFFERS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class UploadOrder:
+    """The files a node wants to upload under a lease."""
+
+    files: tuple[OutputFile, ...]
+
+
+@router.post("", **described(LeaseList, LeaseRequest))
+async def lease(request: Request, caller: Node) -> Response:
+    """Offer free slots; held open up to `wait` seconds while there is nothing to do."""
+    offered, _ = await body(request, LeaseRequest)
+    _check_offers(offered)
+    farm = farm_of(request)
+    taken = await farm.dispatch.lease(caller, offered, request.is_disconnected)
+    seconds = farm.dispatch.lease_seconds
+    return answer(LeaseList(tuple(farm.results.lease(lease, seconds) for lease in taken)))
+
+
+@router.post("/heartbeat", **described(HeartbeatAnswer, Heartbeat))
+async def heartbeat(request: Request, caller: Node) -> Response:
+    """Renew all leases the node holds; the answer names those it has lost."""
+    beat, _ = await body(request, Heartbeat)
+    return answer(HeartbeatAnswer(await farm_of(request).dispatch.renew(caller, beat.beats)))
+
+
+@router.get("/{task}/scene", **described(LeasedScene))
+async def leased_scene(task: str, token: int, request: Request, caller: Node) -> Response:
+    """The scene of a lease held now, with links to its files."""
+    return answer(await farm_of(request).results.scene(caller, TaskId(task), token))
+
+
+@router.post("/{task}/uploads", **described(UploadList, UploadOrder))
+async def uploads(task: str, token: int, request: Request, caller: Node) -> Response:
+    """Links to PUT a result's files, each for exactly its sha256 and size."""
+    order, _ = await body(request, UploadOrder)
+    links = await farm_of(request).results.uploads(caller, TaskId(task), token, order.files)
+    return answer(UploadList(links))
+
+
+@router.post("/{task}/result", **described(StateAnswer, TaskResult))
+async def result(task: str, token: int, request: Request, caller: Node) -> Response:
+    """Submit a result whose files are uploaded. The same submit again is answered alike."""
+    done, _ = await body(request, TaskResult)
+    return answer(StateAnswer(await farm_of(request).results.submit(caller, TaskId(task), token, done)))
+
+
+@router.post("/{task}/failure", **described(StateAnswer, TaskFailure))
+async def failure(task: str, token: int, request: Request, caller: Node) -> Response:
+    """Give a task back."""
+    failed, _ = await body(request, TaskFailure)
+    return answer(StateAnswer(await farm_of(request).results.give_back(caller, TaskId(task), token, failed)))
+
+
+def _check_offers(offered: LeaseRequest) -> None:
+    names = [offer.slot for offer in offered.offers]
+    if len(names) > MOST_OFFERS or len(set(names)) != len(names):
+        raise InvalidInput(f"Offer at most {MOST_OFFERS} slots, each under a name of its own.")

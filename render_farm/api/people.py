@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Health, owners and nodes."""
+
+import secrets
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from fastapi import APIRouter, Request, Response
+
+from frame_splitter.errors import Conflict, Forbidden, InvalidInput
+from frame_splitter.ids import NodeId, OwnerId
+from frame_splitter.records import Name
+from render_farm.answers import Health, NewNode, NewOwner, NodeList, NodeView, SlotView
+from render_farm.api.edge import Admin, Owner, answer, body, described, farm_of, repeat_of
+from render_farm.farm import Farm
+from render_farm.store.identities import Node, Repeat, Role
+
+router = APIRouter(tags=["people and machines"])
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerOrder:
+    """A new owner."""
+
+    name: Name
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOrder:
+    """A new node; `own` if the farm's operator runs and trusts it."""
+
+    name: Name
+    own: bool = False
+
+
+@router.get("/health", **described(Health))
+async def health(request: Request) -> Response:
+    """Whether the coordinator and the parts it stands on answer."""
+    farm = farm_of(request)
+    store, objects = await farm.store_answers(), await farm.objects.ready()
+    status = "ok" if store and objects else "degraded"
+    return answer(Health(status, version("render-farm"), store, objects))
+
+
+@router.post("/owners", **described(NewOwner, OwnerOrder, 201))
+async def add_owner(request: Request, caller: Admin) -> Response:
+    """Add an owner; the answer holds its token."""
+    order, raw = await body(request, OwnerOrder)
+    farm, repeat = farm_of(request), repeat_of(request, caller, raw)
+    owner, token = _new(farm, "owner", repeat)
+    made = await farm.identities.create_owner(OwnerId(owner), _named(order.name), token, repeat)
+    _same(made, owner)
+    return answer(NewOwner(made, token), 201)
+
+
+@router.post("/nodes", **described(NewNode, NodeOrder, 201))
+async def add_node(request: Request, caller: Owner) -> Response:
+    """Add a node of the caller's; the answer holds its token."""
+    order, raw = await body(request, NodeOrder)
+    if order.own and caller.role is not Role.ADMIN:
+        raise Forbidden("Only the farm's operator may add own nodes: leave 'own' out.")
+    farm, repeat = farm_of(request), repeat_of(request, caller, raw)
+    node, token = _new(farm, "node", repeat)
+    name = _named(order.name)
+    made = await farm.identities.create_node(NodeId(node), caller.owner, name, order.own, token, repeat)
+    _same(made, node)
+    return answer(NewNode(made, name, token), 201)
+
+
+@router.get("/nodes", **described(NodeList))
+async def list_nodes(request: Request, caller: Owner) -> Response:
+    """The caller's nodes; the operator sees all."""
+    farm = farm_of(request)
+    nodes = await farm.identities.nodes(None if caller.role is Role.ADMIN else caller.owner)
+    since = time.time() - farm.dispatch.online_seconds
+    return answer(NodeList(tuple(_view(node, since) for node in nodes)))
+
+
+def _new(farm: Farm, kind: str, repeat: Repeat) -> tuple[str, str]:
+    """An id and a token: the same ones again for the same key, though no token is stored."""
+    if not repeat.key:
+        return f"{kind[0]}{secrets.token_hex(6)}", secrets.token_urlsafe(32)
+    parts = (repeat.owner, repeat.key, repeat.digest)
+    return f"{kind[0]}{farm.derive('id', kind, *parts)[:12]}", farm.derive("token", kind, *parts)
+
+
+def _same(made: str, wanted: str) -> None:
+    if made != wanted:
+        raise Conflict("This was made before under another admin token: its own token cannot be shown again.")
+
+
+def _named(name: str) -> str:
+    if not name.strip() or not name.isprintable():
+        raise InvalidInput("The name must have at least one letter, and printable ones only.")
+    return name.strip()
+
+
+def _view(node: Node, since: float) -> NodeView:
+    return NodeView(
+        node=node.node,
+        name=node.name,
+        own=node.own,
+        online=node.last_seen >= since,
+        last_seen=node.last_seen or None,
+        sandboxed=node.sandboxed,
+        device_class=node.device_class,
+        slots=tuple(SlotView(slot.slot, slot.task, slot.progress) for slot in node.slots),
+    )

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Gives ready tasks to asking nodes, holds the asking open while there are none, and ends leases."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from frame_splitter.errors import Unavailable
+from frame_splitter.ids import NodeId, TaskId
+from frame_splitter.records import Beat, LeaseRequest
+from render_farm.scheduler import Asker, Choice, choose
+from render_farm.store.identities import Caller
+from render_farm.store.leases import Leases, Taken
+
+log = structlog.get_logger()
+
+LOOK_AGAIN_SECONDS = 5.0
+"""A waiting node looks again after this long even if the bell did not ring: another coordinator may
+have made work, or a task may no longer be left to other nodes."""
+
+STORE_RETRY_SECONDS = 0.5
+ONLINE_MARGIN_SECONDS = 10.0
+
+
+class Bell:
+    """Wakes everybody who waits for work. Rung when a task may have become ready."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def ring(self) -> None:
+        """Wake all who wait now."""
+        self._event.set()
+        self._event = asyncio.Event()
+
+    def next(self) -> asyncio.Event:
+        """The event of the next ring; take it before looking, so that no ring is missed."""
+        return self._event
+
+
+class Dispatch:
+    """Leases through the scheduler. `lease_seconds` is how long one lasts without a heartbeat."""
+
+    def __init__(self, leases: Leases, lease_seconds: float, clock: Callable[[], float] = time.time) -> None:
+        self.bell = Bell()
+        self._leases = leases
+        self._seconds = lease_seconds
+        self._clock = clock
+        self._closing = asyncio.Event()
+        self._choosing = asyncio.Lock()
+
+    @property
+    def lease_seconds(self) -> float:
+        """How long a lease lasts without a heartbeat."""
+        return self._seconds
+
+    @property
+    def online_seconds(self) -> float:
+        """How long after its last word a node still counts as online."""
+        return self._seconds + ONLINE_MARGIN_SECONDS
+
+    def close(self) -> None:
+        """Answer everybody who waits, and let the sweep end."""
+        self._closing.set()
+        self.bell.ring()
+
+    async def lease(
+        self, caller: Caller, request: LeaseRequest, gone: Callable[[], Awaitable[bool]]
+    ) -> list[Taken]:
+        """Up to one lease for each slot offered; waits as long as the request says when there are none.
+
+        `gone` tells whether the asker hung up meanwhile: then nothing is taken for it.
+        """
+        deadline = asyncio.get_running_loop().time() + request.wait
+        while True:
+            ring = self.bell.next()
+            taken = await self._choose_and_take(caller, request)
+            left = deadline - asyncio.get_running_loop().time()
+            if taken or left <= 0 or self._closing.is_set():
+                return taken
+            await _rung(ring, min(left, LOOK_AGAIN_SECONDS))
+            if await gone():
+                return []
+
+    async def renew(self, caller: Caller, beats: tuple[Beat, ...]) -> tuple[TaskId, ...]:
+        """Renew a node's leases; returns those it has lost."""
+        now = self._clock()
+        return await self._leases.renew(caller.node, beats, now, now + self._seconds)
+
+    async def sweep(self) -> None:
+        """End leases as they fall due, until closed. Sleeps until the next one can."""
+        away = True
+        while not self._closing.is_set():
+            try:
+                if away:
+                    await self._grace()
+                    away = False
+                pause = await self._end_due()
+            except Unavailable:
+                away, pause = True, STORE_RETRY_SECONDS
+            await _rung(self._closing, pause)
+
+    async def _grace(self) -> None:
+        """While coordinator or store were away nobody could renew: every lease gets its full length."""
+        lengthened = await self._leases.grace(self._clock() + self._seconds)
+        log.info("leases_kept", count=lengthened)
+
+    async def _end_due(self) -> float:
+        """End what is due; returns how long to sleep: no lease made meanwhile can end earlier."""
+        ended = await self._leases.expire(self._clock())
+        for lease in ended:
+            log.warning("lease_expired", task=lease.task, job=lease.job, node=lease.node)
+        if ended:
+            self.bell.ring()
+            return 0.0
+        first = await self._leases.next_end()
+        return self._seconds if first is None else max(0.0, min(self._seconds, first - self._clock()))
+
+    async def _choose_and_take(self, caller: Caller, request: LeaseRequest) -> list[Taken]:
+        """One asker at a time chooses, so that two do not reach for the same task."""
+        if not request.offers:
+            return []
+        async with self._choosing:
+            now = self._clock()
+            asker = Asker(caller.node, caller.owner, caller.own, request.sandboxed)
+            queues = await self._leases.queues(asker, request, now)
+            if any(task.failed_on == caller.node for queue in queues for task in queue.tasks):
+                asker = await self._with_company(asker, now)
+            return await self._take(choose(request.offers, asker, queues, now), caller.node, now)
+
+    async def _with_company(self, asker: Asker, now: float) -> Asker:
+        others = await self._leases.online(now - self.online_seconds) - {asker.node}
+        own = await self._leases.own_among(others)
+        return Asker(asker.node, asker.owner, asker.own, asker.sandboxed, len(others), own)
+
+    async def _take(self, choices: list[Choice], node: NodeId, now: float) -> list[Taken]:
+        ends = now + self._seconds
+        taken = []
+        for choice in choices:
+            lease = await self._leases.take(choice, node, ends)
+            if lease is not None:
+                log.info("task_leased", task=lease.task.id, token=lease.token, node=node, slot=lease.slot)
+                taken.append(lease)
+        return taken
+
+
+async def _rung(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True

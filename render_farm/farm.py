@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The coordinator's parts, put together once and handed to the API."""
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import time
+from collections.abc import AsyncIterator
+
+import structlog
+
+from frame_splitter.errors import Unavailable
+from frame_splitter.ids import NodeId
+from render_farm.config import Config
+from render_farm.dispatch import Dispatch
+from render_farm.intake import Intake
+from render_farm.objects import Objects
+from render_farm.results import Results
+from render_farm.store.connection import Connection
+from render_farm.store.identities import ADMIN, Caller, Identities, Role
+from render_farm.store.jobs import Jobs
+from render_farm.store.leases import Leases
+from render_farm.store.scenes import Scenes
+
+log = structlog.get_logger()
+
+RETRY_SECONDS = 1.0
+START_SECONDS = 3.0
+TOKEN_KNOWN_SECONDS = 30.0
+"""How long a token once looked up is known without asking the store again."""
+
+MOST_TOKENS_KNOWN = 10_000
+HEALTH_SECONDS = 5.0
+NO_NODE = NodeId("")
+
+
+class Farm:
+    """All parts of a coordinator; `running` keeps its background work going."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.store = Connection(config.redis_url)
+        self.objects = Objects(config.objects)
+        self.identities = Identities(self.store)
+        self.jobs = Jobs(self.store)
+        self.closing = asyncio.Event()
+        leases, scenes = Leases(self.store), Scenes(self.store)
+        self.dispatch = Dispatch(leases, config.lease_seconds)
+        self.intake = Intake(scenes, self.jobs, self.objects)
+        self.results = Results(leases, scenes, self.objects, self.dispatch.bell)
+        self._admin_digest = hashlib.sha256(config.admin_token.encode()).digest()
+        self._known: dict[bytes, tuple[float, Caller]] = {}
+
+    def close(self) -> None:
+        """End everything that is held open, so that the server can stop."""
+        self.closing.set()
+        self.dispatch.close()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Sweep leases and make the bucket, until the block ends."""
+        work = [asyncio.create_task(self.dispatch.sweep()), asyncio.create_task(self._make_bucket())]
+        # Usually the bucket is there before the first upload; without it the farm starts all the same.
+        await asyncio.wait(work[1:], timeout=START_SECONDS)
+        try:
+            yield
+        finally:
+            self.close()
+            for task in work:
+                task.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
+            await self.store.close()
+            await self.objects.close()
+
+    async def _make_bucket(self) -> None:
+        while True:
+            try:
+                return await self.objects.prepare()
+            except Unavailable as error:
+                log.warning("objects_unavailable", reason=error.sentence)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def caller(self, token: str) -> Caller | None:
+        """Whose token it is. Tokens are compared by digest, the admin's in constant time."""
+        digest = hashlib.sha256(token.encode()).digest()
+        if hmac.compare_digest(digest, self._admin_digest):
+            return Caller(Role.ADMIN, ADMIN, NO_NODE, False)
+        known = self._known.get(digest)
+        if known is not None and known[0] > time.monotonic():
+            return known[1]
+        found = await self.identities.caller(token)
+        if found is not None:
+            if len(self._known) >= MOST_TOKENS_KNOWN:
+                self._known.clear()
+            self._known[digest] = (time.monotonic() + TOKEN_KNOWN_SECONDS, found)
+        return found
+
+    def derive(self, purpose: str, *parts: str) -> str:
+        """A secret only this farm can make, the same for the same parts."""
+        message = "\0".join((purpose, *parts)).encode()
+        return hmac.new(self.config.admin_token.encode(), message, hashlib.sha256).hexdigest()
+
+    async def store_answers(self) -> bool:
+        """Whether the store answers now."""
+        try:
+            async with asyncio.timeout(HEALTH_SECONDS):
+                return bool(await self.store.do("PING"))
+        except (Unavailable, TimeoutError):
+            return False

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What owners bring: scenes, checked before they are sealed, and jobs, cut into tasks."""
+
+import asyncio
+import hashlib
+import secrets
+import time
+from dataclasses import dataclass
+
+import structlog
+
+from frame_splitter.errors import Conflict, InvalidInput, NotFound
+from frame_splitter.exactness import classify
+from frame_splitter.facts import SceneFacts
+from frame_splitter.ids import JobId, OwnerId, SceneId, Sha256
+from frame_splitter.outputs import safe_relative
+from frame_splitter.records import JobSpec, Manifest, blob_digests, encode
+from frame_splitter.split import extension, fingerprint, pin, split
+from frame_splitter.tiles import border_area, frame_size
+from render_farm.answers import Job, MissingBlob, SceneAnswer
+from render_farm.objects import LARGEST_OBJECT, Objects, blob_key
+from render_farm.store.identities import Repeat
+from render_farm.store.jobs import Jobs, NewJob
+from render_farm.store.scenes import Scenes
+
+log = structlog.get_logger()
+
+MOST_FILES = 100_000
+MOST_FRAMES = 250_000
+NAMED = 10
+"""How many files a message names before it says how many more there are."""
+
+LOOKS_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class JobOrder:
+    """The body of a job's creation."""
+
+    spec: JobSpec
+    facts: SceneFacts
+
+
+def scene_id(manifest: Manifest) -> SceneId:
+    """The sha256 of a manifest, whatever order its files were listed in."""
+    ordered = Manifest(manifest.main, dict(sorted(manifest.files.items())))
+    return SceneId(hashlib.sha256(encode(ordered)).hexdigest())
+
+
+def check_manifest(manifest: Manifest) -> None:
+    """Raises InvalidInput for a manifest that could not, or must not, be laid out on a disk."""
+    if manifest.main not in manifest.files:
+        raise InvalidInput(f"The manifest's main file '{manifest.main}' is not among its files.")
+    if len(manifest.files) > MOST_FILES:
+        raise InvalidInput(f"The scene has more than {MOST_FILES} files.")
+    sizes: dict[str, int] = {}
+    for name, blob in manifest.files.items():
+        safe_relative(name)
+        if blob.size > LARGEST_OBJECT:
+            raise InvalidInput(f"'{name}' is larger than {LARGEST_OBJECT // 1000**3} GB.")
+        if sizes.setdefault(blob.sha256, blob.size) != blob.size:
+            raise InvalidInput(f"'{name}' has the sha256 of another file but not its size.")
+    _check_folders(set(manifest.files))
+
+
+def _check_folders(names: set[str]) -> None:
+    """A name cannot be a file and, in another name, a folder."""
+    for name in names:
+        folder = name
+        while "/" in folder:
+            folder = folder.rpartition("/")[0]
+            if folder in names:
+                raise InvalidInput(f"'{folder}' is a file and, in '{name}', also a folder.")
+
+
+class Intake:
+    """Takes scenes and jobs."""
+
+    def __init__(self, scenes: Scenes, jobs: Jobs, objects: Objects) -> None:
+        self._scenes = scenes
+        self._jobs = jobs
+        self._objects = objects
+
+    async def scene(self, owner: OwnerId, manifest: Manifest) -> SceneAnswer:
+        """Note a scene; says which blobs are still to be uploaded, and where."""
+        check_manifest(manifest)
+        scene = scene_id(manifest)
+        await self._scenes.put(owner, scene, manifest)
+        lacking = await self._scenes.lacking(owner, blob_digests(manifest))
+        if not lacking:
+            await self._scenes.seal(owner, scene, {})
+            return SceneAnswer(scene, True)
+        missing = await asyncio.to_thread(self._missing, owner, lacking)
+        return SceneAnswer(scene, False, missing)
+
+    def _missing(self, owner: OwnerId, blobs: dict[Sha256, int]) -> tuple[MissingBlob, ...]:
+        return tuple(
+            MissingBlob(sha, size, *self._objects.put_link(blob_key(owner, sha), sha, size))
+            for sha, size in blobs.items()
+        )
+
+    async def seal(self, owner: OwnerId, scene: SceneId) -> None:
+        """Check every uploaded blob's size and sha256. Raises Conflict naming those that are wrong."""
+        found = await self._scenes.get(owner, scene)
+        if found is None:
+            raise NotFound("There is no such scene: send its manifest first.")
+        lacking = await self._scenes.lacking(owner, blob_digests(found.manifest))
+        gate = asyncio.Semaphore(LOOKS_AT_ONCE)
+        wrong = await asyncio.gather(
+            *(self._what_is_wrong(gate, owner, sha, size) for sha, size in lacking.items())
+        )
+        complaints = {sha: text for sha, text in zip(lacking, wrong, strict=True) if text}
+        if complaints:
+            raise Conflict(_complain(found.manifest, complaints))
+        await self._scenes.seal(owner, scene, lacking)
+        log.info("scene_sealed", scene=scene, owner=owner, checked=len(lacking))
+
+    async def _what_is_wrong(self, gate: asyncio.Semaphore, owner: OwnerId, sha: Sha256, size: int) -> str:
+        key = blob_key(owner, sha)
+        async with gate:
+            found = await self._objects.look(key)
+            if found is None:
+                return "was not uploaded"
+            if found.size != size:
+                return f"has {found.size} bytes instead of {size}"
+            if (found.sha256 or await self._objects.hash(key)) != sha:
+                return "has other contents than the manifest says"
+            return ""
+
+    async def job(self, owner: OwnerId, order: JobOrder, repeat: Repeat) -> Job:
+        """Start a job. Raises InvalidInput for what cannot be rendered, Conflict for an unsealed scene."""
+        before = await self._jobs.made_before(repeat)
+        if before is None:
+            if not await self._scenes.sealed(owner, order.spec.scene):
+                raise Conflict("The job's scene is not sealed: upload it and seal it first.")
+            before = await self._start(owner, order, repeat)
+        job = await self._jobs.get(before)
+        if job is None:
+            raise NotFound("The job is gone.")
+        return job
+
+    async def _start(self, owner: OwnerId, order: JobOrder, repeat: Repeat) -> JobId:
+        # Cutting a long job takes a while, and other requests are waiting.
+        new = await asyncio.to_thread(plan, owner, order, time.time())
+        job = await self._jobs.create(new, repeat)
+        log.info("job_created", job=job, owner=owner, tasks=len(new.tasks), exactness=new.exactness)
+        return job
+
+
+def plan(owner: OwnerId, order: JobOrder, now: float) -> NewJob:
+    """Pin, classify and split: everything decided about a job before it starts."""
+    spec, facts = order.spec, order.facts
+    if not 1 <= len(spec.frames) <= MOST_FRAMES:
+        raise InvalidInput(f"A job has from 1 to {MOST_FRAMES} frames, not {len(spec.frames)}.")
+    settings = pin(spec, facts)
+    decided = classify(facts, settings)
+    width, height = frame_size(facts, settings.resolution_percentage)
+    area, canvas = border_area(facts, width, height)
+    job = JobId(f"j{secrets.token_hex(6)}")
+    return NewJob(
+        job=job,
+        owner=owner,
+        spec=spec,
+        settings=settings,
+        exactness=decided.exactness,
+        reason=decided.reason,
+        fingerprint=fingerprint(spec),
+        created=now,
+        extension=extension(settings, facts),
+        width=width,
+        height=height,
+        area=area,
+        canvas=canvas,
+        tasks=split(job, spec, facts, decided, settings),
+    )
+
+
+def _complain(manifest: Manifest, complaints: dict[Sha256, str]) -> str:
+    named = [
+        f"'{name}' {complaints[Sha256(blob.sha256)]}"
+        for name, blob in sorted(manifest.files.items())
+        if blob.sha256 in complaints
+    ]
+    more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
+    return f"The scene cannot be sealed: {', '.join(named[:NAMED])}{more}."

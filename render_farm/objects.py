@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The object store: links that allow exactly one transfer each, and looking at what was stored.
+
+Bytes never pass through the coordinator: owners and nodes PUT and GET by presigned links. A PUT's
+signature covers the length and the sha256, which the store compares with what it receives.
+"""
+
+import asyncio
+import base64
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import boto3
+import structlog
+import urllib3
+from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.config import Config as ClientConfig
+from botocore.credentials import Credentials
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.utils import percent_encode
+
+from frame_splitter.errors import Unavailable
+from frame_splitter.ids import JobId, OwnerId, TaskId
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+LINK_SECONDS = 6 * 3600
+"""How long a link works: a slow line must get through a large file."""
+
+LARGEST_OBJECT = 5 * 1000**3
+"""Bytes. What S3 takes in a single PUT."""
+
+CHUNK = 1 << 20
+THREADS = 16
+OBJECTS_AWAY = "The farm's object store does not answer. Nothing is lost; try again in a moment."
+OBJECTS_REFUSE = "The farm's object store refuses the coordinator's keys: its operator must check them."
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the objects are. `public` is the endpoint as nodes and owners reach it."""
+
+    endpoint: str
+    public: str
+    bucket: str
+    region: str
+    key: str
+    secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A stored object: bytes, and its sha256 where the store keeps one."""
+
+    size: int
+    sha256: str | None
+
+
+def blob_key(owner: OwnerId, sha256: str) -> str:
+    """Where a file of a scene lies; each owner has a place of its own."""
+    return f"blobs/{owner}/{sha256}"
+
+
+def result_key(job: JobId, task: TaskId, token: int, name: str) -> str:
+    """Where a file of a result lies; each lease has a place of its own."""
+    return f"results/{job}/{task}/{token}/{name}"
+
+
+class Objects:
+    """An S3 bucket. Looking things up raises Unavailable when the store does not answer."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._credentials = Credentials(place.key, place.secret)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="objects")
+        patience = urllib3.Timeout(connect=2.0, read=20.0)
+        again = urllib3.Retry(total=2, redirect=0, status=0, backoff_factor=0.1)
+        self._http = urllib3.PoolManager(maxsize=THREADS, timeout=patience, retries=again)
+        self._client: Any = None
+
+    async def close(self) -> None:
+        """Let go of connections and threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._http.clear()
+
+    def put_link(self, key: str, sha256: str, size: int) -> tuple[str, dict[str, str]]:
+        """A link to PUT exactly the object of this sha256 and size, and the headers to send with it."""
+        checksum = base64.b64encode(bytes.fromhex(sha256)).decode()
+        headers = {"x-amz-checksum-sha256": checksum, "content-length": str(size)}
+        return self._link("PUT", key, headers), headers
+
+    def get_link(self, key: str) -> str:
+        """A link to GET an object."""
+        return self._link("GET", key, {})
+
+    async def look(self, key: str) -> Found | None:
+        """What is stored under a key, or None."""
+        return await self._in_thread(lambda: self._look(key))
+
+    async def hash(self, key: str) -> str:
+        """The sha256 of an object's bytes, read in chunks: for stores that keep no checksum."""
+        return await self._in_thread(lambda: self._hash(key))
+
+    async def prepare(self) -> None:
+        """Make the bucket if it is not there."""
+        await self._in_thread(self._prepare)
+
+    async def ready(self) -> bool:
+        """Whether the store answers and has the bucket."""
+        try:
+            return (
+                await self._in_thread(lambda: self._ask("HEAD", self._url(self._place.endpoint, ""))) == 200
+            )
+        except Unavailable:
+            return False
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def _url(self, endpoint: str, key: str) -> str:
+        path = f"{self._place.bucket}/{key}" if key else self._place.bucket
+        return f"{endpoint.rstrip('/')}/{percent_encode(path, safe='-._~/')}"
+
+    def _link(self, method: str, key: str, headers: dict[str, str]) -> str:
+        request = AWSRequest(method, self._url(self._place.public, key), headers=dict(headers))
+        signer = S3SigV4QueryAuth(self._credentials, "s3", self._place.region, expires=LINK_SECONDS)
+        signer.add_auth(request)
+        return str(request.url)
+
+    def _send(self, method: str, url: str, headers: dict[str, str], stream: bool) -> urllib3.BaseHTTPResponse:
+        request = AWSRequest(method, url, headers=dict(headers))
+        S3SigV4Auth(self._credentials, "s3", self._place.region).add_auth(request)
+        try:
+            answer = self._http.request(
+                method, url, headers=dict(request.headers.items()), preload_content=not stream
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise Unavailable(OBJECTS_AWAY) from error
+        if answer.status >= 500:
+            raise Unavailable(OBJECTS_AWAY)
+        if answer.status in {401, 403}:
+            raise Unavailable(OBJECTS_REFUSE)
+        return answer
+
+    def _ask(self, method: str, url: str) -> int:
+        return self._send(method, url, {}, stream=False).status
+
+    def _look(self, key: str) -> Found | None:
+        url = self._url(self._place.endpoint, key)
+        answer = self._send("HEAD", url, {"x-amz-checksum-mode": "ENABLED"}, stream=False)
+        if answer.status != 200:
+            return None
+        return Found(int(answer.headers.get("content-length", -1)), _hex(answer.headers))
+
+    def _hash(self, key: str) -> str:
+        answer = self._send("GET", self._url(self._place.endpoint, key), {}, stream=True)
+        digest = hashlib.sha256()
+        try:
+            for chunk in answer.stream(CHUNK):
+                digest.update(chunk)
+        except urllib3.exceptions.HTTPError as error:
+            raise Unavailable(OBJECTS_AWAY) from error
+        finally:
+            answer.release_conn()
+        return digest.hexdigest()
+
+    def _prepare(self) -> None:
+        try:
+            self._boto().create_bucket(Bucket=self._place.bucket)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
+                raise Unavailable(OBJECTS_REFUSE) from error
+        except BotoCoreError as error:
+            raise Unavailable(OBJECTS_AWAY) from error
+        log.info("bucket_ready", bucket=self._place.bucket)
+
+    def _boto(self) -> Any:
+        if self._client is None:
+            settings = ClientConfig(
+                signature_version="s3v4",
+                s3={"addressing_style": "path"},
+                connect_timeout=2,
+                read_timeout=10,
+                retries={"total_max_attempts": 1},
+            )
+            self._client = boto3.client(
+                "s3",
+                endpoint_url=self._place.endpoint,
+                aws_access_key_id=self._place.key,
+                aws_secret_access_key=self._place.secret,
+                region_name=self._place.region,
+                config=settings,
+            )
+        return self._client
+
+
+def _hex(headers: urllib3.HTTPHeaderDict) -> str | None:
+    """The stored checksum as hexadecimal. A checksum of parts' checksums ('...-3') says nothing."""
+    checksum = headers.get("x-amz-checksum-sha256", "")
+    if not checksum or "-" in checksum:
+        return None
+    try:
+        return base64.b64decode(checksum, validate=True).hex()
+    except ValueError:
+        return None

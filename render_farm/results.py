@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What nodes bring back: where to upload it, whether it is really there, and links for its owner."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from frame_splitter.errors import Conflict, InvalidInput, NotFound
+from frame_splitter.ids import JobId, TaskId
+from frame_splitter.outputs import safe_relative
+from frame_splitter.records import (
+    Lease,
+    OutputFile,
+    StoredFile,
+    TaskFailure,
+    TaskResult,
+    TaskState,
+    TileInput,
+    Upload,
+)
+from render_farm.answers import Frame, Job, LeasedScene
+from render_farm.dispatch import Bell
+from render_farm.objects import LARGEST_OBJECT, Objects, blob_key, result_key
+from render_farm.store.identities import Caller
+from render_farm.store.jobs import FINISHED, StoredEvent, StoredFrame
+from render_farm.store.leases import Holding, Leases, Taken
+from render_farm.store.scenes import Scenes
+
+log = structlog.get_logger()
+
+MOST_FILES = 1000
+
+
+class Results:
+    """Everything that goes in and out under a lease, and the links to it."""
+
+    def __init__(
+        self,
+        leases: Leases,
+        scenes: Scenes,
+        objects: Objects,
+        bell: Bell,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._leases = leases
+        self._scenes = scenes
+        self._objects = objects
+        self._bell = bell
+        self._clock = clock
+
+    def lease(self, taken: Taken, expires_in: float) -> Lease:
+        """The lease as the node is told it, with links to what it starts from."""
+        inputs = tuple(
+            TileInput(
+                entry.task.id,
+                entry.task.tile,
+                self._stored(entry.task.job, entry.task.id, entry.token, entry.file),
+            )
+            for entry in taken.inputs
+        )
+        return Lease(
+            task=taken.task,
+            token=taken.token,
+            slot=taken.slot,
+            expires_in=expires_in,
+            scene=taken.scene,
+            owner=taken.owner,
+            settings=taken.settings,
+            width=taken.width,
+            height=taken.height,
+            area=taken.area,
+            canvas=taken.canvas,
+            inputs=inputs,
+        )
+
+    async def scene(self, caller: Caller, task: TaskId, token: int) -> LeasedScene:
+        """The scene of a lease the node holds now. Raises StaleLease for any other."""
+        held = await self._leases.holding(task, token, caller.node)
+        found = await self._scenes.get(held.owner, held.scene)
+        if found is None:
+            raise NotFound("The scene of this lease is gone.")
+        # A signature a file: too long for the event loop where files are many.
+        files = await asyncio.to_thread(
+            lambda: {
+                name: StoredFile(
+                    name, blob.sha256, blob.size, self._objects.get_link(blob_key(held.owner, blob.sha256))
+                )
+                for name, blob in found.manifest.files.items()
+            }
+        )
+        return LeasedScene(held.scene, found.manifest.main, files)
+
+    async def uploads(
+        self, caller: Caller, task: TaskId, token: int, files: tuple[OutputFile, ...]
+    ) -> tuple[Upload, ...]:
+        """Where to PUT each file of a live lease."""
+        check_files(files)
+        held = await self._leases.holding(task, token, caller.node)
+        return tuple(
+            Upload(file.name, *self._objects.put_link(_key(held, file), file.sha256, file.size))
+            for file in files
+        )
+
+    async def submit(self, caller: Caller, task: TaskId, token: int, result: TaskResult) -> TaskState:
+        """Accept a result once its objects are there. The same submit again is answered alike."""
+        check_files(result.files)
+        if await self._leases.submitted_before(task, token, caller.node, result):
+            return TaskState.ACCEPTED
+        held = await self._leases.holding(task, token, caller.node)
+        await asyncio.gather(*(self._must_be_there(held, file) for file in result.files))
+        await self._leases.submit(held, result, self._clock())
+        self._bell.ring()
+        log.info("task_accepted", task=task, token=token, node=caller.node, seconds=result.seconds)
+        return TaskState.ACCEPTED
+
+    async def _must_be_there(self, held: Holding, file: OutputFile) -> None:
+        found = await self._objects.look(_key(held, file))
+        if found is None:
+            raise Conflict(f"'{file.name}' was not uploaded: upload it, then submit again.")
+        if found.size != file.size:
+            raise Conflict(f"'{file.name}' was stored with {found.size} bytes instead of {file.size}.")
+        if (found.sha256 or await self._objects.hash(_key(held, file))) != file.sha256:
+            raise Conflict(f"'{file.name}' was stored with other contents than its sha256 says.")
+
+    async def give_back(self, caller: Caller, task: TaskId, token: int, failure: TaskFailure) -> TaskState:
+        """A node could not do its task."""
+        state = await self._leases.give_back(task, token, caller.node, failure, self._clock())
+        self._bell.ring()
+        log.warning(
+            "task_given_back",
+            task=task,
+            token=token,
+            node=caller.node,
+            code=failure.code,
+            message=failure.message,
+            state=state,
+        )
+        return state
+
+    def frame(self, job: Job, stored: StoredFrame) -> Frame:
+        """A frame with links to its files."""
+        unfinished = stored.state == "rendering" and job.state in FINISHED
+        return Frame(
+            frame=stored.frame,
+            state="cancelled" if unfinished else stored.state,
+            tiles=stored.tiles,
+            tiles_accepted=stored.tiles_accepted,
+            render_seconds=stored.render_seconds,
+            files=tuple(self._stored(job.job, stored.by, stored.by_token, file) for file in stored.files),
+        )
+
+    def frame_event(self, job: JobId, event: StoredEvent) -> dict[str, Any]:
+        """A frame's event with links to its files."""
+        data = dict(event.data)
+        by, token = TaskId(data.pop("by", "")), int(data.pop("by_token", 0))
+        files = [
+            OutputFile(file["name"], file["sha256"], int(file["size"])) for file in data.get("files", [])
+        ]
+        seconds = data.get("render_seconds", 0.0)
+        return data | {
+            "files": [self._stored(job, by, token, file) for file in files],
+            "render_seconds": seconds,
+        }
+
+    def _stored(self, job: JobId, task: TaskId, token: int, file: OutputFile) -> StoredFile:
+        link = self._objects.get_link(result_key(job, task, token, file.name))
+        return StoredFile(file.name, file.sha256, file.size, link)
+
+
+def check_files(files: tuple[OutputFile, ...]) -> None:
+    """Raises InvalidInput for names that leave their folder, repeat, or are too many, and for sizes."""
+    if not 1 <= len(files) <= MOST_FILES:
+        raise InvalidInput(f"A result has from 1 to {MOST_FILES} files, not {len(files)}.")
+    seen = set()
+    for file in files:
+        safe_relative(file.name)
+        if file.name in seen:
+            raise InvalidInput(f"'{file.name}' is listed twice.")
+        if file.size > LARGEST_OBJECT:
+            raise InvalidInput(f"'{file.name}' is larger than {LARGEST_OBJECT // 1000**3} GB.")
+        seen.add(file.name)
+
+
+def _key(held: Holding, file: OutputFile) -> str:
+    return result_key(held.job, held.task, held.token, file.name)

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which of the ready tasks a node's free slots should get. Pure: no store, no clock.
+
+Order of wishes: a higher priority class first; within it finish tasks (each releases a frame), then
+tasks whose scene and frame the slot has warm, then whose scene it has warm, then the older job, then
+the earlier task. A job climbs one class for every `AGEING_SECONDS` it is old, so that none starves.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from frame_splitter.ids import DeviceClass, JobId, NodeId, OwnerId, SceneId, TaskId
+from frame_splitter.records import SCENE_FAILURES, SlotOffer, TaskKind
+
+AGEING_SECONDS = 600.0
+"""Age that outweighs one step of priority (priorities run from 0 to 100)."""
+
+AVOID_SECONDS = 60.0
+"""How long a node that failed a task leaves it to the others, when there are others."""
+
+PAUSE_SECONDS = 5.0
+"""How long a node that is alone leaves a task it could not do for reasons of its own."""
+
+OWN_NODES_ONLY = frozenset({"finish", "final"})
+_LANES = {
+    TaskKind.RENDER: ("render", "final"),
+    TaskKind.FINISH: ("finish",),
+    TaskKind.AUDIT: ("audit",),
+    TaskKind.PROBE: ("probe",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """The node that asks. `others` and `own_others`: how many other nodes (own nodes) are online."""
+
+    node: NodeId
+    owner: OwnerId
+    own: bool
+    sandboxed: bool
+    others: int = 0
+    own_others: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A ready task. `failed_on` is the node it last went wrong on, at `failed_at` seconds."""
+
+    task: TaskId
+    lane: str
+    frame: int
+    failed_on: str = ""
+    failed_at: float = 0.0
+    failed_code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A job with ready tasks. `pin` is its device class ('' before the first lease); `movable` when
+    nothing rendered on that class is left.
+    """
+
+    job: JobId
+    owner: OwnerId
+    rank: float
+    scene: SceneId
+    pin: str
+    movable: bool
+    tasks: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A slot and the task it should get."""
+
+    offer: SlotOffer
+    queue: Queue
+    task: Candidate
+
+
+def rank(priority: int, created: float) -> float:
+    """A job's place among all jobs, smallest first; it never changes, since all jobs age alike."""
+    return created / AGEING_SECONDS - priority
+
+
+def lanes(offers: Iterable[SlotOffer], own: bool) -> list[str]:
+    """The lanes a node with these offers may be given tasks of."""
+    offered = {lane for offer in offers for kind in offer.kinds for lane in _LANES[kind]}
+    return sorted(lane for lane in offered if own or lane not in OWN_NODES_ONLY)
+
+
+def choose(offers: Sequence[SlotOffer], asker: Asker, queues: Sequence[Queue], now: float) -> list[Choice]:
+    """At most one task for each offer, no task twice. `now` in seconds since the epoch."""
+    queues = [queue for queue in queues if asker.sandboxed or queue.owner == asker.owner]
+    pins: dict[JobId, str] = {}
+    taken: set[TaskId] = set()
+    choices = []
+    for offer in _warm_first(offers):
+        choice = _best(offer, asker, queues, now, pins, taken)
+        if choice is not None:
+            taken.add(choice.task.task)
+            if choice.task.lane != "finish":
+                pins[choice.queue.job] = offer.device_class
+            choices.append(choice)
+    return choices
+
+
+def _warm_first(offers: Sequence[SlotOffer]) -> list[SlotOffer]:
+    """A slot without a warm scene can take anything, so it chooses last."""
+    return sorted(offers, key=lambda offer: (offer.warm_scene is None, offer.warm_frame is None))
+
+
+def _best(
+    offer: SlotOffer,
+    asker: Asker,
+    queues: Sequence[Queue],
+    now: float,
+    pins: dict[JobId, str],
+    taken: set[TaskId],
+) -> Choice | None:
+    allowed = set(lanes((offer,), asker.own))
+    fitting = (
+        Choice(offer, queue, task)
+        for queue in queues
+        for task in queue.tasks
+        if task.lane in allowed
+        and task.task not in taken
+        and _suits(task, queue, offer.device_class, pins)
+        and not _leave_to_others(task, asker, now)
+    )
+    return min(fitting, key=lambda choice: _order(choice, now), default=None)
+
+
+def _suits(task: Candidate, queue: Queue, device_class: DeviceClass, pins: dict[JobId, str]) -> bool:
+    if task.lane == "finish":
+        return True
+    if queue.job in pins:
+        return pins[queue.job] == device_class
+    return queue.pin in {"", device_class} or queue.movable
+
+
+def _leave_to_others(task: Candidate, asker: Asker, now: float) -> bool:
+    if task.failed_on != asker.node:
+        return False
+    others = asker.own_others if task.lane in OWN_NODES_ONLY else asker.others
+    if others:
+        return now - task.failed_at < AVOID_SECONDS
+    nodes_own_fault = task.failed_code not in SCENE_FAILURES | {"expired", "bad_input"}
+    return nodes_own_fault and now - task.failed_at < PAUSE_SECONDS
+
+
+def _order(choice: Choice, now: float) -> tuple[int, bool, int, float]:
+    """Smallest first; `min` keeps the order of the tasks in their job among equals."""
+    priority_class = math.floor(now / AGEING_SECONDS - choice.queue.rank)
+    is_finish = choice.task.lane == "finish"
+    return -priority_class, not is_finish, -_warmth(choice), choice.queue.rank
+
+
+def _warmth(choice: Choice) -> int:
+    if choice.offer.warm_scene != choice.queue.scene:
+        return 0
+    return 2 if choice.offer.warm_frame == choice.task.frame else 1

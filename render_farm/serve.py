@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The coordinator's process: `python -m render_farm.serve`.
+
+Standard output carries one line of JSON, `{"listening": URL}`, once it answers; the log goes to
+standard error. SIGTERM and SIGINT end it; what is held open is answered first.
+"""
+
+import asyncio
+import json
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+import structlog
+import uvicorn
+
+from frame_splitter.errors import FarmError
+from render_farm import config
+from render_farm.api.app import create
+from render_farm.farm import Farm
+
+GRACE_SECONDS = 3
+
+
+class Server(uvicorn.Server):
+    """Says where it listens, and closes long calls when it is told to stop."""
+
+    def __init__(self, settings: uvicorn.Config, farm: Farm) -> None:
+        super().__init__(settings)
+        self._farm = farm
+        self._loop = asyncio.get_running_loop()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then say so."""
+        await super().startup(sockets)
+        if self.started:
+            print(json.dumps({"listening": self._address()}), flush=True)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal to stop: nobody who waits is kept waiting."""
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+        self._loop.call_soon_threadsafe(self._farm.close)
+
+    def _address(self) -> str:
+        public = self._farm.config.public_url
+        if public:
+            return public
+        bound = self.servers[0].sockets[0].getsockname()
+        host = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+        return f"http://{host}:{bound[1]}"
+
+
+async def serve(chosen: config.Config) -> None:
+    """Run the coordinator until it is told to stop."""
+    farm = Farm(chosen)
+    settings = uvicorn.Config(
+        create(farm),
+        host=chosen.bind,
+        port=chosen.port,
+        http="httptools",
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    await Server(settings, farm).serve()
+
+
+def log_to_stderr() -> None:
+    """One structured event a line."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(name)s: %(message)s")
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Returns the exit status."""
+    log_to_stderr()
+    try:
+        chosen = config.read(arguments)
+    except FarmError as error:
+        print(error.sentence, file=sys.stderr)
+        return 2
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(serve(chosen))
+    return 0
+
+
+def _loop_factory() -> type[asyncio.AbstractEventLoop]:
+    import uvloop  # noqa: PLC0415
+
+    return uvloop.Loop
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

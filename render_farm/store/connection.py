@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The only place that speaks Redis: plain commands, reads in one round trip, and the scripts."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import redis.asyncio as redis
+from redis.exceptions import ConnectionError as Unreachable
+from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
+from redis.exceptions import TimeoutError as TooSlow
+
+from frame_splitter.errors import Unavailable
+
+Argument = str | bytes | int | float
+
+STORE_AWAY = "The farm's store does not answer. Nothing is lost; try again in a moment."
+STORE_FULL = "The farm's store cannot write, its disk or memory may be full. Nothing was changed."
+ANSWER_SECONDS = 10.0
+MAX_CONNECTIONS = 512
+
+
+@cache
+def script_text(name: str) -> str:
+    """A script with the functions all scripts share before it."""
+    folder = files("render_farm.store") / "scripts"
+    return (folder / "shared.lua").read_text() + "\n" + (folder / f"{name}.lua").read_text()
+
+
+@cache
+def script_hash(name: str) -> str:
+    """What the server knows the script by."""
+    return hashlib.sha1(script_text(name).encode(), usedforsecurity=False).hexdigest()
+
+
+class Connection:
+    """A pool of connections. Every method raises Unavailable when the store does not answer."""
+
+    def __init__(self, url: str) -> None:
+        # Nothing is sent twice on its own: a script whose answer was lost may have run.
+        self._redis: Any = redis.Redis.from_url(
+            url,
+            decode_responses=True,
+            protocol=2,
+            socket_timeout=ANSWER_SECONDS,
+            socket_connect_timeout=2.0,
+            max_connections=MAX_CONNECTIONS,
+            retry=None,
+        )
+
+    async def close(self) -> None:
+        """Close every connection of the pool."""
+        await self._redis.aclose()
+
+    async def do(self, *command: Argument) -> Any:
+        """One command and its answer."""
+        with _translated():
+            return await self._redis.execute_command(*command)
+
+    async def read(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        """Several reads in one round trip."""
+        if not commands:
+            return []
+        with _translated():
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for command in commands:
+                    pipeline.execute_command(*command)
+                return list(await pipeline.execute())
+
+    async def hash(self, key: str) -> dict[str, str]:
+        """A whole hash, empty where there is none."""
+        return dict(await self.do("HGETALL", key))
+
+    async def hashes(self, keys: Sequence[str]) -> list[dict[str, str]]:
+        """Several whole hashes in one round trip."""
+        return [dict(found) for found in await self.read([("HGETALL", key) for key in keys])]
+
+    async def run(self, script: str, keys: Sequence[str], *arguments: Argument) -> Any:
+        """Run a script of `scripts/` atomically."""
+        call = (len(keys), *keys, *arguments)
+        with _translated():
+            try:
+                return await self._redis.execute_command("EVALSHA", script_hash(script), *call)
+            except NoScriptError:
+                return await self._redis.execute_command("EVAL", script_text(script), *call)
+
+    async def follow(
+        self, stream: str, after: str, wait: float, limit: int
+    ) -> list[tuple[str, dict[str, str]]]:
+        """Entries of a stream after an id; waits up to `wait` seconds for the first (0: not at all)."""
+        block = ("BLOCK", int(wait * 1000)) if wait > 0 else ()
+        found = await self.do("XREAD", "COUNT", limit, *block, "STREAMS", stream, after)
+        return [(str(entry), dict(fields)) for entry, fields in found[0][1]] if found else []
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (Unreachable, TooSlow, ReadOnlyError, OSError) as error:
+        raise Unavailable(STORE_AWAY) from error
+    except ResponseError as error:
+        if str(error).startswith(("OOM", "MISCONF")) or "OOM command" in str(error):
+            raise Unavailable(STORE_FULL) from error
+        raise

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Owners, nodes and their tokens. A token itself is never stored, only its sha256."""
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+
+import msgspec
+
+from frame_splitter.errors import Conflict
+from frame_splitter.ids import NodeId, OwnerId, TaskId
+from frame_splitter.records import Progress, decode
+from render_farm.store import keys
+from render_farm.store.connection import Connection
+
+REMEMBERED_SECONDS = 7 * 24 * 3600
+"""How long an Idempotency-Key gives the same answer."""
+
+ADMIN = OwnerId("admin")
+
+
+class Role(StrEnum):
+    """What a token may do. An admin is also an owner."""
+
+    ADMIN = "admin"
+    OWNER = "owner"
+    NODE = "node"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is asking. `owner` is the owner itself, or whose node it is; `node` only for nodes."""
+
+    role: Role
+    owner: OwnerId
+    node: NodeId
+    own: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """A creation that may be sent twice: the key ('' has none) and a digest of what is asked for."""
+
+    owner: OwnerId
+    key: str
+    digest: str
+
+    @property
+    def place(self) -> str:
+        """The store's key of what it made."""
+        return keys.repeated(self.owner, self.key)
+
+    @property
+    def seconds(self) -> int:
+        """How long it is remembered."""
+        return REMEMBERED_SECONDS if self.key else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One slot of a node: the task it holds and how far it is, if any."""
+
+    slot: str
+    task: TaskId | None = None
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node as the store knows it. `last_seen` in seconds since the epoch, 0 when never."""
+
+    node: NodeId
+    name: str
+    owner: OwnerId
+    own: bool
+    last_seen: float
+    sandboxed: bool
+    device_class: str
+    slots: tuple[Slot, ...]
+
+
+def told_apart(outcome: list[str]) -> str:
+    """The id a creation script made or found. Raises Conflict for a key used for something else."""
+    if outcome[0] == "other":
+        raise Conflict("This Idempotency-Key was used for another request: use a new key.")
+    return outcome[1]
+
+
+class Identities:
+    """The store's owners, nodes and tokens."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._store = connection
+
+    async def create_owner(self, owner: OwnerId, name: str, token: str, repeat: Repeat) -> OwnerId:
+        """Add an owner with its token; the same creation again gives the first one's id."""
+        whose = {"role": Role.OWNER, "owner": owner}
+        return OwnerId(
+            await self._enrol(owner, keys.owner(owner), keys.OWNERS, {"name": name}, whose, token, repeat)
+        )
+
+    async def create_node(
+        self, node: NodeId, owner: OwnerId, name: str, own: bool, token: str, repeat: Repeat
+    ) -> NodeId:
+        """Add a node of `owner` with its token; the same creation again gives the first one's id."""
+        flag = "1" if own else "0"
+        fields = {"name": name, "owner": owner, "own": flag}
+        whose = {"role": Role.NODE, "owner": owner, "node": node, "own": flag}
+        members = keys.owner_nodes(owner)
+        return NodeId(await self._enrol(node, keys.node(node), members, fields, whose, token, repeat))
+
+    async def _enrol(
+        self,
+        name: str,
+        key: str,
+        members: str,
+        fields: dict[str, str],
+        whose: dict[str, str],
+        token: str,
+        repeat: Repeat,
+    ) -> str:
+        places = [key, keys.token(token_digest(token)), repeat.place, members]
+        bodies = (msgspec.json.encode(fields), msgspec.json.encode(whose))
+        arguments = (name, repeat.digest, repeat.seconds, *bodies)
+        return told_apart(await self._store.run("enrol", places, *arguments))
+
+    async def caller(self, token: str) -> Caller | None:
+        """Whose token it is, or None."""
+        found = await self._store.hash(keys.token(token_digest(token)))
+        if not found:
+            return None
+        node = NodeId(found.get("node", ""))
+        return Caller(Role(found["role"]), OwnerId(found["owner"]), node, found.get("own") == "1")
+
+    async def nodes(self, owner: OwnerId | None) -> list[Node]:
+        """An owner's nodes, or everybody's."""
+        if owner is None:
+            names = await self._all_nodes()
+        else:
+            names = sorted(await self._store.do("SMEMBERS", keys.owner_nodes(owner)))
+        found = await self._store.hashes([keys.node(name) for name in names])
+        slots = await self._slots(names)
+        return [
+            _node(NodeId(name), fields, slots[name])
+            for name, fields in zip(names, found, strict=True)
+            if fields
+        ]
+
+    async def _all_nodes(self) -> list[str]:
+        owners = await self._store.do("SMEMBERS", keys.OWNERS)
+        sets = await self._store.read(
+            [("SMEMBERS", keys.owner_nodes(owner)) for owner in (ADMIN, *sorted(owners))]
+        )
+        return [name for members in sets for name in sorted(members)]
+
+    async def _slots(self, nodes: list[str]) -> dict[str, tuple[Slot, ...]]:
+        reads = [
+            command
+            for node in nodes
+            for command in (
+                ("ZRANGE", keys.node_slots(node), 0, -1),
+                ("SMEMBERS", keys.node_leases(node)),
+            )
+        ]
+        answers = await self._store.read(reads)
+        names, leases = answers[::2], answers[1::2]
+        held = [task for tasks in leases for task in tasks]
+        found = await self._store.read([("HMGET", keys.task(task), "slot", "progress") for task in held])
+        doing = dict(zip(held, found, strict=True))
+        return {
+            node: _slots_of(slots, {doing[task][0]: (task, doing[task][1]) for task in tasks})
+            for node, slots, tasks in zip(nodes, names, leases, strict=True)
+        }
+
+
+def _slots_of(names: list[str], busy: dict[str, tuple[str, str]]) -> tuple[Slot, ...]:
+    def describe(name: str) -> Slot:
+        if name not in busy:
+            return Slot(name)
+        task, progress = busy[name]
+        return Slot(name, TaskId(task), decode(progress, Progress) if progress else Progress())
+
+    return tuple(describe(name) for name in sorted({*names, *busy}))
+
+
+def _node(node: NodeId, fields: dict[str, str], slots: tuple[Slot, ...]) -> Node:
+    return Node(
+        node,
+        fields["name"],
+        OwnerId(fields["owner"]),
+        fields["own"] == "1",
+        float(fields.get("last_seen", 0)),
+        fields.get("sandboxed") == "1",
+        fields.get("device_class", ""),
+        slots,
+    )
+
+
+def token_digest(token: str) -> str:
+    """What the store knows a token by."""
+    return hashlib.sha256(token.encode()).hexdigest()

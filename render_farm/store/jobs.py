@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Jobs, frames and events, as the scripts keep them."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from frame_splitter.ids import JobId, OwnerId, SceneId, TaskId
+from frame_splitter.records import (
+    Exactness,
+    JobSpec,
+    JobState,
+    OutputFile,
+    Progress,
+    RenderSettings,
+    Task,
+    TaskKind,
+    TaskOutput,
+    TaskState,
+    Tile,
+    decode,
+    encode,
+)
+from render_farm.answers import Failure, FrameCounts, Job, TaskCounts, TaskView
+from render_farm.scheduler import rank
+from render_farm.store import keys
+from render_farm.store.connection import Connection
+from render_farm.store.identities import Repeat, told_apart
+
+FINISHED = frozenset({JobState.COMPLETE, JobState.FAILED, JobState.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """All that is known of a job when it starts. `created` in seconds since the epoch."""
+
+    job: JobId
+    owner: OwnerId
+    spec: JobSpec
+    settings: RenderSettings
+    exactness: Exactness
+    reason: str
+    fingerprint: str
+    created: float
+    extension: str
+    width: int
+    height: int
+    area: Tile
+    canvas: Tile
+    tasks: tuple[Task, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFrame:
+    """A frame; its files lie under the results of task `by` and its token."""
+
+    frame: int
+    state: str
+    tiles: int
+    tiles_accepted: int
+    render_seconds: float
+    by: TaskId
+    by_token: int
+    files: tuple[OutputFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """One entry of a job's stream."""
+
+    id: str
+    name: str
+    data: dict[str, Any]
+
+
+def lane(task: Task) -> str:
+    """Which queue of its job a task waits in: tasks of one lane may go to the same nodes."""
+    final = task.kind is TaskKind.RENDER and task.output is TaskOutput.FINAL
+    return "final" if final else task.kind.value
+
+
+def state_of(fields: Mapping[str, str]) -> JobState:
+    """A job's state from its intents and counters; `job_state` in shared.lua says the same."""
+    count = {
+        name: int(fields[name])
+        for name in ("waiting", "ready", "leased", "rendering", "failed", "frames_failed")
+    }
+    if fields["cancel"] == "1":
+        return JobState.CANCELLED
+    if count["waiting"] + count["ready"] + count["leased"] == 0:
+        return JobState.FAILED if count["failed"] + count["frames_failed"] else JobState.COMPLETE
+    if fields["pause"] == "1":
+        return JobState.PAUSED
+    return JobState.RENDERING if count["rendering"] else JobState.FINISHING
+
+
+class Jobs:
+    """The store's jobs."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._store = connection
+
+    async def create(self, new: NewJob, repeat: Repeat) -> JobId:
+        """Add a job and its tasks; the same creation again gives the first one's id."""
+        places = [
+            keys.job(new.job),
+            repeat.place,
+            keys.ALL_JOBS,
+            keys.owner_jobs(new.owner),
+            keys.same_work(new.owner, new.fingerprint),
+        ]
+        known = (new.job, repeat.digest, repeat.seconds, msgspec.json.encode(_fields(new)))
+        outcome = await self._store.run("create_job", places, *known, new.created, _tasks(new.tasks))
+        return JobId(told_apart(outcome))
+
+    async def made_before(self, repeat: Repeat) -> JobId | None:
+        """The job an earlier creation under the same key made, so that work need not be done again."""
+        if not repeat.key:
+            return None
+        job, digest = await self._store.do("HMGET", repeat.place, "job", "digest")
+        if job is None:
+            return None
+        return JobId(told_apart(["again" if digest == repeat.digest else "other", job]))
+
+    async def get(self, job: JobId) -> Job | None:
+        """A job, or None."""
+        fields = await self._store.hash(keys.job(job))
+        return _job(job, fields) if fields else None
+
+    async def ids(self, owner: OwnerId | None, fingerprint: str | None) -> list[JobId]:
+        """An owner's jobs (of one kind of work), or everybody's, newest first."""
+        place = keys.ALL_JOBS if owner is None else keys.owner_jobs(owner)
+        if owner is not None and fingerprint is not None:
+            place = keys.same_work(owner, fingerprint)
+        return [JobId(job) for job in await self._store.do("ZREVRANGE", place, 0, -1)]
+
+    async def some(self, jobs: list[JobId]) -> list[Job]:
+        """Several jobs in one round trip; those that are gone are left out."""
+        found = await self._store.hashes([keys.job(job) for job in jobs])
+        return [_job(job, fields) for job, fields in zip(jobs, found, strict=True) if fields]
+
+    async def intend(self, job: JobId, intent: str) -> JobState:
+        """Cancel, pause or resume a job that exists. Returns its state afterwards."""
+        return JobState(await self._store.run("intend", [keys.job(job), keys.job_tasks(job)], job, intent))
+
+    async def frames(self, job: JobId) -> list[StoredFrame]:
+        """A job's frames in order."""
+        numbers = await self._store.do("LRANGE", keys.job_frames(job), 0, -1)
+        found = await self._store.hashes([keys.frame(job, number) for number in numbers])
+        return [_frame(fields) for fields in found]
+
+    async def tasks(self, job: JobId) -> list[TaskView]:
+        """A job's tasks in order."""
+        names = await self._store.do("LRANGE", keys.job_tasks(job), 0, -1)
+        wanted = ("task", "state", "node", "attempts", "failures", "progress")
+        found = await self._store.read([("HMGET", keys.task(name), *wanted) for name in names])
+        return [_task(*fields) for fields in found]
+
+    async def follow(self, job: JobId, after: str, wait: float) -> list[StoredEvent]:
+        """The next events after an id; waits up to `wait` seconds when there are none yet."""
+        entries = await self._store.follow(keys.events(job), after, wait, 256)
+        return [
+            StoredEvent(entry, fields["event"], msgspec.json.decode(fields["data"]))
+            for entry, fields in entries
+        ]
+
+
+def digest_of(body: bytes) -> str:
+    """What tells one request from another under the same Idempotency-Key."""
+    return hashlib.sha256(body).hexdigest()
+
+
+def _fields(new: NewJob) -> dict[str, str]:
+    return {
+        "owner": new.owner,
+        "name": new.spec.name,
+        "scene": new.spec.scene,
+        "spec": encode(new.spec).decode(),
+        "settings": encode(new.settings).decode(),
+        "exactness": new.exactness.value,
+        "reason": new.reason,
+        "fingerprint": new.fingerprint,
+        "created": repr(new.created),
+        "rank": repr(rank(new.spec.priority, new.created)),
+        "extension": new.extension,
+        "width": str(new.width),
+        "height": str(new.height),
+        "area": encode(new.area).decode(),
+        "canvas": encode(new.canvas).decode(),
+    }
+
+
+def _tasks(tasks: tuple[Task, ...]) -> bytes:
+    return msgspec.json.encode(
+        [
+            {
+                "id": task.id,
+                "kind": task.kind,
+                "lane": lane(task),
+                "frame": task.frame,
+                "task": encode(task).decode(),
+            }
+            for task in tasks
+        ]
+    )
+
+
+def _job(job: JobId, fields: dict[str, str]) -> Job:
+    count = TaskCounts(*(int(fields[name]) for name in ("total", "ready", "leased", "accepted", "failed")))
+    frames = FrameCounts(*(int(fields[f"frames_{name}"]) for name in ("total", "done", "failed")))
+    return Job(
+        job=job,
+        owner=OwnerId(fields["owner"]),
+        name=fields["name"],
+        state=state_of(fields),
+        scene=SceneId(fields["scene"]),
+        spec=decode(fields["spec"], JobSpec),
+        settings=decode(fields["settings"], RenderSettings),
+        exactness=Exactness(fields["exactness"]),
+        reason=fields["reason"],
+        fingerprint=fields["fingerprint"],
+        created=float(fields["created"]),
+        frames=frames,
+        tasks=count,
+        device_class=fields.get("device_class") or None,
+        extension=fields["extension"],
+        width=int(fields["width"]),
+        height=int(fields["height"]),
+        render_seconds=max(0.0, float(fields["render_seconds"])),
+        failure=fields.get("failure"),
+    )
+
+
+def _frame(fields: dict[str, str]) -> StoredFrame:
+    return StoredFrame(
+        frame=int(fields["frame"]),
+        state=fields["state"],
+        tiles=int(fields["tiles"]),
+        tiles_accepted=int(fields["accepted"]),
+        render_seconds=max(0.0, float(fields["render_seconds"])),
+        by=TaskId(fields.get("by", "")),
+        by_token=int(fields.get("by_token", 0)),
+        files=decode(fields.get("files", "[]"), tuple[OutputFile, ...]),
+    )
+
+
+def _task(
+    task: str, state: str, node: str | None, attempts: str, failures: str, progress: str | None
+) -> TaskView:
+    return TaskView(
+        task=decode(task, Task),
+        state=TaskState(state),
+        node=node or None,  # type: ignore[arg-type]
+        attempts=int(attempts),
+        failures=decode(failures, tuple[Failure, ...]),
+        progress=decode(progress, Progress) if progress else Progress(),
+    )

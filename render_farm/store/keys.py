@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names of the store's keys. The scripts derive the same names; `scripts/shared.lua` lists them.
+
+All keys start with `farm:`. The server is one server (or a primary with replicas), not a cluster:
+scripts touch several keys of one job at once.
+"""
+
+OPEN_JOBS = "farm:jobs:open"
+"""Sorted set: jobs with ready tasks, neither paused nor cancelled, most urgent first."""
+
+ALL_JOBS = "farm:jobs"
+"""Sorted set: every job by its time of creation."""
+
+LEASES = "farm:leases"
+"""Sorted set: every leased task by the time its lease ends."""
+
+OWNERS = "farm:owners"
+"""Set: every owner but the admin."""
+
+NODES = "farm:nodes"
+"""Sorted set: every node by the time it was last heard of."""
+
+
+def job(job_id: str) -> str:
+    """Hash: a job's record, counters, intents and pins."""
+    return f"farm:job:{job_id}"
+
+
+def job_tasks(job_id: str) -> str:
+    """List: ids of a job's tasks in order."""
+    return f"farm:job:{job_id}:tasks"
+
+
+def job_frames(job_id: str) -> str:
+    """List: a job's frame numbers in order."""
+    return f"farm:job:{job_id}:frames"
+
+
+def events(job_id: str) -> str:
+    """Stream: what happened to a job, capped."""
+    return f"farm:job:{job_id}:events"
+
+
+def frame(job_id: str, number: int) -> str:
+    """Hash: counters and result of one frame."""
+    return f"farm:frame:{job_id}:{number}"
+
+
+def task(task_id: str) -> str:
+    """Hash: a task, its state, its lease and its result."""
+    return f"farm:task:{task_id}"
+
+
+def owner(owner_id: str) -> str:
+    """Hash: an owner's name."""
+    return f"farm:owner:{owner_id}"
+
+
+def owner_jobs(owner_id: str) -> str:
+    """Sorted set: an owner's jobs by time of creation."""
+    return f"farm:owner:{owner_id}:jobs"
+
+
+def owner_nodes(owner_id: str) -> str:
+    """Set: an owner's nodes."""
+    return f"farm:owner:{owner_id}:nodes"
+
+
+def owner_blobs(owner_id: str) -> str:
+    """Hash: sha256 to size of every blob of the owner that was checked."""
+    return f"farm:owner:{owner_id}:blobs"
+
+
+def same_work(owner_id: str, fingerprint: str) -> str:
+    """Sorted set: an owner's jobs with one fingerprint, by time of creation."""
+    return f"farm:owner:{owner_id}:same:{fingerprint}"
+
+
+def scene(owner_id: str, scene_id: str) -> str:
+    """Hash: an owner's manifest, and whether all its blobs are there."""
+    return f"farm:owner:{owner_id}:scene:{scene_id}"
+
+
+def node(node_id: str) -> str:
+    """Hash: a node's name, owner and last report."""
+    return f"farm:node:{node_id}"
+
+
+def node_slots(node_id: str) -> str:
+    """Sorted set: a node's slots by the time each was last heard of."""
+    return f"farm:node:{node_id}:slots"
+
+
+def node_leases(node_id: str) -> str:
+    """Set: tasks a node holds."""
+    return f"farm:node:{node_id}:leases"
+
+
+def token(digest: str) -> str:
+    """Hash: whose token it is, by the token's sha256."""
+    return f"farm:token:{digest}"
+
+
+def repeated(owner_id: str, key: str) -> str:
+    """String: what a creation under an Idempotency-Key asked for and made."""
+    return f"farm:owner:{owner_id}:again:{key}"

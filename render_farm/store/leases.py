@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Leases: what is ready, taking it, renewing, submitting, giving back, and letting end."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from frame_splitter.errors import StaleLease
+from frame_splitter.ids import JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
+from frame_splitter.records import (
+    SCENE_FAILURES,
+    Beat,
+    LeaseRequest,
+    OutputFile,
+    RenderSettings,
+    Task,
+    TaskFailure,
+    TaskResult,
+    TaskState,
+    Tile,
+    decode,
+    encode,
+)
+from render_farm.answers import Failure
+from render_farm.scheduler import Asker, Candidate, Choice, Queue, lanes
+from render_farm.store import keys
+from render_farm.store.connection import Connection
+from render_farm.store.jobs import digest_of
+
+FAULTS_THAT_FAIL = 3
+"""After so many failures that are the scene's own a task is not tried again."""
+
+MOST_JOBS = 8
+TASKS_PER_LANE = 16
+"""How far the scheduler looks: enough to find warm work, little enough to read for every request."""
+
+STALE = "This lease is over: the task was given to somebody else, or its job was cancelled."
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A live lease, as the store knows it."""
+
+    task: TaskId
+    job: JobId
+    token: LeaseToken
+    node: NodeId
+    owner: OwnerId
+    scene: SceneId
+
+
+@dataclass(frozen=True, slots=True)
+class StoredInput:
+    """An accepted tile a finish task starts from; its file lies under `task` and `token`."""
+
+    task: Task
+    token: int
+    file: OutputFile
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A task just leased, with what of its job the node must know."""
+
+    task: Task
+    token: LeaseToken
+    slot: str
+    owner: OwnerId
+    scene: SceneId
+    settings: RenderSettings
+    width: int
+    height: int
+    area: Tile
+    canvas: Tile
+    inputs: tuple[StoredInput, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A lease that ended without a word from its node."""
+
+    task: TaskId
+    job: JobId
+    node: NodeId
+
+
+class Leases:
+    """The store's leases. All times are seconds since the epoch, by the coordinator's clock."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._store = connection
+
+    async def queues(self, asker: Asker, request: LeaseRequest, now: float) -> list[Queue]:
+        """What the node could be given now; notes that it was heard of."""
+        places = [keys.OPEN_JOBS, keys.NODES, keys.node(asker.node), keys.node_slots(asker.node)]
+        found = await self._store.run(
+            "candidates",
+            places,
+            asker.node,
+            now,
+            "" if asker.sandboxed else asker.owner,
+            msgspec.json.encode(sorted({offer.device_class for offer in request.offers})),
+            msgspec.json.encode(lanes(request.offers, asker.own)),
+            MOST_JOBS,
+            TASKS_PER_LANE,
+            msgspec.json.encode([offer.slot for offer in request.offers]),
+            int(asker.sandboxed),
+        )
+        return [_queue(*entry) for entry in found]
+
+    async def online(self, since: float) -> set[NodeId]:
+        """Nodes heard of since a time."""
+        return {NodeId(node) for node in await self._store.do("ZRANGEBYSCORE", keys.NODES, since, "+inf")}
+
+    async def own_among(self, nodes: set[NodeId]) -> int:
+        """How many of the nodes are the farm's own."""
+        flags = await self._store.read([("HGET", keys.node(node), "own") for node in nodes])
+        return flags.count("1")
+
+    async def take(self, choice: Choice, node: NodeId, ends: float) -> Taken | None:
+        """Lease a task to a node until `ends`, or None where it is no longer to be had."""
+        task, offer = choice.task.task, choice.offer
+        places = [keys.task(task), keys.LEASES, keys.node_leases(node)]
+        found = await self._store.run("take", places, task, node, offer.slot, offer.device_class, ends)
+        return _taken(offer.slot, *found) if found else None
+
+    async def renew(self, node: NodeId, beats: Sequence[Beat], now: float, ends: float) -> tuple[TaskId, ...]:
+        """Renew a node's leases until `ends`; returns the tasks it has lost."""
+        places = [keys.LEASES, keys.NODES, keys.node(node), keys.node_slots(node)]
+        body = msgspec.json.encode([_beat(beat) for beat in beats])
+        lost = await self._store.run("renew", places, node, now, ends, body)
+        return tuple(TaskId(task) for task in lost)
+
+    async def holding(self, task: TaskId, token: int, node: NodeId) -> Holding:
+        """The node's live lease. Raises StaleLease where it holds none under this token."""
+        job, state, live, holder = await self._store.do(
+            "HMGET", keys.task(task), "job", "state", "token", "node"
+        )
+        if (state, live, holder) != (TaskState.LEASED, str(token), node):
+            raise StaleLease(STALE)
+        owner, scene = await self._store.do("HMGET", keys.job(job), "owner", "scene")
+        return Holding(task, JobId(job), LeaseToken(token), node, OwnerId(owner), SceneId(scene))
+
+    async def submitted_before(self, task: TaskId, token: int, node: NodeId, result: TaskResult) -> bool:
+        """Whether this very result was accepted before: its answer may have been lost."""
+        known = await self._store.do("HMGET", keys.task(task), "state", "token", "node", "digest")
+        return bool(known == [TaskState.ACCEPTED, str(token), node, digest_of(encode(result))])
+
+    async def submit(self, held: Holding, result: TaskResult, now: float) -> None:
+        """Accept a result whose objects were checked. Raises StaleLease; repeating it is harmless."""
+        body = encode(result)
+        outcome = await self._store.run(
+            "submit",
+            [keys.task(held.task)],
+            held.task,
+            held.token,
+            held.node,
+            body,
+            digest_of(body),
+            result.render_seconds,
+            encode(result.files),
+            now,
+        )
+        if outcome not in {"accepted", "again"}:
+            raise StaleLease(STALE)
+
+    async def give_back(
+        self, task: TaskId, token: int, node: NodeId, failure: TaskFailure, now: float
+    ) -> TaskState:
+        """A node could not do its task. Returns the task's next state; raises StaleLease."""
+        kept = Failure(failure.code, failure.message, node, now)
+        outcome = await self._store.run(
+            "give_back",
+            [keys.task(task)],
+            task,
+            token,
+            node,
+            now,
+            failure.code,
+            int(failure.code in SCENE_FAILURES),
+            encode(kept),
+            failure.message,
+            FAULTS_THAT_FAIL,
+            encode(failure.bad_inputs),
+        )
+        if outcome == "stale":
+            raise StaleLease(STALE)
+        return TaskState(outcome)
+
+    async def expire(self, now: float, limit: int = 100) -> list[Ended]:
+        """Put back tasks whose leases ended, at most `limit` of them."""
+        found = await self._store.run("expire", [keys.LEASES], now, limit)
+        return [Ended(TaskId(task), JobId(job), NodeId(node)) for task, job, node in found]
+
+    async def next_end(self) -> float | None:
+        """When the first lease ends, or None when nothing is leased."""
+        first = await self._store.do("ZRANGE", keys.LEASES, 0, 0, "WITHSCORES")
+        return _score(first) if first else None
+
+    async def grace(self, until: float) -> int:
+        """Let no lease end before `until`; returns how many were lengthened."""
+        return int(await self._store.run("grace", [keys.LEASES], until))
+
+
+def _score(first: list[object]) -> float:
+    pair = first[0]
+    return float(pair[1]) if isinstance(pair, (list, tuple)) else float(str(first[1]))
+
+
+def _beat(beat: Beat) -> dict[str, object]:
+    return {
+        "task": beat.task,
+        "token": str(beat.token),
+        "progress": encode(beat.progress).decode(),
+        "done": beat.progress.done,
+        "total": beat.progress.total,
+    }
+
+
+def _queue(
+    job: str, owner: str, rank: str, scene: str, pin: str, movable: str, tasks: list[list[str]]
+) -> Queue:
+    candidates = tuple(
+        Candidate(TaskId(task), lane, int(frame), on, float(at), code)
+        for task, lane, frame, on, at, code in tasks
+    )
+    return Queue(JobId(job), OwnerId(owner), float(rank), SceneId(scene), pin, movable == "1", candidates)
+
+
+def _taken(slot: str, token: int, task: str, job: list[str], inputs: list[list[str]]) -> Taken:
+    _, owner, scene, settings, width, height, area, canvas = job
+    return Taken(
+        decode(task, Task),
+        LeaseToken(token),
+        slot,
+        OwnerId(owner),
+        SceneId(scene),
+        decode(settings, RenderSettings),
+        int(width),
+        int(height),
+        decode(area, Tile),
+        decode(canvas, Tile),
+        tuple(_input(*entry) for entry in inputs),
+    )
+
+
+def _input(task: str, token: str, result: str) -> StoredInput:
+    return StoredInput(decode(task, Task), int(token), decode(result, TaskResult).files[0])

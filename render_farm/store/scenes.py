@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Manifests and checked blobs, kept apart by owner: a known hash opens nobody else's asset."""
+
+from dataclasses import dataclass
+
+from frame_splitter.ids import OwnerId, SceneId, Sha256
+from frame_splitter.records import Manifest, decode, encode
+from render_farm.store import keys
+from render_farm.store.connection import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class StoredScene:
+    """A manifest, and whether every blob of it was checked."""
+
+    manifest: Manifest
+    sealed: bool
+
+
+class Scenes:
+    """The store's scenes."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._store = connection
+
+    async def put(self, owner: OwnerId, scene: SceneId, manifest: Manifest) -> None:
+        """Keep a manifest; one that is already there stays, sealed or not."""
+        await self._store.do("HSETNX", keys.scene(owner, scene), "manifest", encode(manifest))
+
+    async def get(self, owner: OwnerId, scene: SceneId) -> StoredScene | None:
+        """The owner's scene, or None."""
+        found = await self._store.hash(keys.scene(owner, scene))
+        if not found:
+            return None
+        return StoredScene(decode(found["manifest"], Manifest), found.get("sealed") == "1")
+
+    async def sealed(self, owner: OwnerId, scene: SceneId) -> bool:
+        """Whether the owner has this scene with all its blobs."""
+        return bool(await self._store.do("HGET", keys.scene(owner, scene), "sealed") == "1")
+
+    async def lacking(self, owner: OwnerId, blobs: dict[Sha256, int]) -> dict[Sha256, int]:
+        """Those of the blobs that were never checked for this owner."""
+        wanted = list(blobs)
+        known = await self._store.do("HMGET", keys.owner_blobs(owner), *wanted)
+        return {sha: blobs[sha] for sha, size in zip(wanted, known, strict=True) if size is None}
+
+    async def seal(self, owner: OwnerId, scene: SceneId, checked: dict[Sha256, int]) -> None:
+        """Remember the checked blobs and open the scene for jobs."""
+        flat = [item for sha, size in checked.items() for item in (sha, size)]
+        await self._store.run("seal", [keys.scene(owner, scene), keys.owner_blobs(owner)], *flat)

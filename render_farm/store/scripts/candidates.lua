@@ -1,0 +1,68 @@
+-- What a node could lease now, most urgent job first, and a note that the node was heard of.
+--
+-- KEYS[1]  farm:jobs:open
+-- KEYS[2]  farm:nodes                  all nodes by last word
+-- KEYS[3]  farm:node:{node}            the node
+-- KEYS[4]  farm:node:{node}:slots      its slots by last word
+-- ARGV[1]  node id
+-- ARGV[2]  now, seconds
+-- ARGV[3]  whose jobs only: an owner id, or '' for everybody's
+-- ARGV[4]  JSON list of device classes offered
+-- ARGV[5]  JSON list of lanes the node may be given
+-- ARGV[6]  how many jobs to return at most
+-- ARGV[7]  how many tasks a lane at most
+-- ARGV[8]  JSON list of slots offered
+-- ARGV[9]  '1' if the node is sandboxed
+-- Returns  list of {job, owner, rank, scene, pin or '', movable ('1': the pin may be changed),
+--          {{task, lane, frame, failed_on, failed_at, failed_code}, ...}}
+-- Reads farm:job:{job}, farm:job:{job}:ready:{lane} and farm:task:{task} of those jobs.
+
+local now, only_owner = ARGV[2], filled(ARGV[3])
+local classes, lanes = cjson.decode(ARGV[4]), cjson.decode(ARGV[5])
+local most_jobs, most_tasks = tonumber(ARGV[6]), tonumber(ARGV[7])
+local LOOKED_AT = 1000
+local SLOT_FORGOTTEN = 600
+
+redis.call('ZADD', KEYS[2], now, ARGV[1])
+redis.call('HSET', KEYS[3], 'last_seen', now, 'sandboxed', ARGV[9], 'device_class', classes[1] or '')
+redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', tonumber(now) - SLOT_FORGOTTEN)
+for _, slot in ipairs(cjson.decode(ARGV[8])) do redis.call('ZADD', KEYS[4], now, slot) end
+
+local offered = {}
+for _, class in ipairs(classes) do offered[class] = true end
+
+local function open_lanes(pin, movable)
+  local suits = pin == '' or movable or offered[pin]
+  local open = {}
+  for _, lane in ipairs(lanes) do
+    if suits or lane == 'finish' then table.insert(open, lane) end
+  end
+  return open
+end
+
+local function tasks_in(job, open)
+  local found = {}
+  for _, lane in ipairs(open) do
+    for _, task in ipairs(redis.call('ZRANGE', lane_key(job, lane), 0, most_tasks - 1)) do
+      local frame, on, at, code = get(task_key(task), 'frame', 'failed_on', 'failed_at', 'failed_code')
+      table.insert(found, { task, lane, frame, on or '', at or '0', code or '' })
+    end
+  end
+  return found
+end
+
+local found = {}
+for _, job in ipairs(redis.call('ZRANGE', KEYS[1], 0, LOOKED_AT - 1)) do
+  if #found >= most_jobs then break end
+  local owner, rank, scene, pin, leased, accepted =
+    get(job_key(job), 'owner', 'rank', 'scene', 'device_class', 'leased', 'accepted')
+  if not only_owner or owner == only_owner then
+    pin = pin or ''
+    local movable = tonumber(leased) + tonumber(accepted) == 0
+    local tasks = tasks_in(job, open_lanes(pin, movable))
+    if #tasks > 0 then
+      table.insert(found, { job, owner, rank, scene, pin, movable and '1' or '0', tasks })
+    end
+  end
+end
+return found

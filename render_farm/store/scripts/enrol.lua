@@ -1,0 +1,25 @@
+-- Creates an owner or a node with its token, or finds the one an earlier try created.
+--
+-- KEYS[1]  farm:owner:{owner} or farm:node:{node}   the new one
+-- KEYS[2]  farm:token:{digest}                      its token, by the token's sha256
+-- KEYS[3]  farm:owner:{caller}:again:{key}          what the Idempotency-Key made before
+-- KEYS[4]  farm:owner:{owner}:nodes                 the owner's nodes, or farm:owners for an owner
+-- ARGV[1]  id
+-- ARGV[2]  digest of what is asked for
+-- ARGV[3]  seconds the key is remembered, 0 without a key
+-- ARGV[4]  JSON object: fields of KEYS[1]
+-- ARGV[5]  JSON object: fields of KEYS[2]
+-- Returns  {'created', id} | {'again', id} | {'other', id} (same key, another request)
+
+local remembered = ARGV[3] ~= '0' and redis.call('HMGET', KEYS[3], 'id', 'digest')
+if remembered and remembered[1] then
+  return { remembered[2] == ARGV[2] and 'again' or 'other', remembered[1] }
+end
+for field, value in pairs(cjson.decode(ARGV[4])) do redis.call('HSET', KEYS[1], field, value) end
+for field, value in pairs(cjson.decode(ARGV[5])) do redis.call('HSET', KEYS[2], field, value) end
+redis.call('SADD', KEYS[4], ARGV[1])
+if ARGV[3] ~= '0' then
+  redis.call('HSET', KEYS[3], 'id', ARGV[1], 'digest', ARGV[2])
+  redis.call('EXPIRE', KEYS[3], ARGV[3])
+end
+return { 'created', ARGV[1] }

@@ -1,0 +1,43 @@
+-- Leases one ready task to a node under a new fencing token.
+--
+-- KEYS[1]  farm:task:{task}
+-- KEYS[2]  farm:leases
+-- KEYS[3]  farm:node:{node}:leases
+-- ARGV[1]  task id
+-- ARGV[2]  node id
+-- ARGV[3]  slot
+-- ARGV[4]  device class of the slot
+-- ARGV[5]  when the lease ends, seconds
+-- Returns  nil where the task is no longer to be had, else {token, task JSON, the job's fields as a
+--          flat list, {{task JSON, token, result JSON} for each tile a finish task starts from}}
+-- Also changes farm:job:{job} (counters, device class), its lane and its events.
+
+local task, node, slot, class = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local job, state, kind, frame, record = get(KEYS[1], 'job', 'state', 'kind', 'frame', 'task')
+if state ~= 'ready' then return nil end
+local now_job = job_state(job)
+if now_job ~= 'rendering' and now_job ~= 'finishing' then return nil end
+
+if kind ~= 'finish' then
+  local pin, leased, accepted = get(job_key(job), 'device_class', 'leased', 'accepted')
+  if filled(pin) and pin ~= class and tonumber(leased) + tonumber(accepted) > 0 then return nil end
+  redis.call('HSET', job_key(job), 'device_class', class)
+end
+
+local token = redis.call('HINCRBY', KEYS[1], 'token', 1)
+redis.call('HINCRBY', KEYS[1], 'attempts', 1)
+redis.call('HSET', KEYS[1], 'node', node, 'slot', slot, 'progress', '')
+move(job, task, 'ready', 'leased')
+redis.call('ZADD', KEYS[2], ARGV[5], task)
+redis.call('SADD', KEYS[3], task)
+tell_task(job, task, 'leased')
+settle(job)
+
+local inputs = {}
+if kind == 'finish' then
+  for _, tile in ipairs(tiles_of(job, frame)) do
+    table.insert(inputs, redis.call('HMGET', task_key(tile), 'task', 'token', 'result'))
+  end
+end
+local fields = { 'job', 'owner', 'scene', 'settings', 'width', 'height', 'area', 'canvas' }
+return { token, record, redis.call('HMGET', job_key(job), unpack(fields)), inputs }

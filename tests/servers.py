@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The real parts, started for tests: a store, an object store, and the coordinator as a process.
+
+Each is a context manager that ends what it started. `killed` and `started` of a server let a test
+take it down with -9 and bring it back on the same data.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from render_farm.embedded import seaweed as weed
+from render_farm.embedded import valkey as store
+
+READY_SECONDS = 30.0
+
+
+@dataclass
+class Process:
+    """A server process that can be killed and started again on the same data."""
+
+    command: list[str]
+    environment: dict[str, str]
+    ready: Callable[[], bool]
+    log: Path
+    stdout: bool = False
+    child: "subprocess.Popen[str] | None" = None
+
+    def start(self) -> None:
+        """Start, and wait until it answers."""
+        with self.log.open("a") as log:
+            self.child = subprocess.Popen(
+                self.command,
+                env={**os.environ, **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE if self.stdout else log,
+                stderr=log,
+                text=True,
+            )
+        deadline = time.monotonic() + READY_SECONDS
+        while not self.ready():
+            if self.child.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError(f"{self.command[0]} did not start:\n{self.log.read_text()[-4000:]}")
+            time.sleep(0.01)
+
+    def kill(self) -> None:
+        """As kill -9 does."""
+        if self.child is not None:
+            self.child.kill()
+            self.child.wait()
+            if self.child.stdout:
+                self.child.stdout.close()
+            self.child = None
+
+    def stop(self) -> int | None:
+        """As a supervisor does: asks first. Returns the exit status."""
+        if self.child is None:
+            return None
+        self.child.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.child.wait(10)
+        status = self.child.poll()
+        self.kill()
+        return status
+
+
+@dataclass
+class Store(Process):
+    """A Valkey with its append-only file on."""
+
+    url: str = ""
+
+
+@dataclass
+class ObjectStore(Process):
+    """A SeaweedFS."""
+
+    url: str = ""
+    key: str = ""
+    secret: str = ""
+
+
+@dataclass
+class Coordinator(Process):
+    """The coordinator; `url` ends without a slash."""
+
+    url: str = ""
+    admin_token: str = ""
+    options: list[str] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def valkey(folder: Path) -> Iterator[Store]:
+    """A store on a loopback port, with its data in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port = weed.free_port()
+    command = store.command(folder, port=port)
+    running = Store(command, {}, lambda: store.ready(folder, port=port), folder / "process.log")
+    running.url = store.url(folder, port=port)
+    running.start()
+    try:
+        yield running
+    finally:
+        running.kill()
+
+
+@contextlib.contextmanager
+def seaweed(folder: Path) -> Iterator[ObjectStore]:
+    """An object store on a loopback port, with its data in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port, key, secret = weed.free_port(), "farmtest", secrets.token_hex(16)
+    command, environment = weed.command(folder, port, key, secret)
+    running = ObjectStore(command, environment, lambda: weed.ready(port), folder / "process.log")
+    running.url, running.key, running.secret = weed.url(port), key, secret
+    running.start()
+    try:
+        yield running
+    finally:
+        running.kill()
+
+
+@contextlib.contextmanager
+def coordinator(folder: Path, redis_url: str, objects: ObjectStore, *options: str) -> Iterator[Coordinator]:
+    """A coordinator process on a store and an object store, with further command line `options`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port, token = weed.free_port(), secrets.token_hex(16)
+    command = [sys.executable, "-m", "render_farm.serve", "--port", str(port), "--redis-url", redis_url]
+    command += ["--s3-endpoint", objects.url, *options]
+    environment = {
+        "FARM_ADMIN_TOKEN": token,
+        "AWS_ACCESS_KEY_ID": objects.key,
+        "AWS_SECRET_ACCESS_KEY": objects.secret,
+    }
+    running = Coordinator(
+        command, environment, lambda: _listens(running), folder / "process.log", stdout=True
+    )
+    running.url, running.admin_token = f"http://127.0.0.1:{port}", token
+    running.start()
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+def _listens(running: Process) -> bool:
+    assert running.child is not None
+    assert running.child.stdout is not None
+    line = running.child.stdout.readline()
+    return bool(line) and "listening" in json.loads(line)
