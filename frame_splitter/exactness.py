@@ -48,9 +48,10 @@ def classify(facts: SceneFacts, settings: RenderSettings) -> Plan:
     """
     _refuse(facts)
     exactness = Exactness.APPROXIMATE if facts.approximate else Exactness.BIT_EXACT
-    output = TaskOutput.FINAL if facts.final_only else TaskOutput.LINEAR
+    final = (*facts.final_only, *_final_by_settings(facts, settings))
+    output = TaskOutput.FINAL if final else TaskOutput.LINEAR
     overscan = adaptive_reach(facts, settings)
-    obstacles = (*facts.final_only, *facts.whole_only, *_cut_by_cycles(facts, settings, overscan))
+    obstacles = (*final, *facts.whole_only, *_cut_by_cycles(facts, settings, overscan))
     tileable = not obstacles
     reason = _reason(facts, obstacles, overscan)
     return Plan(exactness, reason, tileable, overscan if tileable else 0, output)
@@ -62,6 +63,34 @@ def _refuse(facts: SceneFacts) -> None:
         reasons.append("The scene has no camera: add one, or set the scene's active camera.")
     if reasons:
         raise InvalidInput(" ".join(reasons))
+
+
+def _final_by_settings(facts: SceneFacts, settings: RenderSettings) -> tuple[str, ...]:
+    """Reasons to let one Blender finish each frame that lie in the job's settings, not in the file."""
+    reasons = []
+    if settings.format == "OPEN_EXR_MULTILAYER":
+        reasons.append("A multilayer EXR holds the render's own passes, so one Blender writes each frame.")
+    if facts.denoise and not facts.adaptive.use and not sum_is_stored(settings.samples):
+        reasons.append(
+            f"{settings.samples} samples is one of the few numbers that denoising cannot be repeated for "
+            f"outside the render (try {settings.samples + 1})."
+        )
+    return tuple(reasons)
+
+
+def sum_is_stored(samples: int) -> bool:
+    """Whether a film exposure exists at which Cycles stores the plain sum of its samples.
+
+    `gpu_worker/child/denoising.py` renders with it: 1/samples times the exposure must be 1 in float32.
+    """
+    scale = _float32(1 / samples)
+    bits = struct.unpack("<I", struct.pack("<f", samples))[0]
+    near = (struct.unpack("<f", struct.pack("<I", bits + step))[0] for step in (0, -1, 1))
+    return any(_float32(scale * exposure) == 1.0 for exposure in near)
+
+
+def _float32(value: float) -> float:
+    return float(struct.unpack("<f", struct.pack("<f", value))[0])
 
 
 def adaptive_reach(facts: SceneFacts, settings: RenderSettings) -> int:
@@ -88,8 +117,7 @@ def _min_samples(facts: SceneFacts, settings: RenderSettings) -> int:
     threshold = facts.adaptive.threshold or max(0.001, 1.0 / settings.samples)
     if not SMALLEST_THRESHOLD < threshold <= 1.0:
         return LEAST_SAMPLES
-    threshold = struct.unpack("<f", struct.pack("<f", threshold))[0]
-    return max(LEAST_SAMPLES, math.ceil(16.0 / math.pow(threshold, 0.3)) - 1)
+    return max(LEAST_SAMPLES, math.ceil(16.0 / math.pow(_float32(threshold), 0.3)) - 1)
 
 
 def _cut_by_cycles(facts: SceneFacts, settings: RenderSettings, overscan: int) -> tuple[str, ...]:

@@ -32,8 +32,7 @@ class Child:
         self.bpy, self.finishing, self.inspection, self.rendering = bpy, finishing, inspection, rendering
         self.opened: str | None = None
         self.device: dict[str, Any] = {"backend": "CPU", "index": 0, "threads": 1}
-        self.finishes = False
-        self.renders = False
+        self.work: tuple[str, Any] | None = None
 
     def say(self, event: str, **fields: object) -> None:
         """Write one event line."""
@@ -80,7 +79,7 @@ class Child:
 
     def _load(self, blend: str) -> None:
         self.opened = None
-        self.finishes = self.renders = False
+        self.work = None
         self.finishing.forget()
         self.rendering.open_scene(blend)
         self.opened = blend
@@ -91,21 +90,27 @@ class Child:
 
     def render(self, command: Command) -> Command:
         """Render a region, or a whole frame with its files."""
-        self._require(self.finishes, "A child that finishes frames does not render.")
-        self.renders = True
+        linear = command["output"] == "linear"
+        self._start("linear" if linear else "final", None if linear else command["settings"])
         answer: Command = self.rendering.render_frame(command, self._progress)
         return answer
 
     def finish(self, command: Command) -> Command:
         """Finish a merged frame."""
-        self._require(self.renders, "A child that renders does not finish frames.")
-        self.finishes = True
+        self._start("finish", command["settings"])
         answer: Command = self.finishing.finish_frame(command)
         return answer
 
-    def _require(self, forbidden: bool, sentence: str) -> None:
-        if forbidden or self.opened is None:
-            raise self.rendering.SceneError(sentence if forbidden else "No scene is open.")
+    def _start(self, kind: str, settings: object) -> None:
+        """Each kind of work changes the scene in its own way: for another kind, or for other settings
+        that the change depends on, the scene is loaded afresh.
+        """
+        if self.opened is None:
+            raise self.rendering.SceneError("No scene is open.")
+        if self.work not in {None, (kind, json.dumps(settings))}:
+            self._load(self.opened)
+            self._apply_device()
+        self.work = (kind, json.dumps(settings))
 
     def _progress(self, done: int, total: int) -> None:
         self.say("progress", done=done, total=total)

@@ -157,6 +157,32 @@ def denoised_light_passes(scene):
 
 
 @variant
+def cycles_tiles(scene):
+    """Cycles cuts the frame into tiles of its own, through a file on disk."""
+    scene.cycles.use_auto_tile = True
+    scene.cycles.tile_size = 32
+
+
+@variant
+def cycles_tiles_denoised(scene):
+    denoised_float(scene)
+    scene.cycles.film_exposure = 1.0
+    cycles_tiles(scene)
+
+
+@variant
+def cycles_tiles_denoised_exposed(scene):
+    denoised_float(scene)
+    cycles_tiles(scene)
+
+
+@variant
+def cycles_tiles_adaptive(scene):
+    adaptive(scene)
+    cycles_tiles(scene)
+
+
+@variant
 def adaptive(scene):
     scene.cycles.samples = 48
     scene.cycles.use_adaptive_sampling = True

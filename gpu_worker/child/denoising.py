@@ -5,7 +5,8 @@ With a fixed number of samples n, Cycles does not hand the picture to the denois
 which holds sums: the picture is denoise(sum) * (1/n * exposure), and the sum cannot be had back from a
 stored picture by arithmetic that rounds. So such tiles are rendered with a film exposure that makes
 Cycles store the sums themselves (1/n * exposure == 1 in float32), and the factor is applied here.
-With adaptive sampling each pixel has its own count, and the denoiser sees what is stored.
+With adaptive sampling, and where Cycles cuts the frame into tiles of its own, each pixel has its own
+count, and the denoiser sees what is stored.
 (Read from Cycles' `denoiser_oidn.cpp` and `pass_accessor.cpp`; the exactness tests compare the floats.)
 """
 
@@ -48,8 +49,24 @@ def used_layers(scene: Any) -> list[Any]:
     return [layer for layer in scene.view_layers if layer.use]
 
 
-def store_for_denoising(scene: Any) -> None:
-    """Make a render write what `picture` needs instead of denoising itself."""
+def counts_each_pixel(scene: Any, area: dict[str, int]) -> bool:
+    """Whether Cycles, rendering all of `area` at once, would keep a sample count for each pixel."""
+    cycles = scene.cycles
+    width, height = area["x1"] - area["x0"], area["y1"] - area["y0"]
+    return bool(cycles.use_adaptive_sampling) or is_cut(cycles, width, height)
+
+
+def is_cut(cycles: Any, width: int, height: int) -> bool:
+    """Whether Cycles renders a picture of this size in tiles of its own, through a file on disk.
+
+    Cycles rounds its tile's edge up to 128 pixels and cuts above 8192 pixels in any case.
+    """
+    edge = min(cycles.tile_size if cycles.tile_size <= 128 else -(-cycles.tile_size // 128) * 128, 8192)
+    return bool(cycles.use_auto_tile) and (width * height > edge * edge or max(width, height) > 8192)
+
+
+def store_for_denoising(scene: Any, area: dict[str, int]) -> None:
+    """Make a render write what `Scaling.picture` needs instead of denoising itself."""
     if not denoises(scene):
         scene.cycles.use_denoising = False
         return
@@ -57,7 +74,7 @@ def store_for_denoising(scene: Any) -> None:
         layer.cycles.denoising_store_passes = (
             layer.cycles.use_denoising or layer.cycles.denoising_store_passes
         )
-    if not scene.cycles.use_adaptive_sampling:
+    if not counts_each_pixel(scene, area):
         scene.cycles.film_exposure = sum_exposure(scene.cycles.samples) or 1.0
     scene.cycles.use_denoising = False
 
@@ -65,13 +82,13 @@ def store_for_denoising(scene: Any) -> None:
 class Scaling:
     """How stored pixels become Cycles' picture. Made before the scene is changed for finishing."""
 
-    def __init__(self, scene: Any) -> None:
+    def __init__(self, scene: Any, area: dict[str, int]) -> None:
         cycles = scene.cycles
         self.denoised = frozenset(
             layer.name for layer in used_layers(scene) if cycles.use_denoising and layer.cycles.use_denoising
         )
         self.factor = 1.0
-        if self.denoised and not cycles.use_adaptive_sampling:
+        if self.denoised and not counts_each_pixel(scene, area):
             self.factor = float32(float32(1 / cycles.samples) * cycles.film_exposure)
 
     def picture(self, tree: Any, scene: Any, layer: str, passes: dict[str, Any]) -> Any:

@@ -35,7 +35,7 @@ def finish_frame(command: dict[str, Any]) -> dict[str, Any]:
     rendering.set_format(command["settings"]["format"])
     folder = Path(command["path"])
     if "image" not in _prepared:
-        _prepare(scene, command["merged"])
+        _prepare(scene, command["merged"], command["area"])
     else:
         _prepared["image"].filepath = command["merged"]
         _prepared["image"].reload()
@@ -48,10 +48,10 @@ def finish_frame(command: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _prepare(scene: Any, merged: str) -> None:
+def _prepare(scene: Any, merged: str, area: dict[str, int]) -> None:
     """Point the scene's compositor at the merged file. Done once for a scene."""
     image = bpy.data.images.load(merged)
-    scaling = Scaling(scene)
+    scaling = Scaling(scene, area)
     written = _written_layer(scene)
     if not (scene.render.use_compositing and scene.compositing_node_group):
         scene.compositing_node_group = _bare_compositor(written)

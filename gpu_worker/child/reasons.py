@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gpu_worker.child import compositor
-from gpu_worker.child.denoising import denoises, used_layers
+from gpu_worker.child.denoising import denoises, is_cut, used_layers
 from gpu_worker.child.names import text
 from gpu_worker.child.simulations import simulations
 
@@ -161,8 +161,10 @@ def _uneven_denoising(scene: Any) -> str | None:
     counted = any(layer.cycles.pass_debug_sample_count for layer in used_layers(scene))
     if counted and not cycles.use_adaptive_sampling:
         return "A denoised render with a sample count pass stays whole."
-    if cycles.use_adaptive_sampling and cycles.film_exposure != 1.0:
-        return "An adaptive, denoised render with a film exposure of its own stays whole."
+    render = scene.render
+    counted = cycles.use_adaptive_sampling or is_cut(cycles, render.resolution_x, render.resolution_y)
+    if counted and cycles.film_exposure != 1.0:
+        return "An adaptive or very large denoised render with a film exposure of its own stays whole."
     return None
 
 

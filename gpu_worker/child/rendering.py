@@ -136,12 +136,12 @@ def set_format(name: str) -> None:
     image.file_format = name
 
 
-def _linear_output() -> None:
+def _linear_output(area: dict[str, int]) -> None:
     """Scene-linear floats with every pass, undenoised and uncomposited."""
     scene = bpy.context.scene
     scene.render.use_compositing = False
     scene.render.use_sequencer = False
-    store_for_denoising(scene)
+    store_for_denoising(scene, area)
     image = scene.render.image_settings
     image.media_type = "MULTI_LAYER_IMAGE"
     image.file_format = "OPEN_EXR_MULTILAYER"
@@ -193,7 +193,7 @@ def render_frame(command: dict[str, Any], progress: Progress) -> dict[str, Any]:
     render.use_placeholder = False
     path = Path(command["path"])
     if command["output"] == "linear":
-        _linear_output()
+        _linear_output(command["area"])
         set_border(command["width"], command["height"], command["region"])
         written = _still(command["frame"], path, progress)
         files = [path.name]
