@@ -18,7 +18,7 @@ from frame_splitter.records import JobSpec, Manifest, blob_digests, encode
 from frame_splitter.split import extension, fingerprint, pin, split
 from frame_splitter.tiles import border_area, frame_size
 from render_farm.answers import Job, MissingBlob, SceneAnswer
-from render_farm.objects import LARGEST_OBJECT, Objects, blob_key
+from render_farm.objects import LARGEST_OBJECT, Found, Objects, blob_key
 from render_farm.store.identities import Repeat
 from render_farm.store.jobs import Jobs, NewJob
 from render_farm.store.scenes import Scenes
@@ -87,11 +87,29 @@ class Intake:
         scene = scene_id(manifest)
         await self._scenes.put(owner, scene, manifest)
         lacking = await self._scenes.lacking(owner, blob_digests(manifest))
-        if not lacking:
-            await self._scenes.seal(owner, scene, {})
+        found = await self._look_at(owner, lacking)
+        checked = {sha: size for sha, size in lacking.items() if found[sha] == Found(size, sha)}
+        if len(checked) == len(lacking):
+            await self._scenes.seal(owner, scene, checked)
             return SceneAnswer(scene, True)
-        missing = await asyncio.to_thread(self._missing, owner, lacking)
-        return SceneAnswer(scene, False, missing)
+        await self._scenes.remember(owner, checked)
+        # What is there without a checksum is hashed when the scene is sealed, not for every question.
+        absent = {
+            sha: size
+            for sha, size in lacking.items()
+            if found[sha] not in {Found(size, sha), Found(size, None)}
+        }
+        return SceneAnswer(scene, False, await asyncio.to_thread(self._missing, owner, absent))
+
+    async def _look_at(self, owner: OwnerId, blobs: dict[Sha256, int]) -> dict[Sha256, Found | None]:
+        """What is stored of some blobs, looked at a few at a time."""
+        gate = asyncio.Semaphore(LOOKS_AT_ONCE)
+
+        async def look(sha: Sha256) -> Found | None:
+            async with gate:
+                return await self._objects.look(blob_key(owner, sha))
+
+        return dict(zip(blobs, await asyncio.gather(*map(look, blobs)), strict=True))
 
     def _missing(self, owner: OwnerId, blobs: dict[Sha256, int]) -> tuple[MissingBlob, ...]:
         return tuple(
@@ -101,31 +119,29 @@ class Intake:
 
     async def seal(self, owner: OwnerId, scene: SceneId) -> None:
         """Check every uploaded blob's size and sha256. Raises Conflict naming those that are wrong."""
-        found = await self._scenes.get(owner, scene)
-        if found is None:
+        stored = await self._scenes.get(owner, scene)
+        if stored is None:
             raise NotFound("There is no such scene: send its manifest first.")
-        lacking = await self._scenes.lacking(owner, blob_digests(found.manifest))
-        gate = asyncio.Semaphore(LOOKS_AT_ONCE)
-        wrong = await asyncio.gather(
-            *(self._what_is_wrong(gate, owner, sha, size) for sha, size in lacking.items())
-        )
-        complaints = {sha: text for sha, text in zip(lacking, wrong, strict=True) if text}
+        lacking = await self._scenes.lacking(owner, blob_digests(stored.manifest))
+        found = await self._look_at(owner, lacking)
+        complaints = {}
+        for sha, size in lacking.items():
+            wrong = await self._what_is_wrong(blob_key(owner, sha), sha, size, found[sha])
+            if wrong:
+                complaints[sha] = wrong
         if complaints:
-            raise Conflict(_complain(found.manifest, complaints))
+            raise Conflict(_complain(stored.manifest, complaints))
         await self._scenes.seal(owner, scene, lacking)
         log.info("scene_sealed", scene=scene, owner=owner, checked=len(lacking))
 
-    async def _what_is_wrong(self, gate: asyncio.Semaphore, owner: OwnerId, sha: Sha256, size: int) -> str:
-        key = blob_key(owner, sha)
-        async with gate:
-            found = await self._objects.look(key)
-            if found is None:
-                return "was not uploaded"
-            if found.size != size:
-                return f"has {found.size} bytes instead of {size}"
-            if (found.sha256 or await self._objects.hash(key)) != sha:
-                return "has other contents than the manifest says"
-            return ""
+    async def _what_is_wrong(self, key: str, sha: Sha256, size: int, found: Found | None) -> str:
+        if found is None:
+            return "was not uploaded"
+        if found.size != size:
+            return f"has {found.size} bytes instead of {size}"
+        if (found.sha256 or await self._objects.hash(key)) != sha:
+            return "has other contents than the manifest says"
+        return ""
 
     async def job(self, owner: OwnerId, order: JobOrder, repeat: Repeat) -> Job:
         """Start a job. Raises InvalidInput for what cannot be rendered, Conflict for an unsealed scene."""

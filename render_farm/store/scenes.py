@@ -44,6 +44,12 @@ class Scenes:
         known = await self._store.do("HMGET", keys.owner_blobs(owner), *wanted)
         return {sha: blobs[sha] for sha, size in zip(wanted, known, strict=True) if size is None}
 
+    async def remember(self, owner: OwnerId, checked: dict[Sha256, int]) -> None:
+        """Note blobs that were checked before the whole scene is there."""
+        if checked:
+            flat = [item for sha, size in checked.items() for item in (sha, size)]
+            await self._store.do("HSET", keys.owner_blobs(owner), *flat)
+
     async def seal(self, owner: OwnerId, scene: SceneId, checked: dict[Sha256, int]) -> None:
         """Remember the checked blobs and open the scene for jobs."""
         flat = [item for sha, size in checked.items() for item in (sha, size)]
