@@ -20,7 +20,8 @@ Sentences = Annotated[tuple[Sentence, ...], msgspec.Meta(max_length=1_000)]
 @dataclass(frozen=True, slots=True)
 class Asset:
     """A file the scene reads. `path` is absolute on the client's machine; `kind` is Blender's word
-    (image, library, font, sound, cache, volume, movie clip ...)."""
+    (image, library, font, sound, cache, volume, movie clip ...).
+    """
 
     path: Name
     kind: Name

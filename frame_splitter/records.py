@@ -173,7 +173,8 @@ class JobState(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Task:
     """One unit of work. `tile` is the part the task answers for; it is rendered with `overscan`
-    more pixels on every side (clipped to the rendered area), which are cut off again before submission."""
+    more pixels on every side (clipped to the rendered area), which are cut off again before submission.
+    """
 
     id: TaskId
     job: JobId
@@ -230,7 +231,8 @@ class Lease:
 @dataclass(frozen=True, slots=True)
 class OutputFile:
     """A file a task produced. `name` is relative and POSIX; the first file is the task's own
-    (`tile.exr`, or the frame itself), others are what File Output nodes wrote."""
+    (`tile.exr`, or the frame itself), others are what File Output nodes wrote.
+    """
 
     name: Name
     sha256: Digest
@@ -277,7 +279,8 @@ scene's fault and may be tried without end."""
 @dataclass(frozen=True, slots=True)
 class TaskFailure:
     """A node gives a task back. `bad_inputs` names tiles a finish task could not use: they are
-    rendered again."""
+    rendered again.
+    """
 
     code: FailureCode
     message: Sentence
@@ -307,7 +310,8 @@ class SlotOffer:
 @dataclass(frozen=True, slots=True)
 class LeaseRequest:
     """A node asks for at most one lease a free slot. `wait` seconds: how long to hold the answer
-    open when there is nothing to do (0: answer at once)."""
+    open when there is nothing to do (0: answer at once).
+    """
 
     offers: tuple[SlotOffer, ...]
     wait: Annotated[float, msgspec.Meta(ge=0, le=30)] = 0.0

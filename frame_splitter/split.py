@@ -120,23 +120,28 @@ def _frame_tasks(job: JobId, frame: int, tiles: tuple[Tile, ...], area: Tile, pl
 
 
 def _cuts(spec: JobSpec, plan: Plan, area: Tile) -> list[tuple[Tile, ...]]:
-    """The tiles of each frame of the job, in the job's order."""
+    """The tiles of each frame of the job, in the job's order.
+
+    `auto` keeps frames whole while there are at least as many left as slots: only stills and the
+    tail of an animation are worth the cost of cutting.
+    """
     frames, whole = len(spec.frames), (area,)
     if not plan.tileable:
         return [whole] * frames
     if spec.tiles != "auto":
         return [grid(area, *_asked_grid(spec.tiles))] * frames
     tail = frames % spec.slots
-    return [whole] * (frames - tail) + [_auto_tiles(area, tail, spec.slots, plan.overscan)] * tail
+    return [whole] * (frames - tail) + [_auto_tiles(area, frames, tail, spec.slots, plan.overscan)] * tail
 
 
-def _auto_tiles(area: Tile, frames: int, slots: int, overscan: int) -> tuple[Tile, ...]:
-    """Tiles for each of the last `frames` frames, which are fewer than there are slots."""
-    if frames == 0:
+def _auto_tiles(area: Tile, frames: int, tail: int, slots: int, overscan: int) -> tuple[Tile, ...]:
+    """Tiles for each of the last `tail` of all `frames`: there are fewer of them than slots."""
+    if tail == 0:
         return (area,)
+    most = (MAX_TASKS - 2 * frames) // tail
     for per_slot in TILES_PER_SLOT:
-        tiles = grid(area, *auto_grid(area, -(-slots * per_slot // frames)))
-        if overscan_cost(tiles, overscan, area) <= DEAREST_OVERSCAN:
+        tiles = grid(area, *auto_grid(area, -(-slots * per_slot // tail)))
+        if len(tiles) <= most and overscan_cost(tiles, overscan, area) <= DEAREST_OVERSCAN:
             return tiles
     return (area,)
 

@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from collections.abc import Callable
 
+import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from frame_splitter.errors import InvalidInput
-from frame_splitter.exactness import adaptive_reach, classify
+from frame_splitter.exactness import adaptive_reach, classify, sum_is_stored
 from frame_splitter.facts import Adaptive, SceneFacts
 from frame_splitter.records import Exactness, RenderSettings, TaskOutput
 
 MakeFacts = Callable[..., SceneFacts]
 
 
-def settings(samples: int = 64) -> RenderSettings:
-    return RenderSettings(samples, 0, 100, "PNG")
+def settings(samples: int = 64, file_format: str = "PNG") -> RenderSettings:
+    return RenderSettings(samples, 0, 100, file_format)
 
 
 def adaptive(threshold: float = 0.01, min_samples: int = 0) -> Adaptive:
@@ -124,3 +125,29 @@ def test_only_the_border_is_what_cycles_cuts(make_facts: MakeFacts) -> None:
         resolution_x=3840, resolution_y=2160, border=(0.0, 0.0, 0.5, 0.5), adaptive=adaptive(), auto_tile=2048
     )
     assert classify(facts, settings(256)).tileable
+
+
+def test_multilayer_files_are_written_by_the_blender_that_renders(make_facts: MakeFacts) -> None:
+    plan = classify(make_facts(), settings(file_format="OPEN_EXR_MULTILAYER"))
+    assert (plan.output, plan.tileable, plan.exactness) == (TaskOutput.FINAL, False, Exactness.BIT_EXACT)
+
+
+def test_denoising_needs_a_number_of_samples_whose_sum_can_be_stored(make_facts: MakeFacts) -> None:
+    odd = next(samples for samples in range(1, 4096) if not sum_is_stored(samples))
+    plan = classify(make_facts(denoise=True), settings(odd))
+    assert (plan.output, plan.tileable) == (TaskOutput.FINAL, False)
+    assert str(odd) in plan.reason
+    for facts in (make_facts(), make_facts(denoise=True, adaptive=adaptive())):
+        assert classify(facts, settings(odd)).output is TaskOutput.LINEAR
+
+
+@given(samples=st.integers(1, 1 << 24))
+def test_a_stored_sum_is_one_over_samples_times_an_exposure(samples: int) -> None:
+    single = numpy.float32
+    nearby = [
+        single(samples),
+        numpy.nextafter(single(samples), single(0)),
+        numpy.nextafter(single(samples), single(2**25)),
+    ]
+    scale = single(1 / samples)
+    assert sum_is_stored(samples) == any(single(scale * exposure) == 1 for exposure in nearby)

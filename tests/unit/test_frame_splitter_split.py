@@ -151,6 +151,13 @@ def test_final_scenes_have_no_finish(make_facts: MakeFacts) -> None:
     ]
 
 
+@pytest.mark.parametrize(("frames", "slots"), [(99_999, 100_000), (60_001, 60_002), (1, 100_000)])
+def test_auto_never_asks_for_too_many_tasks(make_facts: MakeFacts, frames: int, slots: int) -> None:
+    facts = make_facts(resolution_x=65_536, resolution_y=4096)
+    tasks = tasks_of(wish(tuple(range(frames)), slots=slots), facts)
+    assert len(tasks) >= 2 * frames
+
+
 def test_a_job_is_bounded_in_tasks(make_facts: MakeFacts) -> None:
     with pytest.raises(InvalidInput, match="tasks"):
         tasks_of(wish(tuple(range(1000)), tiles="99x99"), make_facts())
