@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a slot renders on, and the name of all that must match for floats to match."""
 
+import os
 import platform
 import re
 import shutil
@@ -75,17 +76,30 @@ def _gpu(backend: str, index: int) -> tuple[str, str]:
 
 
 def _nvidia(index: int) -> tuple[str, str]:
+    gpus = nvidia_gpus()
+    return gpus[index] if index < len(gpus) else ("gpu", "unknown")
+
+
+def nvidia_gpus() -> list[tuple[str, str]]:
+    """Name and driver version of each NVIDIA GPU this process may see."""
     program = shutil.which("nvidia-smi")
-    if program is not None:
-        query = [program, f"--id={index}", "--query-gpu=name,driver_version", "--format=csv,noheader"]
-        answer = subprocess.run(query, capture_output=True, text=True, check=False, timeout=60)
-        name, comma, driver = answer.stdout.strip().partition("\n")[0].rpartition(",")
-        if answer.returncode == 0 and comma:
-            return name.strip(), driver.strip()
-    return _nvidia_from_proc(index)
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if program is None:
+        return _nvidia_from_proc()
+    query = [program, "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    answer = subprocess.run(
+        [*query, f"--id={chosen}"] if chosen else query,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    lines = answer.stdout.splitlines() if answer.returncode == 0 else []
+    pairs = [line.rpartition(",") for line in lines]
+    return [(name.strip(), driver.strip()) for name, comma, driver in pairs if comma]
 
 
-def _nvidia_from_proc(index: int, proc: Path = Path("/proc/driver/nvidia")) -> tuple[str, str]:
+def _nvidia_from_proc(proc: Path = Path("/proc/driver/nvidia")) -> list[tuple[str, str]]:
     models = [
         match[1].strip()
         for file in sorted(proc.glob("gpus/*/information"))
@@ -94,7 +108,7 @@ def _nvidia_from_proc(index: int, proc: Path = Path("/proc/driver/nvidia")) -> t
     version = proc / "version"
     text = version.read_text(errors="replace") if version.is_file() else ""
     found = re.search(r"Kernel Module.*?\s(\d+(?:\.\d+)+)", text)
-    return models[index] if index < len(models) else "gpu", found[1] if found else "unknown"
+    return [(model, found[1] if found else "unknown") for model in models]
 
 
 def _word(text: str) -> str:

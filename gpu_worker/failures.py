@@ -19,6 +19,10 @@ class TaskError(FarmError):
         self.failure = failure
         self.bad_inputs = bad_inputs
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Errors cross from a slot's process to the agent's."""
+        return TaskError, (self.failure, self.sentence, self.bad_inputs)
+
     def record(self) -> TaskFailure:
         """As the coordinator reads it."""
         return TaskFailure(self.failure, self.sentence, self.bad_inputs)

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`gpu-worker`: run a node, look into a scene, or see what this machine can do."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from frame_splitter.errors import FarmError
+from gpu_worker.config import node_config
+from gpu_worker.devices import Choice
+
+EXAMPLES = """examples:
+  gpu-worker run --coordinator https://farm.example:8470 --token TOKEN
+  gpu-worker run --coordinator https://farm.example:8470 --token TOKEN --device OPTIX --cache-size 50GB
+  gpu-worker run --coordinator https://farm.example:8470 --token TOKEN --ray-address auto
+  gpu-worker inspect scene.blend --json
+  gpu-worker doctor
+"""
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run a command; the exit status."""
+    arguments = build_parser().parse_args(words)
+    try:
+        status = arguments.command(arguments)
+    except FarmError as error:
+        print(f"gpu-worker: {error.sentence}", file=sys.stderr)
+        return 1
+    return int(status)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and options."""
+    parser = argparse.ArgumentParser(
+        prog="gpu-worker",
+        description="Renders for a farm on this machine's GPUs or processor cores.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_run(commands.add_parser("run", help="lease tasks from a farm and render them, until stopped"))
+    _add_inspect(commands.add_parser("inspect", help="open a .blend and print what is in it, as JSON"))
+    doctor = commands.add_parser("doctor", help="say what this machine can render on, and what it lacks")
+    doctor.set_defaults(command=_doctor)
+    return parser
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument
+    option("--coordinator", metavar="URL", help="the farm's address (or FARM_COORDINATOR)")
+    option("--token", help="this node's token, from `render-farm node add` (better: FARM_NODE_TOKEN)")
+    option("--device", choices=[str(one) for one in Choice], default="auto", help="what to render on (auto)")
+    option("--slots", type=int, metavar="N", help="tasks at a time (all GPUs, or one per 4 cores)")
+    option("--threads-per-slot", type=int, metavar="N", help="CPU threads of a slot (the cores shared)")
+    option(
+        "--ray-address",
+        metavar="ADDRESS",
+        help="use a running Ray cluster, all its GPUs (or `auto`)",
+    )
+    option("--own", action="store_true", help="also finish frames; for nodes of the farm's operator")
+    option(
+        "--state-dir",
+        "--cache",
+        metavar="DIR",
+        help="where scenes and work are kept",
+    )
+    option("--cache-size", default="20GB", metavar="SIZE", help="how much of the disk scenes may take (20GB)")
+    option("--memory-limit", metavar="SIZE", help="memory of one Blender (the machine's, shared)")
+    option("--stall-seconds", type=float, default=1800.0, metavar="S", help="longest silence (1800)")
+    option("--task-seconds", type=float, default=86400.0, metavar="S", help="longest task (86400)")
+    option("--no-sandbox", action="store_true", help="take only scenes of this node's own user, unsandboxed")
+    option("--die-with-parent", action="store_true", help="stop when the process that started this one ends")
+    option("--child-program", metavar="FILE", help=argparse.SUPPRESS)
+    parser.set_defaults(command=_run)
+
+
+def _add_inspect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("scene", type=Path, help="a .blend file")
+    parser.add_argument("--folder", type=Path, help="the folder Blender may see (the scene's own)")
+    parser.add_argument("--json", action="store_true", help="put problems on stdout too, as JSON")
+    parser.add_argument("--no-sandbox", action="store_true", help="open the file unsandboxed")
+    parser.add_argument("--child-program", type=Path, help=argparse.SUPPRESS)
+    parser.set_defaults(command=_inspect)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    # Each command imports only what it needs: Ray alone takes a second.
+    from gpu_worker.node import run_node  # noqa: PLC0415
+
+    return run_node(node_config(arguments))
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    from gpu_worker.inspect import inspect_scene, problem  # noqa: PLC0415
+
+    try:
+        facts = inspect_scene(
+            arguments.scene, arguments.folder, not arguments.no_sandbox, arguments.child_program
+        )
+    except FarmError as error:
+        if arguments.json:
+            print(problem(error))
+        raise
+    sys.stdout.buffer.write(facts + b"\n")
+    return 0
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    from gpu_worker.doctor import report  # noqa: PLC0415
+
+    text, status = report()
+    print(text)
+    return status
+
+
+Command = Callable[[argparse.Namespace], int]
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What runs in a slot's process: the slot, its cache, and its way to the coordinator."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from frame_splitter.records import Lease, Progress, TaskFailure, TaskResult, Upload
+from gpu_worker import transfer
+from gpu_worker.coordinator import Coordinator
+from gpu_worker.logs import configure_logs
+from gpu_worker.scene_cache import SceneCache
+from gpu_worker.slot import Slot, SlotInfo, SlotPlan
+
+
+@dataclass(frozen=True, slots=True)
+class SlotOrder:
+    """All a slot's process needs to know; it is sent to whatever machine the process starts on."""
+
+    plan: SlotPlan
+    cache_folder: Path
+    cache_bytes: int
+    coordinator: str
+    token: str
+
+
+class SlotActor:
+    """A slot in a process of its own. `fresh`: the node has just started, so whatever lies in the slot's
+    folder was left by another life; otherwise finished files wait there for delivery.
+    """
+
+    def __init__(self, order: SlotOrder, fresh: bool) -> None:
+        configure_logs()
+        if fresh:
+            shutil.rmtree(order.plan.folder, ignore_errors=True)
+        cache = SceneCache(order.cache_folder, order.cache_bytes, transfer.download)
+        self._slot = Slot(order.plan, cache, Coordinator(order.coordinator, order.token))
+
+    def describe(self) -> SlotInfo:
+        """Wait until Blender has loaded."""
+        return self._slot.describe()
+
+    def run(self, lease: Lease) -> TaskResult | TaskFailure:
+        """Do a task."""
+        return self._slot.run(lease)
+
+    def deliver(self, lease: Lease, uploads: tuple[Upload, ...]) -> None:
+        """Upload a finished task's files."""
+        self._slot.deliver(lease, uploads)
+
+    def discard(self, lease: Lease) -> None:
+        """Forget a finished task's files."""
+        self._slot.discard(lease)
+
+    def progress(self) -> Progress:
+        """How far the current task is."""
+        return self._slot.progress()
+
+    def cancel(self, lease: Lease) -> None:
+        """Stop a task."""
+        self._slot.cancel(lease)
+
+    def pid(self) -> int:
+        """The process the slot is in."""
+        return os.getpid()

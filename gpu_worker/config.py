@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The node's settings: options first, then the environment, then defaults that suit the machine."""
+
+import argparse
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from frame_splitter.errors import InvalidInput
+from gpu_worker.blender import CHILD_PROGRAM
+from gpu_worker.coordinator import checked_url
+from gpu_worker.devices import Choice
+
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+RESERVED = 0.1
+"""The part of the machine's memory that Blenders together leave alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """What `gpu-worker run` was asked for. Sizes in bytes, times in seconds; None: as suits the machine."""
+
+    coordinator: str
+    token: str
+    state: Path
+    device: Choice
+    own: bool
+    sandbox: bool
+    ray_address: str | None
+    slots: int | None
+    threads_per_slot: int | None
+    cache_bytes: int
+    memory_per_slot: int | None
+    stall_seconds: float
+    task_seconds: float
+    child_program: Path
+    die_with_parent: bool
+
+
+def node_config(arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> NodeConfig:
+    """Options and environment as one record. Raises InvalidInput naming what is wrong or missing."""
+    token = arguments.token or environment.get("FARM_NODE_TOKEN", "")
+    if not token or not token.isprintable() or len(token) > 4096:
+        raise InvalidInput(
+            "This node has no token: give --token, or set FARM_NODE_TOKEN. "
+            "`render-farm node add NAME` makes one."
+        )
+    coordinator = arguments.coordinator or environment.get("FARM_COORDINATOR", "")
+    if not coordinator:
+        raise InvalidInput("Which farm? Give --coordinator URL, or set FARM_COORDINATOR.")
+    state = arguments.state_dir or _default_state(environment)
+    return NodeConfig(
+        coordinator=checked_url(coordinator),
+        token=token,
+        state=Path(state).expanduser().absolute(),
+        device=Choice(arguments.device),
+        own=arguments.own,
+        sandbox=not arguments.no_sandbox,
+        ray_address=arguments.ray_address,
+        slots=_positive("--slots", arguments.slots),
+        threads_per_slot=_positive("--threads-per-slot", arguments.threads_per_slot),
+        cache_bytes=size_bytes("--cache-size", arguments.cache_size),
+        memory_per_slot=arguments.memory_limit and size_bytes("--memory-limit", arguments.memory_limit),
+        stall_seconds=arguments.stall_seconds,
+        task_seconds=arguments.task_seconds,
+        child_program=Path(arguments.child_program or CHILD_PROGRAM).absolute(),
+        die_with_parent=arguments.die_with_parent,
+    )
+
+
+def size_bytes(option: str, text: str) -> int:
+    """`20GB`, `512M` or a plain number as bytes. Raises InvalidInput."""
+    match = re.fullmatch(r"(\d{1,15})(?:\.(\d{1,3}))? ?([KMGT]?)(i?)B?", text.strip(), re.IGNORECASE)
+    if match is None or (match[4] and not match[3]):
+        raise InvalidInput(f"{option} {text[:50]} is not a size: write for example 20GB.")
+    unit = UNITS[match[3].upper()]
+    if match[4]:
+        unit = 1024 ** list(UNITS).index(match[3].upper())
+    size = int(float(f"{match[1]}.{match[2] or 0}") * unit)
+    if size <= 0:
+        raise InvalidInput(f"{option} must be more than nothing.")
+    return size
+
+
+def cores() -> int:
+    """Processor cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def default_slots(gpus: int) -> int:
+    """All GPUs; without any, slots of about four threads, which is where Blender still scales well."""
+    return gpus or max(1, cores() // 4)
+
+
+def default_threads(slots: int) -> int:
+    """The machine's cores shared evenly."""
+    return max(1, cores() // slots)
+
+
+def default_memory(slots: int) -> int:
+    """Bytes one of `slots` Blenders may hold."""
+    return int(psutil.virtual_memory().total * (1 - RESERVED) / max(1, slots))
+
+
+def _default_state(environment: Mapping[str, str]) -> Path:
+    base = environment.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(base) / "render-farm" / "node"
+
+
+def _positive(option: str, value: int | None) -> int | None:
+    if value is not None and not 1 <= value <= 10_000:
+        raise InvalidInput(f"{option} must be a number from 1 to 10000.")
+    return value

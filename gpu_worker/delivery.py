@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Getting a finished task's files into the store and its result to the coordinator, whatever is away."""
+
+import threading
+import time
+from typing import Protocol
+
+import structlog
+
+from frame_splitter.errors import Conflict, FarmError, StaleLease, Unavailable
+from frame_splitter.records import FailureCode, Lease, OutputFile, TaskFailure, TaskResult, Upload
+from gpu_worker.coordinator import backoff
+from gpu_worker.transfer import LinkExpired
+
+LONGEST_WAIT = 5.0
+"""Seconds between two tries."""
+
+TOLERATED_REFUSALS = 3
+"""How often the coordinator may find the stored files wanting before the task is given back."""
+
+log = structlog.get_logger()
+
+
+class Receiver(Protocol):
+    """The coordinator, as a delivery needs it."""
+
+    def uploads(self, lease: Lease, files: tuple[OutputFile, ...]) -> tuple[Upload, ...]:
+        """Where to put files."""
+
+    def submit(self, lease: Lease, result: TaskResult) -> None:
+        """Hand a result in."""
+
+
+class Sender(Protocol):
+    """The slot whose disk the files are on."""
+
+    def deliver(self, lease: Lease, uploads: tuple[Upload, ...]) -> None:
+        """Upload a finished task's files."""
+
+
+class StoreAway(FarmError):
+    """The object store does not take the files at the moment."""
+
+    code = "store_away"
+
+
+class Delivery:
+    """Delivers one result. Stops trying when the lease is lost, when the store has been away for
+    `store_away` seconds, or `drain` seconds after `stop` was set; a coordinator that is away is waited
+    for as long as the lease is not known to be lost.
+    """
+
+    def __init__(
+        self, receiver: Receiver, sender: Sender, stop: threading.Event, store_away: float, drain: float
+    ) -> None:
+        self._receiver, self._sender, self._stop = receiver, sender, stop
+        self._store_away, self._drain = store_away, drain
+        self._refusals = 0
+        self._store_since: float | None = None
+        self._stopping_since: float | None = None
+
+    def deliver(self, lease: Lease, result: TaskResult, lost: threading.Event) -> TaskFailure | None:
+        """None when the coordinator has the result, or will not have it from this node any more; else
+        why the task is given back.
+        """
+        attempt = 0
+        while not lost.is_set():
+            attempt += 1
+            try:
+                self._once(lease, result)
+                log.info("task_submitted", task=lease.task.id, attempts=attempt)
+                return None
+            except StaleLease:
+                log.info("task_lost", task=lease.task.id)
+                return None
+            except FarmError as error:
+                if attempt == 1:
+                    log.warning("delivery_waits", task=lease.task.id, reason=error.sentence)
+                if self._give_up(error):
+                    return TaskFailure(
+                        FailureCode.NODE, f"The result could not be delivered: {error.sentence}"
+                    )
+            lost.wait(backoff(attempt, LONGEST_WAIT))
+        return None
+
+    def _once(self, lease: Lease, result: TaskResult) -> None:
+        uploads = self._receiver.uploads(lease, result.files)
+        try:
+            self._sender.deliver(lease, uploads)
+        except (Unavailable, LinkExpired) as error:
+            raise StoreAway(error.sentence) from error
+        self._receiver.submit(lease, result)
+
+    def _give_up(self, error: FarmError) -> bool:
+        now = time.monotonic()
+        if self._stop.is_set():
+            self._stopping_since = self._stopping_since or now
+            if now - self._stopping_since > self._drain:
+                return True
+        if isinstance(error, StoreAway):
+            self._store_since = self._store_since or now
+            return now - self._store_since > self._store_away
+        self._store_since = None
+        if isinstance(error, Unavailable):
+            return False
+        self._refusals += 1
+        return not isinstance(error, Conflict) or self._refusals >= TOLERATED_REFUSALS

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is in a .blend, told by a Blender child that is sandboxed where this machine can."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from frame_splitter.errors import FarmError, InvalidInput
+from gpu_worker import sandbox
+from gpu_worker.blender import CHILD_PROGRAM, BlenderChild, ChildCommand, ChildLimits
+from gpu_worker.config import default_memory
+from gpu_worker.stage import program_folder
+
+SECONDS = 600.0
+
+log = structlog.get_logger()
+
+
+def inspect_scene(scene: Path, folder: Path | None, sandboxed: bool, program: Path | None = None) -> bytes:
+    """The scene's facts as JSON. Blender sees `folder`, by default the one the scene is in.
+
+    Raises InvalidInput where the scene cannot be read, TaskError where Blender cannot open it.
+    """
+    scene = scene.expanduser().absolute()
+    if not scene.is_file():
+        raise InvalidInput(f"There is no file {scene}.")
+    seen = (folder or scene.parent).expanduser().absolute()
+    if not scene.is_relative_to(seen):
+        raise InvalidInput(f"{scene} does not lie in {seen}.")
+    with tempfile.TemporaryDirectory(prefix="farm-inspect-") as scratch:
+        command = _command(scene, seen, Path(scratch), sandboxed, program or CHILD_PROGRAM)
+        child = BlenderChild(ChildLimits(default_memory(1), SECONDS, SECONDS), command)
+        child.start()
+        try:
+            return child.inspect(scene)
+        finally:
+            child.close()
+
+
+def _command(scene: Path, seen: Path, scratch: Path, sandboxed: bool, program: Path) -> ChildCommand:
+    variables = sandbox.environment(os.environ) | {"TMPDIR": str(scratch)}
+    reason = sandbox.unavailable() if sandboxed else "it was asked for"
+    if reason is not None:
+        log.info("opened_unsandboxed", scene=str(scene), reason=reason)
+        return ChildCommand(program, variables=variables | {"HOME": str(scratch)})
+    # A scene that lies in the home folder itself is shown alone.
+    readable = scene if sandbox.shows_home(seen) else seen
+    box = sandbox.Sandbox(readable=(program_folder(program), readable), writable=(scratch,))
+    return ChildCommand(program, box.wrap, variables)
+
+
+def problem(error: FarmError) -> str:
+    """An error as JSON."""
+    code = getattr(error, "failure", error.code)
+    return msgspec.json.encode({"code": str(code), "message": error.sentence}).decode()

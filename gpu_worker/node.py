@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Putting a node together: Ray, slots, agent, signals."""
+
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import structlog
+
+from frame_splitter.errors import Conflict, InvalidInput
+from frame_splitter.records import TaskKind
+from gpu_worker import sandbox
+from gpu_worker.actor import SlotOrder
+from gpu_worker.agent import Agent, Bench
+from gpu_worker.blender import ChildLimits, Device
+from gpu_worker.config import NodeConfig, cores, default_memory, default_slots, default_threads
+from gpu_worker.coordinator import Coordinator
+from gpu_worker.devices import backend_for
+from gpu_worker.libraries import install_line, missing_libraries
+from gpu_worker.logs import configure_logs
+from gpu_worker.ray_slots import RayCluster, RaySlot, Resources
+from gpu_worker.slot import SlotPlan
+from gpu_worker.stage import ChildPlan
+
+log = structlog.get_logger()
+
+
+def run_node(config: NodeConfig) -> int:
+    """Run until SIGTERM, Ctrl-C, or an error that no waiting helps. The exit status."""
+    configure_logs()
+    _check_libraries()
+    with _state_folder(config.state), _life_of_parent(config.die_with_parent):
+        sandboxed = _sandboxed(config.sandbox)
+        cluster = RayCluster(config.state, config.ray_address, cpus=_cpus(config))
+        try:
+            return _serve(config, cluster, sandboxed)
+        finally:
+            cluster.close()
+
+
+def _serve(config: NodeConfig, cluster: RayCluster, sandboxed: bool) -> int:
+    plans = _Plans(config, cluster.resources(), sandboxed)
+    slots = [cluster.slot(order, plans.cpus, plans.gpus) for order in plans.rendering()]
+    slots += [cluster.slot(order, 0, 0) for order in plans.finishing()]
+    agent = Agent(Coordinator(config.coordinator, config.token), [_bench(slot) for slot in slots])
+    with _stopped_by_signals(agent):
+        log.info(
+            "node_started", slots=[slot.name for slot in slots], backend=plans.backend, sandboxed=sandboxed
+        )
+        agent.run()
+    return 0
+
+
+def _bench(slot: RaySlot) -> Bench:
+    return Bench(slot, slot.describe())
+
+
+class _Plans:
+    """Which slots a node has."""
+
+    def __init__(self, config: NodeConfig, resources: Resources, sandboxed: bool) -> None:
+        self._config, self._sandboxed = config, sandboxed
+        self.backend = backend_for(config.device, resources.gpus)
+        on_gpu = self.backend != "CPU"
+        self._slots = (
+            self._count(resources) if not on_gpu else min(config.slots or resources.gpus, resources.gpus)
+        )
+        self._threads = config.threads_per_slot or default_threads(self._slots)
+        self.gpus = 1 if on_gpu else 0
+        self.cpus = 0 if on_gpu else self._threads
+
+    def _shares(self, resources: Resources) -> int:
+        if self._config.slots:
+            return self._config.slots
+        if resources.local:
+            return default_slots(0)
+        return max(1, resources.cpus // (self._config.threads_per_slot or 4))
+
+    def rendering(self) -> list[SlotOrder]:
+        """The slots that render."""
+        kind = "gpu" if self.gpus else "cpu"
+        device = Device(self.backend, 0, self._threads)
+        return [self._order(f"{kind}-{number}", TaskKind.RENDER, device) for number in range(self._slots)]
+
+    def finishing(self) -> list[SlotOrder]:
+        """The slot of an own node that finishes frames: short work, so it may use every core."""
+        if not self._config.own:
+            return []
+        return [self._order("finish-0", TaskKind.FINISH, Device("CPU", 0, cores()))]
+
+    def _order(self, name: str, kind: TaskKind, device: Device) -> SlotOrder:
+        config = self._config
+        memory = config.memory_per_slot or default_memory(self._slots)
+        limits = ChildLimits(memory, config.stall_seconds, config.task_seconds)
+        child = ChildPlan(device, limits, self._sandboxed, config.child_program)
+        plan = SlotPlan(name, (kind,), config.state / "slots" / name, child, picture_memory=default_memory(2))
+        return SlotOrder(plan, config.state / "cache", config.cache_bytes, config.coordinator, config.token)
+
+
+def _cpus(config: NodeConfig) -> int:
+    """What a local Ray is told it has: exactly room for the slots."""
+    slots = config.slots or default_slots(0)
+    return max(slots * (config.threads_per_slot or default_threads(slots)), 1)
+
+
+def _sandboxed(wanted: bool) -> bool:
+    reason = sandbox.unavailable() if wanted else "--no-sandbox"
+    if reason is not None:
+        log.warning("no_sandbox", consequence="only scenes of this node's own user are taken", reason=reason)
+    return reason is None
+
+
+def _check_libraries() -> None:
+    missing = missing_libraries()
+    if missing:
+        raise InvalidInput(f"Blender needs {', '.join(missing)}. Install them with: {install_line(missing)}")
+
+
+@contextlib.contextmanager
+def _state_folder(folder: Path) -> Iterator[None]:
+    """The node's folder, for this node alone."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / "node.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise InvalidInput(f"The state folder cannot be used: {error}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise Conflict(f"Another node runs in {folder}: give this one its own --state-dir.") from error
+    finally:
+        os.close(lock)
+
+
+@contextlib.contextmanager
+def _life_of_parent(bound: bool) -> Iterator[None]:
+    """Where `bound`: SIGTERM to this process when the one that started it ends, however it ends."""
+    if bound:
+        parent = os.pidfd_open(os.getppid())
+
+        def watch() -> None:
+            select.select([parent], [], [])
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+    yield
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(agent: Agent) -> Iterator[None]:
+    """The first SIGTERM or Ctrl-C drains the node, the second ends it at once."""
+
+    def stop(number: int, _: object) -> None:
+        for one in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(one, _quit)
+        # Not from the handler itself: it may have interrupted the very lock that stopping needs.
+        threading.Thread(target=agent.stop, name="stop").start()
+
+    before = {one: signal.signal(one, stop) for one in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def _quit(number: int, _: object) -> None:
+    os._exit(128 + number)
