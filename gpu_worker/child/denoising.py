@@ -6,7 +6,9 @@ which holds sums: the picture is denoise(sum) * (1/n * exposure), and the sum ca
 stored picture by arithmetic that rounds. So such tiles are rendered with a film exposure that makes
 Cycles store the sums themselves (1/n * exposure == 1 in float32), and the factor is applied here.
 With adaptive sampling, and where Cycles cuts the frame into tiles of its own, each pixel has its own
-count, and the denoiser sees what is stored.
+count: the denoiser sees the stored picture, and its answer is multiplied by count and then by (1/count).
+Such tiles carry the sample count pass, which the node turns into plain numbers (Cycles stores them over
+the most samples any pixel of that render took).
 (Read from Cycles' `denoiser_oidn.cpp` and `pass_accessor.cpp`; the exactness tests compare the floats.)
 """
 
@@ -70,10 +72,9 @@ def store_for_denoising(scene: Any, area: dict[str, int]) -> None:
     if not denoises(scene):
         scene.cycles.use_denoising = False
         return
-    for layer in scene.view_layers:
-        layer.cycles.denoising_store_passes = (
-            layer.cycles.use_denoising or layer.cycles.denoising_store_passes
-        )
+    for layer in (layer for layer in scene.view_layers if layer.cycles.use_denoising):
+        layer.cycles.denoising_store_passes = True
+        layer.cycles.pass_debug_sample_count = scene.cycles.use_adaptive_sampling
     if not counts_each_pixel(scene, area):
         scene.cycles.film_exposure = sum_exposure(scene.cycles.samples) or 1.0
     scene.cycles.use_denoising = False
@@ -87,31 +88,52 @@ class Scaling:
         self.denoised = frozenset(
             layer.name for layer in used_layers(scene) if cycles.use_denoising and layer.cycles.use_denoising
         )
+        self.adaptive = bool(cycles.use_adaptive_sampling)
+        self.samples = cycles.samples
+        self.scale = float32(1 / cycles.samples)
+        self.counts = counts_each_pixel(scene, area)
         self.factor = 1.0
-        if self.denoised and not counts_each_pixel(scene, area):
-            self.factor = float32(float32(1 / cycles.samples) * cycles.film_exposure)
+        if self.denoised and not self.counts:
+            self.factor = float32(self.scale * cycles.film_exposure)
 
     def picture(self, tree: Any, scene: Any, layer: str, passes: dict[str, Any]) -> Any:
         """The socket that carries the layer's finished picture."""
         if layer not in self.denoised:
             return self.noisy(tree, passes)
-        return _times(tree, _denoise(tree, scene, passes), self.factor)
+        denoised = _denoise(tree, scene, passes)
+        if not self.counts:
+            return _times(tree, denoised, self.factor)
+        if not self.adaptive:
+            return _times(tree, _times(tree, denoised, float(self.samples)), self.scale)
+        count = passes["Debug Sample Count"]
+        return _times(tree, _times(tree, denoised, count), _inverse(tree, count))
 
     def noisy(self, tree: Any, passes: dict[str, Any]) -> Any:
         """The socket that carries the layer's picture before denoising."""
         return _times(tree, passes["Combined"], self.factor)
 
 
-def _times(tree: Any, color: Any, factor: float) -> Any:
-    """RGB times a number, in float32; alpha stays."""
+def _inverse(tree: Any, count: Any) -> Any:
+    node = tree.nodes.new("ShaderNodeMath")
+    node.operation = "DIVIDE"
+    node.inputs[0].default_value = 1.0
+    tree.links.new(count, node.inputs[1])
+    return node.outputs[0]
+
+
+def _times(tree: Any, color: Any, factor: Any) -> Any:
+    """RGB times a number or a float socket, in float32; alpha stays."""
     if factor == 1.0:
         return color
     node = tree.nodes.new("ShaderNodeMix")
     node.data_type = "RGBA"
     node.blend_type = "MULTIPLY"
     node.inputs["Factor"].default_value = 1.0
-    node.inputs["B"].default_value = (factor, factor, factor, 1.0)
     tree.links.new(color, node.inputs["A"])
+    if isinstance(factor, float):
+        node.inputs["B"].default_value = (factor, factor, factor, 1.0)
+    else:
+        tree.links.new(factor, node.inputs["B"])
     return node.outputs["Result"]
 
 

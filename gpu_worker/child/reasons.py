@@ -152,15 +152,20 @@ def _denoised_light_passes(scene: Any) -> str | None:
     return None
 
 
+def _sample_counts(scene: Any) -> str | None:
+    """Cycles stores counts over the most any pixel took, which a tile cannot know of the frame."""
+    counted = any(layer.cycles.pass_debug_sample_count for layer in used_layers(scene))
+    if _is_cycles(scene) and counted:
+        return "The sample count pass depends on the whole picture, so frames stay whole."
+    return None
+
+
 def _uneven_denoising(scene: Any) -> str | None:
     if not (_is_cycles(scene) and denoises(scene)):
         return None
     cycles = scene.cycles
     if cycles.use_sample_subset or any(layer.samples for layer in used_layers(scene)):
         return "View layers or a sample subset change the samples of a denoised render: frames stay whole."
-    counted = any(layer.cycles.pass_debug_sample_count for layer in used_layers(scene))
-    if counted and not cycles.use_adaptive_sampling:
-        return "A denoised render with a sample count pass stays whole."
     render = scene.render
     counted = cycles.use_adaptive_sampling or is_cut(cycles, render.resolution_x, render.resolution_y)
     if counted and cycles.film_exposure != 1.0:
@@ -256,6 +261,7 @@ FINAL_ONLY = (
     _shadow_catcher,
     _denoised_light_passes,
     _uneven_denoising,
+    _sample_counts,
     _grease_pencil,
     _single_layer,
     _foreign_compositor,

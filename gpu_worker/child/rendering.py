@@ -7,13 +7,14 @@ import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import bpy
 
 from gpu_worker.child import compositor
-from gpu_worker.child.denoising import store_for_denoising
+from gpu_worker.child.denoising import store_for_denoising, used_layers
 
 Progress = Callable[[int, int], None]
 
@@ -151,23 +152,46 @@ def _linear_output(area: dict[str, int]) -> None:
     image.use_exr_interleave = True
 
 
+@dataclass
+class Watch:
+    """What Blender's status lines tell of a render."""
+
+    first: float | None = None
+    last: float = 0.0
+    counts: list[int] = field(default_factory=list)
+    """The most samples a pixel took, one number a view layer."""
+
+    def see(self, done: int) -> None:
+        """A count that falls means that the next layer has begun."""
+        if not self.counts or (done and done < self.counts[-1]):
+            self.counts.append(done)
+        elif done:
+            self.counts[-1] = done
+
+    @property
+    def seconds(self) -> float:
+        """From the engine's first word to its last."""
+        return 0.0 if self.first is None else self.last - self.first
+
+
 @contextmanager
-def _sample_events(progress: Progress) -> Iterator[dict[str, float]]:
-    """Report samples as they are taken; the mapping holds when the first and last were seen."""
-    seen: dict[str, float] = {}
+def _watched(progress: Progress) -> Iterator[Watch]:
+    """Report samples as they are taken."""
+    watch = Watch()
 
     def on_stats(*arguments: object) -> None:
         text = next((a for a in arguments if isinstance(a, str)), "")
         match = SAMPLE_COUNT.search(text)
         if match:
+            watch.see(int(match[1]))
             progress(int(match[1]), int(match[2]))
-        if text.startswith("Mem:"):
-            seen.setdefault("first", time.monotonic())
-            seen["last"] = time.monotonic()
+        if "Mem:" in text:
+            watch.last = time.monotonic()
+            watch.first = watch.first or watch.last
 
     bpy.app.handlers.render_stats.append(on_stats)
     try:
-        yield seen
+        yield watch
     finally:
         bpy.app.handlers.render_stats.remove(on_stats)
 
@@ -195,52 +219,55 @@ def render_frame(command: dict[str, Any], progress: Progress) -> dict[str, Any]:
     if command["output"] == "linear":
         _linear_output(command["area"])
         set_border(command["width"], command["height"], command["region"])
-        written = _still(command["frame"], path, progress)
+        watch = _still(command["frame"], path, progress)
         files = [path.name]
     else:
         set_format(command["settings"]["format"])
-        written = write_files(command["frame"], path, progress)
+        watch = write_files(command["frame"], path, progress)
         files = list_files(path)
     ended = time.monotonic()
     return {
         "files": files,
         "seconds": ended - started,
-        "render_seconds": written,
+        "render_seconds": watch.seconds,
+        "samples": _samples_by_layer(watch),
         "peak_memory": peak_memory(),
     }
 
 
-def run_render(progress: Progress, animation: bool = False) -> float:
+def _samples_by_layer(watch: Watch) -> dict[str, int]:
+    """The most samples a pixel of each layer took, where the layers' counts could be told apart."""
+    layers = [layer.name for layer in used_layers(bpy.context.scene)]
+    return dict(zip(layers, watch.counts, strict=True)) if len(layers) == len(watch.counts) else {}
+
+
+def run_render(progress: Progress, animation: bool = False) -> Watch:
     """Run Blender's render operator on the current frame.
 
     `animation` renders a range of one frame: the names Blender gives to files then carry the frame
-    number, those of File Output nodes too. Returns the seconds between the engine's first and last
-    word: synchronising and sampling, without compositing and saving.
+    number, those of File Output nodes too.
     """
-    with _sample_events(progress) as seen:
+    with _watched(progress) as watch:
         try:
             bpy.ops.render.render(animation=animation, write_still=not animation)
         except RuntimeError as error:
             raise SceneError(f"Blender could not render: {_last_line(str(error))}") from error
-    return seen["last"] - seen["first"] if seen else 0.0
+    return watch
 
 
-def _still(frame: int, path: Path, progress: Progress) -> float:
+def _still(frame: int, path: Path, progress: Progress) -> Watch:
     scene = bpy.context.scene
     scene.frame_set(frame)
     scene.render.use_file_extension = False
     scene.render.filepath = compositor.escape_template(str(path))
-    seconds = run_render(progress)
+    watch = run_render(progress)
     if not path.is_file():
         raise SceneError(f"Blender wrote no picture for frame {frame}.")
-    return seconds
+    return watch
 
 
-def write_files(frame: int, folder: Path, progress: Progress) -> float:
-    """Let Blender write the frame and what File Output nodes write under `folder`.
-
-    Returns the render seconds of `run_render`.
-    """
+def write_files(frame: int, folder: Path, progress: Progress) -> Watch:
+    """Let Blender write the frame and what File Output nodes write under `folder`."""
     compositor.redirect_file_outputs(folder)
     scene = bpy.context.scene
     scene.frame_start = scene.frame_end = frame
