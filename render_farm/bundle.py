@@ -80,7 +80,7 @@ def bundle(scene: Path, work: Path) -> Iterator[Bundle]:
     scene = Path(os.path.abspath(scene))
     header = check_scene(scene)
     with tempfile.TemporaryDirectory(prefix="bundle-", dir=_near(scene, work)) as folder:
-        root = Path(folder)
+        root = Path(os.path.realpath(folder))
         plan = _pack(scene, root)
         yield _collect(scene, header, root, plan)
 

@@ -15,6 +15,7 @@ import os
 import secrets
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from frame_splitter.records import decode, encode
 from render_farm.embedded.seaweed import free_port
 
 _LIMIT = 1 << 20
+_LOOKS, _LOOK = 5, 0.05
+"""Another command that only looks whether a farm runs holds the lock for an instant: look again."""
 
 
 class FolderInUse(Conflict):
@@ -83,7 +86,7 @@ class Folder:
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process. Raises FolderInUse at once when another has it."""
         with self._lock_file() as handle:
-            if not _try_lock(handle):
+            if not _insist(handle):
                 raise FolderInUse(f"A farm already runs on {self.path}.")
             yield
 
@@ -169,6 +172,14 @@ def _try_lock(handle: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _insist(handle: int) -> bool:
+    for _ in range(_LOOKS):
+        if _try_lock(handle):
+            return True
+        time.sleep(_LOOK)
+    return False
 
 
 def _read(path: Path) -> bytes:

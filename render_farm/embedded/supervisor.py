@@ -88,6 +88,11 @@ class Farm:
         if "node" in self._parts:
             self._parts["node"].wait()
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the coordinator listens to this machine only."""
+        return self._host in ("", "127.0.0.1", "localhost", "::1")
+
     def part(self, name: str) -> Part:
         """One of the parts by name: valkey, seaweed, coordinator or node."""
         return self._parts[name]
@@ -166,7 +171,7 @@ class Farm:
 
     def _node_program(self) -> Program:
         node = self._own_node()
-        words = ["run", "--coordinator", self.url, "--own", "--cache", str(self.folder.path / "node")]
+        words = ["run", "--coordinator", self.url, "--own", "--state-dir", str(self.folder.path / "node")]
         if self.options.slots:
             words += ["--slots", str(self.options.slots)]
         if self.options.threads:
@@ -187,7 +192,7 @@ class Farm:
         """The own node's id and token: the same ones at every start, by the idempotency key."""
         with FarmClient(self.url, self.token) as client:
             name = f"{socket.gethostname()[:100]} (own)"
-            node = client.add_node(name, own=True, key=f"own-node-{self.folder.secrets().instance}")
+            node = client.add_node(name, own=True, key=f"own-node-{self.folder.secrets().instance}-{name}")
         return node.node, node.token
 
     def _is_online(self, node: str) -> bool:

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which farm a command talks to: the one named, the one running on the folder, or one of its own."""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from frame_splitter.errors import FarmError, Unavailable
+from render_farm.cli.options import UsageError
+from render_farm.client import FarmClient
+from render_farm.embedded.state import Folder, FolderInUse, RunningFarm
+from render_farm.embedded.supervisor import Farm, FarmOptions, state_folder
+
+STARTING_SECONDS = 120.0
+"""How long to wait for a farm that another command is just starting."""
+PATIENCE = 120.0
+"""Seconds a coordinator may be away under a running command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """A farm to talk to. `own` is the farm this command runs itself and ends with; None otherwise."""
+
+    client: FarmClient
+    own: Farm | None = None
+
+
+@contextmanager
+def open_farm(
+    chosen: argparse.Namespace, say: Callable[[str], None], *, node: bool, slots: int | None = None
+) -> Iterator[Access]:
+    """Find the farm, or start one for as long as the block lasts (with a `node` of `slots` slots)."""
+    if chosen.coordinator:
+        if not chosen.token:
+            raise UsageError("--coordinator needs --token as well (or FARM_TOKEN).")
+        with _connected(chosen.coordinator, chosen.token) as client:
+            yield Access(client)
+        return
+    folder = state_folder(chosen.state_dir)
+    while True:
+        running = find_running(folder, say)
+        if running is not None:
+            with _connected(running.url, running.token) as client:
+                yield Access(client)
+            return
+        farm = Farm(folder, FarmOptions(slots=slots, node=node, temporary=True), say)
+        try:
+            with farm.running(), FarmClient(farm.url, farm.token, patience=PATIENCE) as client:
+                yield Access(client, farm)
+            return
+        except FolderInUse:
+            # Another command was faster: join its farm.
+            continue
+
+
+@contextmanager
+def _connected(url: str, token: str) -> Iterator[FarmClient]:
+    with FarmClient(url, token, patience=5.0) as quick:
+        quick.health()
+    with FarmClient(url, token, patience=PATIENCE) as client:
+        yield client
+
+
+def find_running(folder: Folder, say: Callable[[str], None]) -> RunningFarm | None:
+    """The farm that runs on the folder, waited for while it starts; None when there is none."""
+    end = time.monotonic() + STARTING_SECONDS
+    told = False
+    while folder.in_use():
+        running = folder.announced()
+        if running is not None and _answers(running):
+            return running
+        if not told:
+            say("Waiting for the farm another command is starting ...")
+            told = True
+        if time.monotonic() > end:
+            raise Unavailable(f"A command holds {folder.path}, but its farm does not answer.")
+        time.sleep(0.1)
+    return None
+
+
+def _answers(running: RunningFarm) -> bool:
+    try:
+        with FarmClient(running.url, running.token, patience=0.5) as client:
+            client.health()
+    except FarmError:
+        return False
+    return True

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where words go: results to stdout, everything said on the way to stderr."""
+
+import json
+import sys
+from typing import Any
+
+import msgspec
+import structlog
+
+
+class Console:
+    """With `as_json`, stdout gets one JSON object at the very end and nothing else."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+
+    def say(self, sentence: str) -> None:
+        """Something to read on the way."""
+        print(printable(sentence), file=sys.stderr, flush=True)
+
+    def result(self, record: Any, text: str) -> None:
+        """The command's result: `record` as JSON, or `text`."""
+        if self.as_json:
+            self.print_json(record)
+        elif text:
+            print(printable(text), flush=True)
+
+    def print_json(self, record: Any) -> None:
+        """One JSON object on stdout."""
+        print(json.dumps(msgspec.to_builtins(record), ensure_ascii=False), flush=True)
+
+    def failed(self, code: str, sentence: str) -> None:
+        """Why the command did not do what was asked."""
+        if self.as_json:
+            self.print_json({"error": code, "message": sentence})
+        self.say(f"render-farm: {sentence}")
+
+
+def printable(text: str) -> str:
+    """Text without control characters: names and messages of strangers could steer the terminal."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text)
+
+
+def log_to_stderr(level: str = "warning") -> None:
+    """One structured event a line, on stderr, apart from what is said to people."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

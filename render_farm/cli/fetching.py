@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Frames are fetched while others still render, each as soon as it is done."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+from frame_splitter.errors import FarmError, InvalidInput
+from frame_splitter.ids import JobId
+from frame_splitter.records import StoredFile
+from render_farm.answers import Frame
+from render_farm.cli.outputs import Targets
+from render_farm.client import FarmClient
+
+FETCHES_AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A frame on disk, with what File Output nodes wrote beside it, and sentences on what was not."""
+
+    frame: Frame
+    path: Path
+    others: tuple[Path, ...]
+    refused: tuple[str, ...]
+
+
+class Fetcher:
+    """Fetches each frame of a job once, in threads. `saved` is called, in those, for each."""
+
+    def __init__(
+        self, client: FarmClient, job: JobId, targets: Targets, saved: Callable[[Fetched], None]
+    ) -> None:
+        self._client, self._job, self._targets, self._saved = client, job, targets, saved
+        self._pool = ThreadPoolExecutor(FETCHES_AT_ONCE, thread_name_prefix="fetch")
+        self._futures: dict[tuple[int, str], Future[Fetched]] = {}
+        self._latest: dict[int, tuple[int, str]] = {}
+        self._lock = threading.Lock()
+        self.last = time.monotonic()
+
+    def take(self, frame: Frame) -> None:
+        """Fetch a frame that is done, unless that very file is fetched already."""
+        if not frame.files or frame.frame not in self._targets.frames:
+            return
+        key = (frame.frame, frame.files[0].sha256)
+        with self._lock:
+            self._latest[frame.frame] = key
+            if key not in self._futures:
+                self._futures[key] = self._pool.submit(self._fetch, frame)
+
+    def finish(self) -> dict[int, Fetched]:
+        """Wait for all files. Raises the first thing that went wrong, after all others are there."""
+        wait(self._futures.values())
+        return {frame: self._futures[key].result() for frame, key in sorted(self._latest.items())}
+
+    def close(self) -> None:
+        """Begin nothing more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _fetch(self, frame: Frame) -> Fetched:
+        path = self._targets.frames[frame.frame]
+        self._file(frame, 0, path)
+        others, refused = [], []
+        for index, file in enumerate(frame.files[1:], 1):
+            try:
+                target = self._targets.other(frame.frame, file.name)
+            except InvalidInput as error:
+                refused.append(error.sentence)
+            else:
+                self._file(frame, index, target)
+                others.append(target)
+        fetched = Fetched(frame, path, tuple(others), tuple(refused))
+        self.last = time.monotonic()
+        self._saved(fetched)
+        return fetched
+
+    def _file(self, frame: Frame, index: int, target: Path) -> None:
+        def renewed() -> StoredFile:
+            now = next((one for one in self._client.frames(self._job) if one.frame == frame.frame), None)
+            if now is None or len(now.files) <= index:
+                raise FarmError(f"The farm no longer has frame {frame.frame}.")
+            return now.files[index]
+
+        self._client.download(frame.files[index], target, renewed)

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A job followed to its end: events shown, frames fetched as they come."""
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+
+from frame_splitter.errors import FarmError
+from frame_splitter.records import JobState, decode
+from render_farm.answers import Frame, Job
+from render_farm.cli.fetching import Fetched, Fetcher
+from render_farm.cli.outputs import Targets
+from render_farm.cli.progress import Display, Status, display
+from render_farm.client import FarmClient
+from render_farm.job_events import Event, ProgressEvent, TaskEvent
+
+
+class JobFailed(FarmError):
+    """The job ended without all of its frames."""
+
+    code = "job_failed"
+
+
+class JobCancelled(FarmError):
+    """Somebody cancelled the job."""
+
+    code = "job_cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The job at its end, the frames on disk, and the time (monotonic) the last file was there."""
+
+    job: Job
+    frames: dict[int, Fetched]
+    last: float
+
+
+def follow(client: FarmClient, job: Job, targets: Targets, say: Callable[[str], None]) -> Outcome:
+    """Follow a job to its end and fetch its frames.
+
+    Raises JobFailed or JobCancelled with the reason, after the frames that are done were fetched.
+    """
+    done_before = job.tasks.accepted / max(1, job.tasks.total)
+    status = Status(job.tasks.total, job.frames.total, at_start=done_before)
+    with closing(display(status, say)) as shown:
+
+        def saved(fetched: Fetched) -> None:
+            status.frames_done += 1
+            seconds = f"{fetched.frame.render_seconds:.1f} s"
+            shown.line(f"Frame {fetched.frame.frame}: {fetched.path} ({seconds})")
+            for sentence in fetched.refused:
+                shown.line(sentence)
+
+        with closing(Fetcher(client, job.job, targets, saved)) as fetcher:
+            for event in client.events(job.job):
+                _heed(event, status, shown, fetcher)
+            # What the stream did not tell, because it broke or began late, the list does.
+            for frame in client.frames(job.job):
+                fetcher.take(frame)
+            frames = fetcher.finish()
+            ended = client.job(job.job)
+            last = fetcher.last
+    _refuse_unfinished(ended, len(frames))
+    return Outcome(ended, frames, last)
+
+
+def _heed(event: Event, status: Status, shown: Display, fetcher: Fetcher) -> None:
+    if event.kind == "frame":
+        frame = decode(event.data, Frame)
+        fetcher.take(frame)
+        if frame.state == "failed":
+            shown.line(f"Frame {frame.frame} failed.")
+    elif event.kind == "job":
+        job = decode(event.data, Job)
+        if job.state is JobState.PAUSED and status.state != job.state.value:
+            shown.line(f"The job is paused: `render-farm job resume {job.job}` goes on with it.")
+        status.state = job.state.value
+    elif event.kind == "task":
+        status.task(decode(event.data, TaskEvent))
+    elif event.kind == "progress":
+        status.progress(decode(event.data, ProgressEvent))
+    shown.changed()
+
+
+def _refuse_unfinished(job: Job, kept: int) -> None:
+    there = f" The {kept} frames that are done were kept." if kept else ""
+    if job.state is JobState.CANCELLED:
+        raise JobCancelled(f"The job was cancelled.{there}")
+    if job.state is JobState.FAILED:
+        why = job.failure or "The farm gave no reason."
+        raise JobFailed(f"The job failed: {why}{there}")

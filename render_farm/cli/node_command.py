@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`render-farm node`: let machines join, and see them."""
+
+import argparse
+import shlex
+from dataclasses import dataclass
+
+from frame_splitter.errors import InvalidInput
+from render_farm.answers import NodeList, NodeView
+from render_farm.cli.access import open_farm
+from render_farm.cli.console import Console
+from render_farm.cli.table import table
+from render_farm.client import FarmClient
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAdded:
+    """A node, its token, and the line to give on its machine."""
+
+    node: str
+    name: str
+    token: str
+    command: str
+
+
+def run(chosen: argparse.Namespace, console: Console) -> int:
+    """Add a node or list them."""
+    with open_farm(chosen, console.say, node=False) as access:
+        if chosen.action == "add":
+            _add(access.client, chosen.name, console)
+            if access.own is not None:
+                console.say("Start the farm with `render-farm up` before the machine joins it.")
+        else:
+            _list(access.client, console)
+    return 0
+
+
+def _add(client: FarmClient, name: str, console: Console) -> None:
+    if not name.strip() or len(name) > 200:
+        raise InvalidInput("A node's name has 1 to 200 characters.")
+    added = client.add_node(name.strip())
+    command = f"gpu-worker run --coordinator {shlex.quote(client.url)} --token {shlex.quote(added.token)}"
+    console.result(NodeAdded(added.node, added.name, added.token, command), command)
+
+
+def _list(client: FarmClient, console: Console) -> None:
+    nodes = client.nodes()
+    rows = [_row(node) for node in nodes]
+    shown = table(("NODE", "NAME", "ONLINE", "SLOTS", "BUSY", "SANDBOX", "DEVICE"), rows)
+    console.result(NodeList(nodes), shown if nodes else "The farm has no machines yet.")
+
+
+def _row(node: NodeView) -> tuple[str, ...]:
+    busy = sum(slot.task is not None for slot in node.slots)
+    name = f"{node.name}, own" if node.own and "own" not in node.name else node.name
+    yes_no = ("no", "yes")
+    return (
+        node.node,
+        name,
+        yes_no[node.online],
+        str(len(node.slots)),
+        str(busy),
+        yes_no[node.sandboxed],
+        node.device_class or "-",
+    )

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The commands' options, their help, and the environment they fall back to.
+
+The only place of the client's side that reads the environment.
+"""
+
+import argparse
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from frame_splitter.errors import InvalidInput
+
+_EXAMPLES = """examples:
+  render-farm render shot.blend                        the scene's own frames and settings
+  render-farm render shot.blend --frames 1-24 --output out/shot_####
+  render-farm doctor shot.blend                        what would go wrong, before anything is sent
+  render-farm up                                       keep a farm running; other commands find it
+  render-farm node add workstation-2                   let another machine join it
+  render-farm job list
+"""
+
+_RENDER = """examples:
+  render-farm render still.blend --frames 1 --tiles 4x2
+  render-farm render shot.blend --frames 1-100x5,200 --samples 64 --resolution-percentage 50
+  render-farm render shot.blend --format OPEN_EXR --output /renders/shot/####
+  render-farm render shot.blend --json | jq .frames
+
+The same command again goes on with a job that was not finished, and renders a finished one anew.
+Frame numbers take the place of #### as in Blender; without --output frames go to shot-frames/.
+"""
+
+_UP = """examples:
+  render-farm up
+  render-farm up --slots 4
+  render-farm up --bind 0.0.0.0:8700 --public-url http://farm.example:8700 \\
+      --s3-endpoint http://minio:9000 --s3-public-endpoint http://farm.example:9000
+
+With an outside object store, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set.
+Ctrl-C stops the farm; jobs go on at the next start.
+"""
+
+
+class UsageError(InvalidInput):
+    """The command line cannot be understood."""
+
+    code = "usage"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Complains with an exception, so that --json can answer with an object."""
+
+    def error(self, message: str) -> NoReturn:
+        sentence = message[0].upper() + message[1:] if message else "This cannot be understood"
+        raise UsageError(f"{sentence}. `{self.prog} --help` shows how it is used.")
+
+
+def parse(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> argparse.Namespace:
+    """Read a command line. Raises UsageError; `--help` prints and exits as usual."""
+    known = os.environ if environment is None else environment
+    return _parser(known).parse_args(_joined(arguments))
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """`--frames -5--1` as `--frames=-5--1`: a value that starts with a minus is no option."""
+    words: list[str] = []
+    for word in arguments:
+        if words and words[-1] in ("--frames", "--seed") and re.match(r"-[0-9]", word):
+            words[-1] += f"={word}"
+        else:
+            words.append(word)
+    return words
+
+
+def _parser(known: Mapping[str, str]) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="render-farm",
+        description="Renders Blender scenes on many machines and gives back exactly Blender's picture.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    common = _common(known)
+    _add_render(commands, common)
+    _add_doctor(commands, common)
+    _add_up(commands, common, known)
+    _add_job(commands, common)
+    _add_node(commands, common)
+    return parser
+
+
+def _common(known: Mapping[str, str]) -> argparse.ArgumentParser:
+    """Options of every command."""
+    common = _Parser(add_help=False)
+    group = common.add_argument_group("which farm")
+    group.add_argument(
+        "--coordinator",
+        metavar="URL",
+        default=known.get("FARM_COORDINATOR", ""),
+        help="use the farm at this address [FARM_COORDINATOR]",
+    )
+    group.add_argument(
+        "--token", metavar="T", default=known.get("FARM_TOKEN", ""), help="your token there [FARM_TOKEN]"
+    )
+    group.add_argument(
+        "--state-dir",
+        metavar="DIR",
+        type=Path,
+        default=_state_dir(known),
+        help="the folder an embedded farm lives in [FARM_STATE_DIR] (default: %(default)s)",
+    )
+    common.add_argument(
+        "--json", action="store_true", help="print exactly one JSON object; all else goes to stderr"
+    )
+    return common
+
+
+def _state_dir(known: Mapping[str, str]) -> Path:
+    if known.get("FARM_STATE_DIR"):
+        return Path(known["FARM_STATE_DIR"])
+    base = known.get("XDG_STATE_HOME", "")
+    # The XDG specification wants relative values ignored.
+    return (Path(base) if base.startswith("/") else Path.home() / ".local" / "state") / "render-farm"
+
+
+def _command(commands: "argparse._SubParsersAction[_Parser]", name: str, **more: object) -> _Parser:
+    return commands.add_parser(
+        name,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def _add_render(commands: "argparse._SubParsersAction[_Parser]", common: argparse.ArgumentParser) -> None:
+    command = _command(
+        commands, "render", parents=[common], help="render a scene and fetch its frames", epilog=_RENDER
+    )
+    _add_scene(command)
+    _add_job_options(command)
+    command.add_argument(
+        "--output", metavar="PATTERN", default="", help="where frames go (default: SCENE-frames/####)"
+    )
+
+
+def _add_scene(command: argparse.ArgumentParser) -> None:
+    command.add_argument("scene", metavar="SCENE", type=Path, help="a .blend file")
+    command.add_argument(
+        "--allow-missing", action="store_true", help="go on although files the scene uses are missing"
+    )
+
+
+def _add_job_options(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("what to render (default: as the scene has it)")
+    group.add_argument("--frames", metavar="R", help="such as 1-10, 1-100x5, 5,3,1 or -5--1")
+    group.add_argument("--tiles", metavar="auto|CxR", default="auto", help="cut each frame, as in 4x2")
+    group.add_argument("--samples", metavar="N", type=_whole, help="samples a pixel")
+    group.add_argument("--seed", metavar="N", type=_whole, help="the noise's seed")
+    group.add_argument("--resolution-percentage", metavar="P", type=_whole, help="scale the frame's size")
+    group.add_argument("--format", metavar="F", help="Blender's name of a file format, such as PNG")
+    group.add_argument("--slots", metavar="N", type=_whole, help="how many tasks to render at once")
+
+
+def _whole(text: str) -> int:
+    if not re.fullmatch(r"[+-]?[0-9]{1,12}", text):
+        raise argparse.ArgumentTypeError(f"'{text[:40]}' is not a whole number")
+    return int(text)
+
+
+def _add_doctor(commands: "argparse._SubParsersAction[_Parser]", common: argparse.ArgumentParser) -> None:
+    command = _command(
+        commands,
+        "doctor",
+        parents=[common],
+        help="say what a farm would make of a scene",
+        epilog="Exits with 1 when the scene cannot be rendered as it is.",
+    )
+    _add_scene(command)
+
+
+def _add_up(
+    commands: "argparse._SubParsersAction[_Parser]", common: argparse.ArgumentParser, known: Mapping[str, str]
+) -> None:
+    command = _command(commands, "up", parents=[common], help="run a farm until Ctrl-C", epilog=_UP)
+    group = command.add_argument_group("outside parts and other machines")
+    for name, meaning in (
+        ("redis-url", "a Redis-protocol server instead of the embedded store"),
+        ("s3-endpoint", "an S3 server instead of the embedded object store"),
+        ("s3-public-endpoint", "the S3 server as clients and nodes reach it"),
+        ("bind", "host or host:port to listen on (default: 127.0.0.1)"),
+        ("public-url", "the coordinator as clients and nodes reach it"),
+    ):
+        variable = f"FARM_{name.upper().replace('-', '_')}"
+        group.add_argument(
+            f"--{name}", metavar="X", default=known.get(variable, ""), help=f"{meaning} [{variable}]"
+        )
+    command.add_argument(
+        "--slots",
+        metavar="N",
+        type=_whole,
+        default=known.get("FARM_SLOTS"),
+        help="tasks the own node renders at once [FARM_SLOTS]",
+    )
+    command.add_argument("--no-node", action="store_true", help="run no node here")
+
+
+def _add_job(commands: "argparse._SubParsersAction[_Parser]", common: argparse.ArgumentParser) -> None:
+    job = _command(commands, "job", help="submit, list, show, cancel, pause, resume or download a job")
+    actions = job.add_subparsers(dest="action", metavar="ACTION", required=True)
+    submit = _command(actions, "submit", parents=[common], help="send a scene and leave it to the farm")
+    _add_scene(submit)
+    _add_job_options(submit)
+    listing = _command(actions, "list", parents=[common], help="your jobs")
+    listing.add_argument("--unfinished", action="store_true", help="only those not ended")
+    for name, meaning in (
+        ("show", "one job with its frames and failures"),
+        ("cancel", "end a job; frames that are done stay"),
+        ("pause", "start no more tasks of a job"),
+        ("resume", "go on with a paused job"),
+        ("download", "fetch the frames that are done"),
+    ):
+        action = _command(actions, name, parents=[common], help=meaning)
+        action.add_argument("job", metavar="JOB", help="the job's id")
+        if name == "download":
+            action.add_argument(
+                "--output", metavar="PATTERN", default="", help="where frames go (default: NAME-frames/####)"
+            )
+
+
+def _add_node(commands: "argparse._SubParsersAction[_Parser]", common: argparse.ArgumentParser) -> None:
+    node = _command(commands, "node", help="add a machine to the farm, or list them")
+    actions = node.add_subparsers(dest="action", metavar="ACTION", required=True)
+    add = _command(
+        actions,
+        "add",
+        parents=[common],
+        help="issue a machine's token",
+        epilog="Prints the command to give on that machine. The token is shown this once.",
+    )
+    add.add_argument("name", metavar="NAME", help="what to call the machine")
+    _command(actions, "list", parents=[common], help="the farm's machines and what they do")

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a running job is shown: a live display on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from render_farm.cli.console import printable
+from render_farm.job_events import ProgressEvent, TaskEvent
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+REDRAWS_A_SECOND = 4
+
+
+@dataclass
+class Status:
+    """What is known of the job's way: tasks accepted, samples of those under way, who does what.
+
+    Events are told again from the start when a job is taken up, so tasks are kept by name.
+    """
+
+    total: int
+    frames_total: int
+    frames_done: int = 0
+    began: float = field(default_factory=time.monotonic)
+    at_start: float = 0.0
+    accepted: set[str] = field(default_factory=set)
+    running: dict[str, tuple[int, int]] = field(default_factory=dict)
+    slots: dict[str, str] = field(default_factory=dict)
+    state: str = ""
+
+    def task(self, event: TaskEvent) -> None:
+        """A task was leased, ended or went back."""
+        if event.state == "leased":
+            self.running[event.task] = (0, 0)
+            self.slots[_place(event.node, event.slot)] = f"frame {event.frame} {event.kind}"
+            return
+        self.running.pop(event.task, None)
+        if event.state == "accepted":
+            self.accepted.add(event.task)
+        else:
+            self.accepted.discard(event.task)
+
+    def progress(self, event: ProgressEvent) -> None:
+        """Samples of a task."""
+        self.running[event.task] = (event.done, event.total)
+        shown = f"frame {event.frame}" + (f" {event.done}/{event.total}" if event.total else "")
+        self.slots[_place(event.node, event.slot)] = shown
+
+    @property
+    def fraction(self) -> float:
+        """Of the work, 0 to 1. Finish tasks count like renders, which errs early and mends itself."""
+        partly = sum(done / total for done, total in self.running.values() if total)
+        return min(1.0, (len(self.accepted) + partly) / max(1, self.total))
+
+    @property
+    def seconds_left(self) -> float | None:
+        """An estimate from the pace so far; None before there is one."""
+        gained = self.fraction - self.at_start
+        if gained <= 0:
+            return None
+        return (time.monotonic() - self.began) * (1 - self.fraction) / gained
+
+
+def _place(node: str | None, slot: str | None) -> str:
+    return f"{(node or '')[:8]}/{slot or ''}"
+
+
+class Display(Protocol):
+    """Shows a Status as it changes."""
+
+    def changed(self) -> None:
+        """Something in the status changed."""
+
+    def line(self, text: str) -> None:
+        """Say a sentence that stays."""
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+
+
+class PlainDisplay:
+    """Lines only: for logs, pipes and CI."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.line = say
+
+    def changed(self) -> None:
+        """Nothing: only sentences are shown."""
+
+    def close(self) -> None:
+        """Nothing to leave behind."""
+
+
+class LiveDisplay:
+    """Bar, samples, time left and a line for each slot, redrawn in place."""
+
+    def __init__(self, status: Status) -> None:
+        from rich.console import Console  # noqa: PLC0415 - only a terminal needs rich
+        from rich.live import Live  # noqa: PLC0415
+        from rich.progress_bar import ProgressBar  # noqa: PLC0415
+        from rich.table import Table  # noqa: PLC0415
+
+        self._status, self._bar, self._table = status, ProgressBar, Table
+        self._console = Console(stderr=True)
+        self._live = Live(
+            get_renderable=self._draw,
+            console=self._console,
+            refresh_per_second=REDRAWS_A_SECOND,
+            transient=True,
+        )
+        self._live.start()
+
+    def changed(self) -> None:
+        """The next redraw shows it."""
+
+    def line(self, text: str) -> None:
+        """Print above the bar."""
+        self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self._live.stop()
+
+    def _draw(self) -> "RenderableType":
+        status = self._status
+        left = status.seconds_left
+        table = self._table.grid(padding=(0, 1))
+        table.add_row(
+            f"{status.frames_done}/{status.frames_total} frames",
+            self._bar(total=1.0, completed=status.fraction, width=40),
+            f"{status.fraction:4.0%}",
+            f"{_clock(left)} left" if left is not None else status.state,
+        )
+        for slot, doing in sorted(status.slots.items())[:16]:
+            table.add_row("", f"{slot}: {doing}")
+        return table
+
+
+def display(status: Status, say: Callable[[str], None]) -> Display:
+    """The display that suits stderr."""
+    return LiveDisplay(status) if sys.stderr.isatty() else PlainDisplay(say)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`render-farm render`: from a .blend to its frames on disk."""
+
+import argparse
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+
+from frame_splitter.errors import FarmError
+from frame_splitter.ids import JobId
+from frame_splitter.records import JobState
+from frame_splitter.split import extension, fingerprint, pin
+from render_farm.answers import Job
+from render_farm.cli.access import Access, open_farm
+from render_farm.cli.console import Console
+from render_farm.cli.following import Outcome, follow
+from render_farm.cli.outputs import Targets, targets
+from render_farm.cli.program import Interrupted
+from render_farm.cli.scene_options import (
+    UNKNOWN_SCENE,
+    Wish,
+    checked_scene,
+    facts_to_send,
+    read_wish,
+    send_scene,
+)
+from render_farm.client import FarmClient
+from render_farm.doctor import Checked
+from render_farm.job_events import FINAL_STATES
+
+
+@dataclass(frozen=True, slots=True)
+class FrameResult:
+    """A frame as `--json` names it; `render_seconds` is pure render time."""
+
+    frame: int
+    path: str
+    exactness: str
+    tiles: int
+    render_seconds: float
+    other_files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RenderResult:
+    """The answer of `render --json`. `wall_seconds` counts from submitting to the last file on disk;
+    `efficiency` is the pure render time spent meanwhile over slots times wall time.
+    """
+
+    job: str
+    exactness: str
+    reason: str
+    wall_seconds: float
+    slots: int
+    efficiency: float
+    frames: tuple[FrameResult, ...]
+    other_files: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def run(chosen: argparse.Namespace, console: Console) -> int:
+    """Check, upload, submit or resume, follow, fetch."""
+    wish = read_wish(chosen)
+    with (
+        _opened_meanwhile(chosen, console, wish) as opened,
+        checked_scene(chosen, console, wish) as checked,
+    ):
+        goals = _targets(chosen, checked, wish)
+        result = _Rendering(opened(), console, checked, wish, goals).run()
+    console.result(result, _summary(result))
+    return 0
+
+
+@contextmanager
+def _opened_meanwhile(
+    chosen: argparse.Namespace, console: Console, wish: Wish
+) -> Iterator[Callable[[], Access]]:
+    """Find or start the farm in a thread, while the doctor looks at the scene."""
+    farm = ExitStack()
+    with ThreadPoolExecutor(1) as pool:
+        opening = open_farm(chosen, console.say, node=True, slots=wish.slots)
+        opened = pool.submit(farm.enter_context, opening)
+        try:
+            yield opened.result
+        finally:
+            with _undisturbed():
+                with suppress(FarmError):
+                    opened.result()
+                farm.close()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """While the farm is being stopped, a second Ctrl-C must not leave half of it running."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _targets(chosen: argparse.Namespace, checked: Checked, wish: Wish) -> Targets:
+    """Where the frames will go, checked before anything is sent."""
+    spec = wish.spec(UNKNOWN_SCENE, checked.facts, 1, "")
+    ending = extension(pin(spec, checked.facts), checked.facts)
+    sources = [*checked.bundle.sources.values(), str(checked.bundle.scene)]
+    return targets(chosen.output, checked.bundle.scene.stem, spec.frames, ending, sources)
+
+
+class _Rendering:
+    """One run of the command, once the scene is checked and the farm is there."""
+
+    def __init__(
+        self, access: Access, console: Console, checked: Checked, wish: Wish, goals: Targets
+    ) -> None:
+        self._access, self._client, self._say = access, access.client, console.say
+        self._checked, self._wish, self._goals = checked, wish, goals
+        self._job: Job | None = None
+        self._set_aside: list[JobId] = []
+
+    def run(self) -> RenderResult:
+        """Submit or resume, follow, fetch. Ctrl-C ends it with the way to go on."""
+        try:
+            return self._run()
+        except KeyboardInterrupt:
+            raise Interrupted(self._leave()) from None
+        finally:
+            for job in self._set_aside:
+                with suppress(FarmError):
+                    self._client.resume(job)
+
+    def _run(self) -> RenderResult:
+        scene = send_scene(self._client, self._checked.bundle, self._say)
+        slots = self._slots()
+        spec = self._wish.spec(scene, self._checked.facts, slots, self._checked.bundle.scene.stem)
+        unfinished = self._unfinished(fingerprint(spec))
+        self._set_others_aside(unfinished)
+        began = time.monotonic()
+        if unfinished is None:
+            facts = facts_to_send(self._checked.bundle, self._checked.facts)
+            self._job, before = self._client.submit(spec, facts), 0.0
+            self._say(f"Job {self._job.job}: {self._job.frames.total} frames, {self._job.tasks.total} tasks.")
+        else:
+            self._job, before = self._taken_up(unfinished), unfinished.render_seconds
+        outcome = follow(self._client, self._job, self._goals, self._say)
+        return _result(outcome, outcome.last - began, outcome.job.render_seconds - before, slots)
+
+    def _slots(self) -> int:
+        """How many tasks run at once: as asked, or as many as the machines online have slots."""
+        if self._access.own is not None:
+            self._say("Starting the node ...")
+            self._access.own.wait_for_node()
+        online = sum(len(node.slots) for node in self._client.nodes() if node.online)
+        if online == 0:
+            self._say("No machine of the farm is online: the job waits for one.")
+        return self._wish.slots or max(1, online)
+
+    def _unfinished(self, wanted: str) -> Job | None:
+        """The newest job for the same scene and spec that has not ended."""
+        jobs = self._client.jobs(fingerprint=wanted, unfinished=True)
+        return next((job for job in jobs if job.state not in FINAL_STATES), None)
+
+    def _taken_up(self, job: Job) -> Job:
+        done = f"{job.frames.done} of {job.frames.total} frames are done"
+        self._say(f"Job {job.job} was not finished ({done}): going on with it.")
+        return self._client.resume(job.job) if job.state is JobState.PAUSED else job
+
+    def _set_others_aside(self, mine: Job | None) -> None:
+        """A farm of this command's own was started for one job: others left unfinished wait."""
+        if self._access.own is None:
+            return
+        for job in self._client.jobs(unfinished=True):
+            if job.state is not JobState.PAUSED and (mine is None or job.job != mine.job):
+                self._client.pause(job.job)
+                self._set_aside.append(job.job)
+
+    def _leave(self) -> str:
+        """Leave the job as it is fit to be found again; returns the sentence for the user."""
+        if self._job is None:
+            return "Stopped before anything was submitted."
+        with _undisturbed():
+            if self._access.own is None:
+                return (
+                    f"Stopped watching; the farm goes on with job {self._job.job}. The same command fetches "
+                    f"its frames, `render-farm job cancel {self._job.job}` ends it."
+                )
+            with (
+                suppress(FarmError),
+                FarmClient(self._access.own.url, self._access.own.token, patience=2.0) as client,
+            ):
+                client.pause(self._job.job)
+            return (
+                f"Stopped; job {self._job.job} keeps its finished frames. The same command goes on with it."
+            )
+
+
+def _result(outcome: Outcome, wall: float, rendered: float, slots: int) -> RenderResult:
+    frames = tuple(
+        FrameResult(
+            frame=number,
+            path=str(fetched.path),
+            exactness=outcome.job.exactness.value,
+            tiles=fetched.frame.tiles,
+            render_seconds=round(fetched.frame.render_seconds, 3),
+            other_files=tuple(str(path) for path in fetched.others),
+        )
+        for number, fetched in outcome.frames.items()
+    )
+    return RenderResult(
+        job=outcome.job.job,
+        exactness=outcome.job.exactness.value,
+        reason=outcome.job.reason,
+        wall_seconds=round(wall, 3),
+        slots=slots,
+        efficiency=round(rendered / (slots * wall), 4) if wall > 0 else 0.0,
+        frames=frames,
+        other_files=tuple(path for frame in frames for path in frame.other_files),
+        notes=tuple(note for fetched in outcome.frames.values() for note in fetched.refused),
+    )
+
+
+def _summary(result: RenderResult) -> str:
+    if not result.frames:
+        return "No frames."
+    first, last = result.frames[0].path, result.frames[-1].path
+    where = first if len(result.frames) == 1 else f"{first} ... {last}"
+    return f"{len(result.frames)} frames in {result.wall_seconds:.1f} s ({result.exactness}): {where}"

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the options of `render` and `job submit` to a checked scene and a job spec."""
+
+import argparse
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from frame_splitter.errors import InvalidInput
+from frame_splitter.facts import SceneFacts
+from frame_splitter.formats import image_format
+from frame_splitter.frames import FrameRange
+from frame_splitter.ids import SceneId
+from frame_splitter.records import JobSpec
+from render_farm.bundle import Bundle, bundle
+from render_farm.cli.console import Console
+from render_farm.client import FarmClient
+from render_farm.doctor import Checked, examine
+from render_farm.embedded.supervisor import state_folder
+
+UNKNOWN_SCENE = SceneId("0" * 64)
+_LIMITS = {
+    "samples": (1, 1 << 24, "samples"),
+    "resolution_percentage": (1, 32767, "resolution percentage"),
+    "seed": (-(2**31), 2**31 - 1, "seed"),
+    "slots": (1, 100_000, "number of slots"),
+}
+
+
+class Unrenderable(InvalidInput):
+    """The doctor found something that must be put right first."""
+
+    code = "unrenderable"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """The options as they were given, checked as far as they can be without the scene."""
+
+    frames: tuple[int, ...] | None
+    tiles: str
+    samples: int | None
+    seed: int | None
+    resolution_percentage: int | None
+    format: str | None
+    slots: int | None
+
+    def spec(self, scene: SceneId, facts: SceneFacts, slots: int, name: str) -> JobSpec:
+        """The job to ask for; frames not named are the scene's own."""
+        own = FrameRange.spanning
+        frames = self.frames or own(facts.frame_start, facts.frame_end, facts.frame_step).frames
+        return JobSpec(
+            scene=scene,
+            frames=frames,
+            tiles=self.tiles,
+            samples=self.samples,
+            seed=self.seed,
+            resolution_percentage=self.resolution_percentage,
+            format=self.format,
+            slots=slots,
+            name=name[:200],
+        )
+
+
+def read_wish(chosen: argparse.Namespace) -> Wish:
+    """Check the options. Raises InvalidInput with a sentence for the first that is wrong."""
+    for name, (least, most, words) in _LIMITS.items():
+        value = getattr(chosen, name)
+        if value is not None and not least <= value <= most:
+            raise InvalidInput(f"The {words} must lie between {least} and {most}, not {value}.")
+    return Wish(
+        frames=None if chosen.frames is None else FrameRange.parse(chosen.frames).frames,
+        tiles=_tiles(chosen.tiles),
+        samples=chosen.samples,
+        seed=chosen.seed,
+        resolution_percentage=chosen.resolution_percentage,
+        format=None if chosen.format is None else image_format(chosen.format),
+        slots=chosen.slots,
+    )
+
+
+def _tiles(text: str) -> str:
+    tiles = text.strip().lower()
+    match = re.fullmatch(r"([0-9]{1,3})x([0-9]{1,3})", tiles)
+    if tiles != "auto" and (match is None or 0 in (int(match[1]), int(match[2]))):
+        raise InvalidInput(f"'{text[:40]}' cuts no frame: write columns x rows, as in 4x2, or auto.")
+    return tiles
+
+
+@contextmanager
+def checked_scene(chosen: argparse.Namespace, console: Console, wish: Wish) -> Iterator[Checked]:
+    """Bundle and examine the scene, and say what the doctor found.
+
+    Raises Unrenderable with all that stands in the way.
+    """
+    work: Path = state_folder(chosen.state_dir).path / "bundles"
+    with bundle(chosen.scene, work) as bundled:
+        checked = examine(bundled, allow_missing=chosen.allow_missing, wish=_as_spec(wish))
+        _tell(checked, console.say)
+        yield checked
+
+
+def _as_spec(wish: Wish) -> Callable[[SceneFacts], JobSpec]:
+    return lambda facts: wish.spec(UNKNOWN_SCENE, facts, wish.slots or 1, "")
+
+
+def _tell(checked: Checked, say: Callable[[str], None]) -> None:
+    report = checked.report
+    for item in report.left_out:
+        say(f"Left out: {item.path}, because {item.reason}.")
+    if report.missing and report.renders:
+        say(f"Rendering without {len(report.missing)} missing files.")
+    for note in report.notes:
+        say(note)
+    if not report.renders:
+        raise Unrenderable(" ".join(report.problems))
+    say(f"{Path(report.scene).name}: {report.exactness}. {report.reason}")
+
+
+def send_scene(client: FarmClient, bundled: Bundle, say: Callable[[str], None]) -> SceneId:
+    """Upload what the farm lacks of the scene; says how much that is when it takes a while."""
+    said = time.monotonic()
+
+    def progress(done: int, total: int) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if now - said > 2.0:
+            said = now
+            say(f"Uploaded {done / 1e6:.1f} of {total / 1e6:.1f} MB ...")
+
+    return client.upload_scene(bundled.manifest, bundled.root, progress)
+
+
+def facts_to_send(bundled: Bundle, facts: SceneFacts) -> SceneFacts:
+    """The facts without the names of the artist's folders, which are nobody else's business."""
+    homes = {source: name for name, source in bundled.sources.items()}
+    assets = tuple(
+        replace(asset, path=homes.get(asset.path, Path(asset.path).name)) for asset in facts.assets
+    )
+    return replace(facts, assets=assets, output_path="")

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`render-farm up`: a farm that runs until it is told to stop."""
+
+import argparse
+import signal
+from dataclasses import dataclass
+
+from frame_splitter.errors import InvalidInput
+from render_farm.cli.console import Console, log_to_stderr
+from render_farm.embedded.supervisor import Farm, FarmOptions, state_folder
+
+
+@dataclass(frozen=True, slots=True)
+class UpResult:
+    """Where the farm answers, and the operator's token."""
+
+    url: str
+    token: str
+    state_dir: str
+
+
+def run(chosen: argparse.Namespace, console: Console) -> int:
+    """Run the farm. Ctrl-C and SIGTERM stop it; both are the way it is meant to end."""
+    log_to_stderr("info")
+    options = _options(chosen)
+    folder = state_folder(chosen.state_dir)
+    farm = Farm(folder, options, console.say)
+    try:
+        with farm.running():
+            farm.wait_for_node()
+            _tell(farm, options, console)
+            while True:
+                signal.pause()
+    except KeyboardInterrupt:
+        console.say("The farm has stopped; its jobs go on when it is started again.")
+    return 0
+
+
+def _options(chosen: argparse.Namespace) -> FarmOptions:
+    slots = chosen.slots if chosen.slots is None else int(chosen.slots)
+    if slots is not None and not 1 <= slots <= 10_000:
+        raise InvalidInput(f"The number of slots must lie between 1 and 10000, not {slots}.")
+    return FarmOptions(
+        redis_url=chosen.redis_url,
+        s3_endpoint=chosen.s3_endpoint,
+        s3_public_endpoint=chosen.s3_public_endpoint,
+        bind=chosen.bind,
+        public_url=chosen.public_url,
+        slots=slots,
+        node=not chosen.no_node,
+    )
+
+
+def _tell(farm: Farm, options: FarmOptions, console: Console) -> None:
+    console.say(f"The farm answers at {options.public_url or farm.url}. Ctrl-C stops it.")
+    console.say(f"Its folder is {farm.folder.path}, with its logs in logs/.")
+    if not farm.is_local and not (options.s3_endpoint or options.s3_public_endpoint):
+        console.say(
+            "Other machines reach the coordinator, but the embedded object store answers on this machine "
+            "only: give --s3-endpoint, or a --s3-public-endpoint that leads to it."
+        )
+    result = UpResult(options.public_url or farm.url, farm.token, str(farm.folder.path))
+    console.result(result, "")

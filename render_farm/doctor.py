@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an artist should know before a scene goes to the farm.
+
+    with bundle(scene, work) as bundled:
+        checked = examine(bundled)
+        print(checked.report.text())
+
+Nothing is uploaded here and no money moves: the scene is traced, bundled and opened once by the
+sandboxed Blender child (`gpu-worker inspect`), which tells its facts.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from frame_splitter.errors import FarmError, InvalidInput
+from frame_splitter.exactness import classify
+from frame_splitter.facts import Asset, SceneFacts
+from frame_splitter.frames import FrameRange
+from frame_splitter.ids import SceneId
+from frame_splitter.records import JobSpec, RenderSettings, decode
+from frame_splitter.split import pin
+from render_farm.bundle import Bundle, LeftOut, Remapped, complete
+
+INSPECT_SECONDS = 900
+FACTS_LIMIT = 256 << 20
+_SHOWN = 20
+"""Entries of a list printed as text; JSON has all of them."""
+
+Wish = Callable[[SceneFacts], JobSpec]
+"""What an artist asks for, once the scene's facts are known."""
+
+_NO_SCENE = SceneId("0" * 64)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All findings. `problems` are sentences, any of them means the scene cannot be rendered as it is;
+    `missing` holds the files the scene names that will not be there; `bytes` is the bundle's size.
+    """
+
+    scene: str
+    renders: bool
+    problems: tuple[str, ...]
+    exactness: str
+    reason: str
+    engine: str
+    frames: str
+    width: int
+    height: int
+    samples: int
+    format: str
+    saved_with: str
+    rendered_with: str
+    files: int
+    bytes: int
+    assets: tuple[Asset, ...] = ()
+    missing: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    remapped: tuple[Remapped, ...] = ()
+    unbaked: tuple[str, ...] = ()
+    scripts: tuple[str, ...] = ()
+    drivers: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """The report for people."""
+        return "\n".join(_lines(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """An examined scene: `bundle` may hold more than before, `facts` name the artist's own paths."""
+
+    bundle: Bundle
+    facts: SceneFacts
+    report: Report
+
+
+def examine(bundled: Bundle, wish: Wish | None = None, *, allow_missing: bool = False) -> Checked:
+    """Examine a bundled scene for the job `wish` asks for, given its facts (None: as it was saved).
+
+    Raises InvalidInput where Blender cannot open the scene; all else stands in the report.
+    """
+    facts = inspect(bundled)
+    fuller = complete(bundled, facts.assets)
+    if fuller is not bundled:
+        bundled, facts = fuller, inspect(fuller)
+    missing = _missing(bundled, facts)
+    shown = replace(facts, assets=tuple(_at_home(bundled, asset) for asset in facts.assets))
+    return Checked(bundled, shown, _report(bundled, shown, wish or _as_it_is, missing, allow_missing))
+
+
+def inspect(bundled: Bundle) -> SceneFacts:
+    """The facts of a bundled scene, told by the Blender child. Raises InvalidInput with its reason."""
+    command = [sys.executable, "-m", "gpu_worker", "inspect", str(bundled.main)]
+    command += ["--folder", str(bundled.root), "--json"]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=INSPECT_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise InvalidInput(f"{bundled.scene.name} did not open within {INSPECT_SECONDS} seconds.") from error
+    if done.returncode != 0:
+        raise InvalidInput(_complaint(done, bundled.scene.name))
+    if len(done.stdout) > FACTS_LIMIT:
+        raise InvalidInput(f"{bundled.scene.name} names more files and blocks than the farm can list.")
+    return decode(done.stdout, SceneFacts)
+
+
+class _Complaint(msgspec.Struct):
+    message: str = ""
+
+
+def _complaint(done: subprocess.CompletedProcess[bytes], name: str) -> str:
+    """The inspector's own sentence, or the end of what it printed."""
+    try:
+        sentence = msgspec.json.decode(done.stdout[: 1 << 20], type=_Complaint).message
+    except msgspec.DecodeError:
+        sentence = ""
+    last = done.stderr[-4000:].decode("utf-8", "replace").strip().splitlines()[-1:]
+    return (
+        sentence[:2000] or f"{name} cannot be opened by Blender: {' '.join(last)[:500] or 'it says no why'}."
+    )
+
+
+def _missing(bundled: Bundle, facts: SceneFacts) -> tuple[str, ...]:
+    """One list: what Blender did not find in the bundle, and what was left out of it.
+
+    A file Blender found outside of the bundle will not be there on another machine.
+    """
+    outside = [
+        asset.path for asset in facts.assets if asset.missing or not asset.path.startswith(f"{bundled.root}/")
+    ]
+    named = [bundled.origin(path) for path in outside] + [item.path for item in bundled.left_out]
+    return tuple(dict.fromkeys(named))
+
+
+def _at_home(bundled: Bundle, asset: Asset) -> Asset:
+    return replace(asset, path=bundled.origin(asset.path))
+
+
+def _report(
+    bundled: Bundle, facts: SceneFacts, wish: Wish, missing: tuple[str, ...], allow_missing: bool
+) -> Report:
+    problems = list(_problems(facts, missing, allow_missing))
+    spec, settings, plan = None, None, None
+    try:
+        spec = wish(facts)
+        settings = pin(spec, facts)
+        plan = classify(facts, settings)
+    except FarmError as error:
+        problems.append(error.sentence)
+    settings = settings or _as_saved(facts)
+    return Report(
+        scene=str(bundled.scene),
+        renders=not problems,
+        problems=tuple(dict.fromkeys(problems)),
+        exactness=plan.exactness.value if plan else "",
+        reason=plan.reason if plan else "",
+        engine=facts.engine,
+        frames=str(FrameRange(spec.frames)) if spec and spec.frames else "",
+        width=facts.resolution_x * settings.resolution_percentage // 100,
+        height=facts.resolution_y * settings.resolution_percentage // 100,
+        samples=settings.samples,
+        format=settings.format,
+        saved_with=bundled.header.release,
+        rendered_with=facts.blender,
+        files=len(bundled.manifest.files),
+        bytes=bundled.size,
+        assets=facts.assets,
+        missing=missing,
+        left_out=bundled.left_out,
+        remapped=bundled.remapped,
+        unbaked=tuple(_unbaked(facts)),
+        scripts=facts.scripts,
+        drivers=facts.drivers,
+        notes=tuple(_notes(bundled, facts)),
+    )
+
+
+def _as_saved(facts: SceneFacts) -> RenderSettings:
+    return RenderSettings(facts.samples, facts.seed, facts.resolution_percentage, facts.file.name)
+
+
+def _as_it_is(facts: SceneFacts) -> JobSpec:
+    own = FrameRange.spanning(facts.frame_start, facts.frame_end, facts.frame_step)
+    return JobSpec(_NO_SCENE, own.frames)
+
+
+def _problems(facts: SceneFacts, missing: tuple[str, ...], allow_missing: bool) -> Iterator[str]:
+    if missing and not allow_missing:
+        count = f"{len(missing)} files are" if len(missing) > 1 else "1 file is"
+        yield f"{count} missing: {_few(missing)}. Put them back, or render without them (--allow-missing)."
+    unbaked = list(_unbaked(facts))
+    if unbaked:
+        yield f"Not baked: {_few(unbaked)}. Frames are rendered in any order, so bake them first."
+
+
+def _unbaked(facts: SceneFacts) -> Iterator[str]:
+    return (f"{item.owner} ({item.kind})" for item in facts.simulations if not item.baked)
+
+
+def _notes(bundled: Bundle, facts: SceneFacts) -> Iterator[str]:
+    yield from bundled.notes
+    yield from facts.notes
+    if facts.file.movie:
+        yield "The scene's output is a movie: the farm writes PNG frames instead."
+    if facts.scripts:
+        yield f"Scripts are never run on the farm: {_few(facts.scripts)}."
+    if facts.drivers:
+        yield f"Drivers that need Python keep their last value: {_few(facts.drivers)}."
+
+
+def _few(items: tuple[str, ...] | list[str]) -> str:
+    more = f" and {len(items) - 3} more" if len(items) > 3 else ""
+    return ", ".join(items[:3]) + more
+
+
+def _lines(report: Report) -> Iterator[str]:
+    yield f"{report.scene}"
+    yield (
+        f"  {report.engine}, {report.width}x{report.height}, {report.samples} samples, {report.format}, "
+        f"frames {report.frames or '-'}"
+    )
+    yield f"  saved with Blender {report.saved_with}, rendered with {report.rendered_with}"
+    yield f"  {report.files} files, {_size(report.bytes)}"
+    if report.exactness:
+        yield f"  {report.exactness}: {report.reason}"
+    yield from _section("Missing", report.missing)
+    yield from _section("Left out", [f"{item.path}: {item.reason}" for item in report.left_out])
+    yield from _section("Remapped", [f"{item.path} -> {item.bundled}" for item in report.remapped])
+    yield from _section("Notes", report.notes)
+    yield from _section("Cannot be rendered", report.problems)
+
+
+def _section(title: str, items: tuple[str, ...] | list[str]) -> Iterator[str]:
+    if items:
+        yield f"{title}:"
+        yield from (f"  {item}" for item in items[:_SHOWN])
+        if len(items) > _SHOWN:
+            yield f"  and {len(items) - _SHOWN} more"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 100_000 else f"{max(1, count // 1000)} kB"
