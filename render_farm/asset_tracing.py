@@ -6,6 +6,8 @@ Runs in the packing program only (`render_farm/packing.py`): it parses a strange
 
 import os
 import shutil
+import struct
+import zlib
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from typing import Any
 
 from blender_asset_tracer import blendfile, bpathlib
 from blender_asset_tracer.trace import asset_holding_blocks, blocks2assets, expanders, file2blocks
+from zstandard import ZstdError
 
 from frame_splitter.errors import FarmError, InvalidInput
 from render_farm.asset_rules import AssetRules, files_of, find_moved
@@ -92,7 +95,10 @@ def trace(scene: Path, rules: AssetRules) -> Trace:
 
 def open_whole(path: Path) -> Any:
     """Open a .blend and check that nothing is missing at its end. Raises InvalidInput."""
-    file = blendfile.open_cached(path)
+    try:
+        file = blendfile.open_cached(path)
+    except (blendfile.exceptions.BlendFileError, struct.error, EOFError, ZstdError, zlib.error) as error:
+        raise InvalidInput(f"{path.name} is cut short or damaged: copy or save it again.") from error
     last = file.blocks[-1]
     file.fileobj.seek(0, os.SEEK_END)
     size = file.fileobj.tell()

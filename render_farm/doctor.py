@@ -103,7 +103,9 @@ def inspect(bundled: Bundle) -> SceneFacts:
     except subprocess.TimeoutExpired as error:
         raise InvalidInput(f"{bundled.scene.name} did not open within {INSPECT_SECONDS} seconds.") from error
     if done.returncode != 0:
-        raise InvalidInput(_complaint(done, bundled.scene.name))
+        # The artist knows the scene by its own place, not the bundle's.
+        sentence = _complaint(done, bundled.scene.name)
+        raise InvalidInput(sentence.replace(f"{bundled.root}/", f"{bundled.scene.parent}/"))
     if len(done.stdout) > FACTS_LIMIT:
         raise InvalidInput(f"{bundled.scene.name} names more files and blocks than the farm can list.")
     return decode(done.stdout, SceneFacts)
