@@ -9,6 +9,7 @@ from pathlib import Path
 from frame_splitter.errors import FarmError
 from gpu_worker.config import node_config
 from gpu_worker.devices import Choice
+from gpu_worker.logs import configure_logs
 
 EXAMPLES = """examples:
   gpu-worker run --coordinator https://farm.example:8470 --token TOKEN
@@ -22,6 +23,7 @@ EXAMPLES = """examples:
 def main(words: list[str] | None = None) -> int:
     """Run a command; the exit status."""
     arguments = build_parser().parse_args(words)
+    configure_logs()
     try:
         status = arguments.command(arguments)
     except FarmError as error:

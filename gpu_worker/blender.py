@@ -140,7 +140,7 @@ class BlenderChild:
     def finish(self, lease: Lease, merged: Path, path: Path, on_progress: OnProgress) -> Done:
         """Denoise, composite and write the frame whose stitched EXR is `merged` under the folder `path`."""
         command = _frame_command("finish", lease, path)
-        command |= {"area": asdict(lease.area), "canvas": asdict(lease.canvas), "merged": str(merged)}
+        command |= {"canvas": asdict(lease.canvas), "merged": str(merged)}
         return self._carry_out(command, on_progress)
 
     def _carry_out(self, command: dict[str, object], on_progress: OnProgress | None = None) -> Done:
@@ -207,7 +207,8 @@ class BlenderChild:
             self._ended = True
             self._verdict = self._verdict or cause or self._crashed(status)
             self._news.notify_all()
-        log.info("blender_child_ended", pid=self.pid, status=status, reason=self._verdict.sentence)
+        tell = log.debug if isinstance(self._verdict, Cancelled) else log.warning
+        tell("blender_child_ended", pid=self.pid, status=status, reason=self._verdict.sentence)
 
     def _crashed(self, status: int | None) -> TaskError:
         last = self._watch.last_lines()
@@ -227,6 +228,9 @@ def _frame_command(name: str, lease: Lease, path: Path) -> dict[str, object]:
         "settings": asdict(lease.settings),
         "width": lease.width,
         "height": lease.height,
+        "area": asdict(lease.area),
+        "canvas": asdict(lease.canvas),
+        "area": asdict(lease.area),
         "path": str(path),
     }
 

@@ -22,7 +22,6 @@ from gpu_worker.config import NodeConfig, cores, default_memory, default_slots, 
 from gpu_worker.coordinator import Coordinator
 from gpu_worker.devices import backend_for
 from gpu_worker.libraries import install_line, missing_libraries
-from gpu_worker.logs import configure_logs
 from gpu_worker.ray_slots import RayCluster, RaySlot, Resources
 from gpu_worker.slot import SlotPlan
 from gpu_worker.stage import ChildPlan
@@ -32,7 +31,6 @@ log = structlog.get_logger()
 
 def run_node(config: NodeConfig) -> int:
     """Run until SIGTERM, Ctrl-C, or an error that no waiting helps. The exit status."""
-    configure_logs()
     _check_libraries()
     with _state_folder(config.state), _life_of_parent(config.die_with_parent):
         sandboxed = _sandboxed(config.sandbox)
@@ -68,7 +66,7 @@ class _Plans:
         self.backend = backend_for(config.device, resources.gpus)
         on_gpu = self.backend != "CPU"
         self._slots = (
-            self._count(resources) if not on_gpu else min(config.slots or resources.gpus, resources.gpus)
+            self._shares(resources) if not on_gpu else min(config.slots or resources.gpus, resources.gpus)
         )
         self._threads = config.threads_per_slot or default_threads(self._slots)
         self.gpus = 1 if on_gpu else 0

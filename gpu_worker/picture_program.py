@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from frame_splitter import exr, stitch
+from frame_splitter import counts, exr, stitch
 from frame_splitter.errors import InvalidInput
 from frame_splitter.records import Tile
 from gpu_worker.picture_requests import Answer, Check, Crop, Request, Stitch
@@ -26,7 +26,8 @@ def answer(request: Request, limits: exr.Limits) -> Answer:
             exr.check(Path(request.path), request.width, request.height, limits)
         elif isinstance(request, Crop):
             image = exr.check(Path(request.path), request.width, request.height, limits)
-            exr.write(Path(request.target), exr.crop(image, request.tile))
+            tile = exr.crop(counts.plain_counts(image, request.samples), request.tile)
+            exr.write(Path(request.target), tile)
         else:
             return _stitch(request, limits)
     except InvalidInput as error:

@@ -15,13 +15,16 @@ class Check(msgspec.Struct, frozen=True, tag_field="ask", tag="check"):
 
 
 class Crop(msgspec.Struct, frozen=True, tag_field="ask", tag="crop"):
-    """Check the EXR at `path`, cut `tile` (counted from its lower left corner) out, write it to `target`."""
+    """Check the EXR at `path`, cut `tile` (counted from its lower left corner) out, write it to `target`
+    with its sample counts as plain numbers. `samples`: the most a pixel of each layer took.
+    """
 
     path: str
     width: int
     height: int
     tile: Tile
     target: str
+    samples: dict[str, int] = {}
 
 
 class Stitch(msgspec.Struct, frozen=True, tag_field="ask", tag="stitch"):

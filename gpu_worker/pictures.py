@@ -48,9 +48,13 @@ class Pictures:
         """Raise BadPicture unless `path` is a finite picture of `width` x `height` pixels."""
         self._ask(Check(str(path), width, height))
 
-    def crop(self, path: Path, width: int, height: int, tile: Tile, target: Path) -> None:
-        """`check`, then write the part `tile` (from the lower left corner) to `target`."""
-        self._ask(Crop(str(path), width, height, tile, str(target)))
+    def crop(
+        self, path: Path, width: int, height: int, tile: Tile, target: Path, samples: dict[str, int]
+    ) -> None:
+        """`check`, then write the part `tile` (from the lower left corner) to `target`, its sample counts
+        as plain numbers; `samples` are the most a pixel of each layer took.
+        """
+        self._ask(Crop(str(path), width, height, tile, str(target), samples))
 
     def stitch(self, pieces: list[tuple[Path, Tile]], area: Tile, canvas: Tile, target: Path) -> None:
         """Check all pieces and write them as one picture. Raises BadPicture naming the bad ones."""

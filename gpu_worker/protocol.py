@@ -29,6 +29,9 @@ class ProgressEvent(msgspec.Struct, frozen=True, tag_field="event", tag="progres
     total: Count
 
 
+Counts = Annotated[dict[Name, Annotated[int, msgspec.Meta(ge=1, le=1 << 24)]], msgspec.Meta(max_length=1000)]
+
+
 class Done(msgspec.Struct, frozen=True, tag_field="event", tag="done"):
     """A command succeeded. Which fields are set depends on the command; `facts` stays undecoded."""
 
@@ -38,6 +41,7 @@ class Done(msgspec.Struct, frozen=True, tag_field="event", tag="done"):
     seconds: Seconds = 0.0
     render_seconds: Seconds = 0.0
     peak_memory: Size = 0
+    samples: Counts = {}
 
 
 class Failed(msgspec.Struct, frozen=True, tag_field="event", tag="failed"):
@@ -48,7 +52,7 @@ class Failed(msgspec.Struct, frozen=True, tag_field="event", tag="failed"):
 
 
 Event = Ready | ProgressEvent | Done | Failed
-_decoder = msgspec.json.Decoder(Event)
+_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
 def decode_event(line: bytes) -> Event:

@@ -96,12 +96,8 @@ class RayCluster:
 
     def slot(self, order: SlotOrder, cpus: float, gpus: float) -> "RaySlot":
         """Start an actor for `order`; it is replaced when it dies."""
-        actor = self._ray.remote(_with_groups(self._ray)).options(
-            num_cpus=cpus,
-            num_gpus=gpus,
-            max_concurrency=1,
-            concurrency_groups={"deliver": 4, "ask": 4},
-        )
+        remote = self._ray.remote(concurrency_groups={"deliver": 4, "ask": 4})
+        actor = remote(_with_groups(self._ray)).options(num_cpus=cpus, num_gpus=gpus, max_concurrency=1)
         return RaySlot(self._ray, order, lambda fresh: actor.remote(order, fresh))
 
     def close(self) -> None:

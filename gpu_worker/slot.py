@@ -191,18 +191,20 @@ class Slot:
                 return answer, take(output, answer.files, done)
             answer = stage.child.render(lease, region, output / TILE, self._report("rendering"))
             self._activity("checking")
-            return answer, (self._take_tile(output, lease.task.tile, region, done),)
+            return answer, (self._take_tile(output, lease.task.tile, region, done, answer.samples),)
         finally:
             shutil.rmtree(output, ignore_errors=True)
 
-    def _take_tile(self, output: Path, tile: Tile, region: Tile, done: Path) -> OutputFile:
+    def _take_tile(
+        self, output: Path, tile: Tile, region: Tile, done: Path, samples: dict[str, int]
+    ) -> OutputFile:
         (file,) = take(output, (TILE,), done)
-        if tile == region:
+        if tile == region and not samples:
             self._pictures.check(done / TILE, region.width, region.height)
             return file
         raw = (done / TILE).rename(done / "raw.exr")
         inner = Tile(tile.x0 - region.x0, tile.y0 - region.y0, tile.x1 - region.x0, tile.y1 - region.y0)
-        self._pictures.crop(raw, region.width, region.height, inner, done / TILE)
+        self._pictures.crop(raw, region.width, region.height, inner, done / TILE, samples)
         raw.unlink()
         return describe(done / TILE, TILE)
 
