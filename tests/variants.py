@@ -141,6 +141,7 @@ def denoised_float(scene):
 def denoised_adaptive_float(scene):
     denoised_float(scene)
     adaptive(scene)
+    scene.cycles.adaptive_threshold = 0.02
     scene.cycles.film_exposure = 1.0
 
 

@@ -113,11 +113,10 @@ def _with_trees(block: Any) -> Iterator[Any]:
 def _assets() -> Iterator[dict[str, Any]]:
     """Every file the scene reads that is not packed into it."""
     for block, paths in bpy.data.file_path_map(include_libraries=True).items():
-        if block.library is not None:
-            # A linked block also names its library, which is listed for itself (and relative to
-            # another file than the block's own paths).
-            paths = paths - {block.library.filepath}
-        for path in sorted(paths):
+        # A linked block also names its library, which is listed for itself (and relative to another
+        # file than the block's own paths).
+        library = {block.library.filepath} if block.library is not None else set()
+        for path in sorted(paths - library):
             absolute = bpy.path.abspath(path, library=block.library)
             yield {
                 "path": text(absolute),

@@ -158,15 +158,19 @@ class Watch:
 
     first: float | None = None
     last: float = 0.0
+    begins: bool = True
     counts: list[int] = field(default_factory=list)
     """The most samples a pixel took, one number a view layer."""
 
     def see(self, done: int) -> None:
-        """A count that falls means that the next layer has begun."""
-        if not self.counts or (done and done < self.counts[-1]):
+        """Each layer counts from 0; after the last sample the engine says 0 once more."""
+        if done == 0:
+            self.begins = True
+        elif self.begins:
             self.counts.append(done)
-        elif done:
-            self.counts[-1] = done
+            self.begins = False
+        else:
+            self.counts[-1] = max(self.counts[-1], done)
 
     @property
     def seconds(self) -> float:
@@ -230,15 +234,19 @@ def render_frame(command: dict[str, Any], progress: Progress) -> dict[str, Any]:
         "files": files,
         "seconds": ended - started,
         "render_seconds": watch.seconds,
-        "samples": _samples_by_layer(watch),
+        "samples": _samples_by_layer(watch) if command["output"] == "linear" else {},
         "peak_memory": peak_memory(),
     }
 
 
 def _samples_by_layer(watch: Watch) -> dict[str, int]:
-    """The most samples a pixel of each layer took, where the layers' counts could be told apart."""
-    layers = [layer.name for layer in used_layers(bpy.context.scene)]
-    return dict(zip(layers, watch.counts, strict=True)) if len(layers) == len(watch.counts) else {}
+    """The most samples a pixel of each layer took, where a sample count pass needs them."""
+    layers = used_layers(bpy.context.scene)
+    if not any(layer.cycles.pass_debug_sample_count for layer in layers):
+        return {}
+    if len(layers) != len(watch.counts):
+        raise SceneError("Blender did not say how many samples each view layer took.")
+    return {layer.name: count for layer, count in zip(layers, watch.counts, strict=True)}
 
 
 def run_render(progress: Progress, animation: bool = False) -> Watch:
