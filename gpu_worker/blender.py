@@ -230,7 +230,6 @@ def _frame_command(name: str, lease: Lease, path: Path) -> dict[str, object]:
         "height": lease.height,
         "area": asdict(lease.area),
         "canvas": asdict(lease.canvas),
-        "area": asdict(lease.area),
         "path": str(path),
     }
 
