@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from frame_splitter.records import JobState, decode
+from frame_splitter.records import JobState, StoredFile, decode
 from render_farm.answers import Job
 
 FINAL_STATES = frozenset({JobState.COMPLETE, JobState.FAILED, JobState.CANCELLED})
@@ -48,6 +48,17 @@ class ProgressEvent:
     total: int = 0
     node: str | None = None
     slot: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FrameEvent:
+    """A frame is done or failed; `files` as in `render_farm.answers.Frame`."""
+
+    frame: int
+    state: str
+    files: tuple[StoredFile, ...] = ()
+    tiles: int = 1
+    render_seconds: float = 0.0
 
 
 def parse(lines: Iterator[str]) -> Iterator[Event]:

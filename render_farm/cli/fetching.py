@@ -14,6 +14,10 @@ from frame_splitter.records import StoredFile
 from render_farm.answers import Frame
 from render_farm.cli.outputs import Targets
 from render_farm.client import FarmClient
+from render_farm.job_events import FrameEvent
+
+DoneFrame = Frame | FrameEvent
+"""A frame as a list or an event tells of it."""
 
 FETCHES_AT_ONCE = 4
 
@@ -22,7 +26,7 @@ FETCHES_AT_ONCE = 4
 class Fetched:
     """A frame on disk, with what File Output nodes wrote beside it, and sentences on what was not."""
 
-    frame: Frame
+    frame: DoneFrame
     path: Path
     others: tuple[Path, ...]
     refused: tuple[str, ...]
@@ -41,7 +45,7 @@ class Fetcher:
         self._lock = threading.Lock()
         self.last = time.monotonic()
 
-    def take(self, frame: Frame) -> None:
+    def take(self, frame: DoneFrame) -> None:
         """Fetch a frame that is done, unless that very file is fetched already."""
         if not frame.files or frame.frame not in self._targets.frames:
             return
@@ -60,7 +64,7 @@ class Fetcher:
         """Begin nothing more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _fetch(self, frame: Frame) -> Fetched:
+    def _fetch(self, frame: DoneFrame) -> Fetched:
         path = self._targets.frames[frame.frame]
         self._file(frame, 0, path)
         others, refused = [], []
@@ -77,7 +81,7 @@ class Fetcher:
         self._saved(fetched)
         return fetched
 
-    def _file(self, frame: Frame, index: int, target: Path) -> None:
+    def _file(self, frame: DoneFrame, index: int, target: Path) -> None:
         def renewed() -> StoredFile:
             now = next((one for one in self._client.frames(self._job) if one.frame == frame.frame), None)
             if now is None or len(now.files) <= index:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from frame_splitter.errors import FarmError
 from frame_splitter.records import JobState, decode
-from render_farm.answers import Frame, Job
+from render_farm.answers import Job
 from render_farm.cli.fetching import Fetched, Fetcher
 from render_farm.cli.outputs import Targets
 from render_farm.cli.progress import Display, Status, display
 from render_farm.client import FarmClient
-from render_farm.job_events import Event, ProgressEvent, TaskEvent
+from render_farm.job_events import Event, FrameEvent, ProgressEvent, TaskEvent
 
 
 class JobFailed(FarmError):
@@ -67,7 +67,7 @@ def follow(client: FarmClient, job: Job, targets: Targets, say: Callable[[str], 
 
 def _heed(event: Event, status: Status, shown: Display, fetcher: Fetcher) -> None:
     if event.kind == "frame":
-        frame = decode(event.data, Frame)
+        frame = decode(event.data, FrameEvent)
         fetcher.take(frame)
         if frame.state == "failed":
             shown.line(f"Frame {frame.frame} failed.")

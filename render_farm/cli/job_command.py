@@ -14,7 +14,7 @@ from render_farm.cli.access import open_farm
 from render_farm.cli.console import Console
 from render_farm.cli.fetching import Fetched, Fetcher
 from render_farm.cli.outputs import targets
-from render_farm.cli.scene_options import checked_scene, facts_to_send, read_wish, send_scene
+from render_farm.cli.scene_options import checked_scene, facts_to_send, read_wish, render_slots, send_scene
 from render_farm.cli.table import table
 from render_farm.client import FarmClient
 
@@ -72,8 +72,7 @@ def _submit(chosen: argparse.Namespace, console: Console) -> int:
     ):
         client = access.client
         scene = send_scene(client, checked.bundle, console.say)
-        online = sum(len(node.slots) for node in client.nodes() if node.online)
-        slots = wish.slots or max(1, online)
+        slots = wish.slots or max(1, render_slots(client.nodes()))
         spec = wish.spec(scene, checked.facts, slots, checked.bundle.scene.stem)
         job = client.submit(spec, facts_to_send(checked.bundle, checked.facts))
         if access.own is not None:

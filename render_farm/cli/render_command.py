@@ -25,6 +25,7 @@ from render_farm.cli.scene_options import (
     checked_scene,
     facts_to_send,
     read_wish,
+    render_slots,
     send_scene,
 )
 from render_farm.client import FarmClient
@@ -155,7 +156,7 @@ class _Rendering:
         if self._access.own is not None:
             self._say("Starting the node ...")
             self._access.own.wait_for_node()
-        online = sum(len(node.slots) for node in self._client.nodes() if node.online)
+        online = render_slots(self._client.nodes())
         if online == 0:
             self._say("No machine of the farm is online: the job waits for one.")
         return self._wish.slots or max(1, online)

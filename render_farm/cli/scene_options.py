@@ -4,7 +4,7 @@
 import argparse
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from frame_splitter.formats import image_format
 from frame_splitter.frames import FrameRange
 from frame_splitter.ids import SceneId
 from frame_splitter.records import JobSpec
+from render_farm.answers import NodeView
 from render_farm.bundle import Bundle, bundle
 from render_farm.cli.console import Console
 from render_farm.client import FarmClient
@@ -132,6 +133,13 @@ def send_scene(client: FarmClient, bundled: Bundle, say: Callable[[str], None]) 
             say(f"Uploaded {done / 1e6:.1f} of {total / 1e6:.1f} MB ...")
 
     return client.upload_scene(bundled.manifest, bundled.root, progress)
+
+
+def render_slots(nodes: Iterable[NodeView]) -> int:
+    """How many tiles or frames the machines online render at once; own nodes' slots that only finish
+    frames do not count.
+    """
+    return sum(not slot.slot.startswith("finish-") for node in nodes if node.online for slot in node.slots)
 
 
 def facts_to_send(bundled: Bundle, facts: SceneFacts) -> SceneFacts:

@@ -96,11 +96,13 @@ class Part:
 
     def stop(self) -> None:
         """End it: SIGTERM, and SIGKILL for it and all it started after `stop_seconds`."""
+        began = time.monotonic()
         self._stopping.set()
         if self._process is not None:
             _end(self._process, self.program.stop_seconds)
         if self._thread.ident is not None:
             self._thread.join()
+        log.info("part_stopped", part=self.program.name, seconds=round(time.monotonic() - began, 2))
 
     def _keep(self) -> None:
         pause = FIRST_PAUSE

@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -170,18 +171,25 @@ class Farm:
         )
 
     def _node_program(self) -> Program:
-        node = self._own_node()
+        node, token = self._own_node()
+        started = time.time()
         words = ["run", "--coordinator", self.url, "--own", "--state-dir", str(self.folder.path / "node")]
         if self.options.slots:
             words += ["--slots", str(self.options.slots)]
         if self.options.threads:
             words += ["--threads-per-slot", str(self.options.threads)]
+
+        def line() -> list[str]:
+            nonlocal started
+            started = time.time()
+            return [sys.executable, "-m", "gpu_worker", *words]
+
         return Program(
             name="node",
-            command=lambda: [sys.executable, "-m", "gpu_worker", *words],
-            environment=lambda: {"FARM_NODE_TOKEN": node[1]},
+            command=line,
+            environment=lambda: {"FARM_NODE_TOKEN": token},
             log=self.folder.log("node"),
-            ready=lambda _: self._is_online(node[0]),
+            ready=lambda _: self._is_online(node, started),
             start_seconds=180.0,
             stop_seconds=20.0,
             # It has children of its own to end, Blenders and Ray: it is told, not killed.
@@ -195,9 +203,10 @@ class Farm:
             node = client.add_node(name, own=True, key=f"own-node-{self.folder.secrets().instance}-{name}")
         return node.node, node.token
 
-    def _is_online(self, node: str) -> bool:
+    def _is_online(self, node: str, since: float) -> bool:
+        """Whether the node has spoken since it was started: it may count as online from before."""
         with suppress(FarmError), FarmClient(self.url, self.token, patience=1.0) as client:
-            return any(one.node == node and one.online for one in client.nodes())
+            return any(one.node == node and (one.last_seen or 0) >= since for one in client.nodes())
         return False
 
     def _announce(self) -> None:
