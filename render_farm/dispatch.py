@@ -22,6 +22,8 @@ have made work, or a task may no longer be left to other nodes."""
 
 STORE_RETRY_SECONDS = 0.5
 ONLINE_MARGIN_SECONDS = 10.0
+TRIES = 5
+"""How often an asker looks again at once when others took what it chose."""
 
 
 class Bell:
@@ -49,7 +51,7 @@ class Dispatch:
         self._seconds = lease_seconds
         self._clock = clock
         self._closing = asyncio.Event()
-        self._choosing = asyncio.Lock()
+        self._reached_for: set[TaskId] = set()
 
     @property
     def lease_seconds(self) -> float:
@@ -119,16 +121,26 @@ class Dispatch:
         return self._seconds if first is None else max(0.0, min(self._seconds, first - self._clock()))
 
     async def _choose_and_take(self, caller: Caller, request: LeaseRequest) -> list[Taken]:
-        """One asker at a time chooses, so that two do not reach for the same task."""
+        """Look and take; look again where others were quicker with everything chosen."""
         if not request.offers:
             return []
-        async with self._choosing:
+        for _ in range(TRIES):
             now = self._clock()
-            asker = Asker(caller.node, caller.owner, caller.own, request.sandboxed)
-            queues = await self._leases.queues(asker, request, now)
-            if any(task.failed_on == caller.node for queue in queues for task in queue.tasks):
-                asker = await self._with_company(asker, now)
-            return await self._take(choose(request.offers, asker, queues, now), caller.node, now)
+            choices = await self._choose(caller, request, now)
+            taken = await self._take(choices, caller.node, now)
+            if taken or not choices:
+                return taken
+        return []
+
+    async def _choose(self, caller: Caller, request: LeaseRequest, now: float) -> list[Choice]:
+        asker = Asker(caller.node, caller.owner, caller.own, request.sandboxed)
+        queues = await self._leases.queues(asker, request, now)
+        if any(task.failed_on == caller.node for queue in queues for task in queue.tasks):
+            asker = await self._with_company(asker, now)
+        # Several askers look at once; what one of them reaches for the others leave alone.
+        choices = choose(request.offers, asker, queues, now, self._reached_for)
+        self._reached_for.update(choice.task.task for choice in choices)
+        return choices
 
     async def _with_company(self, asker: Asker, now: float) -> Asker:
         others = await self._leases.online(now - self.online_seconds) - {asker.node}
@@ -136,13 +148,19 @@ class Dispatch:
         return Asker(asker.node, asker.owner, asker.own, asker.sandboxed, len(others), own)
 
     async def _take(self, choices: list[Choice], node: NodeId, now: float) -> list[Taken]:
-        ends = now + self._seconds
-        taken = []
-        for choice in choices:
-            lease = await self._leases.take(choice, node, ends)
-            if lease is not None:
-                log.info("task_leased", task=lease.task.id, token=lease.token, node=node, slot=lease.slot)
-                taken.append(lease)
+        taken: list[Taken] = []
+        try:
+            for choice in choices:
+                lease = await self._leases.take(choice, node, now + self._seconds)
+                if lease is not None:
+                    log.info("task_leased", task=lease.task.id, token=lease.token, node=node, slot=lease.slot)
+                    taken.append(lease)
+        except Unavailable:
+            # What is already taken must reach its node, or it would lie idle until its lease ends.
+            if not taken:
+                raise
+        finally:
+            self._reached_for.difference_update(choice.task.task for choice in choices)
         return taken
 
 

@@ -8,7 +8,7 @@ signature covers the length and the sha256, which the store compares with what i
 import asyncio
 import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from botocore.utils import percent_encode
 
 from frame_splitter.errors import Unavailable
 from frame_splitter.ids import JobId, OwnerId, TaskId
+from render_farm.heads import OBJECTS_AWAY, Answer, Heads
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -36,8 +37,7 @@ LARGEST_OBJECT = 5 * 1000**3
 """Bytes. What S3 takes in a single PUT."""
 
 CHUNK = 1 << 20
-THREADS = 16
-OBJECTS_AWAY = "The farm's object store does not answer. Nothing is lost; try again in a moment."
+THREADS = 4
 OBJECTS_REFUSE = "The farm's object store refuses the coordinator's keys: its operator must check them."
 
 
@@ -81,12 +81,14 @@ class Objects:
         patience = urllib3.Timeout(connect=2.0, read=20.0)
         again = urllib3.Retry(total=2, redirect=0, status=0, backoff_factor=0.1)
         self._http = urllib3.PoolManager(maxsize=THREADS, timeout=patience, retries=again)
+        self._heads = Heads(place.endpoint)
         self._client: Any = None
 
     async def close(self) -> None:
         """Let go of connections and threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._http.clear()
+        self._heads.close()
 
     def put_link(self, key: str, sha256: str, size: int) -> tuple[str, dict[str, str]]:
         """A link to PUT exactly the object of this sha256 and size, and the headers to send with it."""
@@ -100,7 +102,10 @@ class Objects:
 
     async def look(self, key: str) -> Found | None:
         """What is stored under a key, or None."""
-        return await self._in_thread(lambda: self._look(key))
+        answer = await self._head(self._url(self._place.endpoint, key), {"x-amz-checksum-mode": "ENABLED"})
+        if answer.status != 200:
+            return None
+        return Found(int(answer.headers.get("content-length", -1)), _hex(answer.headers))
 
     async def hash(self, key: str) -> str:
         """The sha256 of an object's bytes, read in chunks: for stores that keep no checksum."""
@@ -113,11 +118,10 @@ class Objects:
     async def ready(self) -> bool:
         """Whether the store answers and has the bucket."""
         try:
-            return (
-                await self._in_thread(lambda: self._ask("HEAD", self._url(self._place.endpoint, ""))) == 200
-            )
+            answer = await self._head(self._url(self._place.endpoint, ""), {})
         except Unavailable:
             return False
+        return answer.status == 200
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
@@ -132,41 +136,28 @@ class Objects:
         signer.add_auth(request)
         return str(request.url)
 
-    def _send(self, method: str, url: str, headers: dict[str, str], stream: bool) -> urllib3.BaseHTTPResponse:
-        request = AWSRequest(method, url, headers=dict(headers))
-        S3SigV4Auth(self._credentials, "s3", self._place.region).add_auth(request)
-        try:
-            answer = self._http.request(
-                method, url, headers=dict(request.headers.items()), preload_content=not stream
-            )
-        except urllib3.exceptions.HTTPError as error:
-            raise Unavailable(OBJECTS_AWAY) from error
-        if answer.status >= 500:
-            raise Unavailable(OBJECTS_AWAY)
-        if answer.status in {401, 403}:
-            raise Unavailable(OBJECTS_REFUSE)
+    async def _head(self, url: str, headers: dict[str, str]) -> Answer:
+        host, target = url.partition("//")[2].partition("/")[::2]
+        signed = self._signed("HEAD", url, headers)
+        answer = await self._heads.ask(f"/{target}", {"host": host, **signed})
+        _check(answer.status)
         return answer
 
-    def _ask(self, method: str, url: str) -> int:
-        return self._send(method, url, {}, stream=False).status
-
-    def _look(self, key: str) -> Found | None:
-        url = self._url(self._place.endpoint, key)
-        answer = self._send("HEAD", url, {"x-amz-checksum-mode": "ENABLED"}, stream=False)
-        if answer.status != 200:
-            return None
-        return Found(int(answer.headers.get("content-length", -1)), _hex(answer.headers))
+    def _signed(self, method: str, url: str, headers: dict[str, str]) -> dict[str, str]:
+        request = AWSRequest(method, url, headers=dict(headers))
+        S3SigV4Auth(self._credentials, "s3", self._place.region).add_auth(request)
+        return dict(request.headers.items())
 
     def _hash(self, key: str) -> str:
-        answer = self._send("GET", self._url(self._place.endpoint, key), {}, stream=True)
-        digest = hashlib.sha256()
+        url, digest = self._url(self._place.endpoint, key), hashlib.sha256()
+        headers = self._signed("GET", url, {})
         try:
-            for chunk in answer.stream(CHUNK):
-                digest.update(chunk)
+            with self._http.request("GET", url, headers=headers, preload_content=False) as answer:
+                _check(answer.status)
+                for chunk in answer.stream(CHUNK):
+                    digest.update(chunk)
         except urllib3.exceptions.HTTPError as error:
             raise Unavailable(OBJECTS_AWAY) from error
-        finally:
-            answer.release_conn()
         return digest.hexdigest()
 
     def _prepare(self) -> None:
@@ -199,7 +190,14 @@ class Objects:
         return self._client
 
 
-def _hex(headers: urllib3.HTTPHeaderDict) -> str | None:
+def _check(status: int) -> None:
+    if status >= 500:
+        raise Unavailable(OBJECTS_AWAY)
+    if status in {401, 403}:
+        raise Unavailable(OBJECTS_REFUSE)
+
+
+def _hex(headers: Mapping[str, str]) -> str | None:
     """The stored checksum as hexadecimal. A checksum of parts' checksums ('...-3') says nothing."""
     checksum = headers.get("x-amz-checksum-sha256", "")
     if not checksum or "-" in checksum:

@@ -78,20 +78,20 @@ class Results:
 
     async def scene(self, caller: Caller, task: TaskId, token: int) -> LeasedScene:
         """The scene of a lease the node holds now. Raises StaleLease for any other."""
-        held = await self._leases.holding(task, token, caller.node)
-        found = await self._scenes.get(held.owner, held.scene)
+        owner, scene = await self._leases.scene_of(await self._leases.holding(task, token, caller.node))
+        found = await self._scenes.get(owner, scene)
         if found is None:
             raise NotFound("The scene of this lease is gone.")
         # A signature a file: too long for the event loop where files are many.
         files = await asyncio.to_thread(
             lambda: {
                 name: StoredFile(
-                    name, blob.sha256, blob.size, self._objects.get_link(blob_key(held.owner, blob.sha256))
+                    name, blob.sha256, blob.size, self._objects.get_link(blob_key(owner, blob.sha256))
                 )
                 for name, blob in found.manifest.files.items()
             }
         )
-        return LeasedScene(held.scene, found.manifest.main, files)
+        return LeasedScene(scene, found.manifest.main, files)
 
     async def uploads(
         self, caller: Caller, task: TaskId, token: int, files: tuple[OutputFile, ...]
@@ -107,9 +107,9 @@ class Results:
     async def submit(self, caller: Caller, task: TaskId, token: int, result: TaskResult) -> TaskState:
         """Accept a result once its objects are there. The same submit again is answered alike."""
         check_files(result.files)
-        if await self._leases.submitted_before(task, token, caller.node, result):
+        held = await self._leases.submitting(task, token, caller.node, result)
+        if held is None:
             return TaskState.ACCEPTED
-        held = await self._leases.holding(task, token, caller.node)
         await asyncio.gather(*(self._must_be_there(held, file) for file in result.files))
         await self._leases.submit(held, result, self._clock())
         self._bell.ring()

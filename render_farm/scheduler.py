@@ -7,7 +7,7 @@ the earlier task. A job climbs one class for every `AGEING_SECONDS` it is old, s
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from frame_splitter.ids import DeviceClass, JobId, NodeId, OwnerId, SceneId, TaskId
@@ -90,11 +90,20 @@ def lanes(offers: Iterable[SlotOffer], own: bool) -> list[str]:
     return sorted(lane for lane in offered if own or lane not in OWN_NODES_ONLY)
 
 
-def choose(offers: Sequence[SlotOffer], asker: Asker, queues: Sequence[Queue], now: float) -> list[Choice]:
-    """At most one task for each offer, no task twice. `now` in seconds since the epoch."""
+def choose(
+    offers: Sequence[SlotOffer],
+    asker: Asker,
+    queues: Sequence[Queue],
+    now: float,
+    reached_for: Collection[TaskId] = (),
+) -> list[Choice]:
+    """At most one task for each offer, no task twice, none that somebody else is reaching for.
+
+    `now` in seconds since the epoch.
+    """
     queues = [queue for queue in queues if asker.sandboxed or queue.owner == asker.owner]
     pins: dict[JobId, str] = {}
-    taken: set[TaskId] = set()
+    taken = set(reached_for)
     choices = []
     for offer in _warm_first(offers):
         choice = _best(offer, asker, queues, now, pins, taken)

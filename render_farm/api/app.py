@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from frame_splitter.records import Heartbeat, HeartbeatAnswer, LeaseRequest, Manifest, TaskFailure, TaskResult
@@ -65,10 +65,9 @@ def create(farm: Farm) -> FastAPI:
     app.state.farm = farm
     app.state.streams = events.Streams()
     problems.install(app)
-    version_1 = APIRouter(prefix="/api/v1")
-    for module in (people, scenes, events, jobs, leases):
-        version_1.include_router(module.router)
-    app.include_router(version_1)
+    # Routes are tried in order: those that every task passes through come first.
+    for module in (leases, events, jobs, scenes, people):
+        app.include_router(module.router, prefix="/api/v1")
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 

@@ -46,8 +46,6 @@ class Holding:
     job: JobId
     token: LeaseToken
     node: NodeId
-    owner: OwnerId
-    scene: SceneId
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +105,7 @@ class Leases:
             msgspec.json.encode([offer.slot for offer in request.offers]),
             int(asker.sandboxed),
         )
-        return [_queue(*entry) for entry in found]
+        return [_queue(*entry) for entry in msgspec.json.decode(found)]
 
     async def online(self, since: float) -> set[NodeId]:
         """Nodes heard of since a time."""
@@ -134,18 +132,30 @@ class Leases:
 
     async def holding(self, task: TaskId, token: int, node: NodeId) -> Holding:
         """The node's live lease. Raises StaleLease where it holds none under this token."""
-        job, state, live, holder = await self._store.do(
-            "HMGET", keys.task(task), "job", "state", "token", "node"
-        )
-        if (state, live, holder) != (TaskState.LEASED, str(token), node):
+        job, state, _ = await self._lease(task, token, node)
+        if state != TaskState.LEASED:
             raise StaleLease(STALE)
-        owner, scene = await self._store.do("HMGET", keys.job(job), "owner", "scene")
-        return Holding(task, JobId(job), LeaseToken(token), node, OwnerId(owner), SceneId(scene))
+        return Holding(task, JobId(job), LeaseToken(token), node)
 
-    async def submitted_before(self, task: TaskId, token: int, node: NodeId, result: TaskResult) -> bool:
-        """Whether this very result was accepted before: its answer may have been lost."""
-        known = await self._store.do("HMGET", keys.task(task), "state", "token", "node", "digest")
-        return bool(known == [TaskState.ACCEPTED, str(token), node, digest_of(encode(result))])
+    async def submitting(self, task: TaskId, token: int, node: NodeId, result: TaskResult) -> Holding | None:
+        """As `holding`; None where this very result was accepted before: its answer may have been lost."""
+        job, state, digest = await self._lease(task, token, node)
+        if state == TaskState.ACCEPTED and digest == digest_of(encode(result)):
+            return None
+        if state != TaskState.LEASED:
+            raise StaleLease(STALE)
+        return Holding(task, JobId(job), LeaseToken(token), node)
+
+    async def _lease(self, task: TaskId, token: int, node: NodeId) -> tuple[str, str, str]:
+        known = await self._store.do("HMGET", keys.task(task), "token", "node", "job", "state", "digest")
+        if known[:2] != [str(token), node]:
+            raise StaleLease(STALE)
+        return known[2], known[3], known[4]
+
+    async def scene_of(self, held: Holding) -> tuple[OwnerId, SceneId]:
+        """Whose scene a lease is for, and which."""
+        owner, scene = await self._store.do("HMGET", keys.job(held.job), "owner", "scene")
+        return OwnerId(owner), SceneId(scene)
 
     async def submit(self, held: Holding, result: TaskResult, now: float) -> None:
         """Accept a result whose objects were checked. Raises StaleLease; repeating it is harmless."""

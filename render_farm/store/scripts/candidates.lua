@@ -13,7 +13,7 @@
 -- ARGV[7]  how many tasks a lane at most
 -- ARGV[8]  JSON list of slots offered
 -- ARGV[9]  '1' if the node is sandboxed
--- Returns  list of {job, owner, rank, scene, pin or '', movable ('1': the pin may be changed),
+-- Returns  JSON list of {job, owner, rank, scene, pin or '', movable ('1': the pin may be changed),
 --          {{task, lane, frame, failed_on, failed_at, failed_code}, ...}}
 -- Reads farm:job:{job}, farm:job:{job}:ready:{lane} and farm:task:{task} of those jobs.
 
@@ -65,4 +65,5 @@ for _, job in ipairs(redis.call('ZRANGE', KEYS[1], 0, LOOKED_AT - 1)) do
     end
   end
 end
-return found
+if #found == 0 then return '[]' end
+return cjson.encode(found)

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How many tasks a second the farm hands out and takes back, when rendering costs nothing.
+
+    python -m benchmarks.orchestration [--tasks 2000] [--clients 8] [--size 65536]
+
+The store, the object store and the coordinator are the real ones, started for the run. Each client is
+a process that leases one task at a time, asks for an upload link, PUTs a result of `--size` random
+bytes and submits it. Nothing is rendered, so the time of a task is what the farm adds to it.
+"""
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import urllib3
+
+from frame_splitter.facts import Adaptive, FileFormat, SceneFacts
+from frame_splitter.records import (
+    Blob,
+    JobSpec,
+    LeaseRequest,
+    Manifest,
+    OutputFile,
+    SlotOffer,
+    TaskKind,
+    TaskResult,
+    encode,
+)
+from tests import servers
+
+STEPS = ("lease", "uploads", "put", "submit")
+TILES = 9
+KINDS = (TaskKind.RENDER, TaskKind.FINISH)
+
+
+@dataclass(frozen=True)
+class Api:
+    """One client's keep-alive connection."""
+
+    url: str
+    token: str
+    http: urllib3.PoolManager
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        """One call; anything but success ends the run."""
+        answer = self.http.request(
+            method,
+            f"{self.url}/api/v1{path}",
+            headers={"Authorization": f"Bearer {self.token}"},
+            body=None if body is None else encode(body),
+        )
+        if answer.status >= 300:
+            raise SystemExit(f"{method} {path}: {answer.status} {answer.data.decode()}")
+        return json.loads(answer.data)
+
+
+@contextmanager
+def farm(folder: Path) -> Iterator[tuple[servers.Coordinator, dict[str, psutil.Process]]]:
+    """The three real parts, and their processes by name."""
+    with (
+        servers.valkey(folder / "valkey") as store,
+        servers.seaweed(folder / "seaweed") as objects,
+        servers.coordinator(folder / "coordinator", store.url, objects) as coordinator,
+    ):
+        parts = {"store": store, "object store": objects, "coordinator": coordinator}
+        yield (
+            coordinator,
+            {name: psutil.Process(part.child.pid) for name, part in parts.items() if part.child},
+        )
+
+
+def facts() -> SceneFacts:
+    """Those of a plain Cycles scene of 96x96 pixels."""
+    file = FileFormat("PNG", "RGBA", "8", ".png", False)
+    adaptive = Adaptive(False, 0.01, 0)
+    rest: dict[str, Any] = dict.fromkeys(
+        ("file_outputs", "whole_only", "final_only", "approximate", "refused", "notes", "scripts", "drivers"),
+        (),
+    )
+    return SceneFacts(
+        scene="Scene",
+        saved_with="5.0.1",
+        blender="5.0.1",
+        engine="CYCLES",
+        frame_start=1,
+        frame_end=250,
+        frame_step=1,
+        resolution_x=96,
+        resolution_y=96,
+        resolution_percentage=100,
+        border=None,
+        crop=False,
+        samples=4,
+        seed=0,
+        adaptive=adaptive,
+        auto_tile=0,
+        denoise=False,
+        view_layers=("ViewLayer",),
+        compositing=False,
+        file=file,
+        output_path="//",
+        camera=True,
+        assets=(),
+        simulations=(),
+        **rest,
+    )
+
+
+def start_job(owner: Api, tasks: int) -> str:
+    """A sealed scene of one small file, and a job of about so many tasks."""
+    content = os.urandom(1000)
+    blob = Blob(hashlib.sha256(content).hexdigest(), len(content))
+    scene = owner.call("POST", "/scenes", Manifest("scene.blend", {"scene.blend": blob}))
+    for missing in scene["missing"]:
+        owner.http.request("PUT", missing["url"], headers=missing["headers"], body=content)
+    owner.call("POST", f"/scenes/{scene['scene']}/seal")
+    frames = tuple(range(1, max(1, round(tasks / (TILES + 1))) + 1))
+    spec = JobSpec(scene["scene"], frames, tiles="3x3", name="orchestration")
+    return str(owner.call("POST", "/jobs", {"spec": spec, "facts": facts()})["job"])
+
+
+def work(url: str, token: str, size: int, start: Any, done: Any) -> None:
+    """One client: leases until nothing is left. Reports its steps' times and its CPU seconds."""
+    api, store = Api(url, token, urllib3.PoolManager()), urllib3.PoolManager()
+    padding, rows = os.urandom(size), []
+    offer = SlotOffer("slot", KINDS, "benchmark")  # type: ignore[arg-type]
+    start.wait()
+    while True:
+        times = [time.perf_counter()]
+        leases = api.call("POST", "/leases", LeaseRequest((offer,), 1.0, True))["leases"]
+        if not leases:
+            break
+        times.append(time.perf_counter())
+        lease = f"/leases/{leases[0]['task']['id']}"
+        token_of = f"token={leases[0]['token']}"
+        content = os.urandom(16) + padding[16:]
+        file = OutputFile("tile.exr", hashlib.sha256(content).hexdigest(), size)
+        upload = api.call("POST", f"{lease}/uploads?{token_of}", {"files": [file]})["uploads"][0]
+        times.append(time.perf_counter())
+        stored = store.request("PUT", upload["url"], headers=upload["headers"], body=content)
+        assert stored.status == 200, stored.data
+        times.append(time.perf_counter())
+        api.call("POST", f"{lease}/result?{token_of}", TaskResult((file,), 0.0, 0.0, "benchmark"))  # type: ignore[arg-type]
+        times.append(time.perf_counter())
+        rows.append(times)
+    done.put((rows, time.process_time()))
+
+
+def measure(tasks: int, clients: int, size: int) -> dict[str, Any]:
+    """One run."""
+    with tempfile.TemporaryDirectory() as folder, farm(Path(folder)) as (coordinator, parts):
+        admin = Api(coordinator.url, coordinator.admin_token, urllib3.PoolManager())
+        body = [{"name": f"client {number}", "own": True} for number in range(clients)]
+        tokens = [admin.call("POST", "/nodes", one)["token"] for one in body]
+        start, done = multiprocessing.Event(), multiprocessing.Queue()
+        workers = [
+            multiprocessing.Process(target=work, args=(coordinator.url, token, size, start, done))
+            for token in tokens
+        ]
+        for worker in workers:
+            worker.start()
+        job = start_job(admin, tasks)
+        before = _cpu(parts)
+        start.set()
+        reports = [done.get() for _ in workers]
+        after = _cpu(parts)
+        for worker in workers:
+            worker.join()
+        state = admin.call("GET", f"/jobs/{job}")["state"]
+        memory = parts["coordinator"].memory_info().rss / 2**20
+    assert state == "complete", state
+    used = {name: after[name] - before[name] for name in parts} | {"clients": sum(cpu for _, cpu in reports)}
+    return _figures([row for rows, _ in reports for row in rows], used, memory)
+
+
+def _cpu(parts: dict[str, psutil.Process]) -> dict[str, float]:
+    return {name: sum(part.cpu_times()[:2]) for name, part in parts.items()}
+
+
+def _figures(rows: list[list[float]], cpu: dict[str, float], memory: float) -> dict[str, Any]:
+    wall = max(row[-1] for row in rows) - min(row[0] for row in rows)
+    steps = {
+        name: statistics.median(row[index + 1] - row[index] for row in rows) * 1000
+        for index, name in enumerate(STEPS)
+    }
+    return {
+        "tasks": len(rows),
+        "seconds": round(wall, 2),
+        "tasks_per_second": round(len(rows) / wall, 1),
+        "median_overhead_ms": round(statistics.median(row[-1] - row[0] for row in rows) * 1000, 2),
+        "median_step_ms": {name: round(value, 2) for name, value in steps.items()},
+        "cpu_ms_per_task": {name: round(value / len(rows) * 1000, 2) for name, value in cpu.items()},
+        "coordinator_mb": round(memory),
+    }
+
+
+def main() -> None:
+    """Print the figures as one JSON object."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tasks", type=int, default=2000)
+    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--size", type=int, default=65536, help="bytes of a result")
+    chosen = parser.parse_args()
+    figures = measure(chosen.tasks, chosen.clients, chosen.size)
+    machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
+    print(
+        json.dumps({"clients": chosen.clients, "size": chosen.size, **figures, "machine": machine}, indent=2)
+    )
+
+
+if __name__ == "__main__":
+    main()
