@@ -94,10 +94,22 @@ class Part:
         except psutil.Error:
             return None
 
+    def ask_to_stop(self, patience: float = 0.0) -> None:
+        """SIGTERM, once, and `patience` seconds to heed it; `stop` waits for the end."""
+        asked = self._stopping.is_set()
+        self._stopping.set()
+        process = self._process
+        if process is not None and not asked:
+            with suppress(ProcessLookupError):
+                process.terminate()
+        if process is not None and patience:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(patience)
+
     def stop(self) -> None:
         """End it: SIGTERM, and SIGKILL for it and all it started after `stop_seconds`."""
         began = time.monotonic()
-        self._stopping.set()
+        self.ask_to_stop()
         if self._process is not None:
             _end(self._process, self.program.stop_seconds)
         if self._thread.ident is not None:
@@ -129,7 +141,7 @@ class Part:
         try:
             # Asked to stop in between: stop() may have looked before there was a process.
             if self._stopping.is_set():
-                _end(process, self.program.stop_seconds)
+                _end(process, 0.0)
             _await_ready(process, self.program, self._stopping)
             log.info("part_ready", part=self.program.name, pid=process.pid, restarts=self.restarts)
             self._changed()
@@ -169,9 +181,10 @@ def _await_ready(process: subprocess.Popen[bytes], program: Program, stopping: t
 
 
 def _end(process: subprocess.Popen[bytes], patience: float) -> None:
-    """End the process and whatever it started. It leads a session of its own, so its group is theirs."""
+    """See the process end, within `patience` seconds by itself, and end whatever it started: it leads
+    a session of its own, so its group is theirs.
+    """
     if process.poll() is None and patience > 0:
-        process.terminate()
         try:
             process.wait(patience)
         except subprocess.TimeoutExpired:

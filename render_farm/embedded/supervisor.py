@@ -32,6 +32,9 @@ from render_farm.embedded.state import Folder, Process, RunningFarm
 
 log = structlog.get_logger()
 
+NODE_GOODBYE = 1.5
+"""Seconds the node has for giving back its leases before the coordinator ends."""
+
 Say = Callable[[str], None]
 
 
@@ -232,8 +235,16 @@ class Farm:
         with self._announcing:
             self._stopping = True
             self.folder.withdraw()
-        for name in reversed(list(self._parts)):
-            self._parts[name].stop()
+        if "node" in self._parts:
+            # It gives back its leases at once; a call for work that the coordinator holds open for it
+            # is answered when the coordinator ends.
+            self._parts["node"].ask_to_stop(patience=NODE_GOODBYE)
+        if "coordinator" in self._parts:
+            self._parts["coordinator"].stop()
+        for part in self._parts.values():
+            part.ask_to_stop()
+        for part in self._parts.values():
+            part.stop()
         log.info("farm_stopped", folder=str(self.folder.path))
 
 
