@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A program: what an artist's own Blender would write. Knows nothing of the farm.
+
+    python tests/plain_blender.py '{"blend": ..., "frames": [1], "folder": ..., "samples": null, ...}' ...
+
+Each argument is one render: the file is opened, the given settings are changed as in Blender's own panels,
+and each frame is rendered as an animation of one frame into FOLDER/####.ext. File Output nodes write under
+FOLDER/outputs/, below the path they name after `//`.
+"""
+
+import json
+import sys
+from typing import Any
+
+import bpy
+
+
+def render(job: dict[str, Any]) -> None:
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    bpy.ops.wm.open_mainfile(filepath=job["blend"], load_ui=False)
+    scene = bpy.context.scene
+    change(scene, job)
+    if scene.compositing_node_group:
+        for node in scene.compositing_node_group.nodes:
+            if node.bl_idname == "CompositorNodeOutputFile":
+                node.directory = f"{job['folder']}/outputs/{node.directory.removeprefix('//')}"
+    scene.render.filepath = f"{job['folder']}/####"
+    for frame in job["frames"]:
+        scene.frame_start = scene.frame_end = frame
+        bpy.ops.render.render(animation=True)
+
+
+def change(scene: bpy.types.Scene, job: dict[str, Any]) -> None:
+    if job.get("samples"):
+        scene.cycles.samples = scene.eevee.taa_render_samples = job["samples"]
+    if job.get("seed") is not None:
+        scene.cycles.seed = job["seed"]
+    if job.get("resolution_percentage"):
+        scene.render.resolution_percentage = job["resolution_percentage"]
+    if job.get("format"):
+        image = scene.render.image_settings
+        image.media_type = "MULTI_LAYER_IMAGE" if job["format"] == "OPEN_EXR_MULTILAYER" else "IMAGE"
+        image.file_format = job["format"]
+
+
+if __name__ == "__main__":
+    for argument in sys.argv[1:]:
+        render(json.loads(argument))
