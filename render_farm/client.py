@@ -49,6 +49,8 @@ from render_farm.job_events import FINAL_STATES, Event, parse
 from render_farm.transfers import LinkExpired, Transfers
 
 UPLOADS_AT_ONCE = 4
+VAIN_OFFERS = 3
+"""How often links may all be refused before uploading is given up."""
 SILENCE = 45.0
 """Seconds without any byte after which an event stream counts as broken."""
 
@@ -88,9 +90,11 @@ class FarmClient:
         `progress(bytes_done, bytes_total)` is called after each file, from any thread. Returns the
         scene's id. Uploading the same scene again sends nothing.
         """
-        offer = self.offer_scene(manifest)
+        offer, vain = self.offer_scene(manifest), 0
         while offer.missing and not offer.sealed:
-            if not self._upload_blobs(offer.missing, manifest, root, progress):
+            # Links run out during long uploads; a fresh offer has fresh ones for what is left.
+            vain = 0 if self._upload_blobs(offer.missing, manifest, root, progress) else vain + 1
+            if vain == VAIN_OFFERS:
                 raise FarmError("The object store takes no uploads: its links are refused at once.")
             offer = self.offer_scene(manifest)
         if not offer.sealed:

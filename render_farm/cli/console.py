@@ -5,9 +5,6 @@ import json
 import sys
 from typing import Any
 
-import msgspec
-import structlog
-
 
 class Console:
     """With `as_json`, stdout gets one JSON object at the very end and nothing else."""
@@ -28,6 +25,8 @@ class Console:
 
     def print_json(self, record: Any) -> None:
         """One JSON object on stdout."""
+        import msgspec  # noqa: PLC0415 - errors of the command line need only json
+
         print(json.dumps(msgspec.to_builtins(record), ensure_ascii=False), flush=True)
 
     def failed(self, code: str, sentence: str) -> None:
@@ -44,6 +43,8 @@ def printable(text: str) -> str:
 
 def log_to_stderr(level: str = "warning") -> None:
     """One structured event a line, on stderr, apart from what is said to people."""
+    import structlog  # noqa: PLC0415 - takes longer to load than --help to answer
+
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

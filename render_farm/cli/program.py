@@ -25,7 +25,6 @@ class Interrupted(FarmError):
 def run(arguments: Sequence[str]) -> int:
     """Run one command. Never raises for what a user can cause."""
     console = Console("--json" in arguments)
-    log_to_stderr()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         chosen = parse(arguments)
@@ -51,6 +50,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _dispatch(chosen: argparse.Namespace, console: Console) -> int:
     """Load the command's module only now: `--help` and mistakes answer at once."""
+    log_to_stderr()
     module = import_module(f"render_farm.cli.{chosen.command}_command")
     code: int = module.run(chosen, console)
     return code

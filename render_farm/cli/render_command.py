@@ -14,6 +14,7 @@ from frame_splitter.ids import JobId
 from frame_splitter.records import JobState
 from frame_splitter.split import extension, fingerprint, pin
 from render_farm.answers import Job
+from render_farm.blend_header import check_scene
 from render_farm.cli.access import Access, open_farm
 from render_farm.cli.console import Console
 from render_farm.cli.following import Outcome, follow
@@ -65,6 +66,7 @@ class RenderResult:
 def run(chosen: argparse.Namespace, console: Console) -> int:
     """Check, upload, submit or resume, follow, fetch."""
     wish = read_wish(chosen)
+    check_scene(chosen.scene)
     with (
         _opened_meanwhile(chosen, console, wish) as opened,
         checked_scene(chosen, console, wish) as checked,

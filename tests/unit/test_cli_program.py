@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bad command lines: each gets a sentence and an exit code, and with --json one object on stdout."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from frame_splitter.errors import InvalidInput
+from render_farm.cli.options import UsageError, parse
+from render_farm.cli.program import run
+from render_farm.cli.scene_options import read_wish
+from render_farm.cli.up_command import _options
+from render_farm.embedded.supervisor import _address
+
+WRONG = [
+    (["render", "s.blend", "--frames", "1-10:4"], "for every fourth frame write 1-10x4"),
+    (["render", "s.blend", "--frames", ""], "empty"),
+    (["render", "s.blend", "--frames", "1..5"], "for a range write 1-10"),
+    (["render", "s.blend", "--samples", "0"], "samples must lie between 1"),
+    (["render", "s.blend", "--samples", "-3"], "samples must lie between 1"),
+    (["render", "s.blend", "--resolution-percentage", "0"], "percentage must lie between 1"),
+    (["render", "s.blend", "--seed", "99999999999"], "seed must lie between"),
+    (["render", "s.blend", "--slots", "0"], "slots must lie between 1"),
+    (["render", "s.blend", "--tiles", "0x2"], "columns x rows"),
+    (["render", "s.blend", "--tiles", "4x"], "columns x rows"),
+    (["render", "s.blend", "--format", "GIF"], "not a file format"),
+    (["render", "no/such.blend"], "There is no file"),
+    (["doctor", "no/such.blend"], "There is no file"),
+    (["job", "submit", "no/such.blend"], "There is no file"),
+    (["job", "list", "--coordinator", "http://127.0.0.1:1"], "needs --token"),
+    (["job", "list", "--coordinator", "ftp://x", "--token", "t"], "not a coordinator's address"),
+    (["up", "--bind", "host:port"], "no address to bind to"),
+    (["up", "--slots", "0"], "slots must lie between 1"),
+]
+NOT_UNDERSTOOD = [
+    [],
+    ["paint"],
+    ["render"],
+    ["render", "s.blend", "--samples", "many"],
+    ["render", "s.blend", "--samples", "1.5"],
+    ["render", "s.blend", "--nonsense"],
+    ["job"],
+    ["job", "show"],
+    ["node", "add"],
+]
+
+
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FARM_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.delenv("FARM_COORDINATOR", raising=False)
+
+
+@pytest.mark.parametrize(("words", "sentence"), WRONG)
+def test_a_wrong_value_is_named(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(words) in (1, 2)
+    out, err = capsys.readouterr()
+    assert sentence in err
+    assert "Traceback" not in err
+    assert out == ""
+
+
+@pytest.mark.parametrize("words", NOT_UNDERSTOOD)
+def test_what_is_not_understood_exits_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(words) == 2
+    assert "--help" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [*(words for words, _ in WRONG), *NOT_UNDERSTOOD])
+def test_with_json_stdout_is_one_object(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*words, "--json"]) != 0
+    answer = json.loads(capsys.readouterr().out)
+    assert set(answer) == {"error", "message"}
+    assert answer["message"]
+
+
+def test_frames_and_seeds_may_start_with_a_minus() -> None:
+    chosen = parse(["render", "s.blend", "--frames", "-5--1", "--seed", "-7"], {})
+    wish = read_wish(chosen)
+    assert wish.frames == (-5, -4, -3, -2, -1)
+    assert wish.seed == -7
+
+
+def test_an_option_after_frames_is_no_value() -> None:
+    with pytest.raises(UsageError, match="--frames"):
+        parse(["render", "s.blend", "--frames", "--json"], {})
+
+
+def test_the_environment_fills_in() -> None:
+    known = {"FARM_COORDINATOR": "http://f", "FARM_TOKEN": "t", "FARM_STATE_DIR": "/s", "FARM_REDIS_URL": "r"}
+    chosen = parse(["up"], known)
+    assert (chosen.coordinator, chosen.token, chosen.state_dir) == ("http://f", "t", Path("/s"))
+    assert _options(chosen).redis_url == "r"
+    assert parse(["up", "--redis-url", "flag"], known).redis_url == "flag"
+
+
+@pytest.mark.parametrize(
+    ("known", "folder"),
+    [
+        ({}, Path.home() / ".local" / "state" / "render-farm"),
+        ({"XDG_STATE_HOME": "/x"}, Path("/x/render-farm")),
+        ({"XDG_STATE_HOME": "relative"}, Path.home() / ".local" / "state" / "render-farm"),
+        ({"XDG_STATE_HOME": "/x", "FARM_STATE_DIR": "/y"}, Path("/y")),
+    ],
+)
+def test_where_the_farm_keeps_its_state(known: dict[str, str], folder: Path) -> None:
+    assert parse(["job", "list"], known).state_dir == folder
+
+
+@pytest.mark.parametrize(
+    ("bind", "address"),
+    [
+        ("", ("", 0)),
+        ("0.0.0.0", ("0.0.0.0", 0)),
+        ("farm.example:8700", ("farm.example", 8700)),
+        (":8700", ("", 8700)),
+        ("[::1]:8700", ("::1", 8700)),
+        ("[::1]", ("::1", 0)),
+    ],
+)
+def test_addresses_to_bind_to(bind: str, address: tuple[str, int]) -> None:
+    assert _address(bind) == address
+
+
+@pytest.mark.parametrize("bind", ["a:b", "a:70000", "a:"])
+def test_addresses_nobody_can_bind_to(bind: str) -> None:
+    with pytest.raises(InvalidInput):
+        _address(bind)
+
+
+def test_help_loads_nothing_heavy() -> None:
+    """`--help` is typed often: it must not wait for the server's or Ray's libraries."""
+    program = (
+        "import sys\n"
+        "from render_farm.cli.program import run\n"
+        "try:\n    run(['render', '--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'boto3', 'fastapi', 'ray', 'numpy', 'bpy', 'rich', 'urllib3', 'redis', 'uvicorn'}\n"
+        "print(' '.join(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == ""
+    assert "examples:" in done.stdout
+
+
+def test_commands_load_no_server() -> None:
+    program = (
+        "import sys\n"
+        "import render_farm.cli.render_command, render_farm.cli.job_command, render_farm.cli.node_command\n"
+        "import render_farm.cli.up_command, render_farm.cli.doctor_command\n"
+        "heavy = {'boto3', 'fastapi', 'ray', 'numpy', 'bpy', 'redis'}\n"
+        "print(' '.join(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == ""
