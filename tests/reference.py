@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy
-import OpenImageIO as oiio
+import OpenImageIO as oiio  # noqa: N813
 
 HERE = Path(__file__).parent
 
