@@ -4,7 +4,6 @@
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -138,9 +137,6 @@ class Agent:
         self._news = threading.Condition()
         self._stop = threading.Event()
         self._fatal: FarmError | None = None
-        self._asking = ThreadPoolExecutor(len(benches), "ask")
-        self._working = ThreadPoolExecutor(len(benches), "task")
-        self._delivering = ThreadPoolExecutor(2 * len(benches), "deliver")
         self._pulse = threading.Thread(target=self._beat_until_stopped, name="heartbeat", daemon=True)
         self._unreachable = False
 
@@ -154,7 +150,7 @@ class Agent:
         """Work until stopped. Raises the error for which the coordinator will not have this node."""
         self._pulse.start()
         while (benches := self._wait_for_free()) is not None:
-            self._asking.submit(self._guarded, self._ask, benches)
+            self._start("ask", self._ask, benches)
         self._drain()
         if self._fatal is not None:
             raise self._fatal
@@ -167,8 +163,12 @@ class Agent:
             benches, self._free = self._free, []
             return benches
 
+    def _start(self, name: str, action: Callable[..., None], *arguments: object) -> None:
+        """In a thread that does not keep the process alive: a request for work may be held open long."""
+        threading.Thread(target=self._guarded, args=(action, *arguments), name=name, daemon=True).start()
+
     def _guarded(self, action: Callable[..., None], *arguments: object) -> None:
-        """Threads of a pool swallow what they raise; a node that half works must end instead."""
+        """Whatever a thread raises: a node that half works must end instead."""
         try:
             action(*arguments)
         except Exception as error:
@@ -205,7 +205,7 @@ class Agent:
         with self._news:
             self._held[lease.task.id] = held
         log.info("task_leased", task=lease.task.id, kind=str(lease.task.kind), slot=lease.slot)
-        self._working.submit(self._guarded, self._work, held, bench)
+        self._start("task", self._work, held, bench)
 
     def _set_free(self, benches: list[Bench]) -> None:
         with self._news:
@@ -241,7 +241,7 @@ class Agent:
         log.info("task_rendered", task=held.lease.task.id, seconds=round(result.seconds, 3))
         with self._news:
             held.delivering, held.progress = True, replace(held.progress, activity="uploading")
-        self._delivering.submit(self._guarded, self._deliver, held, result)
+        self._start("deliver", self._deliver, held, result)
 
     def _deliver(self, held: Held, result: TaskResult) -> None:
         delivery = Delivery(self._node, held.slot, self._stop, self._pace.store_away, self._pace.drain)
@@ -357,6 +357,4 @@ class Agent:
         self._node.close()
         with self._news:
             self._news.wait_for(lambda: not self._held, timeout=self._pace.drain)
-        for pool in (self._asking, self._working, self._delivering):
-            pool.shutdown(wait=False, cancel_futures=True)
         log.info("node_stopped")

@@ -4,6 +4,8 @@
 import os
 import secrets
 import shutil
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable
@@ -32,11 +34,13 @@ QUIET = {
     "RAY_memory_monitor_refresh_ms": "0",
     "RAY_prestart_worker_first_driver": "0",
     "RAY_enable_worker_prestart": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_niceness": "0",
 }
-"""Ray's own memory monitor would kill slots for the memory of Blenders, which are limited already."""
+"""Ray's own memory monitor would kill slots for the memory of Blenders, which are limited already, and its
+niceness would be the Blenders', too."""
 
 ASK_SECONDS = 30.0
+UNDERTAKER = Path(__file__).with_name("undertaker.py")
 
 log = structlog.get_logger()
 
@@ -212,7 +216,10 @@ def _socket_folder(state: Path) -> Path:
 
 def _private_token(folder: Path) -> None:
     """A token only this node's Ray knows: nobody else on the machine may run code in it."""
-    token = folder / "token"
+    token = folder / f"token-{secrets.token_hex(8)}"
     with os.fdopen(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(secrets.token_hex(32))
     os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)})
+    # What of Ray outlives a killed node is found by this variable, which no other node has.
+    command = [sys.executable, "-I", "-S", str(UNDERTAKER), str(os.getpid()), f"RAY_AUTH_TOKEN_PATH={token}"]
+    subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, env={}, close_fds=True)
