@@ -4,6 +4,7 @@
 Runs in the packing program only (`render_farm/packing.py`): it parses a stranger's file.
 """
 
+import errno
 import os
 import shutil
 import struct
@@ -99,6 +100,10 @@ def open_whole(path: Path) -> Any:
         file = blendfile.open_cached(path)
     except (blendfile.exceptions.BlendFileError, struct.error, EOFError, ZstdError, zlib.error) as error:
         raise InvalidInput(f"{path.name} is cut short or damaged: copy or save it again.") from error
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise InvalidInput(f"{path.name} unpacks to far more than a scene of its size would.") from error
+        raise
     last = file.blocks[-1]
     file.fileobj.seek(0, os.SEEK_END)
     size = file.fileobj.tell()

@@ -28,6 +28,8 @@ MEMORY_LIMIT = 4 << 30
 SECONDS_LIMIT = 300
 INFLATION_LIMIT = 64
 """How many times its size a compressed .blend may grow; real ones stay below 20."""
+SMALLEST_INFLATION = 2 << 30
+"""Bytes any .blend may unpack to."""
 
 _OUTSIDE = "_outside"
 
@@ -125,7 +127,7 @@ def _limit(scene: Path) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS_LIMIT, SECONDS_LIMIT))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Compressed files are unpacked into a temporary file: a bomb stops here, not at a full disk.
-    largest = max(1 << 31, INFLATION_LIMIT * scene.stat().st_size)
+    largest = max(SMALLEST_INFLATION, INFLATION_LIMIT * scene.stat().st_size)
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
 
 
