@@ -206,16 +206,11 @@ class Leases:
     async def next_end(self) -> float | None:
         """When the first lease ends, or None when nothing is leased."""
         first = await self._store.do("ZRANGE", keys.LEASES, 0, 0, "WITHSCORES")
-        return _score(first) if first else None
+        return float(first[1]) if first else None
 
     async def grace(self, until: float) -> int:
         """Let no lease end before `until`; returns how many were lengthened."""
         return int(await self._store.run("grace", [keys.LEASES], until))
-
-
-def _score(first: list[object]) -> float:
-    pair = first[0]
-    return float(pair[1]) if isinstance(pair, (list, tuple)) else float(str(first[1]))
 
 
 def _beat(beat: Beat) -> dict[str, object]:

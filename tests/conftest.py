@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Real servers that several tests share; each starts when the first test asks for it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import servers
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Store]:
+    """A store. Tests that need an empty one flush it, so nothing else may rely on its contents."""
+    with servers.valkey(tmp_path_factory.mktemp("valkey")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def seaweed_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.ObjectStore]:
+    """An object store."""
+    with servers.seaweed(tmp_path_factory.mktemp("seaweed")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def coordinator_server(
+    tmp_path_factory: pytest.TempPathFactory, seaweed_server: servers.ObjectStore
+) -> Iterator[servers.Coordinator]:
+    """A coordinator on a store of its own; tests add owners and nodes of their own to it."""
+    folder: Path = tmp_path_factory.mktemp("coordinator")
+    with (
+        servers.valkey(folder / "valkey") as store,
+        servers.coordinator(folder / "process", store.url, seaweed_server) as running,
+    ):
+        yield running
