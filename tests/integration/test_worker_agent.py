@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The agent against a coordinator that goes away, loses leases, and refuses."""
+
+import dataclasses
+import hashlib
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from frame_splitter.errors import FarmError, Unauthorized
+from frame_splitter.ids import DeviceClass, JobId, LeaseToken, OwnerId, SceneId, TaskId
+from frame_splitter.records import (
+    FailureCode,
+    Lease,
+    OutputFile,
+    Progress,
+    RenderSettings,
+    Task,
+    TaskFailure,
+    TaskKind,
+    TaskResult,
+    Tile,
+)
+from gpu_worker import transfer
+from gpu_worker.agent import Agent, Bench, Pace
+from gpu_worker.coordinator import Coordinator
+from gpu_worker.slot import SlotInfo
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "fakes"))
+from fake_coordinator import TOKEN, FakeCoordinator  # noqa: E402
+
+CLASS = DeviceClass("cpu:test")
+PACE = Pace(wait=5.0, beat=0.02, retry=0.1, rest=0.1, store_away=0.5, drain=2.0)
+WHOLE = Tile(0, 0, 8, 8)
+
+
+class FakeSlot:
+    """Renders a few bytes; what happens to a task is in its name."""
+
+    def __init__(self, name, folder, kinds=(TaskKind.RENDER,)):
+        self.name, self.kinds, self.folder = name, kinds, folder
+        self.ran, self.cancelled, self.discarded = [], [], []
+        self.asked = 0
+        self.news = threading.Condition()
+        self.running = threading.Event()
+        self.go_on = threading.Event()
+
+    def describe(self):
+        return SlotInfo(CLASS, True)
+
+    def run(self, lease):
+        self.ran.append(lease.task.id)
+        if "crash" in lease.task.id:
+            return TaskFailure(FailureCode.CRASHED, "Blender fell over.")
+        if "device" in lease.task.id:
+            return TaskFailure(FailureCode.DEVICE, "No such GPU.")
+        if "raise" in lease.task.id:
+            raise FarmError("The slot failed.")
+        if "long" in lease.task.id:
+            self.running.set()
+            self.go_on.wait(20)
+            if lease.task.id in self.cancelled:
+                return TaskFailure(FailureCode.NODE, "The task was cancelled.")
+        body = lease.task.id.encode()
+        (self.folder / lease.task.id).write_bytes(body)
+        file = OutputFile("tile.exr", hashlib.sha256(body).hexdigest(), len(body))
+        return TaskResult((file,), 1.0, 0.9, CLASS)
+
+    def deliver(self, lease, uploads):
+        for upload in uploads:
+            transfer.upload(self.folder / lease.task.id, upload)
+
+    def discard(self, lease):
+        with self.news:
+            self.discarded.append(lease.task.id)
+            self.news.notify_all()
+
+    def wait_discarded(self, task):
+        with self.news:
+            return self.news.wait_for(lambda: task in self.discarded, 10)
+
+    def progress(self):
+        self.asked += 1
+        # A little further at every look, like a render: else only the lease's length sets the pace.
+        return Progress(min(self.asked, 99), 100, "rendering") if self.running.is_set() else Progress()
+
+    def cancel(self, lease):
+        self.cancelled.append(lease.task.id)
+        self.go_on.set()
+
+
+@pytest.fixture
+def farm():
+    farm = FakeCoordinator()
+    yield farm
+    farm.close()
+
+
+@pytest.fixture
+def slots(tmp_path):
+    return [FakeSlot(f"cpu-{number}", tmp_path) for number in range(2)]
+
+
+@pytest.fixture
+def start(farm):
+    """Start an agent in a thread; it must end when it is stopped."""
+    started = []
+
+    def starter(slots, token=TOKEN, **pace):
+        benches = [Bench(slot, slot.describe()) for slot in slots]
+        agent = Agent(Coordinator(farm.url, token, tries=2), benches, dataclasses.replace(PACE, **pace))
+        agent.errors = []
+
+        def run():
+            try:
+                agent.run()
+            except FarmError as error:
+                agent.errors.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        started.append((agent, thread))
+        agent.thread = thread
+        return agent
+
+    yield starter
+    for agent, thread in started:
+        agent.stop()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def lease_of(name, kind=TaskKind.RENDER, expires_in=30.0):
+    task = Task(TaskId(name), JobId("j"), kind, 7, WHOLE)
+    settings = RenderSettings(4, 0, 100, "PNG")
+    scene, owner = SceneId("s" * 64), OwnerId("o")
+    return Lease(task, LeaseToken(3), "", expires_in, scene, owner, settings, 8, 8, WHOLE, WHOLE)
+
+
+def test_tasks_are_leased_for_all_free_slots_rendered_uploaded_and_submitted(farm, slots, start):
+    farm.put(*(lease_of(f"t{number}") for number in range(5)))
+    start(slots)
+    farm.wait_for(lambda: len(farm.results) == 5)
+    assert [offer.slot for offer in farm.requests[0].offers] == ["cpu-0", "cpu-1"]
+    assert farm.requests[0].sandboxed
+    assert farm.objects["/store/t3/tile.exr"] == b"t3"
+    token, result = farm.results["t3"]
+    assert (token, result.render_seconds, result.device_class) == (3, 0.9, CLASS)
+    last = [offer for request in farm.requests for offer in request.offers][-1]
+    assert (last.warm_scene, last.warm_frame) == ("s" * 64, 7)
+    assert sorted(slots[0].ran + slots[1].ran) == ["t0", "t1", "t2", "t3", "t4"]
+
+
+def test_offers_name_the_kinds_a_slot_takes(farm, tmp_path, start):
+    slots = [FakeSlot("cpu-0", tmp_path), FakeSlot("finish-0", tmp_path, (TaskKind.FINISH,))]
+    farm.put(lease_of("f", TaskKind.FINISH))
+    start(slots)
+    farm.wait_for(lambda: "f" in farm.results)
+    assert slots[1].ran == ["f"]
+
+
+def test_leases_are_renewed_with_progress(farm, slots, start):
+    farm.put(lease_of("long"))
+    start(slots)
+    farm.wait_for(lambda: any(beat.progress.done >= 3 for beats in farm.beats for beat in beats))
+    assert {(beat.task, beat.token) for beats in farm.beats for beat in beats} == {("long", 3)}
+
+
+def test_leases_without_progress_are_renewed_three_times_in_their_life(farm, slots, start):
+    for slot in slots:
+        slot.progress = Progress
+    farm.put(lease_of("long", expires_in=0.6))
+    start(slots)
+    farm.wait_for(lambda: len(farm.beats) >= 5)
+
+
+def test_a_failure_is_given_back_and_the_slot_goes_on(farm, slots, start):
+    farm.put(lease_of("crash"), lease_of("raise"), lease_of("good"))
+    start(slots)
+    farm.wait_for(lambda: "good" in farm.results and len(farm.failures) == 2)
+    assert farm.failures["crash"] == [(3, TaskFailure(FailureCode.CRASHED, "Blender fell over."))]
+    assert farm.failures["raise"][0][1].code is FailureCode.NODE
+
+
+def test_a_slot_without_its_device_rests(farm, slots, start):
+    farm.put(lease_of("device"))
+    start(slots[:1], rest=1000.0)
+    farm.wait_for(lambda: farm.failures)
+    asked = farm.calls["leases"]
+    farm.put(lease_of("good"))
+    with pytest.raises(AssertionError):
+        farm.wait_for(lambda: "good" in farm.results, 0.5)
+    assert farm.calls["leases"] == asked
+
+
+def test_a_lost_lease_stops_its_render_and_submits_nothing(farm, slots, start):
+    farm.put(lease_of("long"))
+    start(slots[:1])
+    assert slots[0].running.wait(10)
+    farm.lost.add("long")
+    farm.put(lease_of("next"))
+    farm.wait_for(lambda: "next" in farm.results)
+    assert slots[0].cancelled == ["long"]
+    assert "long" not in farm.results
+    assert not farm.failures
+
+
+def test_a_late_submit_is_refused_and_forgotten(farm, slots, start):
+    """The lease passed on while the node rendered, and no heartbeat told so in time."""
+    farm.put(lease_of("t"))
+    farm.lost.add("t")
+    start(slots[:1], beat=1000.0)
+    farm.put(lease_of("next"))
+    farm.wait_for(lambda: "next" in farm.results)
+    assert slots[0].wait_discarded("t")
+    assert "t" not in farm.results
+
+
+def test_work_goes_on_and_is_kept_while_the_coordinator_is_away(farm, slots, start):
+    farm.put(lease_of("long"))
+    agent = start(slots[:1])
+    assert slots[0].running.wait(10)
+    farm.away = True
+    beats = farm.calls["heartbeat"]
+    farm.wait_for(lambda: farm.calls["heartbeat"] >= beats + 2)
+    slots[0].go_on.set()
+    farm.wait_for(lambda: farm.calls["uploads"] >= 3)
+    assert not farm.results
+    farm.away = False
+    farm.wait_for(lambda: "long" in farm.results)
+    assert (slots[0].ran, slots[0].cancelled, agent.errors) == (["long"], [], [])
+
+
+def test_uploads_are_repeated_while_the_store_is_away(farm, slots, start):
+    farm.store_away = True
+    farm.put(lease_of("t"), lease_of("u"))
+    start(slots[:1], store_away=60.0)
+    farm.wait_for(lambda: farm.calls["store PUT"] >= 4)
+    assert slots[0].ran == ["t", "u"], "the slot goes on while its uploads wait"
+    assert not farm.results
+    farm.store_away = False
+    farm.wait_for(lambda: len(farm.results) == 2)
+    assert slots[0].ran == ["t", "u"]
+
+
+def test_a_store_that_stays_away_gives_the_task_back(farm, slots, start):
+    farm.store_away = True
+    farm.put(lease_of("t"))
+    start(slots[:1], store_away=0.3)
+    farm.wait_for(lambda: farm.failures)
+    assert farm.failures["t"][0][1].code is FailureCode.NODE
+    assert "could not be delivered" in farm.failures["t"][0][1].message
+    assert slots[0].wait_discarded("t")
+
+
+def test_a_slot_does_not_pile_up_undelivered_work(farm, slots, start):
+    farm.store_away = True
+    farm.put(*(lease_of(f"t{number}") for number in range(8)))
+    start(slots[:1], store_away=60.0)
+    farm.wait_for(lambda: farm.calls["store PUT"] >= 12)
+    assert len(slots[0].ran) == 4
+
+
+def test_an_unknown_token_ends_the_node_with_the_reason(farm, slots, start):
+    agent = start(slots, token="wrong")
+    agent.thread.join(10)
+    assert not agent.thread.is_alive()
+    assert isinstance(agent.errors[0], Unauthorized)
+    assert "does not know this token" in agent.errors[0].sentence
+
+
+def test_draining_gives_back_what_is_unfinished(farm, slots, start):
+    farm.put(lease_of("long"))
+    agent = start(slots)
+    farm.wait_for(lambda: farm.beats)
+    agent.stop()
+    agent.thread.join(5)
+    assert not agent.thread.is_alive(), "an open request for work must not hold the node up"
+    assert [failure.message for _, failure in farm.failures["long"]] == ["The node is shutting down."]
+    assert "long" in slots[0].cancelled + slots[1].cancelled
+
+
+def test_a_lease_that_comes_while_draining_is_given_back(farm, slots, start):
+    agent = start(slots[:1])
+    farm.wait_for(lambda: farm.requests)
+    agent._stop.set()
+    farm.put(lease_of("t"))
+    farm.wait_for(lambda: farm.failures["t"])
+    assert slots[0].ran == []
+
+
+def test_a_lease_for_a_slot_this_node_does_not_have_is_given_back(farm, slots, start):
+    take = farm.take
+    farm.take = lambda request: [dataclasses.replace(one, slot="gpu-9") for one in take(request)]
+    farm.put(lease_of("t"))
+    start(slots)
+    farm.wait_for(lambda: farm.failures["t"])
