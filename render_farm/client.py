@@ -13,7 +13,8 @@
             farm.download(frame.files[0], Path(f"{frame.frame:04}.png"))
 
 Every method raises FarmError (or one of its kinds in `frame_splitter.errors`) with a sentence. A
-coordinator that is away for a moment is waited for, `patience` seconds long.
+coordinator that is away for a moment is waited for, `patience` seconds long, or until `gone` says that
+waiting is in vain.
 """
 
 import uuid
@@ -43,7 +44,7 @@ from render_farm.answers import (
     TaskList,
     TaskView,
 )
-from render_farm.connection import Connection, Lost, Stopped, Stream
+from render_farm.connection import Connection, Gone, Lost, Stopped, Stream
 from render_farm.hashing import hash_file
 from render_farm.job_events import FINAL_STATES, Event, parse
 from render_farm.transfers import LinkExpired, Transfers
@@ -60,8 +61,15 @@ Progress = Callable[[int, int], None]
 class FarmClient:
     """One coordinator, seen as one owner (or the operator). Safe to use from several threads."""
 
-    def __init__(self, url: str, token: str, *, patience: float = 60.0) -> None:
-        self._link = Connection(url, token, patience=patience)
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        patience: float = 60.0,
+        gone: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._link = Connection(url, token, patience=patience, gone=gone)
         self._transfers = Transfers(self._link)
         self.url = self._link.url
 
@@ -242,4 +250,4 @@ def _id(job: str) -> str:
     return quote(job, safe="")
 
 
-__all__ = ["FarmClient", "Stopped", "has"]
+__all__ = ["FarmClient", "Gone", "Stopped", "has"]

@@ -8,7 +8,7 @@ A coordinator that is restarting refuses connections for a moment; requests wait
 import random
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -51,12 +51,20 @@ class Stopped(FarmError):
     code = "stopped"
 
 
+class Gone(Unavailable):
+    """The farm has ended: nobody will answer at its address any more."""
+
+    code = "farm_gone"
+
+
 class Connection:
     """Requests to one coordinator as one token's bearer. Safe to use from several threads."""
 
-    def __init__(self, url: str, token: str, *, patience: float = 60.0) -> None:
+    def __init__(
+        self, url: str, token: str, *, patience: float = 60.0, gone: Callable[[], bool] = lambda: False
+    ) -> None:
         self.url = _checked(url)
-        self.patience = patience
+        self.patience, self._gone = patience, gone
         self.stopped = threading.Event()
         self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
         self._pool = urllib3.PoolManager(maxsize=16, retries=False)
@@ -128,6 +136,8 @@ class Connection:
                 return
             if self.stopped.wait(pause):
                 raise Stopped("The command was ended while it waited for the coordinator.")
+            if self._gone():
+                raise Gone(f"The farm at {self.url} has stopped.")
             attempt += 1
 
     def _once(

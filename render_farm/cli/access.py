@@ -21,9 +21,12 @@ PATIENCE = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """A farm to talk to. `own` is the farm this command runs itself and ends with; None otherwise."""
+    """A farm to talk to, which other machines reach at `public_url`. `own` is the farm this command
+    runs itself and ends with; None otherwise.
+    """
 
     client: FarmClient
+    public_url: str
     own: Farm | None = None
 
 
@@ -36,19 +39,19 @@ def open_farm(
         if not chosen.token:
             raise UsageError("--coordinator needs --token as well (or FARM_TOKEN).")
         with _connected(chosen.coordinator, chosen.token) as client:
-            yield Access(client)
+            yield Access(client, chosen.coordinator.rstrip("/"))
         return
     folder = state_folder(chosen.state_dir)
     while True:
         running = find_running(folder, say)
         if running is not None:
-            with _connected(running.url, running.token) as client:
-                yield Access(client)
+            with _connected(running.url, running.token, gone=lambda: not folder.in_use()) as client:
+                yield Access(client, running.public_url)
             return
         farm = Farm(folder, FarmOptions(slots=slots, node=node, temporary=True), say)
         try:
             with farm.running(), FarmClient(farm.url, farm.token, patience=PATIENCE) as client:
-                yield Access(client, farm)
+                yield Access(client, farm.public_url, farm)
             return
         except FolderInUse:
             # Another command was faster: join its farm.
@@ -56,10 +59,10 @@ def open_farm(
 
 
 @contextmanager
-def _connected(url: str, token: str) -> Iterator[FarmClient]:
+def _connected(url: str, token: str, gone: Callable[[], bool] = lambda: False) -> Iterator[FarmClient]:
     with FarmClient(url, token, patience=5.0) as quick:
         quick.health()
-    with FarmClient(url, token, patience=PATIENCE) as client:
+    with FarmClient(url, token, patience=PATIENCE, gone=gone) as client:
         yield client
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from frame_splitter.errors import InvalidInput
 from render_farm.answers import NodeList, NodeView
-from render_farm.cli.access import open_farm
+from render_farm.cli.access import Access, open_farm
 from render_farm.cli.console import Console
 from render_farm.cli.table import table
 from render_farm.client import FarmClient
@@ -27,7 +27,7 @@ def run(chosen: argparse.Namespace, console: Console) -> int:
     """Add a node or list them."""
     with open_farm(chosen, console.say, node=False) as access:
         if chosen.action == "add":
-            _add(access.client, chosen.name, console)
+            _add(access, chosen.name, console)
             if access.own is not None:
                 console.say("Start the farm with `render-farm up` before the machine joins it.")
         else:
@@ -35,11 +35,13 @@ def run(chosen: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _add(client: FarmClient, name: str, console: Console) -> None:
+def _add(access: Access, name: str, console: Console) -> None:
     if not name.strip() or len(name) > 200:
         raise InvalidInput("A node's name has 1 to 200 characters.")
-    added = client.add_node(name.strip())
-    command = f"gpu-worker run --coordinator {shlex.quote(client.url)} --token {shlex.quote(added.token)}"
+    added = access.client.add_node(name.strip())
+    command = (
+        f"gpu-worker run --coordinator {shlex.quote(access.public_url)} --token {shlex.quote(added.token)}"
+    )
     console.result(NodeAdded(added.node, added.name, added.token, command), command)
 
 

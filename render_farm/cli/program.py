@@ -42,6 +42,10 @@ def run(arguments: Sequence[str]) -> int:
     except FarmError as error:
         console.failed(error.code, error.sentence)
         return FAILED
+    except OSError as error:
+        named = f"{error.filename}: " if error.filename else ""
+        console.failed("system", f"{named}{error.strerror or error}.")
+        return FAILED
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -4,10 +4,12 @@
 import argparse
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
 
 from frame_splitter.errors import FarmError
 from frame_splitter.ids import JobId
@@ -29,7 +31,7 @@ from render_farm.cli.scene_options import (
     render_slots,
     send_scene,
 )
-from render_farm.client import FarmClient
+from render_farm.client import FarmClient, Gone
 from render_farm.doctor import Checked
 from render_farm.job_events import FINAL_STATES
 
@@ -67,32 +69,50 @@ def run(chosen: argparse.Namespace, console: Console) -> int:
     """Check, upload, submit or resume, follow, fetch."""
     wish = read_wish(chosen)
     check_scene(chosen.scene)
-    with (
-        _opened_meanwhile(chosen, console, wish) as opened,
-        checked_scene(chosen, console, wish) as checked,
-    ):
+    with _Door(chosen, console, wish) as door, checked_scene(chosen, console, wish) as checked:
         goals = _targets(chosen, checked, wish)
-        result = _Rendering(opened(), console, checked, wish, goals).run()
+        result = None
+        while result is None:
+            try:
+                result = _Rendering(door.access(), console, checked, wish, goals).run()
+            except Gone:
+                # It belonged to another command, which has ended: the job waits in its folder.
+                console.say("The farm this command had joined has stopped; going on with one of its own.")
+                door.open()
     console.result(result, _summary(result))
     return 0
 
 
-@contextmanager
-def _opened_meanwhile(
-    chosen: argparse.Namespace, console: Console, wish: Wish
-) -> Iterator[Callable[[], Access]]:
-    """Find or start the farm in a thread, while the doctor looks at the scene."""
-    farm = ExitStack()
-    with ThreadPoolExecutor(1) as pool:
-        opening = open_farm(chosen, console.say, node=True, slots=wish.slots)
-        opened = pool.submit(farm.enter_context, opening)
-        try:
-            yield opened.result
-        finally:
-            with _undisturbed():
-                with suppress(FarmError):
-                    opened.result()
-                farm.close()
+class _Door:
+    """Finds or starts the farm in a thread, while the doctor looks at the scene."""
+
+    def __init__(self, chosen: argparse.Namespace, console: Console, wish: Wish) -> None:
+        self._chosen, self._console, self._wish = chosen, console, wish
+        self._farm = ExitStack()
+        self._pool = ThreadPoolExecutor(1, "door")
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with _undisturbed():
+            with suppress(FarmError):
+                self.access()
+            self._farm.close()
+            self._pool.shutdown()
+
+    def open(self) -> None:
+        """Begin to look for a farm, leaving the one found before."""
+        self._farm.close()
+        opening = open_farm(self._chosen, self._console.say, node=True, slots=self._wish.slots)
+        self._opened = self._pool.submit(self._farm.enter_context, opening)
+
+    def access(self) -> Access:
+        """The farm, once it is there."""
+        return self._opened.result()
 
 
 @contextmanager

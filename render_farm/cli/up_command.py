@@ -28,7 +28,7 @@ def run(chosen: argparse.Namespace, console: Console) -> int:
     try:
         with farm.running():
             farm.wait_for_node()
-            _tell(farm, options, console)
+            _tell(farm, console)
             while True:
                 signal.pause()
     except KeyboardInterrupt:
@@ -51,13 +51,10 @@ def _options(chosen: argparse.Namespace) -> FarmOptions:
     )
 
 
-def _tell(farm: Farm, options: FarmOptions, console: Console) -> None:
-    console.say(f"The farm answers at {options.public_url or farm.url}. Ctrl-C stops it.")
+def _tell(farm: Farm, console: Console) -> None:
+    console.say(f"The farm answers at {farm.public_url}. Ctrl-C stops it.")
     console.say(f"Its folder is {farm.folder.path}, with its logs in logs/.")
-    if not farm.is_local and not (options.s3_endpoint or options.s3_public_endpoint):
-        console.say(
-            "Other machines reach the coordinator, but the embedded object store answers on this machine "
-            "only: give --s3-endpoint, or a --s3-public-endpoint that leads to it."
-        )
-    result = UpResult(options.public_url or farm.url, farm.token, str(farm.folder.path))
+    if not farm.is_local:
+        console.say("Other machines can join: `render-farm node add NAME` prints what to run there.")
+    result = UpResult(farm.public_url, farm.token, str(farm.folder.path))
     console.result(result, "")

@@ -56,11 +56,12 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class RunningFarm:
-    """How a command reaches the farm that runs on a folder. `temporary`: it ends with the command
-    that started it.
+    """How a command reaches the farm that runs on a folder; other machines by `public_url`.
+    `temporary`: it ends with the command that started it.
     """
 
     url: str
+    public_url: str
     token: str
     process: Process
     parts: dict[str, Process] = field(default_factory=dict)
@@ -116,12 +117,12 @@ class Folder:
             write_private(path, encode(Secrets(*words, secrets.token_hex(8))))
         return decode(_read(path), Secrets)
 
-    def choose_port(self, name: str) -> int:
-        """The loopback port a part is to listen on: the remembered one, or where somebody else took
+    def choose_port(self, name: str, host: str = "127.0.0.1") -> int:
+        """The port a part is to listen on: the remembered one, or where somebody else took
         that, a new one.
         """
         ports = self._ports()
-        if name not in ports or not port_is_free(ports[name]):
+        if name not in ports or not port_is_free(ports[name], host):
             ports[name] = free_port()
             write_private(self.path / "ports.json", json.dumps(ports).encode())
         return ports[name]
@@ -201,12 +202,12 @@ def write_private(path: Path, data: bytes) -> None:
             os.unlink(name)
 
 
-def port_is_free(port: int) -> bool:
-    """Whether a server could listen on the loopback port now."""
-    with socket.socket() as probe:
+def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether a server could listen there now."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((host, port))
         except OSError:
             return False
     return True

@@ -20,6 +20,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlsplit
 
 import psutil
 import structlog
@@ -32,6 +33,8 @@ from render_farm.embedded.state import Folder, Process, RunningFarm
 
 log = structlog.get_logger()
 
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104
+LOOPBACK = ("", "127.0.0.1", "localhost", "::1")
 NODE_GOODBYE = 1.5
 """Seconds the node has for giving back its leases before the coordinator ends."""
 
@@ -66,6 +69,7 @@ class Farm:
         self._stopping = False
         self._host, self._port = _address(options.bind)
         self.url = ""
+        self.public_url = ""
         self.token = ""
 
     @contextmanager
@@ -82,6 +86,8 @@ class Farm:
             stack.callback(self._stop)
             self._start_services()
             self._start_coordinator()
+            if self._shares_objects:
+                self._add("relay", self._relay_program()).wait()
             if self.options.node:
                 self._add("node", self._node_program())
             self._announce()
@@ -95,7 +101,7 @@ class Farm:
     @property
     def is_local(self) -> bool:
         """Whether the coordinator listens to this machine only."""
-        return self._host in ("", "127.0.0.1", "localhost", "::1")
+        return self._host in LOOPBACK
 
     def part(self, name: str) -> Part:
         """One of the parts by name: valkey, seaweed, coordinator or node."""
@@ -119,8 +125,9 @@ class Farm:
     def _start_coordinator(self) -> None:
         self._say("Starting the coordinator ...")
         self._port = self._port or self.folder.choose_port("coordinator")
-        host = "127.0.0.1" if self._host in ("", "0.0.0.0", "::") else self._host  # noqa: S104
+        host = "127.0.0.1" if self._host in ("", *EVERYWHERE) else self._host
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
+        self.public_url = self.options.public_url.rstrip("/") or f"http://{self._public_host()}:{self._port}"
         self.token = self.folder.secrets().admin_token
         self._add("coordinator", self._coordinator_program()).wait()
 
@@ -157,8 +164,8 @@ class Farm:
             "--redis-url": given.redis_url
             or valkey.url(self.folder.path / "valkey", socket_path=self.folder.valkey_socket()),
             "--s3-endpoint": endpoint,
-            "--s3-public-endpoint": given.s3_public_endpoint or endpoint,
-            "--public-url": given.public_url or self.url,
+            "--s3-public-endpoint": given.s3_public_endpoint or self._public_objects() or endpoint,
+            "--public-url": self.public_url,
         }
         environment = {"FARM_ADMIN_TOKEN": secrets.admin_token}
         if not given.s3_endpoint:
@@ -169,6 +176,37 @@ class Farm:
             command=lambda: [sys.executable, "-m", "render_farm.serve", *words],
             environment=lambda: environment,
             log=self.folder.log("coordinator"),
+            ready=_said_listening,
+            speaks=True,
+        )
+
+    @property
+    def _shares_objects(self) -> bool:
+        """Whether other machines are let in and the embedded object store is to be reached by them."""
+        return not (self.is_local or self.options.s3_endpoint or self.options.s3_public_endpoint)
+
+    def _public_objects(self) -> str:
+        """The embedded object store as other machines reach it; empty when they do not."""
+        if not self._shares_objects:
+            return ""
+        return f"http://{self._public_host()}:{self.folder.choose_port('relay', self._host)}"
+
+    def _public_host(self) -> str:
+        """The machine's name for others: as --public-url has it, or the address bound to, or the one
+        that leads out of it.
+        """
+        named = urlsplit(self.options.public_url).hostname or self._host
+        if named in EVERYWHERE and not self.is_local:
+            named = _outward_address()
+        named = named or "127.0.0.1"
+        return f"[{named}]" if ":" in named else named
+
+    def _relay_program(self) -> Program:
+        words = [self._host, str(self.folder.port("relay")), str(self.folder.port("seaweed"))]
+        return Program(
+            name="relay",
+            command=lambda: [sys.executable, "-m", "render_farm.embedded.relay", *words],
+            log=self.folder.log("relay"),
             ready=_said_listening,
             speaks=True,
         )
@@ -223,6 +261,7 @@ class Farm:
             self.folder.announce(
                 RunningFarm(
                     self.url,
+                    self.public_url,
                     self.token,
                     Process(me.pid, me.create_time()),
                     parts,
@@ -268,6 +307,16 @@ def _address(bind: str) -> tuple[str, int]:
     if not port.isdigit() or int(port) > 65535:
         raise InvalidInput(f"'{bind}' is no address to bind to: write host or host:port.")
     return host.strip("[]"), int(port)
+
+
+def _outward_address() -> str:
+    """The address this machine uses towards others. Connecting a datagram socket sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
 
 
 def _end_leftovers(farm: RunningFarm | None) -> None:

@@ -193,3 +193,22 @@ def test_without_a_machine_the_job_waits_and_can_be_cancelled(scenes: Path, tmp_
             assert client.cancel(job.job).state == "cancelled"
             assert "The job was cancelled" in process.stderr.read()
             assert process.wait(SECONDS) == 1
+
+
+@pytest.mark.farm
+def test_a_farm_that_stops_under_a_command_is_replaced(scenes: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "farm"
+    line = command("render", scenes / "quick.blend", "--frames", "1", "--slots", "1", "--state-dir", folder)
+    with contextlib.ExitStack() as first:
+        first.enter_context(farm(folder, "--no-node"))
+        with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+            assert process.stderr is not None
+            assert until_said(process, "No machine of the farm is online")
+            assert until_said(process, "Job ")
+            first.close()
+            assert until_said(process, "going on with one of its own")
+            assert until_said(process, "was not finished")
+            process.stderr.read()
+            assert process.wait(SECONDS) == 0
+    assert (tmp_path / "quick-frames" / "0001.png").exists()
+    assert leftovers(folder) == []

@@ -16,9 +16,11 @@ import psutil
 import pytest
 
 from frame_splitter.errors import FarmError
+from frame_splitter.records import Manifest
 from render_farm.client import FarmClient
 from render_farm.embedded.state import Folder, FolderInUse, RunningFarm
 from render_farm.embedded.supervisor import Farm, FarmOptions
+from render_farm.hashing import hash_file
 
 PARTS = ("valkey", "seaweed", "coordinator")
 SECONDS = 60.0
@@ -38,7 +40,7 @@ def up(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
             assert farm.stderr is not None
             said = farm.stdout.readline()
             assert said, farm.stderr.read()
-            assert json.loads(said)["url"].startswith("http://127.0.0.1:")
+            assert json.loads(said)["url"].startswith("http://127.0.0.")
             yield farm
         finally:
             if farm.poll() is None:
@@ -141,6 +143,20 @@ def test_a_command_alone_runs_a_farm_for_itself(tmp_path: Path) -> None:
         command("job", "list", "--json", *where), capture_output=True, text=True, check=True
     )
     assert json.loads(jobs.stdout) == {"jobs": []}
+
+
+def test_other_machines_are_let_in_by_bind(tmp_path: Path) -> None:
+    # Another address than 127.0.0.1 stands for another machine's view.
+    with up(tmp_path / "farm", "--bind", "127.0.0.2"):
+        farm = announced(tmp_path / "farm")
+        assert farm.public_url.startswith("http://127.0.0.2:")
+        (tmp_path / "scene.blend").write_bytes(b"BLENDER" * 1000)
+        manifest = Manifest("scene.blend", {"scene.blend": hash_file(tmp_path / "scene.blend")})
+        with FarmClient(farm.public_url, farm.token) as client:
+            (missing,) = client.offer_scene(manifest).missing
+            assert missing.url.startswith("http://127.0.0.2:")
+            client.upload_scene(manifest, tmp_path)
+            assert client.offer_scene(manifest).sealed
 
 
 def test_secrets_are_the_owners_alone(tmp_path: Path) -> None:

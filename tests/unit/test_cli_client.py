@@ -12,7 +12,7 @@ from frame_splitter.errors import Conflict, FarmError, InvalidInput, NotFound, S
 from frame_splitter.ids import JobId
 from frame_splitter.records import Blob, Manifest, StoredFile
 from render_farm.client import FarmClient
-from render_farm.connection import Stopped
+from render_farm.connection import Gone, Stopped
 from render_farm.embedded.seaweed import free_port
 from render_farm.transfers import DamagedDownload, LinkExpired
 from tests.fakes.scripted_server import Answer, Asked, scripted
@@ -113,6 +113,14 @@ def test_closing_ends_the_waiting_of_other_threads() -> None:
     asking.join(10)
     assert not asking.is_alive()
     assert isinstance(failures[0], Stopped)
+
+
+def test_a_farm_that_is_gone_is_not_waited_for() -> None:
+    with (
+        FarmClient(f"http://127.0.0.1:{free_port()}", "t", patience=600, gone=lambda: True) as client,
+        pytest.raises(Gone, match="has stopped"),
+    ):
+        client.health()
 
 
 @pytest.mark.parametrize(
