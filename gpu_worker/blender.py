@@ -51,11 +51,14 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class ChildCommand:
-    """How the child is started: program, sandbox and variables. `wrap` puts a command into a sandbox."""
+    """How the child is started: program, sandbox and variables. `wrap` puts a command into a sandbox;
+    `threads` is how many CPU threads it will be told to use, 0 for all.
+    """
 
     program: Path = CHILD_PROGRAM
     wrap: Wrap = lambda command: command
     variables: Mapping[str, str] | None = None
+    threads: int = 0
 
 
 _CODES = {"scene": FailureCode.SCENE, "device": FailureCode.DEVICE, "bad_input": FailureCode.BAD_INPUT}
@@ -175,7 +178,8 @@ class BlenderChild:
     # --- what the watching thread calls -----------------------------------------------------------------
 
     def _spawn(self, streams: WatchedStreams) -> "subprocess.Popen[bytes]":
-        program = [sys.executable, "-I", "-u", str(self._command.program), "--events-fd", str(streams.events)]
+        options = ["--events-fd", str(streams.events), "--threads", str(self._command.threads)]
+        program = [sys.executable, "-I", "-u", str(self._command.program), *options]
         return subprocess.Popen(
             [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *self._command.wrap(program)],
             stdin=subprocess.PIPE,

@@ -11,6 +11,8 @@ import os
 import queue
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -126,14 +128,35 @@ def read_commands(commands: "queue.Queue[Command]") -> None:
     os._exit(0)
 
 
+@contextmanager
+def as_if_cores(count: int) -> Iterator[None]:
+    """Let Blender load as on a machine of `count` cores.
+
+    Blender's task library counts cores once and makes a thread for each. When a render is then told to
+    use fewer, the threads that are left over spin for ever, on cores that other slots need.
+    """
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    if not 0 < count < len(allowed):
+        yield
+        return
+    os.sched_setaffinity(0, sorted(allowed)[:count])
+    try:
+        yield
+    finally:
+        for thread in os.listdir("/proc/self/task"):
+            os.sched_setaffinity(int(thread), allowed)
+
+
 def main() -> None:
     """Serve commands until stdin closes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events-fd", type=int, required=True)
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads it will use; 0: all")
     arguments = parser.parse_args()
     commands: queue.Queue[Command] = queue.Queue()
     threading.Thread(target=read_commands, args=(commands,), daemon=True).start()
-    child = Child(os.fdopen(arguments.events_fd, "w", encoding="utf-8"))
+    with as_if_cores(arguments.threads):
+        child = Child(os.fdopen(arguments.events_fd, "w", encoding="utf-8"))
     child.ready()
     while True:
         child.carry_out(commands.get())

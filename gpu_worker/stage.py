@@ -93,13 +93,14 @@ class Stage:
     def _command(self) -> ChildCommand:
         variables = sandbox.environment(os.environ) | {"TMPDIR": str(self._scratch)}
         if not self._plan.sandboxed:
-            return ChildCommand(self._plan.program, variables=variables | {"HOME": str(self._scratch)})
+            variables |= {"HOME": str(self._scratch)}
+            return ChildCommand(self._plan.program, variables=variables, threads=self._plan.device.threads)
         box = sandbox.Sandbox(
             readable=(program_folder(self._plan.program), self._scene_folder, self.given),
             writable=(self._output, self._scratch),
             gpu=self._plan.device.backend != "CPU",
         )
-        return ChildCommand(self._plan.program, box.wrap, variables)
+        return ChildCommand(self._plan.program, box.wrap, variables, self._plan.device.threads)
 
 
 def program_folder(program: Path) -> Path:

@@ -214,6 +214,7 @@ def main() -> None:
     global events
     parser = argparse.ArgumentParser()
     parser.add_argument("--events-fd", type=int, required=True)
+    parser.add_argument("--threads", type=int, default=0)
     events = os.fdopen(parser.parse_args().events_fd, "w")
     say("ready", blender="5.0.1", build="fake")
     for line in sys.stdin:
