@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 REDRAWS_A_SECOND = 4
+MOST_SLOTS = 16
 
 
 @dataclass
@@ -29,17 +30,18 @@ class Status:
     began: float = field(default_factory=time.monotonic)
     at_start: float = 0.0
     accepted: set[str] = field(default_factory=set)
-    running: dict[str, tuple[int, int]] = field(default_factory=dict)
-    slots: dict[str, str] = field(default_factory=dict)
+    running: dict[str, ProgressEvent] = field(default_factory=dict)
+    slots: dict[tuple[str, str], str] = field(default_factory=dict)
     state: str = ""
 
     def task(self, event: TaskEvent) -> None:
         """A task was leased, ended or went back."""
         if event.state == "leased":
-            self.running[event.task] = (0, 0)
-            self.slots[_place(event.node, event.slot)] = f"frame {event.frame} {event.kind}"
+            self.progress(ProgressEvent(event.task, event.frame, 0, 0, event.node, event.slot))
             return
-        self.running.pop(event.task, None)
+        last = self.running.pop(event.task, None)
+        if last is not None:
+            self.slots[_place(last)] = ""
         if event.state == "accepted":
             self.accepted.add(event.task)
         else:
@@ -47,14 +49,26 @@ class Status:
 
     def progress(self, event: ProgressEvent) -> None:
         """Samples of a task."""
-        self.running[event.task] = (event.done, event.total)
-        shown = f"frame {event.frame}" + (f" {event.done}/{event.total}" if event.total else "")
-        self.slots[_place(event.node, event.slot)] = shown
+        self.running[event.task] = event
+        self.slots[_place(event)] = event.task
+
+    def activity(self) -> list[tuple[str, str]]:
+        """What each slot does, by its name; nodes are named where there are several."""
+        # Copied at once: the display's thread asks while events come in.
+        slots, running = dict(self.slots), dict(self.running)
+        several = len({node for node, _ in slots}) > 1
+        rows = []
+        for (node, slot), task in sorted(slots.items()):
+            event = running.get(task)
+            samples = f", {event.done} of {event.total} samples" if event and event.total else ""
+            doing = f"frame {event.frame}{samples}" if event else "-"
+            rows.append((f"{node[:8]}/{slot}" if several else slot, doing))
+        return rows
 
     @property
     def fraction(self) -> float:
         """Of the work, 0 to 1. Finish tasks count like renders, which errs early and mends itself."""
-        partly = sum(done / total for done, total in self.running.values() if total)
+        partly = sum(one.done / one.total for one in list(self.running.values()) if one.total)
         return min(1.0, (len(self.accepted) + partly) / max(1, self.total))
 
     @property
@@ -66,8 +80,8 @@ class Status:
         return (time.monotonic() - self.began) * (1 - self.fraction) / gained
 
 
-def _place(node: str | None, slot: str | None) -> str:
-    return f"{(node or '')[:8]}/{slot or ''}"
+def _place(event: ProgressEvent) -> tuple[str, str]:
+    return event.node or "", event.slot or ""
 
 
 class Display(Protocol):
@@ -102,10 +116,8 @@ class LiveDisplay:
     def __init__(self, status: Status) -> None:
         from rich.console import Console  # noqa: PLC0415 - only a terminal needs rich
         from rich.live import Live  # noqa: PLC0415
-        from rich.progress_bar import ProgressBar  # noqa: PLC0415
-        from rich.table import Table  # noqa: PLC0415
 
-        self._status, self._bar, self._table = status, ProgressBar, Table
+        self._status = status
         self._console = Console(stderr=True)
         self._live = Live(
             get_renderable=self._draw,
@@ -127,18 +139,22 @@ class LiveDisplay:
         self._live.stop()
 
     def _draw(self) -> "RenderableType":
+        from rich.console import Group  # noqa: PLC0415
+        from rich.progress_bar import ProgressBar  # noqa: PLC0415
+        from rich.table import Table  # noqa: PLC0415
+
         status = self._status
         left = status.seconds_left
-        table = self._table.grid(padding=(0, 1))
-        table.add_row(
+        head, slots = Table.grid(padding=(0, 1)), Table.grid(padding=(0, 2))
+        head.add_row(
             f"{status.frames_done}/{status.frames_total} frames",
-            self._bar(total=1.0, completed=status.fraction, width=40),
+            ProgressBar(total=1.0, completed=status.fraction, width=40),
             f"{status.fraction:4.0%}",
             f"{_clock(left)} left" if left is not None else status.state,
         )
-        for slot, doing in sorted(status.slots.items())[:16]:
-            table.add_row("", f"{slot}: {doing}")
-        return table
+        for name, doing in status.activity()[:MOST_SLOTS]:
+            slots.add_row("", printable(name), doing)
+        return Group(head, slots)
 
 
 def display(status: Status, say: Callable[[str], None]) -> Display:
