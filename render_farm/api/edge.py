@@ -106,11 +106,12 @@ async def _read(request: Request, limit: int) -> bytes:
 
 
 def repeat_of(request: Request, caller: Caller, raw: bytes) -> Repeat:
-    """The request's Idempotency-Key, if it has one, told apart by call and body."""
+    """The request's Idempotency-Key, if it has one, which counts for this call only."""
     key = request.headers.get("idempotency-key", "")
     if len(key) > LONGEST_KEY or not key.isprintable():
         raise InvalidInput(f"The Idempotency-Key must be printable and at most {LONGEST_KEY} letters.")
-    return Repeat(caller.owner, key, digest_of(request.url.path.encode() + b"\0" + raw))
+    place = f"{request.url.path}:{key}" if key else ""
+    return Repeat(caller.owner, place, digest_of(raw))
 
 
 def answer(record: object, status: int = 200) -> Response:

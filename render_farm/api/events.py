@@ -19,7 +19,9 @@ from render_farm.store.jobs import FINISHED, StoredEvent
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
-KEEPALIVE_SECONDS = 15.0
+KEEPALIVE_SECONDS = 7.0
+"""Shorter than the store connection's patience, which would otherwise end the wait."""
+
 MOST_STREAMS = 400
 """Open streams: each waits on a connection of its own to the store."""
 
@@ -66,12 +68,13 @@ async def follow(job: str, request: Request, caller: Owner) -> StreamingResponse
 async def _lines(farm: Farm, job: Job, after: str, streams: Streams) -> AsyncIterator[bytes]:
     try:
         yield b": follow the job\n\n"
-        while not farm.closing.is_set():
-            events = await _next(farm, job, after)
-            if events is None or (not events and await _nothing_more(farm, job, after)):
+        wait = 0.0
+        while (events := await _next(farm, job, after, wait)) is not None:
+            if not events and await _nothing_more(farm, job, after):
                 return
-            if not events:
+            if not events and wait:
                 yield b": still here\n\n"
+            wait = KEEPALIVE_SECONDS
             for event in events:
                 after = event.id
                 yield await _line(farm, job, event)
@@ -83,9 +86,9 @@ async def _lines(farm: Farm, job: Job, after: str, streams: Streams) -> AsyncIte
         streams.leave()
 
 
-async def _next(farm: Farm, job: Job, after: str) -> list[StoredEvent] | None:
+async def _next(farm: Farm, job: Job, after: str, wait: float) -> list[StoredEvent] | None:
     """The next events, none after a quiet while, or None when the coordinator stops."""
-    reading = asyncio.create_task(farm.jobs.follow(job.job, after, KEEPALIVE_SECONDS / 2))
+    reading = asyncio.create_task(farm.jobs.follow(job.job, after, wait))
     closing = asyncio.create_task(farm.closing.wait())
     try:
         await asyncio.wait({reading, closing}, return_when=asyncio.FIRST_COMPLETED)

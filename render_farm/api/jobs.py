@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Jobs: starting, listing, stopping, and looking at frames and tasks."""
 
+import structlog
 from fastapi import APIRouter, Request, Response
 
 from frame_splitter.errors import NotFound
@@ -11,6 +12,7 @@ from render_farm.intake import JobOrder
 from render_farm.store.identities import Caller, Role
 from render_farm.store.jobs import FINISHED
 
+log = structlog.get_logger()
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 
@@ -52,14 +54,29 @@ async def show_job(job: str, request: Request, caller: Owner) -> Response:
     return answer(await visible(request, caller, job))
 
 
-@router.post("/{job}/{intent}", **described(Job))
-async def intend(job: str, intent: str, request: Request, caller: Owner) -> Response:
-    """Cancel, pause or resume a job. A finished job stays as it is."""
-    if intent not in {"cancel", "pause", "resume"}:
-        raise NotFound(f"A job can be told to cancel, pause or resume, not '{intent}'.")
+@router.post("/{job}/cancel", **described(Job))
+async def cancel(job: str, request: Request, caller: Owner) -> Response:
+    """End a job and its leases at once; frames that are done stay. A finished job stays as it is."""
+    return await _intend(request, caller, job, "cancel")
+
+
+@router.post("/{job}/pause", **described(Job))
+async def pause(job: str, request: Request, caller: Owner) -> Response:
+    """Lease no more of a job; what is leased goes on."""
+    return await _intend(request, caller, job, "pause")
+
+
+@router.post("/{job}/resume", **described(Job))
+async def resume(job: str, request: Request, caller: Owner) -> Response:
+    """Go on with a paused job."""
+    return await _intend(request, caller, job, "resume")
+
+
+async def _intend(request: Request, caller: Caller, job: str, intent: str) -> Response:
     found = await visible(request, caller, job)
     farm = farm_of(request)
     await farm.jobs.intend(found.job, intent)
+    log.info("job_told", job=job, intent=intent, by=caller.owner)
     farm.dispatch.bell.ring()
     return answer(await visible(request, caller, job))
 

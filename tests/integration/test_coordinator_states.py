@@ -17,7 +17,6 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -58,7 +57,14 @@ NODES = {
 NODE = some.sampled_from(sorted(NODES))
 OPEN = {"waiting", "ready", "leased"}
 STATES = ("waiting", "ready", "leased", "accepted", "failed", "cancelled")
-MOSTLY = some.sampled_from([True, True, True, False])
+ACTIONS = [
+    *["any_node_leases"] * 3,
+    *["own_node_leases"] * 3,
+    *["submit"] * 9,
+    *["give_back"] * 5,
+    *["heartbeat", "time_passes", "intend", "another_job", "another_job"],
+]
+INTENTS = ["cancel", "pause", "pause", "resume", "resume", "resume", "resume", "resume"]
 CODES = [*sorted(FailureCode), *[FailureCode.CRASHED, FailureCode.SCENE, FailureCode.BAD_INPUT] * 3]
 LANES = ("render", "final", "finish")
 
@@ -125,83 +131,63 @@ class Farm(RuleBasedStateMachine):
         self.do(self.connection.close())
         self.runner.close()
 
-    # --- rules ----------------------------------------------------------------------------------
+    # --- what may happen ------------------------------------------------------------------------
 
     @initialize(frames=some.integers(1, 4), final=some.booleans())
     def first_job(self, frames, final):
         self.start_job(frames, 2, final)
 
-    @precondition(lambda self: len(self.of_job) < 2)
-    @rule(frames=some.integers(1, 4), tiles=some.integers(1, 2), final=some.booleans())
-    def another_job(self, frames, tiles, final):
-        self.start_job(frames, tiles, final)
+    @rule(action=some.sampled_from(ACTIONS), data=some.data())
+    def step(self, action, data):
+        """One rule for all, since hypothesis switches whole rules off: then little would get done."""
+        getattr(self, action)(data)
+
+    def another_job(self, data):
+        if len(self.of_job) < 4:
+            self.start_job(
+                data.draw(some.integers(1, 4)), data.draw(some.integers(1, 2)), data.draw(some.booleans())
+            )
 
     def start_job(self, frames, tiles, final):
         job = next(self.names)
-        tasks = []
-        for frame in range(frames):
-            output = TaskOutput.FINAL if final else TaskOutput.LINEAR
-            for tile in range(1 if final else tiles):
-                tasks.append(Task(f"{job}.f{frame}.t{tile}", job, TaskKind.RENDER, frame, TILE, 0, output))
-            if not final:
-                tasks.append(
-                    Task(f"{job}.f{frame}.finish", job, TaskKind.FINISH, frame, TILE, 0, TaskOutput.FINAL)
-                )
-        new = NewJob(
-            job=job,
-            owner="ann",
-            spec=JobSpec("0" * 64, tuple(range(frames))),
-            settings=RenderSettings(1, 0, 100, "PNG"),
-            exactness=Exactness.BIT_EXACT,
-            reason="",
-            fingerprint="f",
-            created=self.now,
-            extension=".png",
-            width=4,
-            height=4,
-            area=TILE,
-            canvas=TILE,
-            tasks=tuple(tasks),
-        )
+        new = new_job(job, frames, tiles, final, self.now)
         repeat = Repeat("ann", job, "digest")
         assert self.do(self.jobs.create(new, repeat)) == job
         assert self.do(self.jobs.create(new, repeat)) == job, "the same key makes no second job"
         self.of_job[job] = ModelJob()
-        for task in tasks:
+        for task in new.tasks:
             state = "waiting" if task.kind is TaskKind.FINISH else "ready"
             self.model[task.id] = Model(job, task.frame, task.kind.value, final, state)
 
-    @rule(
-        node=some.sampled_from(sorted(NODES)),
-        device=some.sampled_from(["cpu", "gpu"]),
-        slots=some.integers(1, 3),
-    )
-    def any_node_leases(self, node, device, slots):
-        self.lease(node, device, slots)
+    def any_node_leases(self, data):
+        device = data.draw(some.sampled_from(["cpu", "cpu", "gpu"]))
+        self.lease(data.draw(NODE), device, data.draw(some.integers(1, 3)))
+
+    def own_node_leases(self, data):
+        self.lease("own", "cpu", 4)
 
     def lease(self, node, device, slots):
         kinds = (TaskKind.RENDER, TaskKind.FINISH)
         offers = tuple(SlotOffer(f"s{number}", kinds, device) for number in range(slots))
         taken = self.do(self.dispatch.lease(NODES[node], LeaseRequest(offers, 0.0, True), _never))
         for lease in taken:
+            self.check_lease(lease, node, device)
             task = self.model[lease.task.id]
-            assert task.state == "ready"
-            assert lease.token > task.token, "tokens grow"
-            assert not self.stopped(task.job)
-            if task.final or task.kind == "finish":
-                assert NODES[node].own
-            if task.kind == "finish":
-                self.check_inputs(lease)
-            else:
-                others = [one for one in self.tasks_of(task.job) if one.state in {"leased", "accepted"}]
-                assert not others or self.of_job[task.job].pin == device
-                self.of_job[task.job].pin = device
             task.state, task.token, task.node, task.ends = "leased", lease.token, node, self.now + LEASE
             self.given.append(Given(lease.task.id, lease.token, node))
 
-    @rule()
-    def own_node_takes_much(self):
-        self.lease("own", "cpu", 4)
+    def check_lease(self, lease, node, device):
+        task = self.model[lease.task.id]
+        assert task.state == "ready"
+        assert lease.token > task.token, "tokens grow"
+        assert not self.stopped(task.job)
+        assert NODES[node].own or not (task.final or task.kind == "finish")
+        if task.kind == "finish":
+            self.check_inputs(lease)
+            return
+        others = [one for one in self.tasks_of(task.job) if one.state in {"leased", "accepted"}]
+        assert not others or self.of_job[task.job].pin == device
+        self.of_job[task.job].pin = device
 
     def check_inputs(self, lease):
         """A finish task starts from exactly its frame's tiles, each as it was accepted."""
@@ -214,15 +200,19 @@ class Farm(RuleBasedStateMachine):
         assert {entry.task.id for entry in lease.inputs} == tiles
         assert all(entry.token == self.model[entry.task.id].token for entry in lease.inputs)
 
-    def draw_lease(self, data, live):
-        """Mostly one that is held now; sometimes any that ever was."""
+    def draw_lease(self, data):
+        """Mostly one that is held now; sometimes any that ever was; None before the first."""
+        if not self.given:
+            return None
         held = [given for given in self.given if self.is_live(given)]
+        live = data.draw(some.sampled_from([True, True, True, False]))
         return data.draw(some.sampled_from(held if live and held else self.given))
 
-    @precondition(lambda self: self.given)
-    @rule(data=some.data(), again=some.booleans(), live=MOSTLY)
-    def submit(self, data, again, live):
-        given = self.draw_lease(data, live)
+    def submit(self, data):
+        given = self.draw_lease(data)
+        if given is None:
+            return
+        again = data.draw(some.booleans())
         task = self.model[given.task]
         seconds = task.result if again and task.result else float(next(self.results))
         live = self.is_live(given)
@@ -248,10 +238,15 @@ class Farm(RuleBasedStateMachine):
         elif all(one.state == "accepted" for one in frame if one.kind == "render"):
             next(one for one in frame if one.kind == "finish").state = "ready"
 
-    @precondition(lambda self: self.given)
-    @rule(data=some.data(), code=some.sampled_from(CODES), bad=some.booleans(), live=MOSTLY)
-    def give_back(self, data, code, bad, live):
-        given = self.draw_lease(data, live)
+    def give_back(self, data):
+        given = self.draw_lease(data)
+        if given is None:
+            return
+        if self.is_live(given):
+            # The one that failed most, or no frame would ever break.
+            held = [one for one in self.given if self.is_live(one)]
+            given = max(held, key=lambda one: self.model[one.task].faults)
+        code, bad = data.draw(some.sampled_from(CODES)), data.draw(some.booleans())
         task = self.model[given.task]
         of_job = [name for name, one in self.model.items() if (one.job, one.kind) == (task.job, "render")]
         of_frame = [name for name in of_job if self.model[name].frame == task.frame]
@@ -286,9 +281,8 @@ class Farm(RuleBasedStateMachine):
                     tile.state, tile.result, task.state = "ready", 0.0, "waiting"
         return task.state
 
-    @precondition(lambda self: self.given)
-    @rule(data=some.data(), node=some.sampled_from(sorted(NODES)), step=some.integers(0, 3))
-    def heartbeat(self, data, node, step):
+    def heartbeat(self, data):
+        node, step = data.draw(NODE), data.draw(some.integers(0, 3))
         held = [given for given in self.given if given.node == node]
         if not held:
             return
@@ -302,8 +296,8 @@ class Farm(RuleBasedStateMachine):
         for one in live:
             self.model[one.task].ends = self.now + LEASE
 
-    @rule(seconds=some.sampled_from([1.0, 10.0, 31.0]))
-    def time_passes(self, seconds):
+    def time_passes(self, data):
+        seconds = data.draw(some.sampled_from([1.0, 10.0, 31.0]))
         self.now += seconds
         while self.do(self.leases.expire(self.now, 2)):
             pass
@@ -311,10 +305,9 @@ class Farm(RuleBasedStateMachine):
             if task.state == "leased" and task.ends <= self.now:
                 task.state = "ready"
 
-    @precondition(lambda self: self.of_job)
-    @rule(data=some.data(), intent=some.sampled_from(["cancel", "pause", "pause", "resume", "resume"]))
-    def intend(self, data, intent):
+    def intend(self, data):
         name = data.draw(some.sampled_from(sorted(self.of_job)))
+        intent = data.draw(some.sampled_from(INTENTS))
         job = self.of_job[name]
         self.do(self.jobs.intend(name, intent))
         if job.cancelled or not any(one.state in OPEN for one in self.tasks_of(name)):
@@ -404,6 +397,33 @@ class Farm(RuleBasedStateMachine):
         return "rendering" if any(one.kind == "render" for one in unfinished) else "finishing"
 
 
+def new_job(job, frames, tiles, final, now):
+    tasks = []
+    for frame in range(frames):
+        output = TaskOutput.FINAL if final else TaskOutput.LINEAR
+        for tile in range(1 if final else tiles):
+            tasks.append(Task(f"{job}.f{frame}.t{tile}", job, TaskKind.RENDER, frame, TILE, 0, output))
+        if not final:
+            name = f"{job}.f{frame}.finish"
+            tasks.append(Task(name, job, TaskKind.FINISH, frame, TILE, 0, TaskOutput.FINAL))
+    return NewJob(
+        job=job,
+        owner="ann",
+        spec=JobSpec("0" * 64, tuple(range(frames))),
+        settings=RenderSettings(1, 0, 100, "PNG"),
+        exactness=Exactness.BIT_EXACT,
+        reason="",
+        fingerprint="f",
+        created=now,
+        extension=".png",
+        width=4,
+        height=4,
+        area=TILE,
+        canvas=TILE,
+        tasks=tuple(tasks),
+    )
+
+
 async def _never():
     return False
 
@@ -413,8 +433,8 @@ def test_random_interleavings(valkey_server):
     run_state_machine_as_test(
         farm,
         settings=settings(
-            max_examples=50,
-            stateful_step_count=60,
+            max_examples=120,
+            stateful_step_count=80,
             deadline=None,
             database=None,
             derandomize=True,

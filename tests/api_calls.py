@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The coordinator's API as a test calls it: raw, so that wrong calls can be made too."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import urllib3
+
+from frame_splitter.facts import Adaptive, FileFormat, SceneFacts
+from frame_splitter.records import (
+    Blob,
+    JobSpec,
+    LeaseRequest,
+    Manifest,
+    OutputFile,
+    SlotOffer,
+    TaskKind,
+    TaskResult,
+    encode,
+)
+
+KINDS = (TaskKind.RENDER, TaskKind.FINISH)
+
+FACTS = SceneFacts(
+    scene="Scene",
+    saved_with="5.0.1",
+    blender="5.0.1",
+    engine="CYCLES",
+    frame_start=1,
+    frame_end=10,
+    frame_step=1,
+    resolution_x=64,
+    resolution_y=64,
+    resolution_percentage=100,
+    border=None,
+    crop=False,
+    samples=4,
+    seed=0,
+    adaptive=Adaptive(use=False, threshold=0.01, min_samples=0),
+    auto_tile=2048,
+    denoise=False,
+    view_layers=("ViewLayer",),
+    compositing=False,
+    file=FileFormat("PNG", "RGBA", "8", ".png", False),
+    output_path="//",
+    file_outputs=(),
+    camera=True,
+    whole_only=(),
+    final_only=(),
+    approximate=(),
+    refused=(),
+    notes=(),
+    scripts=(),
+    drivers=(),
+    assets=(),
+    simulations=(),
+)
+"""A plain Cycles scene of 64x64 pixels."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Status, headers and the decoded body."""
+
+    status: int
+    headers: Any
+    body: Any
+
+
+@dataclass
+class Api:
+    """Calls under one token."""
+
+    url: str
+    token: str
+    http: urllib3.PoolManager = field(
+        default_factory=lambda: urllib3.PoolManager(retries=False, timeout=40.0)
+    )
+
+    def call(self, method: str, path: str, body: object = None, **headers: str) -> Answer:
+        """One call, whatever comes of it. Header names have underscores for dashes."""
+        sent = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        raw = body if body is None or isinstance(body, bytes) else encode(body)
+        answer = self.http.request(method, f"{self.url}/api/v1{path}", headers=sent, body=raw)
+        return Answer(answer.status, answer.headers, json.loads(answer.data) if answer.data else None)
+
+    def ok(self, method: str, path: str, body: object = None, **headers: str) -> Any:
+        """One call that must succeed; returns its body."""
+        answer = self.call(method, path, body, **headers)
+        assert answer.status < 300, answer
+        return answer.body
+
+    def refused(
+        self, status: int, code: str, method: str, path: str, body: object = None, **headers: str
+    ) -> str:
+        """One call that must fail so; returns the sentence."""
+        answer = self.call(method, path, body, **headers)
+        assert (answer.status, answer.headers["content-type"]) == (status, "application/problem+json"), answer
+        assert answer.body["code"] == code, answer
+        assert answer.body["status"] == status
+        return str(answer.body["detail"])
+
+    def put(self, link: dict[str, Any], content: bytes) -> int:
+        """PUT to a link the API gave; returns the object store's status."""
+        return self.http.request("PUT", link["url"], headers=link["headers"], body=content).status
+
+    # --- what most tests start with -------------------------------------------------------------
+
+    def owner(self, name: str = "ann") -> "Api":
+        """A new owner (asked for by the operator)."""
+        return Api(self.url, self.ok("POST", "/owners", {"name": name})["token"])
+
+    def node(self, name: str = "node", own: bool = False) -> "Node":
+        """A new node of the caller's."""
+        made = self.ok("POST", "/nodes", {"name": name, "own": own})
+        return Node(self.url, made["token"], id=made["node"])
+
+    def scene(self, content: bytes | None = None) -> str:
+        """A sealed scene of one file."""
+        content = os.urandom(100) if content is None else content
+        scene = self.ok("POST", "/scenes", manifest(content))
+        for link in scene["missing"]:
+            assert self.put(link, content) == 200
+        assert self.ok("POST", f"/scenes/{scene['scene']}/seal")["sealed"]
+        return str(scene["scene"])
+
+    def job(self, scene: str | None = None, facts: SceneFacts = FACTS, **spec: Any) -> str:
+        """A job of two whole frames, unless `spec` says otherwise."""
+        wish = JobSpec(scene or self.scene(), **{"frames": (1, 2), "tiles": "1x1", **spec})
+        return str(self.ok("POST", "/jobs", {"spec": wish, "facts": facts})["job"])
+
+
+@dataclass
+class Node(Api):
+    """Calls as a node makes them."""
+
+    id: str = ""
+
+    def lease(
+        self, wait: float = 0.0, sandboxed: bool = True, slots: int = 1, **offer: Any
+    ) -> list[dict[str, Any]]:
+        """Leases for so many slots."""
+        wish = {"kinds": KINDS, "device_class": "cpu", **offer}
+        offers = tuple(SlotOffer(f"slot {number}", **wish) for number in range(slots))
+        return list(self.ok("POST", "/leases", LeaseRequest(offers, wait, sandboxed))["leases"])
+
+    def upload(self, lease: dict[str, Any], content: bytes, name: str = "tile.exr") -> TaskResult:
+        """Upload one file; returns the result to submit."""
+        file = OutputFile(name, hashlib.sha256(content).hexdigest(), len(content))
+        link = self.ok("POST", f"{under(lease)}/uploads?token={lease['token']}", {"files": [file]})[
+            "uploads"
+        ][0]
+        assert self.put(link, content) == 200
+        return TaskResult((file,), 1.0, 0.5, "cpu")
+
+    def submit(self, lease: dict[str, Any], result: TaskResult) -> Answer:
+        """Submit, whatever comes of it."""
+        return self.call("POST", f"{under(lease)}/result?token={lease['token']}", result)
+
+    def do(self, lease: dict[str, Any], content: bytes = b"pixels") -> None:
+        """Upload and submit."""
+        answer = self.submit(lease, self.upload(lease, content))
+        assert (answer.status, answer.body) == (200, {"state": "accepted"})
+
+    def work(self) -> int:
+        """Do all there is to do; returns how many tasks."""
+        done = 0
+        while leases := self.lease():
+            for lease in leases:
+                self.do(lease)
+                done += 1
+        return done
+
+
+def under(lease: dict[str, Any]) -> str:
+    """The path of a lease."""
+    return f"/leases/{lease['task']['id']}"
+
+
+def manifest(content: bytes, name: str = "scene.blend") -> Manifest:
+    """A scene of one file."""
+    return Manifest(name, {name: Blob(hashlib.sha256(content).hexdigest(), len(content))})
+
+
+@contextmanager
+def events(api: Api, job: str, after: str = "") -> Iterator[Iterator[dict[str, Any]]]:
+    """A job's event stream, decoded, with `id` and `event` beside the data."""
+    headers = {"Authorization": f"Bearer {api.token}"} | ({"Last-Event-ID": after} if after else {})
+    url = f"{api.url}/api/v1/jobs/{job}/events"
+    answer = api.http.request("GET", url, headers=headers, preload_content=False)
+    try:
+        assert answer.status == 200, answer.data
+        yield _events(answer)
+    finally:
+        answer.close()
+
+
+def _events(answer: urllib3.BaseHTTPResponse) -> Iterator[dict[str, Any]]:
+    text = ""
+    for chunk in answer.stream(1, decode_content=False):
+        text += chunk.decode("latin-1")
+        if text.endswith("\n\n"):
+            fields = dict(
+                line.split(": ", 1) for line in text.strip().split("\n") if not line.startswith(":")
+            )
+            text = ""
+            if "data" in fields:
+                yield {"id": fields["id"], "event": fields["event"], "data": json.loads(fields["data"])}
