@@ -55,7 +55,9 @@ def _serve(config: NodeConfig, cluster: RayCluster, sandboxed: bool) -> int:
 
 
 def _bench(slot: RaySlot) -> Bench:
-    return Bench(slot, slot.describe())
+    bench = Bench(slot, slot.describe())
+    log.info("slot_ready", slot=slot.name, pid=slot.pid(), device_class=bench.info.device_class)
+    return bench
 
 
 class _Plans:

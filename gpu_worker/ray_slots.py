@@ -70,6 +70,7 @@ class RayCluster:
         if address is None:
             self._folder = _socket_folder(state)
             _private_token(self._folder)
+            _watch_over(self._folder)
         # Late: importing takes a second, and reads the variables set above.
         import ray  # noqa: PLC0415
 
@@ -216,10 +217,13 @@ def _socket_folder(state: Path) -> Path:
 
 def _private_token(folder: Path) -> None:
     """A token only this node's Ray knows: nobody else on the machine may run code in it."""
-    token = folder / f"token-{secrets.token_hex(8)}"
+    token = folder / "token"
     with os.fdopen(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(secrets.token_hex(32))
     os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)})
-    # What of Ray outlives a killed node is found by this variable, which no other node has.
-    command = [sys.executable, "-I", "-S", str(UNDERTAKER), str(os.getpid()), f"RAY_AUTH_TOKEN_PATH={token}"]
+
+
+def _watch_over(folder: Path) -> None:
+    """What of Ray outlives a killed node is found by the files it holds open."""
+    command = [sys.executable, "-I", "-S", str(UNDERTAKER), str(os.getpid()), str(folder.resolve())]
     subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, env={}, close_fds=True)

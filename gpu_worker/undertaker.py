@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`undertaker.py PID VARIABLE=VALUE`: when process PID ends, end every process that has this variable.
+"""`undertaker.py PID FOLDER`: when process PID ends, end whatever writes into its session below FOLDER.
 
-Some of Ray's processes live on for a minute after a node that was killed. The variable names a file that
-only one start of one node uses. A program of its own, which imports nothing from the project.
+Some of Ray's processes live on for a minute after a node that was killed. Each holds its log open, in a
+folder that has the node's number at the end of its name. A program of its own, which imports nothing from
+the project.
 """
 
 import contextlib
@@ -15,20 +16,23 @@ from pathlib import Path
 
 def main() -> None:
     """Wait for the end, then clear up."""
-    pid, mark = int(sys.argv[1]), os.fsencode(sys.argv[2])
+    pid, folder = int(sys.argv[1]), sys.argv[2].rstrip("/") + "/"
     with contextlib.suppress(ProcessLookupError):
         select.select([os.pidfd_open(pid)], [], [])
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit() and int(process.name) != os.getpid() and _has(process, mark):
+    for process in Path("/proc").glob("[0-9]*"):
+        if int(process.name) != os.getpid() and _writes(process, folder, f"_{pid}/"):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(int(process.name), signal.SIGKILL)
 
 
-def _has(process: Path, mark: bytes) -> bool:
-    try:
-        return mark in (process / "environ").read_bytes().split(b"\0")
-    except OSError:
-        return False
+def _writes(process: Path, folder: str, session: str) -> bool:
+    with contextlib.suppress(OSError):
+        for descriptor in (process / "fd").iterdir():
+            with contextlib.suppress(OSError):
+                target = str(descriptor.readlink())
+                if target.startswith(folder) and session in target:
+                    return True
+    return False
 
 
 if __name__ == "__main__":

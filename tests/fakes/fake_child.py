@@ -13,14 +13,18 @@ import sys
 import time
 from pathlib import Path
 
-events = sys.stdout
+events = []
 behaviours: dict[str, str] = {}
-opened: str | None = None
+
+
+def write(text: str) -> None:
+    """To the parent; the stream is the list's only element."""
+    events[0].write(text)
+    events[0].flush()
 
 
 def say(event: str, **fields: object) -> None:
-    events.write(json.dumps({"event": event, **fields}) + "\n")
-    events.flush()
+    write(json.dumps({"event": event, **fields}) + "\n")
 
 
 def done(**fields: object) -> None:
@@ -89,8 +93,7 @@ def eat_in_a_grandchild(command: dict) -> None:
 
 
 def garbage(command: dict) -> None:
-    events.write('{"event": "done", "files": 7}\n')
-    events.flush()
+    write('{"event": "done", "files": 7}\n')
     time.sleep(3600)
 
 
@@ -105,7 +108,7 @@ def chatter(command: dict) -> None:
 
 def endless_line(command: dict) -> None:
     while True:
-        events.write("x" * (1 << 20))
+        write("x" * (1 << 20))
 
 
 def out_of_turn(command: dict) -> None:
@@ -184,11 +187,9 @@ def look_around(command: dict) -> None:
 
 
 def carry_out(command: dict) -> None:
-    global opened
     name = command["cmd"]
     if name in ("open", "inspect"):
-        opened = command["blend"]
-        text = Path(opened).read_text(errors="replace")
+        text = Path(command["blend"]).read_text(errors="replace")
         behaviours.clear()
         behaviours.update(json.loads(text) if text.startswith("{") else {})
     behaviour = behaviours.get(name, "ok")
@@ -211,11 +212,10 @@ def carry_out(command: dict) -> None:
 
 
 def main() -> None:
-    global events
     parser = argparse.ArgumentParser()
     parser.add_argument("--events-fd", type=int, required=True)
     parser.add_argument("--threads", type=int, default=0)
-    events = os.fdopen(parser.parse_args().events_fd, "w")
+    events.append(os.fdopen(parser.parse_args().events_fd, "w"))
     say("ready", blender="5.0.1", build="fake")
     for line in sys.stdin:
         carry_out(json.loads(line))

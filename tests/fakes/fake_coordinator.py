@@ -5,6 +5,7 @@ It speaks what docs/architecture.md says a node may call, and can be told to be 
 refuse, and to lie.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -18,7 +19,7 @@ import msgspec
 
 from frame_splitter.records import Heartbeat, Lease, LeaseRequest, TaskFailure, TaskResult
 
-TOKEN = "node-token"  # noqa: S105
+TOKEN = "node-token"
 
 
 class FakeCoordinator:
@@ -82,8 +83,6 @@ class FakeCoordinator:
         return given
 
 
-
-
 class _Handler(BaseHTTPRequestHandler):
     farm: FakeCoordinator
     protocol_version = "HTTP/1.1"
@@ -139,14 +138,25 @@ class _Handler(BaseHTTPRequestHandler):
             return self.answer(200, farm.listings[task.partition(":")[0]])
         if what == "uploads":
             names = [file["name"] for file in json.loads(body)["files"]]
-            return self.answer(200, {"uploads": [
-                {"name": name, "url": f"{farm.url}/store/{task}/{name}", "headers": {"x-signed": "yes"}}
-                for name in names
-            ]})
+            return self.answer(
+                200,
+                {
+                    "uploads": [
+                        {
+                            "name": name,
+                            "url": f"{farm.url}/store/{task}/{name}",
+                            "headers": {"x-signed": "yes"},
+                        }
+                        for name in names
+                    ]
+                },
+            )
         with farm.changed:
             if what == "result":
                 result = msgspec.json.decode(body, type=TaskResult)
-                missing = [file.name for file in result.files if f"/store/{task}/{file.name}" not in farm.objects]
+                missing = [
+                    file.name for file in result.files if f"/store/{task}/{file.name}" not in farm.objects
+                ]
                 if missing:
                     return self.answer(409, {"code": "conflict", "detail": "The object is not there."})
                 farm.results[task] = (token, result)
@@ -180,7 +190,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        self.wfile.write(data)
+        with contextlib.suppress(ConnectionError):
+            self.wfile.write(data)
 
 
 __all__ = ["TOKEN", "FakeCoordinator", "Lease"]

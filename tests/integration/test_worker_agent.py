@@ -29,7 +29,7 @@ from gpu_worker.coordinator import Coordinator
 from gpu_worker.slot import SlotInfo
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fakes"))
-from fake_coordinator import TOKEN, FakeCoordinator  # noqa: E402
+from fake_coordinator import TOKEN, FakeCoordinator
 
 CLASS = DeviceClass("cpu:test")
 PACE = Pace(wait=5.0, beat=0.02, retry=0.1, rest=0.1, store_away=0.5, drain=2.0)

@@ -276,7 +276,8 @@ def test_a_child_that_does_not_load_is_the_nodes_failure(make_slot, tmp_path):
     slot = make_slot()
     slot._stage.child.kill()
     slot.plan = dataclasses.replace(
-        slot.plan, child=dataclasses.replace(slot.plan.child, program=tmp_path / "missing.py", sandboxed=False)
+        slot.plan,
+        child=dataclasses.replace(slot.plan.child, program=tmp_path / "missing.py", sandboxed=False),
     )
     failure = slot.run(lease_of())
     assert failure.code is FailureCode.NODE

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A whole node as a process, on a real local Ray, with a fake child and a fake coordinator."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+
+from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
+from frame_splitter.records import FailureCode, Lease, RenderSettings, Task, TaskKind, Tile
+
+FAKES = Path(__file__).parents[1] / "fakes"
+sys.path.insert(0, str(FAKES))
+from fake_coordinator import TOKEN, FakeCoordinator  # noqa: E402
+
+WHOLE = Tile(0, 0, 32, 16)
+
+
+class Node:
+    """A `gpu-worker run`, its log, and what it started."""
+
+    def __init__(self, farm, state, *options, **environment):
+        command = [sys.executable, "-m", "gpu_worker", "run", "--coordinator", farm.url, "--own"]
+        command += [
+            "--slots",
+            "2",
+            "--threads-per-slot",
+            "1",
+            "--state-dir",
+            str(state),
+            "--memory-limit",
+            "300MB",
+        ]
+        command += ["--child-program", str(FAKES / "fake_child.py"), *options]
+        self.process = subprocess.Popen(
+            command,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"FARM_NODE_TOKEN": TOKEN} | environment,
+        )
+        self.events = []
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def read(self):
+        for line in self.process.stderr:
+            try:
+                self.events.append(json.loads(line))
+            except ValueError:
+                self.events.append({"event": "text", "text": line})
+
+    def below(self):
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def finish(self, number=signal.SIGTERM):
+        """Send a signal; the exit status. Nothing of the node may be left."""
+        below = self.below() if self.process.poll() is None else []
+        self.process.send_signal(number)
+        status = self.process.wait(40)
+        left = psutil.wait_procs(below, 10)[1]
+        assert left == []
+        self.reader.join(10)
+        self.process.stderr.close()
+        return status
+
+
+@pytest.fixture(scope="module")
+def farm():
+    farm = FakeCoordinator()
+    yield farm
+    farm.close()
+
+
+@pytest.fixture(scope="module")
+def node(farm, tmp_path_factory):
+    node = Node(farm, tmp_path_factory.mktemp("node"))
+    try:
+        farm.wait_for(lambda: farm.requests or node.process.poll() is not None, 90)
+        assert node.process.poll() is None, node.events
+        yield node
+    finally:
+        if node.process.poll() is None:
+            node.finish()
+
+
+def lease_of(farm, scene, number, kind=TaskKind.RENDER, **behaviours):
+    farm.add_scene(scene, json.dumps(behaviours).encode())
+    task = Task(TaskId(f"{scene}:{number}"), JobId("j"), kind, 7, WHOLE)
+    settings = RenderSettings(4, 0, 100, "PNG")
+    scene_id, owner = SceneId(scene + json.dumps(behaviours)), OwnerId("o")
+    return Lease(task, LeaseToken(3), "", 30.0, scene_id, owner, settings, 32, 16, WHOLE, WHOLE)
+
+
+def run_node(*words, **environment):
+    """A node that is expected to end by itself."""
+    command = [sys.executable, "-m", "gpu_worker", "run", *words]
+    variables = os.environ | environment
+    return subprocess.run(command, capture_output=True, text=True, timeout=90, check=False, env=variables)
+
+
+def pids(node, program):
+    return [one.pid for one in node.below() if program in " ".join(one.cmdline())]
+
+
+def test_tasks_are_rendered_on_ray_actors(farm, node):
+    farm.put(*(lease_of(farm, "good", number) for number in range(6)))
+    farm.wait_for(lambda: sum(task.startswith("good:") for task in farm.results) == 6)
+    assert len(pids(node, "ray::")) >= 3
+    kinds = {
+        offer.slot: [str(kind) for kind in offer.kinds]
+        for request in farm.requests
+        for offer in request.offers
+    }
+    assert kinds == {"cpu-0": ["render"], "cpu-1": ["render"], "finish-0": ["finish"]}
+    assert farm.results["good:0"][1].device_class.endswith(":bpy-5.0.1-fake")
+
+
+def test_progress_travels_with_the_heartbeat_while_rendering(farm, node):
+    farm.put(lease_of(farm, "slow", 0, render="slow"))
+    farm.wait_for(
+        lambda: any(beat.task == "slow:0" and beat.progress.done for beats in farm.beats for beat in beats)
+    )
+    farm.lost.add("slow:0")
+    farm.put(*(lease_of(farm, "after", number) for number in range(2)))
+    farm.wait_for(lambda: sum(task.startswith("after:") for task in farm.results) == 2)
+
+
+def test_a_child_that_crashes_is_given_back_and_other_slots_are_unharmed(farm, node):
+    farm.put(lease_of(farm, "crash", 0, render="crash"), lease_of(farm, "beside", 0))
+    farm.wait_for(lambda: farm.failures["crash:0"] and "beside:0" in farm.results)
+    assert farm.failures["crash:0"][0][1].code is FailureCode.CRASHED
+    assert "SIGSEGV" in farm.failures["crash:0"][0][1].message
+
+
+def test_an_actor_that_dies_is_replaced_with_all_it_started(farm, node):
+    farm.put(lease_of(farm, "actor", 0, render="slow"))
+    farm.wait_for(
+        lambda: any(beat.task == "actor:0" and beat.progress.done for beats in farm.beats for beat in beats)
+    )
+    slot = next(one["slot"] for one in reversed(node.events) if one.get("task") == "actor:0")
+    pid = next(one["pid"] for one in node.events if one["event"] == "slot_ready" and one["slot"] == slot)
+    below = psutil.Process(pid).children(recursive=True)
+    assert below
+    psutil.Process(pid).kill()
+    assert psutil.wait_procs(below, 10)[1] == []
+    farm.wait_for(lambda: farm.failures["actor:0"])
+    assert farm.failures["actor:0"][0][1].code is FailureCode.NODE
+    asked = len(farm.requests)
+    farm.wait_for(
+        lambda: any(offer.slot == slot for one in farm.requests[asked:] for offer in one.offers), 60
+    )
+    farm.put(*(lease_of(farm, "again", number) for number in range(4)))
+    farm.wait_for(lambda: sum(task.startswith("again:") for task in farm.results) == 4)
+
+
+def test_a_second_node_in_the_same_folder_is_refused(farm, node, tmp_path):
+    state = node.process.args[node.process.args.index("--state-dir") + 1]
+    other = run_node("--coordinator", farm.url, "--token", TOKEN, "--state-dir", state)
+    assert other.returncode == 1
+    assert "Another node runs in" in other.stderr
+
+
+def test_sigterm_gives_back_and_leaves_nothing(farm, node):
+    """The last test of the shared node."""
+    farm.put(lease_of(farm, "drain", 0, render="slow"))
+    farm.wait_for(lambda: any(beat.task == "drain:0" for beats in farm.beats for beat in beats))
+    assert node.finish() == 0
+    assert farm.failures["drain:0"][0][1].message == "The node is shutting down."
+    assert {"node_draining", "node_stopped"} <= {one["event"] for one in node.events}
+
+
+def test_a_node_killed_with_its_parent_or_by_force_leaves_nothing(farm, tmp_path):
+    """In a folder so deep that Ray's sockets do not fit into it."""
+    deep = tmp_path / ("d" * 60) / "state"
+    asked = len(farm.requests)
+    node = Node(farm, deep)
+    farm.wait_for(lambda: len(farm.requests) > asked or node.process.poll() is not None, 90)
+    assert node.process.poll() is None, node.events
+    assert node.finish(signal.SIGKILL) == -signal.SIGKILL
+
+
+def test_the_node_stops_when_its_parent_dies(farm, tmp_path):
+    program = (
+        "import subprocess, sys; p = subprocess.Popen(sys.argv[1:], stderr=subprocess.DEVNULL);"
+        "print(p.pid, flush=True); sys.stdin.read()"
+    )
+    words = [sys.executable, "-m", "gpu_worker", "run", "--coordinator", farm.url, "--token", TOKEN]
+    words += ["--state-dir", str(tmp_path), "--slots", "1", "--die-with-parent"]
+    words += ["--child-program", str(FAKES / "fake_child.py")]
+    asked = len(farm.requests)
+    with subprocess.Popen(
+        [sys.executable, "-c", program, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        node = psutil.Process(int(parent.stdout.readline()))
+        farm.wait_for(lambda: len(farm.requests) > asked, 90)
+        below = node.children(recursive=True)
+        parent.kill()
+    assert psutil.wait_procs([node, *below], 30)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--coordinator", "ftp://farm", "--token", "t"], "not an http:// or https:// address"),
+        (["--coordinator", "http://farm"], "no token"),
+        (["--token", "t"], "Which farm?"),
+        (["--coordinator", "http://farm", "--token", "t", "--cache-size", "many"], "not a size"),
+        (["--coordinator", "http://farm", "--token", "t", "--slots", "0"], "--slots must be"),
+    ],
+)
+def test_wrong_options_are_one_line_and_a_failure(options, sentence):
+    answer = subprocess.run(
+        [sys.executable, "-m", "gpu_worker", "run", *options],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert answer.returncode == 1
+    assert sentence in answer.stderr
+    assert answer.stderr.count("\n") == 1
+
+
+def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(farm, tmp_path):
+    words = ["--coordinator", farm.url, "--token", TOKEN, "--state-dir", str(tmp_path), "--device", "HIP"]
+    answer = run_node(*words, CUDA_VISIBLE_DEVICES="")
+    assert answer.returncode == 1
+    assert "--device HIP was asked for, but Ray finds no GPU" in answer.stderr
