@@ -164,7 +164,7 @@ class Farm(RuleBasedStateMachine):
         self.lease(data.draw(NODE), device, data.draw(some.integers(1, 3)))
 
     def own_node_leases(self, data):
-        self.lease("own", "cpu", 4)
+        self.lease(data.draw(some.sampled_from(["own", "own2"])), "cpu", 4)
 
     def lease(self, node, device, slots):
         kinds = (TaskKind.RENDER, TaskKind.FINISH)
@@ -297,7 +297,7 @@ class Farm(RuleBasedStateMachine):
             self.model[one.task].ends = self.now + LEASE
 
     def time_passes(self, data):
-        seconds = data.draw(some.sampled_from([1.0, 10.0, 31.0]))
+        seconds = data.draw(some.sampled_from([1.0, 10.0, 31.0, 61.0]))
         self.now += seconds
         while self.do(self.leases.expire(self.now, 2)):
             pass
