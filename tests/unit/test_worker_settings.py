@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Options, devices and their classes, files taken from a child, pictures."""
+
+import os
+import pickle
+import runpy
+from pathlib import Path
+
+import pytest
+
+from frame_splitter.errors import InvalidInput
+from frame_splitter.ids import TaskId
+from frame_splitter.records import FailureCode, TaskFailure, Tile
+from gpu_worker import config, devices, libraries
+from gpu_worker.__main__ import build_parser
+from gpu_worker.devices import Choice, backend_for, device_class, instruction_set
+from gpu_worker.failures import Cancelled, TaskError
+from gpu_worker.outputs import take
+from gpu_worker.pictures import BadPicture, Pictures
+from gpu_worker.protocol import Ready
+
+FAKE = Path(__file__).parents[1] / "fakes" / "fake_child.py"
+
+
+def configured(*words, **environment):
+    return config.node_config(build_parser().parse_args(["run", *words]), environment)
+
+
+def test_options_come_before_the_environment():
+    given = configured(
+        "--token", "a", "--coordinator", "http://x", FARM_NODE_TOKEN="b", FARM_COORDINATOR="http://y"
+    )
+    assert (given.token, given.coordinator) == ("a", "http://x")
+    given = configured(FARM_NODE_TOKEN="b", FARM_COORDINATOR="http://y", XDG_STATE_HOME="/state")
+    assert (given.token, given.coordinator, given.state) == ("b", "http://y", Path("/state/render-farm/node"))
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("20GB", 20 * 10**9), ("1.5G", 1_500_000_000), ("512MiB", 512 << 20), ("7", 7), ("3 kb", 3000)],
+)
+def test_sizes(text, size):
+    assert config.size_bytes("--cache-size", text) == size
+
+
+@pytest.mark.parametrize("text", ["", "many", "-1GB", "0", "1XB", "1e9", "9" * 20, "5iB"])
+def test_sizes_that_are_none(text):
+    with pytest.raises(InvalidInput):
+        config.size_bytes("--cache-size", text)
+
+
+def test_defaults_suit_the_machine(monkeypatch):
+    monkeypatch.setattr(config, "cores", lambda: 16)
+    assert (config.default_slots(0), config.default_slots(3)) == (4, 3)
+    assert [config.default_threads(slots) for slots in (1, 4, 32)] == [16, 4, 1]
+
+
+def test_a_gpu_that_was_asked_for_is_used_or_an_error():
+    assert backend_for(Choice.AUTO, 2) == "OPTIX"
+    assert backend_for(Choice.AUTO, 0) == "CPU"
+    assert backend_for(Choice.CPU, 2) == "CPU"
+    assert backend_for(Choice.CUDA, 1) == "CUDA"
+    for choice in (Choice.CUDA, Choice.OPTIX, Choice.HIP, Choice.ONEAPI):
+        with pytest.raises(InvalidInput, match=f"--device {choice}"):
+            backend_for(choice, 0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "name"), [("fpu avx2 avx512f sse4_2", "avx512"), ("sse4_2 avx2", "avx2"), ("sse4_2", "sse4.2")]
+)
+def test_the_widest_instructions_name_the_class(tmp_path, monkeypatch, flags, name):
+    monkeypatch.setattr(devices.platform, "machine", lambda: "x86_64")
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor : 0\nflags\t\t: {flags}\n\nprocessor : 1\nflags : {flags}\n")
+    assert instruction_set(cpuinfo) == name
+
+
+def test_arm_is_a_class_of_its_own(monkeypatch):
+    monkeypatch.setattr(devices.platform, "machine", lambda: "aarch64")
+    assert instruction_set() == "arm64"
+
+
+def test_gpu_classes_hold_name_and_driver(monkeypatch, tmp_path):
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text("#!/bin/sh\necho 'NVIDIA L4, 550.54.15'\necho 'NVIDIA: A10, 550.54.15'\n")
+    smi.chmod(0o755)
+    monkeypatch.setattr(devices.shutil, "which", lambda name: str(smi))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    ready = Ready("5.0.1", "abc123")
+    assert device_class("OPTIX", 0, ready) == "optix:NVIDIA L4:driver-550.54.15:bpy-5.0.1-abc123"
+    assert device_class("CUDA", 1, ready) == "cuda:NVIDIA_ A10:driver-550.54.15:bpy-5.0.1-abc123"
+    assert device_class("CPU", 0, ready).startswith("cpu:")
+
+
+def test_gpus_are_found_without_nvidia_smi(tmp_path):
+    (tmp_path / "gpus" / "0000:01:00.0").mkdir(parents=True)
+    (tmp_path / "gpus" / "0000:01:00.0" / "information").write_text("Model: \t\t NVIDIA L4\nIRQ: 5\n")
+    (tmp_path / "version").write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue\n")
+    assert devices._nvidia_from_proc(tmp_path) == [("NVIDIA L4", "550.54.15")]
+
+
+def test_missing_libraries_are_named_with_the_line_that_brings_them(monkeypatch):
+    monkeypatch.setattr(libraries, "_loads", lambda name: name not in ("libXi.so.6", "libSM.so.6"))
+    missing = libraries.missing_libraries()
+    assert missing == ("libXi.so.6", "libSM.so.6")
+    assert libraries.install_line(missing) == "sudo apt-get install -y libsm6 libxi6"
+
+
+def test_errors_cross_processes():
+    error = TaskError(FailureCode.BAD_INPUT, "Two tiles.", (TaskId("a"),))
+    again = pickle.loads(pickle.dumps(error))
+    assert again.record() == TaskFailure(FailureCode.BAD_INPUT, "Two tiles.", (TaskId("a"),))
+    for other in (Cancelled(), BadPicture("Bad.", (1,))):
+        assert pickle.loads(pickle.dumps(other)).sentence == other.sentence
+
+
+# --- files -------------------------------------------------------------------------------------------
+
+
+def test_files_are_copied_with_their_folders(tmp_path):
+    (tmp_path / "out" / "sub").mkdir(parents=True)
+    (tmp_path / "out" / "frame.png").write_bytes(b"frame")
+    (tmp_path / "out" / "sub" / "depth.exr").write_bytes(b"depth")
+    (tmp_path / "done").mkdir()
+    files = take(tmp_path / "out", ("frame.png", "sub/depth.exr"), tmp_path / "done")
+    assert [(file.name, file.size) for file in files] == [("frame.png", 5), ("sub/depth.exr", 5)]
+    assert (tmp_path / "done" / "sub" / "depth.exr").read_bytes() == b"depth"
+
+
+@pytest.mark.parametrize(
+    "name", ["link", "folder/x", "pipe", "folder", "device", "../secret", "/etc/passwd", "gone"]
+)
+def test_only_regular_files_of_the_folder_itself_are_taken(tmp_path, name):
+    out, done = tmp_path / "out", tmp_path / "done"
+    (tmp_path / "elsewhere").mkdir()
+    for path in (tmp_path / "secret", tmp_path / "elsewhere" / "x"):
+        path.write_text("secret")
+    out.mkdir()
+    done.mkdir()
+    (out / "link").symlink_to(tmp_path / "secret")
+    (out / "folder").symlink_to(tmp_path / "elsewhere")
+    (out / "device").symlink_to("/dev/zero")
+    os.mkfifo(out / "pipe")
+    with pytest.raises(TaskError) as caught:
+        take(out, (name,), done)
+    assert caught.value.failure is FailureCode.BAD_OUTPUT
+    assert list(done.rglob("*.*")) == []
+
+
+def test_too_large_too_many_or_no_files_are_refused(tmp_path):
+    with (tmp_path / "big").open("wb") as file:
+        file.truncate(17 << 30)
+    for names in ((), ("big",), ("a", "a"), tuple(map(str, range(1001)))):
+        with pytest.raises(TaskError):
+            take(tmp_path, names, tmp_path)
+
+
+# --- pictures ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pictures():
+    pictures = Pictures(1 << 30)
+    yield pictures
+    pictures.close()
+
+
+def exr(path, width, height, value=1.0):
+    runpy.run_path(str(FAKE))["write_exr"](str(path), width, height, value)
+    return path
+
+
+def test_pictures_are_checked_and_cropped_in_one_process(pictures, tmp_path):
+    picture = exr(tmp_path / "a.exr", 8, 4)
+    pictures.check(picture, 8, 4)
+    process = pictures._process
+    with pytest.raises(BadPicture, match="8 x 4 pixels instead of 9 x 4"):
+        pictures.check(picture, 9, 4)
+    with pytest.raises(BadPicture, match="not finite"):
+        pictures.check(exr(tmp_path / "nan.exr", 8, 4, float("nan")), 8, 4)
+    pictures.crop(picture, 8, 4, Tile(1, 1, 3, 2), tmp_path / "b.exr", {})
+    pictures.check(tmp_path / "b.exr", 2, 1)
+    assert pictures._process is process
+
+
+def test_a_picture_that_would_take_too_much_memory_is_refused(tmp_path):
+    pictures = Pictures(220 << 20)
+    try:
+        with pytest.raises(TaskError):
+            pictures.check(exr(tmp_path / "a.exr", 3000, 3000), 3000, 3000)
+        pictures.check(exr(tmp_path / "b.exr", 8, 4), 8, 4)
+    finally:
+        pictures.close()
+
+
+def test_a_process_that_dies_is_started_again(pictures, tmp_path):
+    picture = exr(tmp_path / "a.exr", 8, 4)
+    pictures.check(picture, 8, 4)
+    pictures.kill()
+    with pytest.raises(BadPicture, match="did not survive"):
+        pictures.check(picture, 8, 4)
+    pictures.check(picture, 8, 4)
+
+
+def test_a_folder_that_is_not_there_is_the_nodes_fault(pictures, tmp_path):
+    with pytest.raises(TaskError) as caught:
+        pictures.check(tmp_path / "gone.exr", 8, 4)
+    assert caught.value.failure is FailureCode.NODE
