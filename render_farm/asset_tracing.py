@@ -145,27 +145,42 @@ def _teach_new_node_trees() -> None:
     expanders._expand_generic_nodetree_id = of_any_block
 
 
-def rewrite(target: Path, original: Path, changes: list[tuple[Any, bytes, bytes]]) -> None:
+def rewrite(target: Path, original: Path, changes: list[tuple[Any, bytes, bytes]]) -> dict[str, str]:
     """Write `original` to `target` with other paths: each change is a usage, the whole path and its
     folder, in Blender's `//` notation. The result is not compressed.
+
+    Returns the paths that could not be changed, each with the reason.
     """
     file = blendfile.open_cached(original, assert_cached=True)
     file.fileobj.seek(0)
     with target.open("wb") as written:
         shutil.copyfileobj(file.fileobj, written, 1 << 20)
     fresh = blendfile.BlendFile(target, mode="rb+")
+    failed = {}
     for usage, whole, folder in changes:
         block = copy(usage.block)
         block.bfile = fresh
-        full = usage.path_full_field
-        if full is not None and full.name.is_pointer:
-            raise InvalidInput("a path kept outside its block cannot be rewritten")
-        field = usage.path_dir_field if full is None else full
-        value = folder if full is None else whole
-        if len(value) >= field.size:
-            raise InvalidInput(f"the path {value.decode(errors='replace')} is too long")
-        block.set(field.name.name_only, value)
+        field = usage.path_full_field or usage.path_dir_field
+        if not _set_path(block, field, whole if usage.path_full_field else folder):
+            failed[str(usage.abspath)] = "its path in the bundle does not fit into the .blend"
     fresh.close()
+    return failed
+
+
+def _set_path(block: Any, field: Any, path: bytes) -> bool:
+    """Put a path into its field, or into the block the field points to; False where it is too long."""
+    name = field.name.name_only
+    if not field.name.is_pointer:
+        if len(path) >= field.size:
+            return False
+        block.set(name, path)
+        return True
+    text = block.get_pointer(name)
+    if text is None or len(path) >= text.size:
+        return False
+    text.bfile.fileobj.seek(text.file_offset)
+    text.bfile.fileobj.write(path.ljust(text.size, b"\0"))
+    return True
 
 
 def relative(asset: Path, blend: Path) -> bytes:

@@ -196,7 +196,7 @@ def _problems(facts: SceneFacts, missing: tuple[str, ...], allow_missing: bool) 
         count = f"{len(missing)} files are" if len(missing) > 1 else "1 file is"
         yield f"{count} missing: {_few(missing)}. Put them back, or render without them (--allow-missing)."
     unbaked = list(_unbaked(facts))
-    if unbaked:
+    if unbaked and not facts.refused:
         yield f"Not baked: {_few(unbaked)}. Frames are rendered in any order, so bake them first."
 
 

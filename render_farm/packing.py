@@ -147,7 +147,7 @@ def pack(scene: Path, folder: Path) -> Plan:
             kept.append(use)
     layout = Layout(scene.parent, {path if path.is_dir() else path.parent for path in sources})
     files = {layout.place(file): str(file) for files in sources.values() for file in files}
-    rewritten, remapped = _rewrite_all(kept, layout, folder)
+    rewritten, remapped = _rewrite_all(kept, layout, folder, left_out)
     return Plan(
         main=layout.place(scene),
         files=_named_safely(files, left_out),
@@ -195,7 +195,9 @@ def _named_safely(files: dict[str, str], left_out: dict[str, str]) -> dict[str, 
     return safe
 
 
-def _rewrite_all(uses: "Sequence[Found]", layout: Layout, folder: Path) -> tuple[list[str], list[Remapped]]:
+def _rewrite_all(
+    uses: "Sequence[Found]", layout: Layout, folder: Path, left_out: dict[str, str]
+) -> tuple[list[str], list[Remapped]]:
     from render_farm.asset_tracing import relative, rewrite  # noqa: PLC0415 - as in pack
 
     changes: dict[Path, list[tuple[Any, bytes, bytes]]] = defaultdict(list)
@@ -212,7 +214,7 @@ def _rewrite_all(uses: "Sequence[Found]", layout: Layout, folder: Path) -> tuple
     for blend, list_ in changes.items():
         target = folder / layout.place(blend)
         target.parent.mkdir(parents=True, exist_ok=True)
-        rewrite(target, blend, list_)
+        left_out.update(rewrite(target, blend, list_))
     return [layout.place(blend) for blend in changes], list(dict.fromkeys(remapped))
 
 
