@@ -62,6 +62,9 @@ def follow(client: FarmClient, job: Job, targets: Targets, say: Callable[[str], 
             ended = client.job(job.job)
             last = fetcher.last
     _refuse_unfinished(ended, len(frames))
+    lost = [number for number in targets.frames if number not in frames]
+    if lost:
+        raise JobFailed(f"The farm calls the job complete but has no file of frame {lost[0]}.")
     return Outcome(ended, frames, last)
 
 
