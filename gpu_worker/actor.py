@@ -8,6 +8,7 @@ from pathlib import Path
 
 from frame_splitter.records import Lease, Progress, TaskFailure, TaskResult, Upload
 from gpu_worker import transfer
+from gpu_worker.checking import Rendered
 from gpu_worker.coordinator import Coordinator
 from gpu_worker.logs import configure_logs
 from gpu_worker.scene_cache import SceneCache
@@ -41,9 +42,13 @@ class SlotActor:
         """Wait until Blender has loaded."""
         return self._slot.describe()
 
-    def run(self, lease: Lease) -> TaskResult | TaskFailure:
+    def run(self, lease: Lease) -> Rendered | TaskFailure:
         """Do a task."""
         return self._slot.run(lease)
+
+    def settle(self, lease: Lease, rendered: Rendered) -> TaskResult | TaskFailure:
+        """Check what a task left."""
+        return self._slot.settle(lease, rendered)
 
     def deliver(self, lease: Lease, uploads: tuple[Upload, ...]) -> None:
         """Upload a finished task's files."""

@@ -26,6 +26,7 @@ from frame_splitter.records import (
     TaskResult,
     Upload,
 )
+from gpu_worker.checking import Rendered
 from gpu_worker.coordinator import backoff
 from gpu_worker.delivery import Delivery
 from gpu_worker.slot import SlotInfo
@@ -59,7 +60,7 @@ class Node(Protocol):
 
 
 class RunningSlot(Protocol):
-    """A slot, wherever its process is. All but `run` answer quickly, from any thread."""
+    """A slot, wherever its process is. All methods may be called from any thread while it runs a task."""
 
     name: str
     kinds: tuple[TaskKind, ...]
@@ -67,8 +68,11 @@ class RunningSlot(Protocol):
     def describe(self) -> SlotInfo:
         """Wait until it can work."""
 
-    def run(self, lease: Lease) -> TaskResult | TaskFailure:
-        """Do a task."""
+    def run(self, lease: Lease) -> Rendered | TaskFailure:
+        """Have Blender do a task."""
+
+    def settle(self, lease: Lease, rendered: Rendered) -> TaskResult | TaskFailure:
+        """Check what Blender left."""
 
     def deliver(self, lease: Lease, uploads: tuple[Upload, ...]) -> None:
         """Upload a finished task's files."""
@@ -228,20 +232,32 @@ class Agent:
             outcome = held.slot.run(lease)
         except FarmError as error:
             outcome = TaskFailure(FailureCode.NODE, error.sentence)
-        if isinstance(outcome, TaskResult):
-            bench.warm_scene, bench.warm_frame, bench.failures = lease.scene, lease.task.frame, 0
-            self._finished(held, outcome)
-            self._wait_for_backlog(held.slot)
-        else:
+        if isinstance(outcome, TaskFailure):
+            bench.warm_scene = bench.warm_frame = None
             self._failed(held, outcome)
             self._rest(bench, outcome, held.lost.is_set())
+        else:
+            bench.warm_scene, bench.warm_frame, bench.failures = lease.scene, lease.task.frame, 0
+            self._rendered(held, outcome)
+            self._wait_for_backlog(held.slot)
         self._set_free([bench])
 
-    def _finished(self, held: Held, result: TaskResult) -> None:
-        log.info("task_rendered", task=held.lease.task.id, seconds=round(result.seconds, 3))
+    def _rendered(self, held: Held, rendered: Rendered) -> None:
+        """The slot is free for its next task; what is left to do for this one is done beside it."""
+        log.info("task_rendered", task=held.lease.task.id, seconds=round(rendered.render_seconds, 3))
         with self._news:
-            held.delivering, held.progress = True, replace(held.progress, activity="uploading")
-        self._start("deliver", self._deliver, held, result)
+            held.delivering, held.progress = True, replace(held.progress, activity="delivering")
+        self._start("deliver", self._settle, held, rendered)
+
+    def _settle(self, held: Held, rendered: Rendered) -> None:
+        try:
+            outcome = held.slot.settle(held.lease, rendered)
+        except FarmError as error:
+            outcome = TaskFailure(FailureCode.NODE, error.sentence)
+        if isinstance(outcome, TaskFailure):
+            self._failed(held, outcome)
+        else:
+            self._deliver(held, outcome)
 
     def _deliver(self, held: Held, result: TaskResult) -> None:
         delivery = Delivery(self._node, held.slot, self._stop, self._pace.store_away, self._pace.drain)

@@ -52,7 +52,7 @@ def _take_one(folder: Path, name: str, target: Path) -> OutputFile:
 
 def _open_below(folder: Path, parts: tuple[str, ...]) -> int:
     """Open a regular file step by step, so that no link on the way is followed."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    descriptor = _step(os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY), folder.name, os.O_DIRECTORY)
     for part in parts[:-1]:
         descriptor = _step(descriptor, part, os.O_DIRECTORY)
     # Not blocking: a pipe that a scene made would otherwise hold us until somebody writes to it.

@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 
 import structlog
 
-from frame_splitter.errors import FarmError
+from frame_splitter.errors import FarmError, Unavailable
 from frame_splitter.records import FailureCode, Lease, Progress, TaskFailure, TaskKind, TaskResult, Upload
 from gpu_worker.actor import SlotActor, SlotOrder
+from gpu_worker.checking import Rendered
 from gpu_worker.slot import SlotInfo
 
 T = TypeVar("T")
@@ -39,7 +40,9 @@ QUIET = {
 """Ray's own memory monitor would kill slots for the memory of Blenders, which are limited already, and its
 niceness would be the Blenders', too."""
 
-ASK_SECONDS = 30.0
+ASK_SECONDS = 2.0
+"""A slot that does not say its progress in time must not hold up the heartbeat of the others."""
+
 UNDERTAKER = Path(__file__).with_name("undertaker.py")
 
 log = structlog.get_logger()
@@ -125,14 +128,14 @@ class RaySlot:
 
     def describe(self) -> SlotInfo:
         """Wait until the actor and its Blender are there."""
-        info: SlotInfo = self._ask(self._actor.describe.remote(), None)
+        info: SlotInfo = self._ask(lambda actor: actor.describe.remote())
         return info
 
-    def run(self, lease: Lease) -> TaskResult | TaskFailure:
+    def run(self, lease: Lease) -> Rendered | TaskFailure:
         """Do a task; an actor that dies on it is replaced."""
         actor = self._actor
         try:
-            answer: TaskResult | TaskFailure = self._ray.get(actor.run.remote(lease))
+            answer: Rendered | TaskFailure = self._ray.get(actor.run.remote(lease))
             return answer
         except self._ray.exceptions.RayActorError:
             self._replace(actor)
@@ -140,9 +143,14 @@ class RaySlot:
         except self._ray.exceptions.RayError as error:
             raise _farm_error(error) from error
 
+    def settle(self, lease: Lease, rendered: Rendered) -> TaskResult | TaskFailure:
+        """Check what a task left on the actor's disk."""
+        outcome: TaskResult | TaskFailure = self._ask(lambda actor: actor.settle.remote(lease, rendered))
+        return outcome
+
     def deliver(self, lease: Lease, uploads: tuple[Upload, ...]) -> None:
         """Upload from the actor's disk."""
-        self._ask(self._actor.deliver.remote(lease, uploads), None)
+        self._ask(lambda actor: actor.deliver.remote(lease, uploads))
 
     def discard(self, lease: Lease) -> None:
         """Forget the files on the actor's disk."""
@@ -150,7 +158,7 @@ class RaySlot:
 
     def progress(self) -> Progress:
         """How far the current task is."""
-        progress: Progress = self._ask(self._actor.progress.remote(), ASK_SECONDS)
+        progress: Progress = self._ask(lambda actor: actor.progress.remote(), ASK_SECONDS)
         return progress
 
     def cancel(self, lease: Lease) -> None:
@@ -159,13 +167,16 @@ class RaySlot:
 
     def pid(self) -> int:
         """The actor's process, on whatever machine it is."""
-        return int(self._ask(self._actor.pid.remote(), ASK_SECONDS))
+        return int(self._ask(lambda actor: actor.pid.remote()))
 
-    def _ask(self, reference: Any, timeout: float | None) -> Any:
+    def _ask(self, question: Callable[[Any], Any], timeout: float | None = None) -> Any:
+        actor = self._actor
         try:
-            return self._ray.get(reference, timeout=timeout)
+            return self._ray.get(question(actor), timeout=timeout)
         except self._ray.exceptions.RayActorError as error:
-            raise FarmError("The process of this slot died.") from error
+            # Finished files wait on the disk for the next actor.
+            self._replace(actor)
+            raise Unavailable("The process of this slot died; it was started again.") from error
         except self._ray.exceptions.RayError as error:
             raise _farm_error(error) from error
 
@@ -179,7 +190,14 @@ class RaySlot:
 
 def _with_groups(ray: Any) -> type[SlotActor]:
     """SlotActor with each method in its concurrency group; `run` stays alone in the default one."""
-    groups = {"deliver": "deliver", "discard": "deliver", "progress": "ask", "cancel": "ask", "pid": "ask"}
+    groups = {
+        "settle": "deliver",
+        "deliver": "deliver",
+        "discard": "deliver",
+        "progress": "ask",
+        "cancel": "ask",
+        "pid": "ask",
+    }
     methods = {
         name: ray.method(concurrency_group=group)(_own(getattr(SlotActor, name)))
         for name, group in groups.items()

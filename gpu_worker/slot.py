@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import structlog
 
@@ -18,7 +18,6 @@ from frame_splitter.ids import DeviceClass
 from frame_splitter.records import (
     FailureCode,
     Lease,
-    OutputFile,
     Progress,
     TaskFailure,
     TaskKind,
@@ -29,16 +28,16 @@ from frame_splitter.records import (
     Upload,
 )
 from gpu_worker import sandbox, transfer
+from gpu_worker.checking import FILES, TILE, Checker, Rendered, hand_over, region_of
 from gpu_worker.coordinator import SceneListing
 from gpu_worker.devices import device_class
 from gpu_worker.failures import Cancelled, TaskError
-from gpu_worker.outputs import describe, take
-from gpu_worker.pictures import BadPicture, Pictures
 from gpu_worker.protocol import Done
 from gpu_worker.scene_cache import SceneCache
 from gpu_worker.stage import ChildPlan, Stage
 
-TILE = "tile.exr"
+T = TypeVar("T")
+
 INPUTS_AT_ONCE = 4
 
 log = structlog.get_logger()
@@ -82,15 +81,14 @@ class Slot:
         self.plan = plan
         self._cache, self._source = cache, source
         self._stopped = threading.Event()
+        self._suspect = threading.Event()
         self._current: Lease | None = None
         self._progress = Progress()
         self._device_class: DeviceClass | None = None
         self._lock = threading.Lock()
-        # One thread for all tasks: the kernel ends children with the thread that started them.
-        self._worker = ThreadPoolExecutor(1, f"slot-{plan.name}")
         plan.folder.mkdir(parents=True, exist_ok=True)
         self._remove_left_stages()
-        self._pictures = Pictures(plan.picture_memory, self._picture_sandbox())
+        self._checker = Checker(plan.picture_memory, self._picture_sandbox())
         self._stage = Stage(plan.folder, plan.child)
 
     # --- what may be asked at any time ------------------------------------------------------------------
@@ -112,9 +110,28 @@ class Slot:
             if self._current is not None and _key(self._current) == _key(lease):
                 self._end_work()
 
+    def settle(self, lease: Lease, rendered: Rendered) -> TaskResult | TaskFailure:
+        """Check what `run` left of a task. Its files then wait for `deliver` and `discard`."""
+
+        def take() -> TaskResult:
+            files = self._checker.take(lease, rendered, self._done(lease))
+            return TaskResult(
+                files=files,
+                seconds=time.monotonic() - rendered.began,
+                render_seconds=rendered.render_seconds,
+                device_class=self.describe().device_class,
+                peak_memory=rendered.peak_memory,
+            )
+
+        outcome = _failure_of(take)
+        if isinstance(outcome, TaskFailure):
+            self.discard(lease)
+            self._suspect.set()
+        return outcome
+
     def deliver(self, lease: Lease, uploads: tuple[Upload, ...]) -> None:
         """PUT the files of a finished task. Raises what `transfer.upload` raises."""
-        folder = self._done(lease)
+        folder = self._done(lease) / FILES
         for upload in uploads:
             transfer.upload(folder / upload.name, upload)
 
@@ -123,109 +140,75 @@ class Slot:
         shutil.rmtree(self._done(lease), ignore_errors=True)
 
     def close(self) -> None:
-        """End the children; the slot cannot be used after this."""
+        """End the children; a task under way fails, and the slot cannot be used after this."""
         with self._lock:
             self._end_work()
-        self._worker.shutdown(wait=True)
+        self._checker.close()
         self._stage.close()
-        self._pictures.close()
 
     def _end_work(self) -> None:
         self._stopped.set()
         self._stage.child.kill()
-        self._pictures.kill()
+        if TaskKind.FINISH in self.plan.kinds:
+            # A rendering slot's checker is busy with another task, which is not to blame.
+            self._checker.kill()
 
     # --- a task -----------------------------------------------------------------------------------------
 
-    def run(self, lease: Lease) -> TaskResult | TaskFailure:
-        """Do the task. Its files then wait for `deliver` and `discard`."""
-        return self._worker.submit(self._run, lease).result()
-
-    def _run(self, lease: Lease) -> TaskResult | TaskFailure:
+    def run(self, lease: Lease) -> Rendered | TaskFailure:
+        """Have the child do the task. What it wrote waits for `settle`."""
         with self._lock:
             self._current, self._progress = lease, Progress()
             self._stopped.clear()
         try:
-            return self._work(lease)
-        except TaskError as error:
-            return self._failed(lease, error)
-        except FarmError as error:
-            return self._failed(lease, TaskError(FailureCode.NODE, error.sentence))
-        except OSError as error:
-            return self._failed(lease, TaskError(FailureCode.NODE, f"This node's disk failed: {error}"))
+            outcome = _failure_of(lambda: self._work(lease))
+            return self._failed(lease, outcome) if isinstance(outcome, TaskFailure) else outcome
         finally:
             with self._lock:
                 self._current, self._progress = None, Progress()
 
-    def _work(self, lease: Lease) -> TaskResult:
-        started = time.monotonic()
-        stage = self._ready_stage(lease)
-        done_folder = self._done(lease)
-        shutil.rmtree(done_folder, ignore_errors=True)
-        done_folder.mkdir(parents=True)
+    def _work(self, lease: Lease) -> Rendered:
+        began = time.monotonic()
+        self.discard(lease)
         work = {TaskKind.RENDER: self._render, TaskKind.FINISH: self._finish}.get(lease.task.kind)
         if work is None:
             raise TaskError(FailureCode.NODE, f"This node does not know how to do {lease.task.kind} tasks.")
-        done, files = work(lease, stage, done_folder)
-        return TaskResult(
-            files=files,
-            seconds=time.monotonic() - started,
-            render_seconds=done.render_seconds,
-            device_class=self.describe().device_class,
-            peak_memory=max(done.peak_memory, stage.child.peak_memory),
-        )
-
-    def _failed(self, lease: Lease, error: TaskError) -> TaskFailure:
-        """The record of a failure, with a fresh child in place of one that may be to blame."""
-        self.discard(lease)
-        if error.failure is FailureCode.BAD_OUTPUT or not self._stage.child.alive:
-            self._replace_stage()
-        return Cancelled().record() if self._stopped.is_set() else error.record()
-
-    def _render(self, lease: Lease, stage: Stage, done: Path) -> tuple[Done, tuple[OutputFile, ...]]:
-        region = region_of(lease)
+        stage = self._ready_stage(lease)
         output = stage.output()
         try:
-            if lease.task.output is TaskOutput.FINAL:
-                answer = stage.child.render(lease, region, output, self._report("rendering"))
-                return answer, take(output, answer.files, done)
-            answer = stage.child.render(lease, region, output / TILE, self._report("rendering"))
-            self._activity("checking")
-            return answer, (self._take_tile(output, lease.task.tile, region, done, answer.samples),)
+            done = work(lease, stage, output)
+            hand_over(output, self._done(lease))
         finally:
             shutil.rmtree(output, ignore_errors=True)
+        memory = max(done.peak_memory, stage.child.peak_memory)
+        return Rendered(done.files, began, done.render_seconds, memory, done.samples)
 
-    def _take_tile(
-        self, output: Path, tile: Tile, region: Tile, done: Path, samples: dict[str, int]
-    ) -> OutputFile:
-        (file,) = take(output, (TILE,), done)
-        if tile == region and not samples:
-            self._pictures.check(done / TILE, region.width, region.height)
-            return file
-        raw = (done / TILE).rename(done / "raw.exr")
-        inner = Tile(tile.x0 - region.x0, tile.y0 - region.y0, tile.x1 - region.x0, tile.y1 - region.y0)
-        self._pictures.crop(raw, region.width, region.height, inner, done / TILE, samples)
-        raw.unlink()
-        return describe(done / TILE, TILE)
+    def _failed(self, lease: Lease, failure: TaskFailure) -> TaskFailure:
+        """What to say of a failure, with a fresh child in place of one that is gone."""
+        self.discard(lease)
+        if not self._stage.child.alive:
+            self._replace_stage()
+        return Cancelled().record() if self._stopped.is_set() else failure
 
-    def _finish(self, lease: Lease, stage: Stage, done: Path) -> tuple[Done, tuple[OutputFile, ...]]:
-        inputs, output = done / "inputs", stage.output()
-        merged = stage.given / f"{output.name}.exr"
+    def _render(self, lease: Lease, stage: Stage, output: Path) -> Done:
+        target = output if lease.task.output is TaskOutput.FINAL else output / TILE
+        return stage.child.render(lease, region_of(lease), target, self._report("rendering"))
+
+    def _finish(self, lease: Lease, stage: Stage, output: Path) -> Done:
+        inputs, merged = self._done(lease) / "inputs", stage.given / f"{output.name}.exr"
         try:
             self._activity("fetching tiles")
             pieces = self._fetch_inputs(lease.inputs, inputs)
             self._activity("stitching")
-            self._stitch(lease, pieces, merged)
-            shutil.rmtree(inputs)
+            self._checker.stitch(lease, pieces, merged, self._stopped)
             self._activity("finishing")
-            answer = stage.child.finish(lease, merged, output, self._report("finishing"))
-            return answer, take(output, answer.files, done)
+            return stage.child.finish(lease, merged, output, self._report("finishing"))
         finally:
             merged.unlink(missing_ok=True)
-            shutil.rmtree(output, ignore_errors=True)
+            shutil.rmtree(inputs, ignore_errors=True)
 
     def _fetch_inputs(self, inputs: tuple[TileInput, ...], folder: Path) -> list[tuple[Path, Tile]]:
-        folder.mkdir()
+        folder.mkdir(parents=True)
         paths = [folder / f"{number}.exr" for number in range(len(inputs))]
 
         def fetch(one: TileInput, path: Path) -> FarmError | None:
@@ -243,33 +226,16 @@ class Slot:
             raise TaskError(FailureCode.BAD_INPUT, bad[0][1].sentence, tasks)
         return list(zip(paths, (one.tile for one in inputs), strict=True))
 
-    def _stitch(self, lease: Lease, pieces: list[tuple[Path, Tile]], merged: Path) -> None:
-        try:
-            self._pictures.stitch(pieces, lease.area, lease.canvas, merged)
-        except BadPicture as error:
-            bad = error.pieces or self._killers(pieces)
-            tasks = tuple(lease.inputs[number].task for number in bad)
-            # Nobody to blame: the frame's own failure, or it would be tried without end.
-            code = FailureCode.BAD_INPUT if tasks else FailureCode.BAD_OUTPUT
-            raise TaskError(code, error.sentence, tasks) from error
-
-    def _killers(self, pieces: list[tuple[Path, Tile]]) -> tuple[int, ...]:
-        """Which tiles the process that decodes pictures does not survive."""
-        bad: list[int] = []
-        for number, (path, tile) in enumerate(pieces):
-            self._check_wanted()
-            try:
-                self._pictures.check(path, tile.width, tile.height)
-            except BadPicture:
-                bad.append(number)
-        return tuple(bad)
-
     # --- children ---------------------------------------------------------------------------------------
 
     def _ready_stage(self, lease: Lease) -> Stage:
         """A stage whose child holds the lease's scene."""
         worn = self._stage.child.commands_done >= self.plan.commands_per_child
-        if worn or not (self._stage.blank or (self._stage.scene == lease.scene and self._stage.child.alive)):
+        if (
+            self._suspect.is_set()
+            or worn
+            or not (self._stage.blank or (self._stage.scene == lease.scene and self._stage.child.alive))
+        ):
             self._replace_stage()
         self._check_wanted()
         if self._stage.scene is None:
@@ -282,6 +248,7 @@ class Slot:
 
     def _replace_stage(self) -> None:
         old = self._stage
+        self._suspect.clear()
         fresh = Stage(self.plan.folder, self.plan.child)
         with self._lock:
             self._stage = fresh
@@ -319,15 +286,16 @@ class Slot:
         return self.plan.folder / "done" / _key(lease)
 
 
-def region_of(lease: Lease) -> Tile:
-    """The task's tile with its overscan, clipped to the rendered area."""
-    tile, more, area = lease.task.tile, lease.task.overscan, lease.area
-    return Tile(
-        max(area.x0, tile.x0 - more),
-        max(area.y0, tile.y0 - more),
-        min(area.x1, tile.x1 + more),
-        min(area.y1, tile.y1 + more),
-    )
+def _failure_of(action: Callable[[], T]) -> T | TaskFailure:
+    """What `action` gives, or the record of why it failed."""
+    try:
+        return action()
+    except TaskError as error:
+        return error.record()
+    except FarmError as error:
+        return TaskFailure(FailureCode.NODE, error.sentence)
+    except OSError as error:
+        return TaskFailure(FailureCode.NODE, f"This node's disk failed: {error}")
 
 
 def _key(lease: Lease) -> str:

@@ -25,6 +25,7 @@ from frame_splitter.records import (
 )
 from gpu_worker import transfer
 from gpu_worker.agent import Agent, Bench, Pace
+from gpu_worker.checking import Rendered
 from gpu_worker.coordinator import Coordinator
 from gpu_worker.slot import SlotInfo
 
@@ -63,10 +64,15 @@ class FakeSlot:
             self.go_on.wait(20)
             if lease.task.id in self.cancelled:
                 return TaskFailure(FailureCode.NODE, "The task was cancelled.")
+        return Rendered(("tile.exr",), 0.0, 0.9, 0, {})
+
+    def settle(self, lease, rendered):
+        if "nan" in lease.task.id:
+            return TaskFailure(FailureCode.BAD_OUTPUT, "Not finite.")
         body = lease.task.id.encode()
         (self.folder / lease.task.id).write_bytes(body)
         file = OutputFile("tile.exr", hashlib.sha256(body).hexdigest(), len(body))
-        return TaskResult((file,), 1.0, 0.9, CLASS)
+        return TaskResult((file,), 1.0, rendered.render_seconds, CLASS)
 
     def deliver(self, lease, uploads):
         for upload in uploads:
@@ -177,11 +183,12 @@ def test_leases_without_progress_are_renewed_three_times_in_their_life(farm, slo
 
 
 def test_a_failure_is_given_back_and_the_slot_goes_on(farm, slots, start):
-    farm.put(lease_of("crash"), lease_of("raise"), lease_of("good"))
+    farm.put(lease_of("crash"), lease_of("raise"), lease_of("nan"), lease_of("good"))
     start(slots)
-    farm.wait_for(lambda: "good" in farm.results and len(farm.failures) == 2)
+    farm.wait_for(lambda: "good" in farm.results and len(farm.failures) == 3)
     assert farm.failures["crash"] == [(3, TaskFailure(FailureCode.CRASHED, "Blender fell over."))]
     assert farm.failures["raise"][0][1].code is FailureCode.NODE
+    assert farm.failures["nan"][0][1].code is FailureCode.BAD_OUTPUT
 
 
 def test_a_slot_without_its_device_rests(farm, slots, start):

@@ -25,9 +25,10 @@ from frame_splitter.records import (
 )
 from gpu_worker import sandbox, transfer
 from gpu_worker.blender import ChildLimits, Device
+from gpu_worker.checking import Rendered, region_of
 from gpu_worker.coordinator import SceneListing
 from gpu_worker.scene_cache import SceneCache
-from gpu_worker.slot import Slot, SlotPlan, region_of
+from gpu_worker.slot import Slot, SlotPlan
 from gpu_worker.stage import ChildPlan
 
 FAKE = Path(__file__).parents[1] / "fakes" / "fake_child.py"
@@ -104,6 +105,12 @@ def lease_of(scene=None, kind=TaskKind.RENDER, tile=WHOLE, token=1, **fields):
     )
 
 
+def do(slot, lease):
+    """A task from beginning to end, without its delivery."""
+    outcome = slot.run(lease)
+    return slot.settle(lease, outcome) if isinstance(outcome, Rendered) else outcome
+
+
 def read_exr(path):
     import OpenEXR
 
@@ -112,13 +119,13 @@ def read_exr(path):
 
 def test_a_tile_is_rendered_checked_and_kept_for_delivery(make_slot, farm):
     slot = make_slot()
-    result = slot.run(lease_of(tile=Tile(0, 0, 16, 16)))
+    result = do(slot, lease_of(tile=Tile(0, 0, 16, 16)))
     assert isinstance(result, TaskResult)
     (file,) = result.files
     assert (file.name, result.render_seconds) == ("tile.exr", 0.4)
     assert result.device_class.startswith("cpu:")
     assert result.device_class.endswith("bpy-5.0.1-fake")
-    (kept,) = slot.plan.folder.glob("done/*/tile.exr")
+    (kept,) = slot.plan.folder.glob("done/*/files/tile.exr")
     assert transfer.hashlib.sha256(kept.read_bytes()).hexdigest() == file.sha256
     slot.discard(lease_of())
     assert not kept.exists()
@@ -128,8 +135,8 @@ def test_overscan_is_rendered_and_cut_off_again(make_slot):
     slot = make_slot()
     lease = lease_of(tile=Tile(8, 0, 16, 16), overscan=2)
     assert region_of(lease) == Tile(6, 0, 18, 16)
-    assert isinstance(slot.run(lease), TaskResult)
-    (kept,) = slot.plan.folder.glob("done/*/*")
+    assert isinstance(do(slot, lease), TaskResult)
+    (kept,) = slot.plan.folder.glob("done/*/files/*")
     pixels = read_exr(kept)
     assert pixels.shape == (16, 8)
     # The fake's columns count from the region's left edge: column 2 is the tile's first.
@@ -140,21 +147,38 @@ def test_a_warm_child_is_used_again_and_a_new_scene_gets_a_new_one(make_slot, fa
     slot = make_slot()
     slot.describe()
     first = slot._stage.child.pid
-    slot.run(lease_of(token=1))
-    slot.run(lease_of(token=2))
+    do(slot, lease_of(token=1))
+    do(slot, lease_of(token=2))
     assert slot._stage.child.pid == first
     assert len(farm.asked) == 1
-    slot.run(lease_of({"other": "scene"}, token=3))
+    do(slot, lease_of({"other": "scene"}, token=3))
     assert slot._stage.child.pid != first
-    slot.run(lease_of(token=4))
+    do(slot, lease_of(token=4))
     assert len(farm.asked) == 2, "the first scene is still cached"
+
+
+def test_a_picture_is_checked_while_the_next_one_renders(make_slot):
+    slot = make_slot()
+    first = slot.run(lease_of(token=1))
+    second = slot.run(lease_of({"other": "scene"}, token=2))
+    assert isinstance(slot.settle(lease_of(token=1), first), TaskResult)
+    assert isinstance(slot.settle(lease_of(token=2), second), TaskResult)
+    assert len(list(slot.plan.folder.glob("done/*/files/tile.exr"))) == 2
+
+
+def test_a_child_whose_picture_was_bad_is_replaced(make_slot):
+    slot = make_slot()
+    assert do(slot, lease_of({"render": "nan"})).code is FailureCode.BAD_OUTPUT
+    first = slot._stage.child.pid
+    assert do(slot, lease_of({"render": "nan"}, token=2)).code is FailureCode.BAD_OUTPUT
+    assert slot._stage.child.pid != first
 
 
 def test_a_worn_child_is_replaced(make_slot):
     slot = make_slot(commands_per_child=2)
     first = slot._stage.child.pid
     for token in range(3):
-        assert isinstance(slot.run(lease_of(token=token)), TaskResult)
+        assert isinstance(do(slot, lease_of(token=token)), TaskResult)
     assert slot._stage.child.pid != first
 
 
@@ -176,11 +200,11 @@ def test_a_worn_child_is_replaced(make_slot):
 )
 def test_a_bad_render_is_a_failure_and_the_slot_goes_on(make_slot, behaviour, code):
     slot = make_slot(memory=200 << 20, stall=1.0)
-    failure = slot.run(lease_of({"render": behaviour}))
+    failure = do(slot, lease_of({"render": behaviour}))
     assert isinstance(failure, TaskFailure)
     assert failure.code is code
     assert failure.message
-    assert isinstance(slot.run(lease_of(token=2)), TaskResult)
+    assert isinstance(do(slot, lease_of(token=2)), TaskResult)
     assert len(list(slot.plan.folder.glob("done/*"))) == 1
 
 
@@ -190,14 +214,14 @@ def test_final_files_that_are_not_the_tasks_own_are_refused(make_slot, tmp_path,
     secret.write_text("not for strangers")
     slot = make_slot(sandboxed=False)
     scene = {"render": behaviour, "target": str(secret)}
-    failure = slot.run(lease_of(scene, output=TaskOutput.FINAL))
+    failure = do(slot, lease_of(scene, output=TaskOutput.FINAL))
     assert isinstance(failure, TaskFailure)
     assert failure.code is FailureCode.BAD_OUTPUT
 
 
 def test_a_final_frame_hands_over_its_files(make_slot):
     slot = make_slot()
-    result = slot.run(lease_of(output=TaskOutput.FINAL))
+    result = do(slot, lease_of(output=TaskOutput.FINAL))
     assert [file.name for file in result.files] == ["frame.png"]
 
 
@@ -219,12 +243,12 @@ def exr_bytes(tmp_path, width, height, value=1.0):
 def test_finishing_stitches_and_hands_over_all_files(make_slot, farm, tmp_path):
     slot = make_slot(kind=TaskKind.FINISH)
     half = exr_bytes(tmp_path, 16, 16)
-    result = slot.run(finish_lease(farm, [(Tile(0, 0, 16, 16), half), (Tile(16, 0, 32, 16), half)]))
+    result = do(slot, finish_lease(farm, [(Tile(0, 0, 16, 16), half), (Tile(16, 0, 32, 16), half)]))
     assert isinstance(result, TaskResult), result
     assert [file.name for file in result.files] == ["frame.png", "extra/depth.exr"]
-    kept = next(slot.plan.folder.glob("done/*/frame.png")).read_bytes()
+    kept = next(slot.plan.folder.glob("done/*/files/frame.png")).read_bytes()
     assert int(kept.split()[1]) > 16 * 32 * 16, "four float channels of 32 x 16 pixels were given"
-    assert next(slot.plan.folder.glob("done/*/extra/depth.exr")).read_bytes() == b"depth"
+    assert next(slot.plan.folder.glob("done/*/files/extra/depth.exr")).read_bytes() == b"depth"
 
 
 def test_finishing_names_the_tiles_it_cannot_use(make_slot, farm, tmp_path):
@@ -232,7 +256,7 @@ def test_finishing_names_the_tiles_it_cannot_use(make_slot, farm, tmp_path):
     good, small = exr_bytes(tmp_path, 8, 16), exr_bytes(tmp_path, 7, 16)
     nan, garbage = exr_bytes(tmp_path, 8, 16, float("nan")), b"v/1\x01" + b"\xff" * 4000
     tiles = [Tile(x, 0, x + 8, 16) for x in (0, 8, 16, 24)]
-    failure = slot.run(finish_lease(farm, list(zip(tiles, (small, good, nan, garbage), strict=True))))
+    failure = do(slot, finish_lease(farm, list(zip(tiles, (small, good, nan, garbage), strict=True))))
     assert isinstance(failure, TaskFailure)
     assert failure.code is FailureCode.BAD_INPUT
     assert failure.bad_inputs == ("tile-0", "tile-2", "tile-3")
@@ -242,7 +266,7 @@ def test_finishing_names_the_tiles_the_store_does_not_have(make_slot, farm, tmp_
     slot = make_slot(kind=TaskKind.FINISH)
     lease = finish_lease(farm, [(WHOLE, exr_bytes(tmp_path, 32, 16))])
     farm.bodies.pop("tile-0")
-    failure = slot.run(lease)
+    failure = do(slot, lease)
     assert (failure.code, failure.bad_inputs) == (FailureCode.BAD_INPUT, ("tile-0",))
 
 
@@ -250,7 +274,7 @@ def test_cancel_ends_a_render_at_once_and_only_its_own(make_slot):
     slot = make_slot()
     lease = lease_of({"render": "slow"})
     answers = []
-    thread = threading.Thread(target=lambda: answers.append(slot.run(lease)))
+    thread = threading.Thread(target=lambda: answers.append(do(slot, lease)))
     thread.start()
     while slot.progress().activity != "rendering":
         threading.Event().wait(0.01)
@@ -259,7 +283,7 @@ def test_cancel_ends_a_render_at_once_and_only_its_own(make_slot):
     slot.cancel(lease)
     thread.join(10)
     assert answers == [TaskFailure(FailureCode.NODE, "The task was cancelled.")]
-    assert isinstance(slot.run(lease_of(token=2)), TaskResult)
+    assert isinstance(do(slot, lease_of(token=2)), TaskResult)
 
 
 def test_a_store_that_is_away_is_the_nodes_failure(make_slot, farm, monkeypatch):
@@ -268,7 +292,7 @@ def test_a_store_that_is_away_is_the_nodes_failure(make_slot, farm, monkeypatch)
 
     slot = make_slot()
     slot._cache._download = away
-    failure = slot.run(lease_of())
+    failure = do(slot, lease_of())
     assert (failure.code, failure.message) == (FailureCode.NODE, "The object store does not answer.")
 
 
@@ -279,7 +303,7 @@ def test_a_child_that_does_not_load_is_the_nodes_failure(make_slot, tmp_path):
         slot.plan,
         child=dataclasses.replace(slot.plan.child, program=tmp_path / "missing.py", sandboxed=False),
     )
-    failure = slot.run(lease_of())
+    failure = do(slot, lease_of())
     assert failure.code is FailureCode.NODE
     assert "does not start" in failure.message
 
@@ -289,7 +313,7 @@ def test_the_child_sees_its_scene_and_nothing_else(make_slot, tmp_path):
     other = tmp_path / "cache" / "scenes"
     look = ":".join(map(str, (Path.home() / ".ssh", Path.home() / ".bashrc", other, "/etc/passwd", FAKE)))
     slot = make_slot()
-    slot.run(lease_of({"render": "look_around", "look": look}, output=TaskOutput.FINAL))
-    report = json.loads(next(slot.plan.folder.glob("done/*/frame.png")).read_text())
+    do(slot, lease_of({"render": "look_around", "look": look}, output=TaskOutput.FINAL))
+    report = json.loads(next(slot.plan.folder.glob("done/*/files/frame.png")).read_text())
     assert [path for path, seen in report["seen"].items() if seen] == [str(FAKE)]
     assert set(report["variables"]) <= {"PATH", "LANG", "HOME", "TMPDIR", "PWD", "LC_CTYPE"}
