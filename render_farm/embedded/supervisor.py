@@ -66,7 +66,7 @@ class Farm:
         self.folder, self.options, self._say = folder, options, say
         self._parts: dict[str, Part] = {}
         self._announcing = threading.Lock()
-        self._stopping = False
+        self._started = self._stopping = False
         self._host, self._port = _address(options.bind)
         self.url = ""
         self.public_url = ""
@@ -84,12 +84,14 @@ class Farm:
             stack.enter_context(self.folder.locked())
             _end_leftovers(self.folder.announced())
             stack.callback(self._stop)
-            self._start_services()
-            self._start_coordinator()
+            # All at once: the coordinator loads longer than the others take to answer, and waits for them.
+            for part in (*self._start_services(), self._start_coordinator()):
+                part.wait()
             if self._shares_objects:
                 self._add("relay", self._relay_program()).wait()
             if self.options.node:
                 self._add("node", self._node_program())
+            self._started = True
             self._announce()
             yield self
 
@@ -112,24 +114,22 @@ class Farm:
         part.start()
         return part
 
-    def _start_services(self) -> None:
-        self._say("Starting the farm's store ...")
+    def _start_services(self) -> list[Part]:
+        self._say("Starting the farm ...")
         services = []
         if not self.options.redis_url:
             services.append(self._add("valkey", self._valkey_program()))
         if not self.options.s3_endpoint:
             services.append(self._add("seaweed", self._seaweed_program()))
-        for service in services:
-            service.wait()
+        return services
 
-    def _start_coordinator(self) -> None:
-        self._say("Starting the coordinator ...")
+    def _start_coordinator(self) -> Part:
         self._port = self._port or self.folder.choose_port("coordinator")
         host = "127.0.0.1" if self._host in ("", *EVERYWHERE) else self._host
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
         self.public_url = self.options.public_url.rstrip("/") or f"http://{self._public_host()}:{self._port}"
         self.token = self.folder.secrets().admin_token
-        self._add("coordinator", self._coordinator_program()).wait()
+        return self._add("coordinator", self._coordinator_program())
 
     def _valkey_program(self) -> Program:
         folder, socket_path = self.folder.path / "valkey", self.folder.valkey_socket()
@@ -254,7 +254,7 @@ class Farm:
         """Write down where the farm answers and which processes are its."""
         with self._announcing:
             running = {name: part.process() for name, part in self._parts.items()}
-            if self._stopping or "coordinator" not in running:
+            if self._stopping or not self._started:
                 return
             me = psutil.Process()
             parts = {name: process for name, process in running.items() if process is not None}
