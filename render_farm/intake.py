@@ -30,6 +30,9 @@ MOST_FRAMES = 250_000
 NAMED = 10
 """How many files a message names before it says how many more there are."""
 
+MOST_TASKS = 100_000
+"""So many that the store is held up for a second or two when the job starts or is cancelled."""
+
 LOOKS_AT_ONCE = 16
 
 
@@ -85,9 +88,10 @@ class Intake:
         """Note a scene; says which blobs are still to be uploaded, and where."""
         check_manifest(manifest)
         scene = scene_id(manifest)
-        await self._scenes.put(owner, scene, manifest)
+        is_new = await self._scenes.put(owner, scene, manifest)
         lacking = await self._scenes.lacking(owner, blob_digests(manifest))
-        found = await self._look_at(owner, lacking)
+        # Of a scene never heard of nothing is looked for: thousands of answers would all be no.
+        found = dict.fromkeys(lacking) if is_new else await self._look_at(owner, lacking)
         checked = {sha: size for sha, size in lacking.items() if found[sha] == Found(size, sha)}
         if len(checked) == len(lacking):
             await self._scenes.seal(owner, scene, checked)
@@ -173,6 +177,9 @@ def plan(owner: OwnerId, order: JobOrder, now: float) -> NewJob:
     width, height = frame_size(facts, settings.resolution_percentage)
     area, canvas = border_area(facts, width, height)
     job = JobId(f"j{secrets.token_hex(6)}")
+    tasks = split(job, spec, facts, decided, settings)
+    if len(tasks) > MOST_TASKS:
+        raise InvalidInput(f"The job has more than {MOST_TASKS} tasks: use fewer tiles, or several jobs.")
     return NewJob(
         job=job,
         owner=owner,
@@ -187,7 +194,7 @@ def plan(owner: OwnerId, order: JobOrder, now: float) -> NewJob:
         height=height,
         area=area,
         canvas=canvas,
-        tasks=split(job, spec, facts, decided, settings),
+        tasks=tasks,
     )
 
 

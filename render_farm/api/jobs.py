@@ -86,12 +86,12 @@ async def list_frames(job: str, request: Request, caller: Owner) -> Response:
     """A job's frames, with links to the files of those that are done."""
     found = await visible(request, caller, job)
     farm = farm_of(request)
-    frames = await farm.jobs.frames(found.job)
-    return answer(FrameList(tuple(farm.results.frame(found, frame) for frame in frames)))
+    frames = [farm.results.frame(found, frame) async for frame in farm.jobs.frames(found.job)]
+    return answer(FrameList(tuple(frames)))
 
 
 @router.get("/{job}/tasks", **described(TaskList))
 async def list_tasks(job: str, request: Request, caller: Owner) -> Response:
     """A job's tasks, where they are on their way, and what went wrong with them."""
     found = await visible(request, caller, job)
-    return answer(TaskList(tuple(await farm_of(request).jobs.tasks(found.job))))
+    return answer(TaskList(tuple([task async for task in farm_of(request).jobs.tasks(found.job)])))

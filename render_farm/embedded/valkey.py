@@ -31,8 +31,10 @@ def command(
     """
     where = _listen_on(port, socket_path or folder / SOCKET_NAME)
     keep = ["--appendonly", "yes", "--appendfsync", fsync, "--save", "", "--maxmemory-policy", "noeviction"]
+    # A task is a small hash; kept as a list it takes a third of the memory.
+    small = ["--hash-max-listpack-value", "2048", "--hash-max-listpack-entries", "64"]
     quiet = ["--daemonize", "no", "--loglevel", "warning", "--logfile", str(folder / "valkey.log")]
-    return [str(binary()), *where, "--dir", str(folder), *keep, *quiet]
+    return [str(binary()), *where, "--dir", str(folder), *keep, *small, *quiet]
 
 
 def url(folder: Path, *, port: int | None = None, socket_path: Path | None = None) -> str:

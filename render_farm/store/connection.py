@@ -19,7 +19,9 @@ Argument = str | bytes | int | float
 
 STORE_AWAY = "The farm's store does not answer. Nothing is lost; try again in a moment."
 STORE_FULL = "The farm's store cannot write, its disk or memory may be full. Nothing was changed."
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 20.0
+"""Starting or cancelling a job of a hundred thousand tasks takes the store seconds."""
+
 MAX_CONNECTIONS = 512
 
 
@@ -103,6 +105,8 @@ def _translated() -> Iterator[None]:
     except (Unreachable, TooSlow, ReadOnlyError, OSError) as error:
         raise Unavailable(STORE_AWAY) from error
     except ResponseError as error:
-        if str(error).startswith(("OOM", "MISCONF")) or "OOM command" in str(error):
+        if str(error).startswith("BUSY "):
+            raise Unavailable(STORE_AWAY) from error
+        if "OOM command" in str(error) or "MISCONF" in str(error):
             raise Unavailable(STORE_FULL) from error
         raise

@@ -2,13 +2,13 @@
 """Jobs, frames and events, as the scripts keep them."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from frame_splitter.ids import JobId, OwnerId, SceneId, TaskId
+from frame_splitter.ids import JobId, NodeId, OwnerId, SceneId, TaskId
 from frame_splitter.records import (
     Exactness,
     JobSpec,
@@ -29,6 +29,8 @@ from render_farm.scheduler import rank
 from render_farm.store import keys
 from render_farm.store.connection import Connection
 from render_farm.store.identities import Repeat, told_apart
+
+Item = TypeVar("Item")
 
 FINISHED = frozenset({JobState.COMPLETE, JobState.FAILED, JobState.CANCELLED})
 
@@ -144,20 +146,20 @@ class Jobs:
 
     async def intend(self, job: JobId, intent: str) -> JobState:
         """Cancel, pause or resume a job that exists. Returns its state afterwards."""
-        return JobState(await self._store.run("intend", [keys.job(job), keys.job_tasks(job)], job, intent))
+        return JobState(await self._store.run("intend", [keys.job(job)], job, intent))
 
-    async def frames(self, job: JobId) -> list[StoredFrame]:
-        """A job's frames in order."""
-        numbers = await self._store.do("LRANGE", keys.job_frames(job), 0, -1)
-        found = await self._store.hashes([keys.frame(job, number) for number in numbers])
-        return [_frame(fields) for fields in found]
+    async def frames(self, job: JobId) -> AsyncIterator[StoredFrame]:
+        """A job's frames in order, read some at a time."""
+        for numbers in batched(await self._store.do("LRANGE", keys.job_frames(job), 0, -1)):
+            for fields in await self._store.hashes([keys.frame(job, number) for number in numbers]):
+                yield _frame(fields)
 
-    async def tasks(self, job: JobId) -> list[TaskView]:
-        """A job's tasks in order."""
-        names = await self._store.do("LRANGE", keys.job_tasks(job), 0, -1)
+    async def tasks(self, job: JobId) -> AsyncIterator[TaskView]:
+        """A job's tasks in order, read some at a time."""
         wanted = ("task", "state", "node", "attempts", "failures", "progress")
-        found = await self._store.read([("HMGET", keys.task(name), *wanted) for name in names])
-        return [_task(*fields) for fields in found]
+        for names in batched(await self._store.do("LRANGE", keys.job_tasks(job), 0, -1)):
+            for fields in await self._store.read([("HMGET", keys.task(name), *wanted) for name in names]):
+                yield _task(*fields)
 
     async def follow(self, job: JobId, after: str, wait: float) -> list[StoredEvent]:
         """The next events after an id; waits up to `wait` seconds when there are none yet."""
@@ -166,6 +168,12 @@ class Jobs:
             StoredEvent(entry, fields["event"], msgspec.json.decode(fields["data"]))
             for entry, fields in entries
         ]
+
+
+def batched(items: Sequence[Item], size: int = 250) -> Iterator[Sequence[Item]]:
+    """Some at a time, so that a long job's frames leave room for other requests."""
+    for first in range(0, len(items), size):
+        yield items[first : first + size]
 
 
 def digest_of(body: bytes) -> str:
@@ -248,13 +256,18 @@ def _frame(fields: dict[str, str]) -> StoredFrame:
 
 
 def _task(
-    task: str, state: str, node: str | None, attempts: str, failures: str, progress: str | None
+    task: str,
+    state: str,
+    node: str | None,
+    attempts: str | None,
+    failures: str | None,
+    progress: str | None,
 ) -> TaskView:
     return TaskView(
         task=decode(task, Task),
         state=TaskState(state),
-        node=node or None,  # type: ignore[arg-type]
-        attempts=int(attempts),
-        failures=decode(failures, tuple[Failure, ...]),
+        node=NodeId(node) if node else None,
+        attempts=int(attempts or 0),
+        failures=decode(failures or "[]", tuple[Failure, ...]),
         progress=decode(progress, Progress) if progress else Progress(),
     )

@@ -23,9 +23,9 @@ class Scenes:
     def __init__(self, connection: Connection) -> None:
         self._store = connection
 
-    async def put(self, owner: OwnerId, scene: SceneId, manifest: Manifest) -> None:
-        """Keep a manifest; one that is already there stays, sealed or not."""
-        await self._store.do("HSETNX", keys.scene(owner, scene), "manifest", encode(manifest))
+    async def put(self, owner: OwnerId, scene: SceneId, manifest: Manifest) -> bool:
+        """Keep a manifest. Returns whether it is new; one that is there stays, sealed or not."""
+        return bool(await self._store.do("HSETNX", keys.scene(owner, scene), "manifest", encode(manifest)))
 
     async def get(self, owner: OwnerId, scene: SceneId) -> StoredScene | None:
         """The owner's scene, or None."""

@@ -23,8 +23,9 @@ if redis.call('EXISTS', KEYS[1]) == 1 then return { 'again', job } end
 for field, value in pairs(cjson.decode(ARGV[4])) do redis.call('HSET', KEYS[1], field, value) end
 
 local tasks = cjson.decode(ARGV[6])
-local ready, waiting, rendering = 0, 0, 0
-local frames, order_of_frames = {}, {}
+local BATCH = 1000
+local names, lanes, frames, order_of_frames = {}, {}, {}, {}
+local ready, waiting = 0, 0
 for order, task in ipairs(tasks) do
   local frame = frames[task.frame]
   if not frame then
@@ -36,14 +37,23 @@ for order, task in ipairs(tasks) do
   if task.kind == 'finish' then
     state, frame.finish, waiting = 'waiting', task.id, waiting + 1
   else
+    ready = ready + 1
     table.insert(frame.tiles, task.id)
-    ready, rendering = ready + 1, rendering + 1
-    redis.call('ZADD', lane_key(job, task.lane), order, task.id)
+    lanes[task.lane] = lanes[task.lane] or {}
+    table.insert(lanes[task.lane], order)
+    table.insert(lanes[task.lane], task.id)
   end
+  names[order] = task.id
   redis.call('HSET', task_key(task.id), 'task', task.task, 'job', job, 'kind', task.kind,
-    'lane', task.lane, 'frame', task.frame, 'order', order, 'state', state,
-    'token', 0, 'attempts', 0, 'faults', 0, 'failures', '[]')
-  redis.call('RPUSH', KEYS[1] .. ':tasks', task.id)
+    'lane', task.lane, 'frame', task.frame, 'order', order, 'state', state)
+end
+for first = 1, #names, BATCH do
+  redis.call('RPUSH', KEYS[1] .. ':tasks', unpack(names, first, math.min(first + BATCH - 1, #names)))
+end
+for lane, pairs_of in pairs(lanes) do
+  for first = 1, #pairs_of, BATCH do
+    redis.call('ZADD', lane_key(job, lane), unpack(pairs_of, first, math.min(first + BATCH - 1, #pairs_of)))
+  end
 end
 for _, number in ipairs(order_of_frames) do
   local frame = frames[number]
@@ -52,7 +62,7 @@ for _, number in ipairs(order_of_frames) do
     'tasks', cjson.encode(frame.tiles), 'finish', frame.finish, 'state', 'rendering', 'render_seconds', 0)
 end
 redis.call('HSET', KEYS[1], 'total', #tasks, 'waiting', waiting, 'ready', ready, 'leased', 0,
-  'accepted', 0, 'failed', 0, 'cancelled', 0, 'rendering', rendering, 'frames_total', #order_of_frames,
+  'accepted', 0, 'failed', 0, 'cancelled', 0, 'rendering', ready, 'frames_total', #order_of_frames,
   'frames_done', 0, 'frames_failed', 0, 'render_seconds', 0, 'cancel', 0, 'pause', 0, 'announced', '')
 redis.call('ZADD', KEYS[3], ARGV[5], job)
 redis.call('ZADD', KEYS[4], ARGV[5], job)

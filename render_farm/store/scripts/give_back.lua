@@ -17,8 +17,8 @@
 local task, now, code, sentence = ARGV[1], ARGV[4], ARGV[5], ARGV[8]
 local job = held(task, ARGV[2], ARGV[3])
 if not job then return 'stale' end
-local kind, frame, kept, faults = get(KEYS[1], 'kind', 'frame', 'failures', 'faults')
-local failures = cjson.decode(kept)
+local kind, frame, kept = get(KEYS[1], 'kind', 'frame', 'failures')
+local failures = cjson.decode(kept or '[]')
 table.insert(failures, cjson.decode(ARGV[7]))
 if #failures > FAILURES_KEPT then table.remove(failures, 1) end
 redis.call('HSET', KEYS[1], 'failures', cjson.encode(failures))

@@ -1,7 +1,6 @@
 -- Stores what the owner wants of a job: cancel, pause or resume.
 --
 -- KEYS[1]  farm:job:{job}
--- KEYS[2]  farm:job:{job}:tasks
 -- ARGV[1]  job id
 -- ARGV[2]  'cancel' | 'pause' | 'resume'
 -- Returns  the job's state afterwards, or nil where there is no such job
@@ -13,7 +12,7 @@ local state = job_state(job)
 if state == 'complete' or state == 'failed' or state == 'cancelled' then return state end
 if intent == 'cancel' then
   redis.call('HSET', KEYS[1], 'cancel', 1)
-  cancel_unfinished(job, redis.call('LRANGE', KEYS[2], 0, -1))
+  cancel_job(job)
 else
   redis.call('HSET', KEYS[1], 'pause', intent == 'pause' and 1 or 0)
 end

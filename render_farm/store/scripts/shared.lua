@@ -4,7 +4,8 @@
 --
 --   farm:task:{task}           hash: task (JSON), job, kind, lane, frame, order, state, token, node,
 --                              slot, attempts, faults, failures (JSON list), failed_on, failed_at,
---                              failed_code, progress (JSON), result (JSON), digest, render_seconds
+--                              failed_code, progress (JSON), result (JSON), digest, render_seconds;
+--                              what is absent is 0 or empty
 --   farm:job:{job}             hash: the job's record; counters total, waiting, ready, leased, accepted,
 --                              failed, cancelled, rendering (unfinished tasks other than finish),
 --                              frames_total, frames_done, frames_failed, render_seconds; intents cancel,
@@ -107,6 +108,26 @@ local function cancel_unfinished(job, tasks)
   end
 end
 
+-- The same for a whole job, with little done for each task: there may be a hundred thousand.
+local function cancel_job(job)
+  local key = job_key(job)
+  for _, task in ipairs(redis.call('LRANGE', key .. ':tasks', 0, -1)) do
+    local state = redis.call('HGET', task_key(task), 'state')
+    if state == 'leased' then
+      move(job, task, state, 'cancelled')
+      tell_task(job, task, 'cancelled')
+    elseif UNFINISHED[state] then
+      redis.call('HSET', task_key(task), 'state', 'cancelled')
+    end
+  end
+  local waiting, ready = get(key, 'waiting', 'ready')
+  redis.call('HINCRBY', key, 'cancelled', tonumber(waiting) + tonumber(ready))
+  redis.call('HSET', key, 'waiting', 0, 'ready', 0, 'rendering', 0)
+  for _, lane in ipairs({ 'render', 'final', 'finish', 'audit', 'probe' }) do
+    redis.call('DEL', lane_key(job, lane))
+  end
+end
+
 local function tiles_of(job, frame)
   return cjson.decode(redis.call('HGET', frame_key(job, frame), 'tasks'))
 end
@@ -124,7 +145,7 @@ local function break_frame(job, frame, sentence)
   tell(job, 'frame', { frame = tonumber(frame), state = 'failed', detail = sentence,
     tiles = tonumber(redis.call('HGET', key, 'tiles')) })
   if broken >= BROKEN_FRAMES and redis.call('HGET', job_key(job), 'frames_done') == '0' then
-    cancel_unfinished(job, redis.call('LRANGE', job_key(job) .. ':tasks', 0, -1))
+    cancel_job(job)
   end
 end
 
