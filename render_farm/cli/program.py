@@ -5,6 +5,7 @@ import argparse
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from types import FrameType
@@ -27,25 +28,28 @@ def run(arguments: Sequence[str]) -> int:
     console = Console("--json" in arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        chosen = parse(arguments)
-        return _dispatch(chosen, console)
-    except UsageError as error:
-        console.failed(error.code, error.sentence)
-        return NOT_UNDERSTOOD
-    except (KeyboardInterrupt, Interrupted) as error:
-        console.failed("interrupted", getattr(error, "sentence", "Stopped."))
-        return INTERRUPTED
+        return _dispatch(parse(arguments), console)
     except BrokenPipeError:
         # Whoever read our output has gone; Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    except FarmError as error:
-        console.failed(error.code, error.sentence)
-        return FAILED
-    except OSError as error:
+    except (Exception, KeyboardInterrupt) as error:
+        status, code, sentence = _explained(error)
+        console.failed(code, sentence)
+        return status
+
+
+def _explained(error: BaseException) -> tuple[int, str, str]:
+    """The exit code, the error's code for programs, and the sentence for people."""
+    if isinstance(error, KeyboardInterrupt | Interrupted):
+        return INTERRUPTED, Interrupted.code, getattr(error, "sentence", "Stopped.")
+    if isinstance(error, FarmError):
+        return NOT_UNDERSTOOD if isinstance(error, UsageError) else FAILED, error.code, error.sentence
+    if isinstance(error, OSError):
         named = f"{error.filename}: " if error.filename else ""
-        console.failed("system", f"{named}{error.strerror or error}.")
-        return FAILED
+        return FAILED, "system", f"{named}{error.strerror or error}."
+    traceback.print_exception(error)
+    return FAILED, "internal", f"This should not happen ({type(error).__name__}); please report it."
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

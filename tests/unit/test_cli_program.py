@@ -155,3 +155,28 @@ def test_commands_load_no_server() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (InvalidInput("No."), 1, "invalid_input"),
+        (PermissionError(13, "Permission denied", "/x"), 1, "system"),
+        (ZeroDivisionError(), 1, "internal"),
+    ],
+)
+def test_whatever_happens_json_is_one_object(
+    error: BaseException,
+    status: int,
+    code: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object) -> int:
+        raise error
+
+    monkeypatch.setattr("render_farm.cli.job_command.run", fail)
+    assert run(["job", "list", "--json"]) == status
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["error"] == code
