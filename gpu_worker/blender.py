@@ -17,6 +17,7 @@ import structlog
 from frame_splitter.records import FailureCode, Lease, TaskOutput, Tile
 from gpu_worker.failures import Cancelled, TaskError
 from gpu_worker.protocol import Done, Event, Failed, ProgressEvent, Ready
+from gpu_worker.usage import Allowance
 from gpu_worker.watch import Watch, WatchedStreams
 
 CHILD_PROGRAM = Path(__file__).with_name("blender_child.py")
@@ -31,13 +32,15 @@ log = structlog.get_logger()
 @dataclass(frozen=True, slots=True)
 class ChildLimits:
     """What a child may take. `memory` is bytes resident of its whole process tree; `stall_seconds`
-    the longest silence during a command, `total_seconds` the longest command.
+    the longest silence during a command, `total_seconds` the longest command, `disk` bytes in the
+    folders it writes to.
     """
 
     memory: int
     stall_seconds: float = 1800.0
     total_seconds: float = 24 * 3600.0
     start_seconds: float = 120.0
+    disk: int = 64 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +55,14 @@ class Device:
 @dataclass(frozen=True, slots=True)
 class ChildCommand:
     """How the child is started: program, sandbox and variables. `wrap` puts a command into a sandbox;
-    `threads` is how many CPU threads it will be told to use, 0 for all.
+    `threads` is how many CPU threads it will be told to use, 0 for all; `writes` the folders it may fill.
     """
 
     program: Path = CHILD_PROGRAM
     wrap: Wrap = lambda command: command
     variables: Mapping[str, str] | None = None
     threads: int = 0
+    writes: tuple[Path, ...] = ()
 
 
 _CODES = {"scene": FailureCode.SCENE, "device": FailureCode.DEVICE, "bad_input": FailureCode.BAD_INPUT}
@@ -82,7 +86,8 @@ class BlenderChild:
         self._on_progress: OnProgress | None = None
         self._ended = False
         self._busy = False
-        self._watch = Watch(self._spawn, self._hear, self._end, limits.memory)
+        allowance = Allowance(limits.memory, limits.disk, self._command.writes)
+        self._watch = Watch(self._spawn, self._hear, self._end, allowance)
         self.commands_done = 0
 
     # --- life ---------------------------------------------------------------------------------------

@@ -194,36 +194,41 @@ class SceneCache:
         with self._locked():
             self._remove_stale()
             oldest = sorted((self.root / "scenes").glob("*.json"), key=_last_use)
-            for record in [*oldest]:
-                if self.used() + needed <= self.limit:
-                    return
-                if record != self._record(keep):
-                    self._evict(record)
-            if self.used() + needed > self.limit:
+            over = self.used() + needed - self.limit
+            for record in oldest:
+                if over > 0 and record != self._record(keep):
+                    over -= self._evict(record)
+            if over > 0:
                 raise CacheFull(
                     f"The scene needs {needed / 2**20:.0f} MiB more, and this node's cache may hold "
                     f"{self.limit / 2**20:.0f} MiB: give it a larger --cache-size."
                 )
 
-    def _evict(self, record: Path) -> None:
+    def _evict(self, record: Path) -> int:
+        """Throw a scene away unless it is in use; the bytes that frees."""
         lock = self._try_lock(record.stem)
         if lock is None:
-            return
+            return 0
         try:
-            self._forget(record)
+            freed = self._forget(record)
             (self.root / "locks" / record.stem).unlink(missing_ok=True)
-            log.info("scene_evicted", record=record.stem)
+            log.info("scene_evicted", record=record.stem, bytes=freed)
+            return freed
         finally:
             os.close(lock)
 
-    def _forget(self, record: Path) -> None:
-        """Remove a record and the blobs no other record names."""
+    def _forget(self, record: Path) -> int:
+        """Remove a record and the blobs no other record names; the bytes that frees."""
         named = _blobs_of(record)
         record.unlink(missing_ok=True)
         for other in (self.root / "scenes").glob("*.json"):
             named -= _blobs_of(other)
-        for digest in named:
-            self.blob(Sha256(digest)).unlink(missing_ok=True)
+        freed = 0
+        for blob in (self.blob(Sha256(digest)) for digest in named):
+            with contextlib.suppress(FileNotFoundError):
+                freed += blob.stat().st_size
+                blob.unlink()
+        return freed
 
     def _remove_stale(self) -> None:
         for file in (self.root / "incoming").iterdir():

@@ -91,16 +91,18 @@ class Stage:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _command(self) -> ChildCommand:
+        program, threads = self._plan.program, self._plan.device.threads
+        writes = (self._output, self._scratch)
         variables = sandbox.environment(os.environ) | {"TMPDIR": str(self._scratch)}
         if not self._plan.sandboxed:
             variables |= {"HOME": str(self._scratch)}
-            return ChildCommand(self._plan.program, variables=variables, threads=self._plan.device.threads)
+            return ChildCommand(program, variables=variables, threads=threads, writes=writes)
         box = sandbox.Sandbox(
-            readable=(program_folder(self._plan.program), self._scene_folder, self.given),
-            writable=(self._output, self._scratch),
+            readable=(program_folder(program), self._scene_folder, self.given),
+            writable=writes,
             gpu=self._plan.device.backend != "CPU",
         )
-        return ChildCommand(self._plan.program, box.wrap, variables, self._plan.device.threads)
+        return ChildCommand(program, box.wrap, variables, threads, writes)
 
 
 def program_folder(program: Path) -> Path:

@@ -21,15 +21,13 @@ import psutil
 from frame_splitter.records import FailureCode
 from gpu_worker.failures import TaskError, plain
 from gpu_worker.protocol import Event, decode_event
+from gpu_worker.usage import LOOK_SECONDS, Allowance, Usage, process_tree
 
 LONGEST_LINE = 32 << 20
 """Bytes of one event: the facts of a scene with thousands of assets are the longest."""
 
 CHATTER_KEPT = 32 << 10
 """Bytes of the child's last output that are kept for a crash report."""
-
-LOOK_SECONDS = 0.2
-"""How often the memory is counted."""
 
 CHUNK = 1 << 16
 
@@ -74,10 +72,11 @@ class Watch:
         spawn: Spawn,
         hear: Callable[[Event], None],
         end: Callable[[TaskError | None, int | None], None],
-        memory_limit: int,
+        allowance: Allowance,
     ) -> None:
         self._spawn, self._hear, self._end = spawn, hear, end
-        self._memory_limit = memory_limit
+        self._allowance = allowance
+        self._usage: Usage | None = None
         self._chatter = Chatter()
         self._line = bytearray()
         self._started = threading.Event()
@@ -86,7 +85,6 @@ class Watch:
         self._reaped = False
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._run, name="blender-watch", daemon=True)
-        self.peak_memory = 0
 
     # --- for the owner, any thread --------------------------------------------------------------------
 
@@ -117,6 +115,11 @@ class Watch:
     def last_lines(self) -> str:
         """What it printed last."""
         return self._chatter.last_lines()
+
+    @property
+    def peak_memory(self) -> int:
+        """The most bytes the process tree was seen to hold."""
+        return self._usage.peak_memory if self._usage else 0
 
     @property
     def pid(self) -> int | None:
@@ -155,6 +158,8 @@ class Watch:
 
     def _follow(self, events: int, chatter: int) -> TaskError | None:
         """Read until the events end. Returns why the child must go, None where it went by itself."""
+        assert self._process is not None
+        usage = self._usage = Usage(self._process.pid, self._allowance)
         with selectors.DefaultSelector() as selector:
             selector.register(events, selectors.EVENT_READ)
             selector.register(chatter, selectors.EVENT_READ)
@@ -168,7 +173,7 @@ class Watch:
                         return None
                     elif (complaint := self._take(data)) is not None:
                         return complaint
-                if (complaint := self._count_memory()) is not None:
+                if (complaint := usage.complaint()) is not None:
                     return complaint
 
     def _drain(self, chatter: int) -> None:
@@ -195,18 +200,6 @@ class Watch:
             )
         return None
 
-    def _count_memory(self) -> TaskError | None:
-        assert self._process is not None
-        held = resident_bytes(self._process.pid)
-        self.peak_memory = max(self.peak_memory, held)
-        if held <= self._memory_limit:
-            return None
-        return TaskError(
-            FailureCode.OUT_OF_MEMORY,
-            f"Blender took {held / 2**30:.1f} GiB of memory; a slot of this node may take "
-            f"{self._memory_limit / 2**30:.1f} GiB.",
-        )
-
     def _reap(self, patient: bool) -> int | None:
         if self._process is None:
             return None
@@ -223,22 +216,6 @@ class Watch:
         return status
 
 
-def resident_bytes(pid: int) -> int:
-    """Bytes resident of a process and everything under it; 0 when it is gone."""
-    try:
-        root = psutil.Process(pid)
-        return sum(_resident(process) for process in (root, *root.children(recursive=True)))
-    except psutil.Error:
-        return 0
-
-
-def _resident(process: psutil.Process) -> int:
-    try:
-        return int(process.memory_info().rss)
-    except psutil.Error:
-        return 0
-
-
 def _wait_for_exit(pid: int, seconds: float) -> None:
     """Wait until a child of this process exits, without reaping it: its number stays taken."""
     descriptor = os.pidfd_open(pid)
@@ -250,12 +227,9 @@ def _wait_for_exit(pid: int, seconds: float) -> None:
 
 def _kill_tree(pid: int) -> None:
     """SIGKILL to an unreaped process, its session and whatever left it."""
-    try:
-        below = psutil.Process(pid).children(recursive=True)
-    except psutil.Error:
-        below = []
+    tree = process_tree(pid)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
-    for other in below:
+    for process in tree:
         with contextlib.suppress(psutil.Error):
-            other.kill()
+            process.kill()

@@ -174,6 +174,13 @@ def pipe(command: dict) -> None:
     done(files=["frame.png"])
 
 
+def fill_the_disk(command: dict) -> None:
+    """Many files that are small enough each."""
+    for number in range(1_000_000):
+        Path(command["path"], str(number)).write_bytes(bytes(1 << 20))
+        time.sleep(0.001)
+
+
 def no_files(command: dict) -> None:
     done(files=[])
 
@@ -193,11 +200,6 @@ def carry_out(command: dict) -> None:
         behaviours.clear()
         behaviours.update(json.loads(text) if text.startswith("{") else {})
     behaviour = behaviours.get(name, "ok")
-    if behaviour.startswith("once:"):
-        flag, behaviour = Path(command["path"]).parent / "once", behaviour.removeprefix("once:")
-        if flag.exists():
-            behaviour = "ok"
-        flag.touch()
     if behaviour != "ok":
         globals()[behaviour](command)
     elif name == "inspect":

@@ -104,6 +104,22 @@ def test_memory_is_limited_for_the_whole_tree(start, tmp_path, behaviour):
     assert child.peak_memory > 200 << 20
 
 
+def test_the_disk_it_may_fill_is_limited(tmp_path):
+    (tmp_path / "scene.json").write_text('{"render": "fill_the_disk"}')
+    out = tmp_path / "out"
+    out.mkdir()
+    limits = ChildLimits(1 << 30, 20.0, 60.0, 20.0, disk=50 << 20)
+    child = BlenderChild(limits, ChildCommand(FAKE, writes=(out,)))
+    child.start()
+    try:
+        child.open(tmp_path / "scene.json", Device())
+        with pytest.raises(TaskError, match="a task may write") as caught:
+            child.render(LEASE, WHOLE, out, lambda done, total: None)
+    finally:
+        child.close()
+    assert caught.value.failure is FailureCode.BAD_OUTPUT
+
+
 @pytest.mark.parametrize("behaviour", ["garbage", "endless_line"])
 def test_garbage_ends_the_child(start, tmp_path, behaviour):
     child = start(render=behaviour)

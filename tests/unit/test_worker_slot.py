@@ -199,7 +199,7 @@ def test_a_worn_child_is_replaced(make_slot):
     ],
 )
 def test_a_bad_render_is_a_failure_and_the_slot_goes_on(make_slot, behaviour, code):
-    slot = make_slot(memory=200 << 20, stall=1.0)
+    slot = make_slot(memory=200 << 20, stall=2.0 if behaviour == "hang" else 20.0)
     failure = do(slot, lease_of({"render": behaviour}))
     assert isinstance(failure, TaskFailure)
     assert failure.code is code
