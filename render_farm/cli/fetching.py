@@ -33,12 +33,20 @@ class Fetched:
 
 
 class Fetcher:
-    """Fetches each frame of a job once, in threads. `saved` is called, in those, for each."""
+    """Fetches each frame of a job once, in threads. In those, `saved` is called for each, and `say`
+    with a sentence for one that could not be fetched.
+    """
 
     def __init__(
-        self, client: FarmClient, job: JobId, targets: Targets, saved: Callable[[Fetched], None]
+        self,
+        client: FarmClient,
+        job: JobId,
+        targets: Targets,
+        saved: Callable[[Fetched], None],
+        say: Callable[[str], None],
     ) -> None:
-        self._client, self._job, self._targets, self._saved = client, job, targets, saved
+        self._client, self._job, self._targets = client, job, targets
+        self._saved, self._say = saved, say
         self._pool = ThreadPoolExecutor(FETCHES_AT_ONCE, thread_name_prefix="fetch")
         self._futures: dict[tuple[int, str], Future[Fetched]] = {}
         self._latest: dict[int, tuple[int, str]] = {}
@@ -52,12 +60,18 @@ class Fetcher:
         key = (frame.frame, frame.files[0].sha256)
         with self._lock:
             self._latest[frame.frame] = key
-            if key not in self._futures:
+            known = self._futures.get(key)
+            # A frame that could not be fetched is tried again when it is told again.
+            if known is None or (known.done() and known.exception() is not None):
                 self._futures[key] = self._pool.submit(self._fetch, frame)
+
+    def settle(self) -> None:
+        """Wait until everything taken so far is fetched, or has failed."""
+        wait(self._futures.values())
 
     def finish(self) -> dict[int, Fetched]:
         """Wait for all files. Raises the first thing that went wrong, after all others are there."""
-        wait(self._futures.values())
+        self.settle()
         return {frame: self._futures[key].result() for frame, key in sorted(self._latest.items())}
 
     def close(self) -> None:
@@ -65,6 +79,15 @@ class Fetcher:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _fetch(self, frame: DoneFrame) -> Fetched:
+        try:
+            fetched = self._fetch_all(frame)
+        except FarmError as error:
+            self._say(f"Frame {frame.frame}: {error.sentence}")
+            raise
+        self._saved(fetched)
+        return fetched
+
+    def _fetch_all(self, frame: DoneFrame) -> Fetched:
         path = self._targets.frames[frame.frame]
         self._file(frame, 0, path)
         others, refused = [], []
@@ -76,10 +99,8 @@ class Fetcher:
             else:
                 self._file(frame, index, target)
                 others.append(target)
-        fetched = Fetched(frame, path, tuple(others), tuple(refused))
         self.last = time.monotonic()
-        self._saved(fetched)
-        return fetched
+        return Fetched(frame, path, tuple(others), tuple(refused))
 
     def _file(self, frame: DoneFrame, index: int, target: Path) -> None:
         def renewed() -> StoredFile:

@@ -52,9 +52,10 @@ def follow(client: FarmClient, job: Job, targets: Targets, say: Callable[[str], 
             for sentence in fetched.refused:
                 shown.line(sentence)
 
-        with closing(Fetcher(client, job.job, targets, saved)) as fetcher:
+        with closing(Fetcher(client, job.job, targets, saved, shown.line)) as fetcher:
             for event in client.events(job.job):
                 _heed(event, status, shown, fetcher)
+            fetcher.settle()
             # What the stream did not tell, because it broke or began late, the list does.
             for frame in client.frames(job.job):
                 fetcher.take(frame)

@@ -130,7 +130,7 @@ def _download(client: FarmClient, job: JobId, pattern: str, console: Console) ->
         for sentence in (f"Frame {fetched.frame.frame}: {fetched.path}", *fetched.refused):
             console.say(sentence)
 
-    with closing(Fetcher(client, job, goals, saved)) as fetcher:
+    with closing(Fetcher(client, job, goals, saved, console.say)) as fetcher:
         for frame in client.frames(job):
             fetcher.take(frame)
         frames = fetcher.finish()

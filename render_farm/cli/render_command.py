@@ -33,6 +33,7 @@ from render_farm.cli.scene_options import (
 )
 from render_farm.client import FarmClient, Gone
 from render_farm.doctor import Checked
+from render_farm.embedded.supervisor import Farm
 from render_farm.job_events import FINAL_STATES
 
 
@@ -204,22 +205,27 @@ class _Rendering:
 
     def _leave(self) -> str:
         """Leave the job as it is fit to be found again; returns the sentence for the user."""
+        with _undisturbed():
+            if self._access.own is not None:
+                return self._pause_mine(self._access.own)
         if self._job is None:
             return "Stopped before anything was submitted."
-        with _undisturbed():
-            if self._access.own is None:
-                return (
-                    f"Stopped watching; the farm goes on with job {self._job.job}. The same command fetches "
-                    f"its frames, `render-farm job cancel {self._job.job}` ends it."
-                )
-            with (
-                suppress(FarmError),
-                FarmClient(self._access.own.url, self._access.own.token, patience=2.0) as client,
-            ):
-                client.pause(self._job.job)
-            return (
-                f"Stopped; job {self._job.job} keeps its finished frames. The same command goes on with it."
-            )
+        return (
+            f"Stopped watching; the farm goes on with job {self._job.job}. The same command fetches "
+            f"its frames, `render-farm job cancel {self._job.job}` ends it."
+        )
+
+    def _pause_mine(self, farm: Farm) -> str:
+        """Pause what this command started: also a job whose submission was not answered any more."""
+        paused = []
+        with suppress(FarmError), FarmClient(farm.url, farm.token, patience=2.0) as client:
+            for job in client.jobs(unfinished=True):
+                if job.job not in self._set_aside:
+                    client.pause(job.job)
+                    paused.append(job.job)
+        if not paused:
+            return "Stopped."
+        return f"Stopped; job {paused[0]} keeps its finished frames. The same command goes on with it."
 
 
 def _result(outcome: Outcome, wall: float, rendered: float, slots: int) -> RenderResult:

@@ -29,8 +29,6 @@ log = structlog.get_logger()
 Ready = Callable[[IO[bytes] | None], bool]
 """Asked again and again after the start until it says True; given stdout where `speaks`."""
 
-LOOKS_EVERY = 0.02
-"""Seconds between two looks at whether a started process answers."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
 GOOD_RUN = 30.0
 """Seconds after which a process that dies is started again without a longer pause."""
@@ -41,7 +39,8 @@ class Program:
     """How to run a part. `command` and `environment` are asked anew before every start.
 
     A part that `speaks` says on stdout that it is ready; others' stdout goes to the log.
-    `start_seconds` bounds the wait for readiness, `stop_seconds` the wait after SIGTERM.
+    It is asked every `looks_every` seconds whether it is ready, for `start_seconds` at most, and has
+    `stop_seconds` after SIGTERM.
     """
 
     name: str
@@ -53,6 +52,7 @@ class Program:
     stop_seconds: float = 10.0
     death_signal: int = signal.SIGKILL
     speaks: bool = False
+    looks_every: float = 0.02
 
 
 class PartFailed(Unavailable):
@@ -176,7 +176,7 @@ def _await_ready(process: subprocess.Popen[bytes], program: Program, stopping: t
             raise PartFailed(f"{program.name} ended at its start (code {process.returncode}).")
         if time.monotonic() > end:
             raise PartFailed(f"{program.name} does not answer after {program.start_seconds:g} seconds.")
-        if stopping.wait(LOOKS_EVERY):
+        if stopping.wait(program.looks_every):
             return
 
 

@@ -232,6 +232,7 @@ class Farm:
             log=self.folder.log("node"),
             ready=lambda _: self._is_online(node, started),
             start_seconds=180.0,
+            looks_every=0.1,
             stop_seconds=20.0,
             # It has children of its own to end, Blenders and Ray: it is told, not killed.
             death_signal=signal.SIGTERM,

@@ -186,3 +186,24 @@ def test_a_damaged_frame_fails_after_the_others_are_there(goals: Targets) -> Non
             follow(client, started(), goals, print)
     assert goals.frames[1].read_bytes() == b"one"
     assert not goals.frames[2].exists()
+
+
+def test_a_disk_that_takes_nothing_is_named_at_once(goals: Targets, tmp_path: Path) -> None:
+    coordinator, said = Coordinator(), list[str]()
+    (tmp_path / "out").write_bytes(b"a file where the folder should be")
+    with farm(coordinator) as (client, _):
+        coordinator.frame(1, coordinator.file("a.png", b"one"))
+        with pytest.raises(FarmError, match="cannot be written"):
+            follow(client, started(), goals, said.append)
+    assert any("Frame 1:" in line and "cannot be written" in line for line in said)
+
+
+def test_a_frame_that_failed_is_tried_again_when_it_is_listed(goals: Targets) -> None:
+    coordinator = Coordinator()
+    with farm(coordinator) as (client, _):
+        one, two = coordinator.file("a.png", b"one"), coordinator.file("b.png", b"two")
+        coordinator.frame(1, one)
+        coordinator.frame(2, two)
+        # The stream's link leads nowhere; the list's is right.
+        coordinator.events[0][1]["files"] = ({**one, "url": "file:///nowhere"},)
+        assert sorted(follow(client, started(), goals, print).frames) == [1, 2]
