@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import boto3
 import structlog
 import urllib3
 from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
@@ -113,7 +112,9 @@ class Objects:
 
     async def prepare(self) -> None:
         """Make the bucket if it is not there."""
-        await self._in_thread(self._prepare)
+        if not await self.ready():
+            await self._in_thread(self._prepare)
+        log.info("bucket_ready", bucket=self._place.bucket)
 
     async def ready(self) -> bool:
         """Whether the store answers and has the bucket."""
@@ -168,10 +169,12 @@ class Objects:
                 raise Unavailable(OBJECTS_REFUSE) from error
         except BotoCoreError as error:
             raise Unavailable(OBJECTS_AWAY) from error
-        log.info("bucket_ready", bucket=self._place.bucket)
 
     def _boto(self) -> Any:
         if self._client is None:
+            # Its models take a while to load, and only a farm's first start needs them.
+            import boto3  # noqa: PLC0415
+
             settings = ClientConfig(
                 signature_version="s3v4",
                 s3={"addressing_style": "path"},

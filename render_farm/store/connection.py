@@ -10,7 +10,7 @@ from typing import Any
 
 import redis.asyncio as redis
 from redis.exceptions import ConnectionError as Unreachable
-from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as TooSlow
 
 from frame_splitter.errors import Unavailable
@@ -104,9 +104,11 @@ def _translated() -> Iterator[None]:
         yield
     except (Unreachable, TooSlow, ReadOnlyError, OSError) as error:
         raise Unavailable(STORE_AWAY) from error
+    except OutOfMemoryError as error:
+        raise Unavailable(STORE_FULL) from error
     except ResponseError as error:
         if str(error).startswith("BUSY "):
             raise Unavailable(STORE_AWAY) from error
-        if "OOM command" in str(error) or "MISCONF" in str(error):
+        if str(error).startswith("MISCONF"):
             raise Unavailable(STORE_FULL) from error
         raise
