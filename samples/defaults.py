@@ -9,28 +9,94 @@ from samples import stage
 
 Outline = list[tuple[float, float]]
 SQUARE = 1.0
-FOOT: Outline = [(0.0, 0.0), (0.40, 0.0), (0.42, 0.04), (0.42, 0.12), (0.36, 0.17), (0.34, 0.24),
-                 (0.27, 0.30)]
-PAWN: Outline = [*FOOT, (0.16, 0.52), (0.14, 0.72), (0.24, 0.77), (0.24, 0.82), (0.14, 0.85), (0.22, 0.94),
-                 (0.24, 1.06), (0.18, 1.19), (0.0, 1.25)]
-ROOK: Outline = [*FOOT, (0.22, 0.60), (0.21, 0.95), (0.30, 1.02), (0.31, 1.08), (0.31, 1.38), (0.29, 1.40),
-                 (0.23, 1.40), (0.21, 1.38), (0.21, 1.26), (0.0, 1.25)]
-BISHOP: Outline = [*FOOT, (0.18, 0.60), (0.14, 0.98), (0.26, 1.04), (0.26, 1.09), (0.15, 1.13), (0.22, 1.28),
-                   (0.23, 1.40), (0.15, 1.60), (0.06, 1.70), (0.05, 1.73), (0.08, 1.78), (0.05, 1.84),
-                   (0.0, 1.85)]
-QUEEN: Outline = [*FOOT, (0.20, 0.62), (0.15, 1.25), (0.29, 1.32), (0.29, 1.38), (0.17, 1.43), (0.20, 1.60),
-                  (0.33, 1.84), (0.31, 1.87), (0.24, 1.82), (0.12, 1.88), (0.05, 1.91), (0.08, 1.98),
-                  (0.0, 2.05)]
-KING: Outline = [*FOOT, (0.21, 0.64), (0.17, 1.38), (0.31, 1.45), (0.31, 1.52), (0.18, 1.57), (0.21, 1.72),
-                 (0.29, 1.98), (0.26, 2.04), (0.10, 2.10), (0.0, 2.11)]
+FOOT: Outline = [
+    (0.0, 0.0),
+    (0.40, 0.0),
+    (0.42, 0.04),
+    (0.42, 0.12),
+    (0.36, 0.17),
+    (0.34, 0.24),
+    (0.27, 0.30),
+]
+PAWN: Outline = [
+    *FOOT,
+    (0.16, 0.52),
+    (0.14, 0.72),
+    (0.24, 0.77),
+    (0.24, 0.82),
+    (0.14, 0.85),
+    (0.22, 0.94),
+    (0.24, 1.06),
+    (0.18, 1.19),
+    (0.0, 1.25),
+]
+ROOK: Outline = [
+    *FOOT,
+    (0.22, 0.60),
+    (0.21, 0.95),
+    (0.30, 1.02),
+    (0.31, 1.08),
+    (0.31, 1.38),
+    (0.29, 1.40),
+    (0.23, 1.40),
+    (0.21, 1.38),
+    (0.21, 1.26),
+    (0.0, 1.25),
+]
+BISHOP: Outline = [
+    *FOOT,
+    (0.18, 0.60),
+    (0.14, 0.98),
+    (0.26, 1.04),
+    (0.26, 1.09),
+    (0.15, 1.13),
+    (0.22, 1.28),
+    (0.23, 1.40),
+    (0.15, 1.60),
+    (0.06, 1.70),
+    (0.05, 1.73),
+    (0.08, 1.78),
+    (0.05, 1.84),
+    (0.0, 1.85),
+]
+QUEEN: Outline = [
+    *FOOT,
+    (0.20, 0.62),
+    (0.15, 1.25),
+    (0.29, 1.32),
+    (0.29, 1.38),
+    (0.17, 1.43),
+    (0.20, 1.60),
+    (0.33, 1.84),
+    (0.31, 1.87),
+    (0.24, 1.82),
+    (0.12, 1.88),
+    (0.05, 1.91),
+    (0.08, 1.98),
+    (0.0, 2.05),
+]
+KING: Outline = [
+    *FOOT,
+    (0.21, 0.64),
+    (0.17, 1.38),
+    (0.31, 1.45),
+    (0.31, 1.52),
+    (0.18, 1.57),
+    (0.21, 1.72),
+    (0.29, 1.98),
+    (0.26, 2.04),
+    (0.10, 2.10),
+    (0.0, 2.11),
+]
 
 
 def build() -> None:
     """Set up the whole scene; nothing in the render settings is touched but the engine."""
     scene = stage.fresh_scene("defaults")
     scene.render.engine = "CYCLES"
-    ivory = stage.surface("Ivory", (0.80, 0.66, 0.46), roughness=0.22, subsurface_weight=0.15,
-                          coat_weight=0.5)
+    ivory = stage.surface(
+        "Ivory", (0.80, 0.66, 0.46), roughness=0.22, subsurface_weight=0.15, coat_weight=0.5
+    )
     ebony = stage.surface("Ebony", (0.022, 0.012, 0.010), roughness=0.18, coat_weight=0.6)
     _board()
     _white(ivory)
@@ -60,8 +126,15 @@ def _grain(wood: bpy.types.Material, dark: stage.Colour, light: stage.Colour) ->
     noise = stage.feed(wood, "ShaderNodeTexNoise", Scale=1.6, Detail=6.0, Distortion=0.4)
     tint = stage.feed(wood, "ShaderNodeValToRGB")
     stage.ramp(tint, [(0.35, dark), (0.68, light)])
-    stage.join(wood, place.outputs["Object"], stretch.inputs["Vector"], stretch.outputs["Vector"],
-               noise.inputs["Vector"], noise.outputs["Fac"], tint.inputs["Fac"])
+    stage.join(
+        wood,
+        place.outputs["Object"],
+        stretch.inputs["Vector"],
+        stretch.outputs["Vector"],
+        noise.inputs["Vector"],
+        noise.outputs["Fac"],
+        tint.inputs["Fac"],
+    )
     return tint.outputs["Color"]
 
 
@@ -72,9 +145,17 @@ def _squares() -> bpy.types.Material:
     checker = stage.feed(wood, "ShaderNodeTexChecker", Scale=8.0)
     maple = _grain(wood, (0.50, 0.30, 0.13), (0.68, 0.46, 0.24))
     walnut = _grain(wood, (0.055, 0.022, 0.011), (0.12, 0.05, 0.022))
-    stage.join(wood, place.outputs["UV"], checker.inputs["Vector"], maple, checker.inputs["Color1"],
-               walnut, checker.inputs["Color2"],
-               checker.outputs["Color"], stage.shader_of(wood).inputs["Base Color"])
+    stage.join(
+        wood,
+        place.outputs["UV"],
+        checker.inputs["Vector"],
+        maple,
+        checker.inputs["Color1"],
+        walnut,
+        checker.inputs["Color2"],
+        checker.outputs["Color"],
+        stage.shader_of(wood).inputs["Base Color"],
+    )
     return wood
 
 

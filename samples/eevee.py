@@ -57,9 +57,18 @@ def _column() -> bpy.types.Object:
 def _column_surface() -> bpy.types.Material:
     """Colour each column by how high its surface rises, from deep blue to warm light."""
     paint = stage.surface("Column", (0.2, 0.2, 0.5), roughness=0.42, coat_weight=0.15)
-    stage.colour_by_height(paint, 0.25, TALL, [
-        (0.0, (0.010, 0.020, 0.10)), (0.35, (0.03, 0.16, 0.36)), (0.58, (0.30, 0.06, 0.36)),
-        (0.78, (0.85, 0.13, 0.12)), (1.0, (1.0, 0.55, 0.12))])
+    stage.colour_by_height(
+        paint,
+        0.25,
+        TALL,
+        [
+            (0.0, (0.010, 0.020, 0.10)),
+            (0.35, (0.03, 0.16, 0.36)),
+            (0.58, (0.30, 0.06, 0.36)),
+            (0.78, (0.85, 0.13, 0.12)),
+            (1.0, (1.0, 0.55, 0.12)),
+        ],
+    )
     return paint
 
 

@@ -11,13 +11,35 @@ from samples import stage
 HILLS, BALLOONS = "Hills", "Balloons"
 HERO = "Red balloon"
 COLUMNS, ROWS = 84, 120
-RIB = [(0.0, 2.35), (0.55, 2.28), (1.05, 2.05), (1.42, 1.68), (1.60, 1.2), (1.58, 0.72), (1.38, 0.2),
-       (1.05, -0.35), (0.68, -0.9), (0.40, -1.3), (0.34, -1.42)]
-BASKET = [(0.0, -2.42), (0.28, -2.42), (0.33, -2.0), (0.36, -1.98), (0.36, -1.93), (0.27, -1.93),
-          (0.25, -2.3), (0.0, -2.3)]
+RIB = [
+    (0.0, 2.35),
+    (0.55, 2.28),
+    (1.05, 2.05),
+    (1.42, 1.68),
+    (1.60, 1.2),
+    (1.58, 0.72),
+    (1.38, 0.2),
+    (1.05, -0.35),
+    (0.68, -0.9),
+    (0.40, -1.3),
+    (0.34, -1.42),
+]
+BASKET = [
+    (0.0, -2.42),
+    (0.28, -2.42),
+    (0.33, -2.0),
+    (0.36, -1.98),
+    (0.36, -1.93),
+    (0.27, -1.93),
+    (0.25, -2.3),
+    (0.0, -2.3),
+]
 SLICES = 24
-CLOTHS = (("Red cloth", (0.72, 0.035, 0.02)), ("Teal cloth", (0.01, 0.24, 0.30)),
-          ("Plum cloth", (0.22, 0.03, 0.20)))
+CLOTHS = (
+    ("Red cloth", (0.72, 0.035, 0.02)),
+    ("Teal cloth", (0.01, 0.24, 0.30)),
+    ("Plum cloth", (0.22, 0.03, 0.20)),
+)
 
 
 def build() -> None:
@@ -50,7 +72,7 @@ def _crag(across: float, along: float) -> stage.Point:
     side = (across - 0.5) * (52 + 1.4 * depth)
     rough = noise.fractal(Vector((side * 0.09, depth * 0.09, 3.7)), 1.0, 2.1, 5)
     ridge = 1 - abs(noise.noise(Vector((side * 0.045, depth * 0.05, 9.1))))
-    valley = 1 - exp(-((side - 6 * sin(depth * 0.06)) / (9 + 0.12 * depth)) ** 2)
+    valley = 1 - exp(-(((side - 6 * sin(depth * 0.06)) / (9 + 0.12 * depth)) ** 2))
     height = valley * (ridge**3 * (5.0 + 0.20 * depth) + (1.8 + 0.02 * depth) * rough) + 0.35 * rough
     return side, depth, height - 0.5
 
@@ -58,9 +80,18 @@ def _crag(across: float, along: float) -> stage.Point:
 def _land_surface() -> bpy.types.Material:
     """Colour the land by its height: meadow, forest, rock, snow."""
     land = stage.surface("Land", (0.1, 0.2, 0.1), roughness=0.9)
-    stage.colour_by_height(land, -1.0, 26.0, [
-        (0.0, (0.16, 0.24, 0.05)), (0.16, (0.06, 0.15, 0.05)), (0.42, (0.10, 0.11, 0.09)),
-        (0.62, (0.26, 0.20, 0.18)), (0.80, (0.85, 0.82, 0.84))])
+    stage.colour_by_height(
+        land,
+        -1.0,
+        26.0,
+        [
+            (0.0, (0.16, 0.24, 0.05)),
+            (0.16, (0.06, 0.15, 0.05)),
+            (0.42, (0.10, 0.11, 0.09)),
+            (0.62, (0.26, 0.20, 0.18)),
+            (0.80, (0.85, 0.82, 0.84)),
+        ],
+    )
     return land
 
 
@@ -68,10 +99,12 @@ def _balloons() -> None:
     cream = stage.surface("Cream cloth", (0.88, 0.76, 0.56), roughness=0.55, sheen_weight=0.3)
     wicker = stage.surface("Wicker", (0.20, 0.09, 0.03), roughness=0.8)
     red, teal, plum = (stage.surface(*cloth, roughness=0.5, sheen_weight=0.3) for cloth in CLOTHS)
-    spots = [(HERO, red, (-4.3, 6.5, 8.5), 1.25, 2),
-             ("Teal balloon", teal, (4.6, 13.0, 10.6), 1.15, 3),
-             ("Plum balloon", plum, (9.8, 27.0, 8.6), 1.2, 2),
-             ("Far balloon", red, (-1.6, 46.0, 15.2), 1.2, 4)]
+    spots = [
+        (HERO, red, (-4.3, 6.5, 8.5), 1.25, 2),
+        ("Teal balloon", teal, (4.6, 13.0, 10.6), 1.15, 3),
+        ("Plum balloon", plum, (9.8, 27.0, 8.6), 1.2, 2),
+        ("Far balloon", red, (-1.6, 46.0, 15.2), 1.2, 4),
+    ]
     for name, cloth, spot, size, stripe in spots:
         balloon = _balloon(name, (cloth, cream, wicker), stripe)
         balloon.location, balloon.scale = spot, (size, size, size)
@@ -84,8 +117,10 @@ def _balloon(name: str, materials: tuple[bpy.types.Material, ...], stripe: int) 
     balloon = stage.turned(name, RIB, *materials, segments=SLICES)
     for number, face in enumerate(balloon.data.polygons):
         face.material_index = (number % SLICES) // stripe % 2
-    ropes = [stage.box("Rope", (0.025, 0.025, 0.62), materials[2], spot)
-             for spot in ((0.3, 0, -1.68), (-0.3, 0, -1.68), (0, 0.3, -1.68), (0, -0.3, -1.68))]
+    ropes = [
+        stage.box("Rope", (0.025, 0.025, 0.62), materials[2], spot)
+        for spot in ((0.3, 0, -1.68), (-0.3, 0, -1.68), (0, 0.3, -1.68), (0, -0.3, -1.68))
+    ]
     _merge(balloon, [stage.turned("Basket", BASKET, materials[2], segments=12, subdivide=0), *ropes])
     return balloon
 
@@ -148,8 +183,15 @@ def _sky(tree: bpy.types.NodeTree) -> bpy.types.NodeSocket:
     split = tree.nodes.new("ShaderNodeSeparateXYZ")
     tint = tree.nodes.new("ShaderNodeValToRGB")
     size = _layer(tree, bpy.context.scene, HILLS)
-    stage.ramp(tint, [(0.40, (1.10, 0.56, 0.22)), (0.56, (0.95, 0.38, 0.26)), (0.76, (0.38, 0.27, 0.48)),
-                      (1.0, (0.06, 0.13, 0.40))])
+    stage.ramp(
+        tint,
+        [
+            (0.40, (1.10, 0.56, 0.22)),
+            (0.56, (0.95, 0.38, 0.26)),
+            (0.76, (0.38, 0.27, 0.48)),
+            (1.0, (0.06, 0.13, 0.40)),
+        ],
+    )
     tree.links.new(size.outputs["Image"], where.inputs["Image"])
     tree.links.new(where.outputs["Normalized"], split.inputs["Vector"])
     tree.links.new(split.outputs["Y"], tint.inputs["Fac"])
@@ -165,16 +207,18 @@ def _hazy(tree: bpy.types.NodeTree, hills: bpy.types.Node, sky: bpy.types.NodeSo
     return haze.outputs["Result"]
 
 
-def _over(tree: bpy.types.NodeTree, back: bpy.types.NodeSocket,
-          front: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
+def _over(
+    tree: bpy.types.NodeTree, back: bpy.types.NodeSocket, front: bpy.types.NodeSocket
+) -> bpy.types.NodeSocket:
     node = tree.nodes.new("CompositorNodeAlphaOver")
     tree.links.new(back, node.inputs["Background"])
     tree.links.new(front, node.inputs["Foreground"])
     return node.outputs["Image"]
 
 
-def _matte(tree: bpy.types.NodeTree, scene: bpy.types.Scene,
-           balloons: bpy.types.Node) -> bpy.types.NodeSocket:
+def _matte(
+    tree: bpy.types.NodeTree, scene: bpy.types.Scene, balloons: bpy.types.Node
+) -> bpy.types.NodeSocket:
     """Cut out one object by its name, softly at its edges, as only cryptomatte can."""
     node = tree.nodes.new("CompositorNodeCryptomatteV2")
     node.scene = scene
@@ -184,8 +228,9 @@ def _matte(tree: bpy.types.NodeTree, scene: bpy.types.Scene,
     return node.outputs["Matte"]
 
 
-def _lit(tree: bpy.types.NodeTree, image: bpy.types.NodeSocket,
-         matte: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
+def _lit(
+    tree: bpy.types.NodeTree, image: bpy.types.NodeSocket, matte: bpy.types.NodeSocket
+) -> bpy.types.NodeSocket:
     """Brighten what the matte covers, as if the burner were on."""
     brighter, pick = tree.nodes.new("CompositorNodeExposure"), tree.nodes.new("ShaderNodeMix")
     brighter.inputs["Exposure"].default_value = 0.35

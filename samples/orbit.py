@@ -44,9 +44,15 @@ def _table() -> None:
     picture.image = _chart_image()
     split = stage.feed(chart, "ShaderNodeSeparateColor")
     shader = stage.shader_of(chart)
-    stage.join(chart, picture.outputs["Color"], shader.inputs["Base Color"],
-               picture.outputs["Color"], split.inputs["Color"],
-               split.outputs["Red"], shader.inputs["Metallic"])
+    stage.join(
+        chart,
+        picture.outputs["Color"],
+        shader.inputs["Base Color"],
+        picture.outputs["Color"],
+        split.inputs["Color"],
+        split.outputs["Red"],
+        shader.inputs["Metallic"],
+    )
     stage.disc("Chart", CHART_RADIUS, chart)
 
 
@@ -79,8 +85,9 @@ def _stroke(distance: numpy.ndarray, width: float) -> numpy.ndarray:
     return numpy.clip(width / 2 + 0.5 - pixels, 0, 1)
 
 
-def _spokes(radius: numpy.ndarray, angle: numpy.ndarray, count: int, start: float,
-            end: float) -> numpy.ndarray:
+def _spokes(
+    radius: numpy.ndarray, angle: numpy.ndarray, count: int, start: float, end: float
+) -> numpy.ndarray:
     """Draw evenly spread lines from one circle out to another."""
     step = 2 * pi / count
     off = (angle + step / 2) % step - step / 2
@@ -97,8 +104,21 @@ def _stars(x: numpy.ndarray, y: numpy.ndarray) -> list[numpy.ndarray]:
 
 
 def _stand(brass: bpy.types.Material) -> None:
-    outline = [(0.0, 0.0), (0.78, 0.0), (0.80, 0.03), (0.80, 0.09), (0.74, 0.12), (0.50, 0.15), (0.26, 0.21),
-               (0.12, 0.30), (0.10, 0.36), (0.17, 0.39), (0.17, 0.43), (0.08, 0.46), (0.0, 0.46)]
+    outline = [
+        (0.0, 0.0),
+        (0.78, 0.0),
+        (0.80, 0.03),
+        (0.80, 0.09),
+        (0.74, 0.12),
+        (0.50, 0.15),
+        (0.26, 0.21),
+        (0.12, 0.30),
+        (0.10, 0.36),
+        (0.17, 0.39),
+        (0.17, 0.43),
+        (0.08, 0.46),
+        (0.0, 0.46),
+    ]
     stage.turned("Stand", outline, brass)
 
 
@@ -114,8 +134,13 @@ def _ember() -> bpy.types.Material:
     noise = stage.feed(ember, "ShaderNodeTexNoise", Scale=2.6, Detail=4.0)
     heat = stage.feed(ember, "ShaderNodeValToRGB")
     stage.ramp(heat, [(0.36, (0.05, 0.003, 0.0)), (0.50, (0.55, 0.07, 0.004)), (0.68, (1.8, 0.62, 0.10))])
-    stage.join(ember, noise.outputs["Fac"], heat.inputs["Fac"],
-               heat.outputs["Color"], stage.shader_of(ember).inputs["Emission Color"])
+    stage.join(
+        ember,
+        noise.outputs["Fac"],
+        heat.inputs["Fac"],
+        heat.outputs["Color"],
+        stage.shader_of(ember).inputs["Emission Color"],
+    )
     return ember
 
 
@@ -129,8 +154,15 @@ def _rings(brass: bpy.types.Material) -> None:
     _ring("Equator", copper, steel, 1.12, 0.15, (64, 30, 0), (104, 62, 90))
 
 
-def _ring(name: str, metal: bpy.types.Material, planet: bpy.types.Material, radius: float, size: float,
-          first: stage.Point, last: stage.Point) -> None:
+def _ring(
+    name: str,
+    metal: bpy.types.Material,
+    planet: bpy.types.Material,
+    radius: float,
+    size: float,
+    first: stage.Point,
+    last: stage.Point,
+) -> None:
     band, depth = 0.075, 0.026
     inner, outer = radius - depth, radius + depth
     outline = [(inner, -band), (outer, -band), (outer, band), (inner, band)]
@@ -148,9 +180,16 @@ def _marbles() -> None:
     """Strew balls over the table: near ones and far ones show the depth of field."""
     clear = bpy.data.materials["Glass"]
     steel, jade, copper = (bpy.data.materials[name] for name in ("Steel", "Jade", "Copper"))
-    spots = [(-1.75, -1.70, 0.27, clear), (1.55, -2.0, 0.20, copper), (2.35, -0.7, 0.34, steel),
-             (-2.6, 0.3, 0.24, jade), (-0.95, -2.35, 0.13, jade), (2.0, 2.4, 0.30, clear),
-             (-1.9, 2.6, 0.36, copper), (0.75, -2.75, 0.12, steel)]
+    spots = [
+        (-1.75, -1.70, 0.27, clear),
+        (1.55, -2.0, 0.20, copper),
+        (2.35, -0.7, 0.34, steel),
+        (-2.6, 0.3, 0.24, jade),
+        (-0.95, -2.35, 0.13, jade),
+        (2.0, 2.4, 0.30, clear),
+        (-1.9, 2.6, 0.36, copper),
+        (0.75, -2.75, 0.12, steel),
+    ]
     for number, (x, y, radius, material) in enumerate(spots, 1):
         stage.ball(f"Marble {number}", radius, material, (x, y, radius))
 

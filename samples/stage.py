@@ -104,21 +104,35 @@ def ramp(node: bpy.types.Node, stops: Sequence[tuple[float, Colour]]) -> None:
         element.color = (*colour, 1.0)
 
 
-def colour_by_height(material: bpy.types.Material, low: float, high: float,
-                     stops: Sequence[tuple[float, Colour]]) -> None:
+def colour_by_height(
+    material: bpy.types.Material, low: float, high: float, stops: Sequence[tuple[float, Colour]]
+) -> None:
     """Colour a surface by how high each of its points lies in the world."""
     place = feed(material, "ShaderNodeNewGeometry")
     split = feed(material, "ShaderNodeSeparateXYZ")
     level = feed(material, "ShaderNodeMapRange", **{"From Min": low, "From Max": high})
     tint = feed(material, "ShaderNodeValToRGB")
     ramp(tint, stops)
-    join(material, place.outputs["Position"], split.inputs["Vector"],
-         split.outputs["Z"], level.inputs["Value"], level.outputs["Result"], tint.inputs["Fac"],
-         tint.outputs["Color"], shader_of(material).inputs["Base Color"])
+    join(
+        material,
+        place.outputs["Position"],
+        split.inputs["Vector"],
+        split.outputs["Z"],
+        level.inputs["Value"],
+        level.outputs["Result"],
+        tint.inputs["Fac"],
+        tint.outputs["Color"],
+        shader_of(material).inputs["Base Color"],
+    )
 
 
-def solid(name: str, points: Sequence[Point], faces: Sequence[Sequence[int]],
-          *materials: bpy.types.Material, smooth: bool = True) -> bpy.types.Object:
+def solid(
+    name: str,
+    points: Sequence[Point],
+    faces: Sequence[Sequence[int]],
+    *materials: bpy.types.Material,
+    smooth: bool = True,
+) -> bpy.types.Object:
     """Turn points and faces into an object standing in the scene."""
     mesh = bpy.data.meshes.new(name)
     mesh.from_pydata(points, [], faces)
@@ -143,8 +157,13 @@ def twin(thing: bpy.types.Object, location: Point) -> bpy.types.Object:
     return place(other, location)
 
 
-def turned(name: str, outline: Sequence[tuple[float, float]], *materials: bpy.types.Material,
-           segments: int = 32, subdivide: int = 2) -> bpy.types.Object:
+def turned(
+    name: str,
+    outline: Sequence[tuple[float, float]],
+    *materials: bpy.types.Material,
+    segments: int = 32,
+    subdivide: int = 2,
+) -> bpy.types.Object:
     """Turn an outline of (radius, height) on a lathe; radius 0 closes the end with one point."""
     points: list[Point] = []
     rings: list[Ring] = []
@@ -156,8 +175,9 @@ def turned(name: str, outline: Sequence[tuple[float, float]], *materials: bpy.ty
     return rounded(solid(name, points, faces, *materials), subdivide)
 
 
-def hoop(name: str, outline: Sequence[tuple[float, float]], material: bpy.types.Material,
-         segments: int = 64) -> bpy.types.Object:
+def hoop(
+    name: str, outline: Sequence[tuple[float, float]], material: bpy.types.Material, segments: int = 64
+) -> bpy.types.Object:
     """Turn a closed outline, as ``turned`` does, into a ring with a hole."""
     return turned(name, [*outline, outline[0]], material, segments=segments, subdivide=0)
 
@@ -185,8 +205,9 @@ def ball(name: str, radius: float, material: bpy.types.Material, location: Point
     return _named(name, material)
 
 
-def box(name: str, size: Point, material: bpy.types.Material, location: Point,
-        edge: float = 0.0) -> bpy.types.Object:
+def box(
+    name: str, size: Point, material: bpy.types.Material, location: Point, edge: float = 0.0
+) -> bpy.types.Object:
     """Make a block, its edges rounded where asked, since only rounded edges catch the light."""
     bpy.ops.mesh.primitive_cube_add(size=1, location=location)
     block = _named(name, material)
@@ -225,8 +246,9 @@ def rounded(thing: bpy.types.Object, levels: int) -> bpy.types.Object:
     return thing
 
 
-def softbox(name: str, location: Point, target: Point, size: float, watts: float,
-            colour: Colour = (1, 1, 1)) -> bpy.types.Object:
+def softbox(
+    name: str, location: Point, target: Point, size: float, watts: float, colour: Colour = (1, 1, 1)
+) -> bpy.types.Object:
     """Hang a square lamp and turn it towards a target."""
     lamp = bpy.data.lights.new(name, "AREA")
     lamp.size, lamp.energy, lamp.color = size, watts, colour
