@@ -44,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(commands.add_parser("run", help="lease tasks from a farm and render them, until stopped"))
     _add_inspect(commands.add_parser("inspect", help="open a .blend and print what is in it, as JSON"))
     doctor = commands.add_parser("doctor", help="say what this machine can render on, and what it lacks")
+    doctor.add_argument("--quiet", action="store_true", help="say nothing where nothing is missing")
     doctor.set_defaults(command=_doctor)
     return parser
 
@@ -108,11 +109,12 @@ def _inspect(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _doctor(_: argparse.Namespace) -> int:
+def _doctor(arguments: argparse.Namespace) -> int:
     from gpu_worker.doctor import report  # noqa: PLC0415
 
     text, status = report()
-    print(text)
+    if status or not arguments.quiet:
+        print(text)
     return status
 
 
