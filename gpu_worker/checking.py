@@ -45,6 +45,7 @@ class Checker:
     def __init__(self, memory: int, wrap: Wrap) -> None:
         self._pictures = Pictures(memory, wrap)
         self._thread = ThreadPoolExecutor(1, "checker")
+        self._thread.submit(self._pictures.start)
 
     def take(self, lease: Lease, rendered: Rendered, folder: Path) -> tuple[OutputFile, ...]:
         """The files of a task whose folder is `folder`, checked, cropped and hashed.

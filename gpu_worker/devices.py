@@ -6,6 +6,7 @@ import platform
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 
@@ -31,12 +32,19 @@ INSTRUCTION_SETS = (("avx512f", "avx512"), ("avx2", "avx2"), ("sse4_2", "sse4.2"
 """Flag of the processor, and how a device class calls it: the widest comes first."""
 
 
-def backend_for(choice: Choice, gpus: int) -> str:
-    """The backend to use on a node with `gpus` GPUs. Raises InvalidInput where a GPU is asked for and
-    there is none: there is no silent fall back to the CPU.
+VENDORS = (("AMD", "HIP"), ("Intel", "ONEAPI"))
+"""How Ray begins the names of GPUs that are not NVIDIA's, and the backend for them."""
+
+
+def backend_for(choice: Choice, gpus: int, names: Iterable[str] = ()) -> str:
+    """The backend to use on a node with `gpus` GPUs of these names. Raises InvalidInput where a GPU is
+    asked for and there is none: there is no silent fall back to the CPU.
     """
+    if choice is Choice.AUTO and gpus:
+        found = {backend for name in names for vendor, backend in VENDORS if name.startswith(vendor)}
+        return min(found) if found else "OPTIX"
     if choice is Choice.AUTO:
-        return "OPTIX" if gpus else "CPU"
+        return "CPU"
     if choice is Choice.CPU:
         return "CPU"
     if not gpus:

@@ -65,12 +65,17 @@ class _Plans:
 
     def __init__(self, config: NodeConfig, resources: Resources, sandboxed: bool) -> None:
         self._config, self._sandboxed = config, sandboxed
-        self.backend = backend_for(config.device, resources.gpus)
+        self.backend = backend_for(config.device, resources.gpus, resources.names)
         on_gpu = self.backend != "CPU"
         self._slots = (
             self._shares(resources) if not on_gpu else min(config.slots or resources.gpus, resources.gpus)
         )
         self._threads = config.threads_per_slot or default_threads(self._slots)
+        if not on_gpu and self._slots * self._threads > resources.cpus:
+            raise InvalidInput(
+                f"{self._slots} slots of {self._threads} threads do not fit the {resources.cpus} CPUs of the "
+                f"Ray cluster: give fewer --slots or --threads-per-slot."
+            )
         self.gpus = 1 if on_gpu else 0
         self.cpus = 0 if on_gpu else self._threads
 
@@ -103,9 +108,11 @@ class _Plans:
 
 
 def _cpus(config: NodeConfig) -> int:
-    """What a local Ray is told it has: exactly room for the slots."""
+    """What a local Ray is told it has: room for the slots, and one more, because Ray starts as many
+    processes at a time, and the slot that finishes frames should not have to wait.
+    """
     slots = config.slots or default_slots(0)
-    return max(slots * (config.threads_per_slot or default_threads(slots)), 1)
+    return slots * (config.threads_per_slot or default_threads(slots)) + 1
 
 
 def _sandboxed(wanted: bool) -> bool:

@@ -44,6 +44,10 @@ class Pictures:
         self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
 
+    def start(self) -> None:
+        """Start the process, so that the first picture does not wait for it."""
+        self._running()
+
     def check(self, path: Path, width: int, height: int) -> None:
         """Raise BadPicture unless `path` is a finite picture of `width` x `height` pixels."""
         self._ask(Check(str(path), width, height))
@@ -122,6 +126,9 @@ _ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "MALLOC_ARENA_MAX": "2",
+    # Pictures go back to the system when they are done with, whatever their size.
+    "MALLOC_MMAP_THRESHOLD_": "65536",
+    "MALLOC_TRIM_THRESHOLD_": "65536",
     "LANG": "C.UTF-8",
 }
 

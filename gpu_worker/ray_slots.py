@@ -56,10 +56,11 @@ class RayError(FarmError):
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What the cluster has."""
+    """What the cluster has; `names` are those of its accelerators."""
 
     gpus: int
     cpus: int
+    names: tuple[str, ...]
     local: bool
 
 
@@ -100,7 +101,8 @@ class RayCluster:
     def resources(self) -> Resources:
         """GPUs and CPUs of all machines of the cluster."""
         found: dict[str, float] = self._ray.cluster_resources()
-        return Resources(int(found.get("GPU", 0)), int(found.get("CPU", 0)), self._folder is not None)
+        names = tuple(name.partition(":")[2] for name in found if name.startswith("accelerator_type:"))
+        return Resources(int(found.get("GPU", 0)), int(found.get("CPU", 0)), names, self._folder is not None)
 
     def slot(self, order: SlotOrder, cpus: float, gpus: float) -> "RaySlot":
         """Start an actor for `order`; it is replaced when it dies."""

@@ -43,6 +43,8 @@ class Node:
             stderr=subprocess.PIPE,
             text=True,
             env=os.environ | {"FARM_NODE_TOKEN": TOKEN} | environment,
+            # A group of its own, as a terminal gives it.
+            start_new_session=True,
         )
         self.events = []
         self.reader = threading.Thread(target=self.read, daemon=True)
@@ -58,10 +60,10 @@ class Node:
     def below(self):
         return psutil.Process(self.process.pid).children(recursive=True)
 
-    def finish(self, number=signal.SIGTERM):
+    def finish(self, number=signal.SIGTERM, group=False):
         """Send a signal; the exit status. Nothing of the node may be left."""
         below = self.below() if self.process.poll() is None else []
-        self.process.send_signal(number)
+        os.killpg(self.process.pid, number) if group else self.process.send_signal(number)
         status = self.process.wait(40)
         left = psutil.wait_procs(below, 10)[1]
         assert left == []
@@ -166,11 +168,11 @@ def test_a_second_node_in_the_same_folder_is_refused(farm, node, tmp_path):
     assert "Another node runs in" in other.stderr
 
 
-def test_sigterm_gives_back_and_leaves_nothing(farm, node):
-    """The last test of the shared node."""
+def test_ctrl_c_gives_back_and_leaves_nothing(farm, node):
+    """The last test of the shared node. A terminal sends Ctrl-C to the whole group, Ray included."""
     farm.put(lease_of(farm, "drain", 0, render="slow"))
     farm.wait_for(lambda: any(beat.task == "drain:0" for beats in farm.beats for beat in beats))
-    assert node.finish() == 0
+    assert node.finish(signal.SIGINT, group=True) == 0
     assert farm.failures["drain:0"][0][1].message == "The node is shutting down."
     assert {"node_draining", "node_stopped"} <= {one["event"] for one in node.events}
 
@@ -225,6 +227,13 @@ def test_wrong_options_are_one_line_and_a_failure(options, sentence):
     assert answer.returncode == 1
     assert sentence in answer.stderr
     assert answer.stderr.count("\n") == 1
+
+
+def test_a_blender_that_does_not_start_is_one_line_and_a_failure(farm, tmp_path):
+    words = ["--coordinator", farm.url, "--token", TOKEN, "--state-dir", str(tmp_path), "--slots", "1"]
+    answer = run_node(*words, "--child-program", str(tmp_path / "missing.py"))
+    assert answer.returncode == 1
+    assert "Blender does not start on this node" in answer.stderr.splitlines()[-1]
 
 
 def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(farm, tmp_path):

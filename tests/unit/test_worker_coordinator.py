@@ -26,10 +26,10 @@ from gpu_worker import coordinator, transfer
 from gpu_worker.coordinator import Coordinator, backoff, checked_url
 
 WHOLE = Tile(0, 0, 8, 8)
-LEASE = Lease(
-    Task(TaskId("job/1 ä?&"), JobId("j"), TaskKind.RENDER, 1, WHOLE), LeaseToken(7), "cpu-0", 30.0, SceneId("s"),
-    OwnerId("o"), RenderSettings(1, 0, 100, "PNG"), 8, 8, WHOLE, WHOLE,
-)  # fmt: skip
+TASK = Task(TaskId("job/1 ä?&"), JobId("j"), TaskKind.RENDER, 1, WHOLE)
+SETTINGS = RenderSettings(1, 0, 100, "PNG")
+SCENE, OWNER = SceneId("s"), OwnerId("o")
+LEASE = Lease(TASK, LeaseToken(7), "cpu-0", 30.0, SCENE, OWNER, SETTINGS, 8, 8, WHOLE, WHOLE)
 FAILURE = TaskFailure(FailureCode.NODE, "Away.")
 
 

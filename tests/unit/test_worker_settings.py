@@ -56,7 +56,9 @@ def test_defaults_suit_the_machine(monkeypatch):
 
 
 def test_a_gpu_that_was_asked_for_is_used_or_an_error():
-    assert backend_for(Choice.AUTO, 2) == "OPTIX"
+    assert backend_for(Choice.AUTO, 2, ["H100"]) == "OPTIX"
+    assert backend_for(Choice.AUTO, 1, ["AMD-Instinct-MI300X"]) == "HIP"
+    assert backend_for(Choice.AUTO, 1, ["Intel-GPU-Max-1550"]) == "ONEAPI"
     assert backend_for(Choice.AUTO, 0) == "CPU"
     assert backend_for(Choice.CPU, 2) == "CPU"
     assert backend_for(Choice.CUDA, 1) == "CUDA"
