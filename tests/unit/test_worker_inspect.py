@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`gpu-worker inspect` and `gpu-worker doctor`."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gpu_worker import doctor, sandbox
+from gpu_worker import inspect as inspection
+from gpu_worker.__main__ import main
+from gpu_worker.protocol import Ready
+
+FAKE = Path(__file__).parents[1] / "fakes" / "fake_child.py"
+
+
+@pytest.fixture
+def scene(tmp_path):
+    (tmp_path / "bundle" / "scenes").mkdir(parents=True)
+    (tmp_path / "bundle" / "scenes" / "main.blend").write_text("{}")
+    return tmp_path / "bundle" / "scenes" / "main.blend"
+
+
+def inspect(*words):
+    return main(["inspect", *map(str, words), "--child-program", str(FAKE)])
+
+
+def test_the_facts_are_all_there_is_on_stdout(scene, capsys):
+    assert inspect(scene) == 0
+    assert json.loads(capsys.readouterr().out) == {"scene": "fake"}
+
+
+def test_a_problem_is_a_sentence_and_a_failure(scene, capsys):
+    scene.write_text('{"inspect": "scene_error"}')
+    assert inspect(scene) == 1
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", "gpu-worker: The scene has no camera. [31m\n")
+
+
+def test_with_json_a_problem_is_json_too(scene, capsys):
+    scene.write_text('{"inspect": "scene_error"}')
+    assert inspect(scene, "--json") == 1
+    assert json.loads(capsys.readouterr().out) == {
+        "code": "scene",
+        "message": "The scene has no camera. [31m",
+    }
+
+
+def test_a_crash_is_a_sentence(scene, capsys):
+    scene.write_text('{"inspect": "crash"}')
+    assert inspect(scene) == 1
+    assert "SIGSEGV" in capsys.readouterr().err
+
+
+def test_what_is_not_there_is_named(scene, tmp_path, capsys):
+    assert inspect(tmp_path / "gone.blend") == 1
+    assert "There is no file" in capsys.readouterr().err
+    assert inspect(scene, "--folder", tmp_path / "elsewhere") == 1
+    assert "does not lie in" in capsys.readouterr().err
+
+
+def shown(scene, folder, scratch):
+    return inspection._command(scene, folder, scratch, True, FAKE).wrap(["x"])
+
+
+@pytest.mark.skipif(sandbox.unavailable() is not None, reason=str(sandbox.unavailable()))
+def test_blender_sees_the_bundle_and_nothing_beside_it(scene, tmp_path):
+    command = shown(scene, scene.parents[1], tmp_path / "scratch")
+    assert str(scene.parents[1]) in command
+    assert str(tmp_path) not in command
+
+
+@pytest.mark.skipif(sandbox.unavailable() is not None, reason=str(sandbox.unavailable()))
+def test_a_scene_in_the_home_folder_is_shown_alone(scene, tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "home", lambda: scene.parent)
+    command = shown(scene, scene.parent, tmp_path / "scratch")
+    assert str(scene) in command
+    assert str(scene.parent) not in command
+
+
+def test_the_doctor_names_what_is_missing(monkeypatch):
+    monkeypatch.setattr(doctor, "missing_libraries", lambda: ("libXi.so.6",))
+    text, status = doctor.report()
+    assert status == 1
+    assert "missing: libXi.so.6" in text
+    assert "sudo apt-get install -y libxi6" in text
+
+
+def test_the_doctor_tells_what_this_machine_renders_on(monkeypatch):
+    monkeypatch.setattr(doctor, "missing_libraries", lambda: ())
+    monkeypatch.setattr(doctor, "_try_blender", lambda: (Ready("5.0.1", "abc"), ""))
+    monkeypatch.setattr(doctor, "nvidia_gpus", lambda: [("NVIDIA L4", "550.54")])
+    monkeypatch.setattr(doctor, "device_class", lambda backend, index, blender: f"{backend}:{index}")
+    monkeypatch.setattr(sandbox, "unavailable", lambda: "bubblewrap is not installed.")
+    text, status = doctor.report()
+    assert status == 0
+    assert "NVIDIA L4, driver 550.54" in text
+    assert "class:   OPTIX:0" in text
+    assert "only scenes of this node's own user are taken (bubblewrap is not installed.)" in text
+
+
+@pytest.mark.blender
+def test_the_doctor_starts_the_real_blender():
+    blender, problem = doctor._try_blender()
+    assert problem == ""
+    assert blender.blender.startswith("5.0.1")
