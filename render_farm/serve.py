@@ -6,6 +6,7 @@ standard error. SIGTERM and SIGINT end it; what is held open is answered first.
 """
 
 import asyncio
+import gc
 import json
 import logging
 import signal
@@ -37,6 +38,9 @@ class Server(uvicorn.Server):
         """Listen, then say so."""
         await super().startup(sockets)
         if self.started:
+            # What was imported stays for good: the collector need not look at it again and again.
+            gc.collect()
+            gc.freeze()
             print(json.dumps({"listening": self._address()}), flush=True)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
