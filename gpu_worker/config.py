@@ -103,7 +103,16 @@ def default_threads(slots: int) -> int:
 
 def default_memory(slots: int) -> int:
     """Bytes one of `slots` Blenders may hold."""
-    return int(psutil.virtual_memory().total * (1 - RESERVED) / max(1, slots))
+    return int(_memory() * (1 - RESERVED) / max(1, slots))
+
+
+def _memory(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
+    """Bytes of memory this machine, or the container this is, may use."""
+    total = int(psutil.virtual_memory().total)
+    try:
+        return min(total, int(limit.read_text()))
+    except (OSError, ValueError):
+        return total
 
 
 def _default_state(environment: Mapping[str, str]) -> Path:

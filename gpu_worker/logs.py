@@ -20,5 +20,6 @@ def configure_logs() -> None:
             structlog.processors.format_exc_info,
             renderer,
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # Looked up at every event: whoever replaces stderr means it.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )

@@ -36,6 +36,8 @@ QUIET = {
     "RAY_prestart_worker_first_driver": "0",
     "RAY_enable_worker_prestart": "0",
     "RAY_worker_niceness": "0",
+    "RAY_ROTATION_MAX_BYTES": "10000000",
+    "RAY_ROTATION_BACKUP_COUNT": "1",
 }
 """Ray's own memory monitor would kill slots for the memory of Blenders, which are limited already, and its
 niceness would be the Blenders', too."""

@@ -15,6 +15,7 @@ import structlog
 
 from frame_splitter.errors import FarmError, InvalidInput
 from frame_splitter.ids import DeviceClass
+from frame_splitter.outputs import safe_relative
 from frame_splitter.records import (
     FailureCode,
     Lease,
@@ -130,10 +131,13 @@ class Slot:
         return outcome
 
     def deliver(self, lease: Lease, uploads: tuple[Upload, ...]) -> None:
-        """PUT the files of a finished task. Raises what `transfer.upload` raises."""
+        """PUT the files of a finished task, and no other file, whatever the coordinator names.
+
+        Raises what `transfer.upload` raises.
+        """
         folder = self._done(lease) / FILES
         for upload in uploads:
-            transfer.upload(folder / upload.name, upload)
+            transfer.upload(folder / safe_relative(upload.name), upload)
 
     def discard(self, lease: Lease) -> None:
         """Forget the files of a finished task."""

@@ -55,6 +55,14 @@ def test_defaults_suit_the_machine(monkeypatch):
     assert [config.default_threads(slots) for slots in (1, 4, 32)] == [16, 4, 1]
 
 
+def test_a_containers_memory_counts(tmp_path):
+    total = config._memory(tmp_path / "none")
+    (tmp_path / "max").write_text("max\n")
+    assert config._memory(tmp_path / "max") == total
+    (tmp_path / "max").write_text("1000000\n")
+    assert config._memory(tmp_path / "max") == 1_000_000
+
+
 def test_a_gpu_that_was_asked_for_is_used_or_an_error():
     assert backend_for(Choice.AUTO, 2, ["H100"]) == "OPTIX"
     assert backend_for(Choice.AUTO, 1, ["AMD-Instinct-MI300X"]) == "HIP"

@@ -22,6 +22,7 @@ from frame_splitter.records import (
     TaskResult,
     Tile,
     TileInput,
+    Upload,
 )
 from gpu_worker import sandbox, transfer
 from gpu_worker.blender import ChildLimits, Device
@@ -129,6 +130,16 @@ def test_a_tile_is_rendered_checked_and_kept_for_delivery(make_slot, farm):
     assert transfer.hashlib.sha256(kept.read_bytes()).hexdigest() == file.sha256
     slot.discard(lease_of())
     assert not kept.exists()
+
+
+def test_only_the_tasks_own_files_are_uploaded(make_slot, monkeypatch):
+    sent = []
+    monkeypatch.setattr(transfer, "upload", lambda path, upload: sent.append(path))
+    slot = make_slot()
+    for name in ("../../../secret", "/etc/passwd"):
+        with pytest.raises(InvalidInput):
+            slot.deliver(lease_of(), (Upload(name, "http://store/x", {}),))
+    assert sent == []
 
 
 def test_overscan_is_rendered_and_cut_off_again(make_slot):
