@@ -206,10 +206,25 @@ def test_a_picture_that_would_take_too_much_memory_is_refused(tmp_path):
 def test_a_process_that_dies_is_started_again(pictures, tmp_path):
     picture = exr(tmp_path / "a.exr", 8, 4)
     pictures.check(picture, 8, 4)
+    first = pictures._process
     pictures.kill()
-    with pytest.raises(BadPicture, match="did not survive"):
-        pictures.check(picture, 8, 4)
+    first.wait()
     pictures.check(picture, 8, 4)
+    assert pictures._process is not first
+
+
+def test_a_process_that_dies_on_a_picture_is_the_pictures_fault(tmp_path):
+    pictures = Pictures(1 << 30, lambda command: ["/bin/sh", "-c", "read line; kill -SEGV $$"])
+    with pytest.raises(BadPicture, match="did not survive"):
+        pictures.check(tmp_path / "a.exr", 8, 4)
+    pictures.close()
+
+
+def test_a_process_that_does_not_answer_is_ended(tmp_path):
+    pictures = Pictures(1 << 30, lambda command: ["/bin/sleep", "1000"], seconds=0.2)
+    with pytest.raises(BadPicture, match="took too long"):
+        pictures.check(tmp_path / "a.exr", 8, 4)
+    assert pictures._process is None
 
 
 def test_a_folder_that_is_not_there_is_the_nodes_fault(pictures, tmp_path):
