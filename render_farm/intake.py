@@ -172,6 +172,8 @@ def plan(owner: OwnerId, order: JobOrder, now: float) -> NewJob:
     spec, facts = order.spec, order.facts
     if not 1 <= len(spec.frames) <= MOST_FRAMES:
         raise InvalidInput(f"A job has from 1 to {MOST_FRAMES} frames, not {len(spec.frames)}.")
+    if not spec.name.isprintable():
+        raise InvalidInput("The job's name must be printable.")
     settings = pin(spec, facts)
     decided = classify(facts, settings)
     width, height = frame_size(facts, settings.resolution_percentage)

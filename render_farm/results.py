@@ -4,6 +4,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -127,6 +128,7 @@ class Results:
 
     async def give_back(self, caller: Caller, task: TaskId, token: int, failure: TaskFailure) -> TaskState:
         """A node could not do its task."""
+        failure = replace(failure, message=_printable(failure.message))
         state = await self._leases.give_back(task, token, caller.node, failure, self._clock())
         self._bell.ring()
         log.warning(
@@ -182,6 +184,11 @@ def check_files(files: tuple[OutputFile, ...]) -> None:
         if file.size > LARGEST_OBJECT:
             raise InvalidInput(f"'{file.name}' is larger than {LARGEST_OBJECT // 1000**3} GB.")
         seen.add(file.name)
+
+
+def _printable(text: str) -> str:
+    """A node's words without what could steer the terminal of who reads them."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _key(held: Holding, file: OutputFile) -> str:

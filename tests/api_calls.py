@@ -141,12 +141,13 @@ class Node(Api):
     """Calls as a node makes them."""
 
     id: str = ""
+    device: str = "cpu"
 
     def lease(
         self, wait: float = 0.0, sandboxed: bool = True, slots: int = 1, **offer: Any
     ) -> list[dict[str, Any]]:
         """Leases for so many slots."""
-        wish = {"kinds": KINDS, "device_class": "cpu", **offer}
+        wish = {"kinds": KINDS, "device_class": self.device, **offer}
         offers = tuple(SlotOffer(f"slot {number}", **wish) for number in range(slots))
         return list(self.ok("POST", "/leases", LeaseRequest(offers, wait, sandboxed))["leases"])
 
@@ -157,7 +158,7 @@ class Node(Api):
             "uploads"
         ][0]
         assert self.put(link, content) == 200
-        return TaskResult((file,), 1.0, 0.5, "cpu")
+        return TaskResult((file,), 1.0, 0.5, self.device)
 
     def submit(self, lease: dict[str, Any], result: TaskResult) -> Answer:
         """Submit, whatever comes of it."""

@@ -18,7 +18,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 async def visible(request: Request, caller: Caller, job: str) -> Job:
     """A job of the caller's (the operator's are all). Raises NotFound."""
-    found = await farm_of(request).jobs.get(JobId(job))
+    found = await farm_of(request).jobs.get(JobId(job)) if job.isalnum() else None
     if found is None or (caller.role is not Role.ADMIN and found.owner != caller.owner):
         raise NotFound(f"You have no job '{job}'.")
     return found

@@ -80,3 +80,6 @@ def _check_offers(offered: LeaseRequest) -> None:
     names = [offer.slot for offer in offered.offers]
     if len(names) > MOST_OFFERS or len(set(names)) != len(names):
         raise InvalidInput(f"Offer at most {MOST_OFFERS} slots, each under a name of its own.")
+    shown = [text for offer in offered.offers for text in (offer.slot, offer.device_class)]
+    if not all(text.isprintable() for text in shown):
+        raise InvalidInput("Names of slots and device classes must be printable: people read them.")

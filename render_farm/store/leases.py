@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from frame_splitter.errors import StaleLease
+from frame_splitter.errors import InvalidInput, StaleLease
 from frame_splitter.ids import JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
 from frame_splitter.records import (
     SCENE_FAILURES,
@@ -16,6 +16,7 @@ from frame_splitter.records import (
     RenderSettings,
     Task,
     TaskFailure,
+    TaskKind,
     TaskResult,
     TaskState,
     Tile,
@@ -132,25 +133,32 @@ class Leases:
 
     async def holding(self, task: TaskId, token: int, node: NodeId) -> Holding:
         """The node's live lease. Raises StaleLease where it holds none under this token."""
-        job, state, _ = await self._lease(task, token, node)
+        job, state, *_ = await self._lease(task, token, node)
         if state != TaskState.LEASED:
             raise StaleLease(STALE)
         return Holding(task, JobId(job), LeaseToken(token), node)
 
     async def submitting(self, task: TaskId, token: int, node: NodeId, result: TaskResult) -> Holding | None:
-        """As `holding`; None where this very result was accepted before: its answer may have been lost."""
-        job, state, digest = await self._lease(task, token, node)
+        """As `holding`; None where this very result was accepted before: its answer may have been lost.
+
+        Raises InvalidInput for a tile of another device class than the lease was for.
+        """
+        job, state, digest, kind, leased_for = await self._lease(task, token, node)
         if state == TaskState.ACCEPTED and digest == digest_of(encode(result)):
             return None
         if state != TaskState.LEASED:
             raise StaleLease(STALE)
+        if kind == TaskKind.RENDER and result.device_class != leased_for:
+            raise InvalidInput("The tile was rendered on another device class than its lease was for.")
         return Holding(task, JobId(job), LeaseToken(token), node)
 
-    async def _lease(self, task: TaskId, token: int, node: NodeId) -> tuple[str, str, str]:
-        known = await self._store.do("HMGET", keys.task(task), "token", "node", "job", "state", "digest")
+    async def _lease(self, task: TaskId, token: int, node: NodeId) -> list[str]:
+        """Job, state, digest, kind and device class of a task whose last lease was this one."""
+        wanted = ("token", "node", "job", "state", "digest", "kind", "class")
+        known: list[str] = await self._store.do("HMGET", keys.task(task), *wanted)
         if known[:2] != [str(token), node]:
             raise StaleLease(STALE)
-        return known[2], known[3], known[4]
+        return known[2:]
 
     async def scene_of(self, held: Holding) -> tuple[OwnerId, SceneId]:
         """Whose scene a lease is for, and which."""

@@ -356,11 +356,12 @@ def test_final_jobs_go_to_own_nodes(ann, own):
 
 def test_job_pins_the_class_of_its_first_lease(ann, own, admin):
     other = admin.node("other", own=True)
+    own.device = "optix"
     job = ann.job(frames=(1, 2, 3), tiles="2x1")
-    first = own.lease(device_class="optix")[0]
-    assert other.lease(device_class="cpu") == []
+    first = own.lease()[0]
+    assert other.lease() == []
     own.do(first)
-    assert other.lease(device_class="cpu") == [], "an accepted tile holds the pin"
+    assert other.lease() == [], "an accepted tile holds the pin"
     assert ann.ok("GET", f"/jobs/{job}")["device_class"] == "optix"
     assert len(other.lease(device_class="optix")) == 1
 
@@ -371,8 +372,17 @@ def test_pin_moves_while_nothing_was_rendered(ann, own, admin):
     lease = own.lease(device_class="optix")[0]
     failure = TaskFailure(FailureCode.DEVICE, "gone")
     own.ok("POST", f"{under(lease)}/failure?token={lease['token']}", failure)
-    assert len(other.lease(device_class="cpu")) == 1
+    assert len(other.lease()) == 1
     assert ann.ok("GET", f"/jobs/{job}")["device_class"] == "cpu"
+
+
+def test_tile_of_another_class_is_refused(ann, own):
+    ann.job(frames=(1,))
+    lease = own.lease(device_class="optix")[0]
+    said = own.submit(lease, own.upload(lease, b"rendered on the processor after all"))
+    assert (said.status, said.body["code"]) == (422, "invalid_input")
+    own.device = "optix"
+    own.do(lease)
 
 
 # --- what the owner wants ---------------------------------------------------------------------------
@@ -577,6 +587,25 @@ def test_wrong_addresses_and_methods_are_problems(ann, own):
     own.refused(422, "invalid_input", "GET", "/leases/x/scene?token=abc")
     own.refused(422, "invalid_input", "GET", "/leases/x/scene")
     own.refused(409, "stale_lease", "GET", "/leases/x%0d%0aFLUSHALL/scene?token=1")
+
+
+def test_words_of_nodes_cannot_steer_a_terminal(ann, own):
+    job = ann.job(frames=(1,))
+    odd = {"offers": [{"slot": "s\u001b[2J", "kinds": ["render"], "device_class": "cpu"}], "sandboxed": True}
+    own.refused(422, "invalid_input", "POST", "/leases", odd)
+    lease = own.lease()[0]
+    failure = TaskFailure(FailureCode.NODE, "disk \x1b]0;full\x07")
+    own.ok("POST", f"{under(lease)}/failure?token={lease['token']}", failure)
+    task = ann.ok("GET", f"/jobs/{job}/tasks")["tasks"][0]
+    assert task["failures"][0]["message"] == "disk  ]0;full "
+    ann.refused(422, "invalid_input", "POST", "/nodes", {"name": "a\nb"})
+
+
+@pytest.mark.parametrize("tail", ["%3Atasks", "%3Aevents", "%3Aready%3Arender", "%00", "%0a"])
+def test_ids_reach_no_other_keys(ann, tail):
+    job = ann.job(frames=(1,))
+    ann.refused(404, "not_found", "GET", f"/jobs/{job}{tail}")
+    ann.refused(404, "not_found", "GET", f"/jobs/{job}{tail}/frames")
 
 
 def test_openapi_describes_every_call(coordinator_server):

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as some
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -76,6 +76,7 @@ class Given:
     task: str
     token: int
     node: str
+    device: str
 
 
 @dataclass
@@ -174,7 +175,7 @@ class Farm(RuleBasedStateMachine):
             self.check_lease(lease, node, device)
             task = self.model[lease.task.id]
             task.state, task.token, task.node, task.ends = "leased", lease.token, node, self.now + LEASE
-            self.given.append(Given(lease.task.id, lease.token, node))
+            self.given.append(Given(lease.task.id, lease.token, node, device))
 
     def check_lease(self, lease, node, device):
         task = self.model[lease.task.id]
@@ -217,7 +218,7 @@ class Farm(RuleBasedStateMachine):
         seconds = task.result if again and task.result else float(next(self.results))
         live = self.is_live(given)
         repeated = self.was_accepted(given) and seconds == task.result
-        result = TaskResult((FILE,), 1.0, seconds, "cpu")
+        result = TaskResult((FILE,), 1.0, seconds, given.device)
         try:
             held = self.do(self.leases.submitting(given.task, given.token, given.node, result))
             if held is not None:
@@ -436,6 +437,7 @@ def test_random_interleavings(valkey_server):
             max_examples=120,
             stateful_step_count=80,
             deadline=None,
+            phases=[Phase.generate],  # looking for a shorter failure takes minutes; remove to have one
             database=None,
             derandomize=True,
             suppress_health_check=list(HealthCheck),

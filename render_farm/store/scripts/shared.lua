@@ -3,7 +3,7 @@
 -- given, since a task leads to its job, its frame and its node:
 --
 --   farm:task:{task}           hash: task (JSON), job, kind, lane, frame, order, state, token, node,
---                              slot, attempts, faults, failures (JSON list), failed_on, failed_at,
+--                              slot, class (of the slot), attempts, faults, failures (JSON list), failed_on, failed_at,
 --                              failed_code, progress (JSON), result (JSON), digest, render_seconds;
 --                              what is absent is 0 or empty
 --   farm:job:{job}             hash: the job's record; counters total, waiting, ready, leased, accepted,

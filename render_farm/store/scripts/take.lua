@@ -26,7 +26,7 @@ end
 
 local token = redis.call('HINCRBY', KEYS[1], 'token', 1)
 redis.call('HINCRBY', KEYS[1], 'attempts', 1)
-redis.call('HSET', KEYS[1], 'node', node, 'slot', slot, 'progress', '')
+redis.call('HSET', KEYS[1], 'node', node, 'slot', slot, 'class', class, 'progress', '')
 move(job, task, 'ready', 'leased')
 redis.call('ZADD', KEYS[2], ARGV[5], task)
 redis.call('SADD', KEYS[3], task)
