@@ -132,6 +132,7 @@ def test_garbage_ends_the_child(start, tmp_path, behaviour):
 def test_a_second_answer_ends_the_child(start, tmp_path):
     child = start(render="out_of_turn")
     child.render(LEASE, WHOLE, tmp_path / "tile.exr", lambda done, total: None)
+    child._watch.join()
     assert failing(child, tmp_path).failure is FailureCode.CRASHED
 
 
