@@ -8,6 +8,9 @@ from typing import Any
 
 import bpy
 
+OWN_PATH = "render_farm_own_path"
+"""Where a File Output node keeps what the file said, since every frame gets a folder of its own."""
+
 SAFE_PART = re.compile(r"[^\w.\- {}#]+")
 
 
@@ -38,19 +41,30 @@ def file_output_nodes(scene: Any) -> Iterator[Any]:
 def redirect_file_outputs(folder: Path) -> None:
     """Make every File Output node write under `folder`, keeping what is harmless of its own path."""
     for node in file_output_nodes(bpy.context.scene):
-        own = node.get("farm_directory")
-        if own is None:
-            own = node["farm_directory"] = node.directory
-        node.directory = escape_template(str(folder)) + "/" + relative_directory(str(own))
+        if OWN_PATH not in node:
+            node[OWN_PATH] = [node.directory, node.file_name]
+        directory, name = node[OWN_PATH]
+        node.directory = escape_template(str(folder)) + "/" + relative_directory(directory)
+        node.file_name = relative_name(name)
 
 
 def relative_directory(directory: str) -> str:
     """Where File Output files go below the frame's folder: the path after `//`, or the last name of an
     absolute one; always below, never with `..`. Template variables stay.
     """
-    path = directory.replace("\\", "/")
-    names = [SAFE_PART.sub("_", part) for part in PurePosixPath(path.removeprefix("//")).parts]
-    names = [name for name in names if name.strip("._ ") and name not in {"..", "/"}]
-    if not path.startswith("//"):
+    names = _harmless(directory)
+    if not directory.replace("\\", "/").startswith("//"):
         names = names[-1:]
     return "outputs/" + "".join(name + "/" for name in names)
+
+
+def relative_name(name: str) -> str:
+    """A File Output node's file name, which may name folders, without those that lead out."""
+    return "/".join(_harmless(name))
+
+
+def _harmless(path: str) -> list[str]:
+    """The names in a path that lead down: neither `..` nor hidden names, nor unusual characters."""
+    parts = PurePosixPath(path.replace("\\", "/")).parts
+    names = [SAFE_PART.sub("_", part) for part in parts]
+    return [name for name in names if name.strip("._ ") and name != "/"]
