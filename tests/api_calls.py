@@ -6,12 +6,11 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import urllib3
 
-from frame_splitter.facts import Adaptive, FileFormat, SceneFacts
 from frame_splitter.records import (
     Blob,
     JobSpec,
@@ -23,43 +22,11 @@ from frame_splitter.records import (
     TaskResult,
     encode,
 )
+from tests.plain_facts import PLAIN_SCENE
 
 KINDS = (TaskKind.RENDER, TaskKind.FINISH)
 
-FACTS = SceneFacts(
-    scene="Scene",
-    saved_with="5.0.1",
-    blender="5.0.1",
-    engine="CYCLES",
-    frame_start=1,
-    frame_end=10,
-    frame_step=1,
-    resolution_x=64,
-    resolution_y=64,
-    resolution_percentage=100,
-    border=None,
-    crop=False,
-    samples=4,
-    seed=0,
-    adaptive=Adaptive(use=False, threshold=0.01, min_samples=0),
-    auto_tile=2048,
-    denoise=False,
-    view_layers=("ViewLayer",),
-    compositing=False,
-    file=FileFormat("PNG", "RGBA", "8", ".png", False),
-    output_path="//",
-    file_outputs=(),
-    camera=True,
-    whole_only=(),
-    final_only=(),
-    approximate=(),
-    refused=(),
-    notes=(),
-    scripts=(),
-    drivers=(),
-    assets=(),
-    simulations=(),
-)
+FACTS = replace(PLAIN_SCENE, resolution_x=64, resolution_y=64, samples=4)
 """A plain Cycles scene of 64x64 pixels."""
 
 
