@@ -11,6 +11,7 @@ from typing import Any
 
 import urllib3
 
+from frame_splitter.facts import SceneFacts
 from frame_splitter.records import (
     Blob,
     JobSpec,
