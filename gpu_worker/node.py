@@ -34,7 +34,9 @@ def run_node(config: NodeConfig) -> int:
     _check_libraries()
     with _state_folder(config.state), _life_of_parent(config.die_with_parent):
         sandboxed = _sandboxed(config.sandbox)
+        _quit_on_signals()
         cluster = RayCluster(config.state, config.ray_address, cpus=_cpus(config))
+        _quit_on_signals()  # Ray takes SIGTERM for itself, and waits for its actors first
         try:
             return _serve(config, cluster, sandboxed)
         finally:
@@ -164,8 +166,7 @@ def _stopped_by_signals(agent: Agent) -> Iterator[None]:
     """The first SIGTERM or Ctrl-C drains the node, the second ends it at once."""
 
     def stop(number: int, _: object) -> None:
-        for one in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(one, _quit)
+        _quit_on_signals()
         # Not from the handler itself: it may have interrupted the very lock that stopping needs.
         threading.Thread(target=agent.stop, name="stop").start()
 
@@ -175,6 +176,12 @@ def _stopped_by_signals(agent: Agent) -> Iterator[None]:
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
+
+
+def _quit_on_signals() -> None:
+    """End at once where there is nothing to give back yet; the undertaker sees to the rest."""
+    for one in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(one, _quit)
 
 
 def _quit(number: int, _: object) -> None:

@@ -35,6 +35,7 @@ from gpu_worker.devices import device_class
 from gpu_worker.failures import Cancelled, TaskError
 from gpu_worker.protocol import Done
 from gpu_worker.scene_cache import SceneCache
+from gpu_worker.spare import Spare
 from gpu_worker.stage import ChildPlan, Stage
 
 T = TypeVar("T")
@@ -90,7 +91,8 @@ class Slot:
         plan.folder.mkdir(parents=True, exist_ok=True)
         self._remove_left_stages()
         self._checker = Checker(plan.picture_memory, self._picture_sandbox())
-        self._stage = Stage(plan.folder, plan.child)
+        self._stage = self._new_stage()
+        self._spare = Spare(self._new_stage)
 
     # --- what may be asked at any time ------------------------------------------------------------------
 
@@ -147,6 +149,7 @@ class Slot:
         """End the children; a task under way fails, and the slot cannot be used after this."""
         with self._lock:
             self._end_work()
+        self._spare.close()
         self._checker.close()
         self._stage.close()
 
@@ -161,6 +164,7 @@ class Slot:
 
     def run(self, lease: Lease) -> Rendered | TaskFailure:
         """Have the child do the task. What it wrote waits for `settle`."""
+        self._spare.slot_is_busy()
         with self._lock:
             self._current, self._progress = lease, Progress()
             self._stopped.clear()
@@ -170,6 +174,8 @@ class Slot:
         finally:
             with self._lock:
                 self._current, self._progress = None, Progress()
+            if not self._stage.blank:
+                self._spare.slot_is_idle()
 
     def _work(self, lease: Lease) -> Rendered:
         began = time.monotonic()
@@ -253,10 +259,13 @@ class Slot:
     def _replace_stage(self) -> None:
         old = self._stage
         self._suspect.clear()
-        fresh = Stage(self.plan.folder, self.plan.child)
+        fresh = self._spare.take() or self._new_stage()
         with self._lock:
             self._stage = fresh
         old.close()
+
+    def _new_stage(self) -> Stage:
+        return Stage(self.plan.folder, self.plan.child)
 
     def _check_wanted(self) -> None:
         if self._stopped.is_set():

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import psutil
@@ -185,6 +186,21 @@ def test_a_node_killed_with_its_parent_or_by_force_leaves_nothing(farm, tmp_path
     farm.wait_for(lambda: len(farm.requests) > asked or node.process.poll() is not None, 90)
     assert node.process.poll() is None, node.events
     assert node.finish(signal.SIGKILL) == -signal.SIGKILL
+
+
+def test_a_node_that_is_still_starting_ends_at_once(farm, tmp_path):
+    """It holds nothing yet, and whoever starts a farm by mistake does not want to wait for Ray."""
+    node = Node(farm, tmp_path / "state")
+    patience = time.monotonic() + 60
+    while not any("raylet" in process.name() for process in node.below()):  # nothing tells of it
+        assert time.monotonic() < patience
+        time.sleep(0.02)
+    below = node.below()
+    node.process.send_signal(signal.SIGTERM)
+    assert node.process.wait(5) in {signal.SIGTERM, 128 + signal.SIGTERM}  # Ray has a handler of its own
+    assert psutil.wait_procs(below, 15)[1] == []
+    node.reader.join(10)
+    node.process.stderr.close()
 
 
 def test_the_node_stops_when_its_parent_dies(farm, tmp_path):
