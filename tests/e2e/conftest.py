@@ -2,11 +2,10 @@
 """A whole farm for tests: every part is real, everything goes through the commands a user types."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 
 FARM = (sys.executable, "-m", "render_farm")
 READY_SECONDS = 120
-COMMAND_SECONDS = 280
+COMMAND_SECONDS = 800
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SAMPLES = REPOSITORY / "samples"
@@ -75,13 +74,10 @@ def running(state: Path, *options: object) -> Iterator[LiveFarm]:
     finally:
         process.send_signal(signal.SIGINT)
         try:
-            process.communicate(timeout=30)
+            process.communicate(timeout=90)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
             raise
-
-
-Starter = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.conftest import COMMAND_SECONDS, SAMPLES, LiveFarm, running
 from tests.reference import Plain, assert_same_picture, render_plainly
 
-pytestmark = pytest.mark.farm
+pytestmark = [pytest.mark.farm, pytest.mark.timeout(900)]
 
 FRAMES = tuple(range(1, 25))
 SETTINGS = {"samples": 4, "resolution_percentage": 15}
@@ -74,7 +74,7 @@ def test_ctrl_c_and_the_same_command_again(tmp_path: Path) -> None:
         if line.startswith("Frame "):
             os.killpg(render.pid, signal.SIGINT)
             break
-    out, errors = render.communicate(timeout=60)
+    out, errors = render.communicate(timeout=120)
     assert render.returncode == 130, errors
     assert json.loads(out)["error"]
     assert not (tmp_path / "state" / "farm.json").exists()

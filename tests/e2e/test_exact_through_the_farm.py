@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.conftest import SAMPLES, LiveFarm
 from tests.reference import Plain, assert_same_picture, make_variants, pixels, render_plainly
 
-pytestmark = pytest.mark.farm
+pytestmark = [pytest.mark.farm, pytest.mark.timeout(900)]
 
 
 def assert_equals_blender(answer: dict[str, Any], plain: Path) -> None:
