@@ -43,6 +43,7 @@ LINEAR = (
     "alpha_and_depth",
     "two_layers_uncomposited",
     "two_layers_cryptomatte_outputs",
+    "two_layers_adaptive_denoised",
     "border_kept",
     "border_kept_composited",
     "border_cropped",

@@ -375,6 +375,16 @@ def two_layers_cryptomatte_outputs(scene):
 
 
 @variant
+def two_layers_adaptive_denoised(scene):
+    """Each layer counts its samples for itself."""
+    two_layers_cryptomatte_outputs(scene)
+    scene.view_layers["Boxes"].cycles.use_denoising = True
+    adaptive(scene)
+    scene.cycles.adaptive_threshold = 0.03
+    scene.render.image_settings.color_depth = "16"
+
+
+@variant
 def border_kept(scene):
     """The artist's border without cropping: the rest of the frame is empty."""
     scene.render.use_border = True
