@@ -30,6 +30,8 @@ Ready = Callable[[IO[bytes] | None], bool]
 """Asked again and again after the start until it says True; given stdout where `speaks`."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
+UNREADY_STOP_SECONDS = 2.0
+
 GOOD_RUN = 30.0
 """Seconds after which a process that dies is started again without a longer pause."""
 
@@ -71,6 +73,7 @@ class Part:
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()
         self._settled = threading.Event()
+        self._is_ready = False
         self._failure: FarmError | None = None
         self._thread = threading.Thread(target=self._keep, name=f"keep {program.name}", daemon=True)
 
@@ -107,11 +110,14 @@ class Part:
                 process.wait(patience)
 
     def stop(self) -> None:
-        """End it: SIGTERM, and SIGKILL for it and all it started after `stop_seconds`."""
+        """End it: SIGTERM, and SIGKILL for it and all it started after `stop_seconds`. One that has not
+        answered yet holds nothing to put in order, and may not even hear.
+        """
         began = time.monotonic()
         self.ask_to_stop()
         if self._process is not None:
-            _end(self._process, self.program.stop_seconds)
+            seconds = self.program.stop_seconds
+            _end(self._process, seconds if self._is_ready else min(seconds, UNREADY_STOP_SECONDS))
         if self._thread.ident is not None:
             self._thread.join()
         log.info("part_stopped", part=self.program.name, seconds=round(time.monotonic() - began, 2))
@@ -137,12 +143,14 @@ class Part:
 
     def _run_once(self) -> None:
         """Start the process, wait until it answers, then until it ends."""
+        self._is_ready = False
         process = self._process = _spawn(self.program)
         try:
             # Asked to stop in between: stop() may have looked before there was a process.
             if self._stopping.is_set():
                 _end(process, 0.0)
             _await_ready(process, self.program, self._stopping)
+            self._is_ready = not self._stopping.is_set()
             log.info("part_ready", part=self.program.name, pid=process.pid, restarts=self.restarts)
             self._changed()
             self._settled.set()
@@ -188,7 +196,7 @@ def _end(process: subprocess.Popen[bytes], patience: float) -> None:
         try:
             process.wait(patience)
         except subprocess.TimeoutExpired:
-            log.warning("part_killed", pid=process.pid, after=patience)
+            log.info("part_killed", pid=process.pid, after=patience)
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
