@@ -99,7 +99,7 @@ def test_what_overscan_costs() -> None:
     assert overscan_cost(grid(area, 2, 1), 1000, area) == 2.0
 
 
-@given(x=st.integers(4, 10_000), y=st.integers(4, 10_000), percentage=st.integers(1, 200))
+@given(x=st.integers(4, 8_000), y=st.integers(4, 8_000), percentage=st.integers(1, 200))
 def test_frame_sizes_are_truncated(make_facts: MakeFacts, x: int, y: int, percentage: int) -> None:
     facts = make_facts(resolution_x=x, resolution_y=y)
     try:
