@@ -28,6 +28,7 @@ import psutil
 import urllib3
 
 from frame_splitter.facts import Adaptive, FileFormat, SceneFacts
+from frame_splitter.fields import encode
 from frame_splitter.records import (
     Blob,
     JobSpec,
@@ -37,7 +38,6 @@ from frame_splitter.records import (
     SlotOffer,
     TaskKind,
     TaskResult,
-    encode,
 )
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))

@@ -16,7 +16,7 @@ import OpenEXR
 from frame_splitter.errors import InvalidInput
 from frame_splitter.exr_header import Header, Limits, read_header
 from frame_splitter.exr_pixels import Pixels, read_pixels
-from frame_splitter.records import Tile
+from frame_splitter.fields import Tile
 
 __all__ = ["Image", "Limits", "Part", "Pixels", "check", "crop", "read", "write"]
 

@@ -2,16 +2,29 @@
 """The records both sides of the wire speak, and their JSON.
 
 Frozen dataclasses; `encode` and `decode` are the only way to and from bytes. `decode` checks types,
-bounds and unknown enum values, so a record that exists is well formed.
+bounds and unknown enum values, so a record that exists is well formed. `frame_splitter/audits.py` has
+those of verification.
 """
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 
-from frame_splitter.errors import InvalidInput
+from frame_splitter.audits import AuditOrder, CheckOrder, CheckReport
+from frame_splitter.fields import (
+    Digest,
+    FrameNumber,
+    Name,
+    Pixels,
+    Seconds,
+    Sentence,
+    Signature,
+    Size,
+    StoredFile,
+    Tile,
+)
 from frame_splitter.ids import (
     DeviceClass,
     JobId,
@@ -21,30 +34,6 @@ from frame_splitter.ids import (
     Sha256,
     TaskId,
 )
-
-T = TypeVar("T")
-
-Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
-Size = Annotated[int, msgspec.Meta(ge=0, le=1 << 42)]
-Pixels = Annotated[int, msgspec.Meta(ge=0, le=1 << 17)]
-FrameNumber = Annotated[int, msgspec.Meta(ge=-1_048_574, le=1_048_574)]
-Name = Annotated[str, msgspec.Meta(max_length=1024)]
-Sentence = Annotated[str, msgspec.Meta(max_length=4096)]
-Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
-
-
-def encode(record: object) -> bytes:
-    """A record as JSON bytes."""
-    return msgspec.json.encode(record)
-
-
-def decode(data: bytes | str, kind: type[T]) -> T:
-    """JSON bytes as a record of `kind`. Raises InvalidInput naming the field that is wrong."""
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, ValueError) as error:
-        raise InvalidInput(f"This is not a valid {kind.__name__}: {error}") from error
-
 
 # --- scenes -------------------------------------------------------------------------------------
 
@@ -105,37 +94,15 @@ class JobSpec:
 # --- tasks --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """A pixel rectangle of a frame, half open, y up as in Blender's border."""
-
-    x0: Pixels
-    y0: Pixels
-    x1: Pixels
-    y1: Pixels
-
-    @property
-    def width(self) -> int:
-        """Pixels across."""
-        return self.x1 - self.x0
-
-    @property
-    def height(self) -> int:
-        """Pixels up."""
-        return self.y1 - self.y0
-
-    @property
-    def area(self) -> int:
-        """Pixels in all."""
-        return self.width * self.height
-
-
 class TaskKind(StrEnum):
-    """What a node leases. Audits and probes are named here so that their door exists."""
+    """What a node leases. CHECK: decode what a node submitted and compare it with what auditors rendered.
+    Probes are named here so that their door exists.
+    """
 
     RENDER = "render"
     FINISH = "finish"
     AUDIT = "audit"
+    CHECK = "check"
     PROBE = "probe"
 
 
@@ -186,16 +153,6 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredFile:
-    """A file in the object store, with a link to fetch it."""
-
-    name: Name
-    sha256: Digest
-    size: Size
-    url: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class TileInput:
     """One accepted tile a finish task starts from."""
 
@@ -211,7 +168,8 @@ class Lease:
     `width` x `height` is the whole frame in pixels (after the percentage), `area` the part of it that
     is rendered (all of it, or the artist's border), `canvas` the part the written file covers (the
     area where the border crops, else the whole frame, empty outside the area). The child is given all
-    of them; tasks' tiles lie in `area`.
+    of them; tasks' tiles lie in `area`. `audit` and `check` say what tasks of those kinds are about;
+    a check's one input is the tile in question.
     """
 
     task: Task
@@ -226,6 +184,8 @@ class Lease:
     area: Tile
     canvas: Tile
     inputs: tuple[TileInput, ...] = ()
+    audit: AuditOrder | None = None
+    check: CheckOrder | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,13 +201,22 @@ class OutputFile:
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """What a node submits. `seconds` is wall time of the task, `render_seconds` pure Cycles time."""
+    """What a node submits. `seconds` is wall time of the task, `render_seconds` pure Cycles time.
+
+    `pixel_root` is the Merkle root over the decoded pixels of the task's linear EXR files, or over the
+    sha256 of its files where they are of another kind (`verification/pixel_root.py`). `signature` is the
+    node's, over the attestation made of this result and its lease (`verification/attestation.py`).
+    `report` is what a check found.
+    """
 
     files: tuple[OutputFile, ...]
     seconds: Seconds
     render_seconds: Seconds
     device_class: DeviceClass
     peak_memory: Size = 0
+    pixel_root: Digest | None = None
+    signature: Signature | None = None
+    report: CheckReport | None = None
 
 
 class FailureCode(StrEnum):

@@ -10,17 +10,11 @@ import msgspec
 from frame_splitter.errors import InvalidInput
 from frame_splitter.exactness import Plan
 from frame_splitter.facts import SceneFacts
+from frame_splitter.fields import Tile
 from frame_splitter.formats import extension, image_format
 from frame_splitter.frames import FrameRange
 from frame_splitter.ids import JobId, TaskId
-from frame_splitter.records import (
-    JobSpec,
-    RenderSettings,
-    Task,
-    TaskKind,
-    TaskOutput,
-    Tile,
-)
+from frame_splitter.records import JobSpec, RenderSettings, Task, TaskKind, TaskOutput
 from frame_splitter.tiles import auto_grid, border_area, frame_size, grid, overscan_cost
 
 __all__ = ["extension", "fingerprint", "pin", "split", "validate"]

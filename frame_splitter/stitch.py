@@ -9,7 +9,7 @@ import numpy
 
 from frame_splitter.errors import InvalidInput
 from frame_splitter.exr import Image, Part, Pixels
-from frame_splitter.records import Tile
+from frame_splitter.fields import Tile
 
 MANIFEST = "/manifest"
 CRYPTOMATTE = "cryptomatte/"

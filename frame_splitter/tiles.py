@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from frame_splitter.errors import InvalidInput
 from frame_splitter.facts import SceneFacts
-from frame_splitter.records import Tile
+from frame_splitter.fields import Tile
 
 SMALLEST_EDGE = 32
 """Pixels. Below this a tile's fixed costs outweigh its rendering."""

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import structlog
 
-from frame_splitter.records import FailureCode, Lease, TaskOutput, Tile
+from frame_splitter.fields import Tile
+from frame_splitter.records import FailureCode, Lease, TaskOutput
 from gpu_worker.failures import Cancelled, TaskError
 from gpu_worker.protocol import Done, Event, Failed, ProgressEvent, Ready
 from gpu_worker.usage import Allowance

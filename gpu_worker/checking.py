@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from frame_splitter.records import FailureCode, Lease, OutputFile, TaskKind, TaskOutput, Tile
+from frame_splitter.fields import Tile
+from frame_splitter.records import FailureCode, Lease, OutputFile, TaskKind, TaskOutput
 from gpu_worker.blender import Wrap
 from gpu_worker.failures import Cancelled, TaskError
 from gpu_worker.outputs import describe, take

@@ -19,19 +19,16 @@ from frame_splitter.errors import (
     Unauthorized,
     Unavailable,
 )
+from frame_splitter.fields import Name, StoredFile, decode, encode
 from frame_splitter.records import (
     Heartbeat,
     HeartbeatAnswer,
     Lease,
     LeaseRequest,
-    Name,
     OutputFile,
-    StoredFile,
     TaskFailure,
     TaskResult,
     Upload,
-    decode,
-    encode,
 )
 
 LARGEST_ANSWER = 256 << 20

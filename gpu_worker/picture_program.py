@@ -15,7 +15,7 @@ import msgspec
 
 from frame_splitter import counts, exr, stitch
 from frame_splitter.errors import InvalidInput
-from frame_splitter.records import Tile
+from frame_splitter.fields import Tile
 from gpu_worker.picture_requests import Answer, Check, Crop, Request, Stitch
 
 

@@ -3,7 +3,7 @@
 
 import msgspec
 
-from frame_splitter.records import Tile
+from frame_splitter.fields import Tile
 
 
 class Check(msgspec.Struct, frozen=True, tag_field="ask", tag="check"):

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from frame_splitter.records import FailureCode, Tile
+from frame_splitter.fields import Tile
+from frame_splitter.records import FailureCode
 from gpu_worker.blender import LAUNCHER, Wrap
 from gpu_worker.failures import TaskError
 from gpu_worker.picture_requests import Answer, Check, Crop, Request, Stitch

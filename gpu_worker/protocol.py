@@ -8,7 +8,7 @@ from typing import Annotated
 
 import msgspec
 
-from frame_splitter.records import Name, Seconds, Size
+from frame_splitter.fields import Name, Seconds, Size
 
 Text = Annotated[str, msgspec.Meta(max_length=65536)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 24)]

@@ -29,9 +29,10 @@ import msgspec
 import structlog
 
 from frame_splitter.errors import FarmError, InvalidInput
+from frame_splitter.fields import StoredFile
 from frame_splitter.ids import SceneId, Sha256
 from frame_splitter.outputs import safe_relative
-from frame_splitter.records import Blob, Manifest, StoredFile
+from frame_splitter.records import Blob, Manifest
 from gpu_worker.coordinator import SceneListing
 
 Download = Callable[[StoredFile, Path, threading.Event], None]

@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 import structlog
 
 from frame_splitter.errors import FarmError, InvalidInput
+from frame_splitter.fields import Tile
 from frame_splitter.ids import DeviceClass
 from frame_splitter.outputs import safe_relative
 from frame_splitter.records import (
@@ -24,7 +25,6 @@ from frame_splitter.records import (
     TaskKind,
     TaskOutput,
     TaskResult,
-    Tile,
     TileInput,
     Upload,
 )

@@ -10,7 +10,8 @@ from pathlib import Path
 import urllib3
 
 from frame_splitter.errors import FarmError, InvalidInput, Unavailable
-from frame_splitter.records import StoredFile, Upload
+from frame_splitter.fields import StoredFile
+from frame_splitter.records import Upload
 from gpu_worker.coordinator import backoff, checked_url
 
 CHUNK = 1 << 20

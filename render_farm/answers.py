@@ -7,6 +7,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from frame_splitter.fields import Sentence, StoredFile
 from frame_splitter.ids import JobId, NodeId, OwnerId, SceneId, TaskId
 from frame_splitter.records import (
     Exactness,
@@ -16,8 +17,6 @@ from frame_splitter.records import (
     Lease,
     Progress,
     RenderSettings,
-    Sentence,
-    StoredFile,
     Task,
     TaskState,
     Upload,

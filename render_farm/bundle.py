@@ -21,7 +21,8 @@ from pathlib import Path
 
 from frame_splitter.errors import FarmError, InvalidInput
 from frame_splitter.facts import Asset
-from frame_splitter.records import Blob, Manifest, decode
+from frame_splitter.fields import decode
+from frame_splitter.records import Blob, Manifest
 from render_farm.asset_rules import AssetRules, files_of
 from render_farm.blend_header import BlendHeader, check_scene
 from render_farm.hashing import hash_file

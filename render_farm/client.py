@@ -27,8 +27,9 @@ from urllib.parse import quote
 
 from frame_splitter.errors import FarmError
 from frame_splitter.facts import SceneFacts
+from frame_splitter.fields import StoredFile
 from frame_splitter.ids import JobId, SceneId
-from frame_splitter.records import Blob, JobSpec, Manifest, StoredFile
+from frame_splitter.records import Blob, JobSpec, Manifest
 from render_farm.answers import (
     Frame,
     FrameList,

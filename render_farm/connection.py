@@ -25,7 +25,7 @@ from frame_splitter.errors import (
     Unauthorized,
     Unavailable,
 )
-from frame_splitter.records import decode, encode
+from frame_splitter.fields import decode, encode
 
 T = TypeVar("T")
 

@@ -19,9 +19,10 @@ import msgspec
 from frame_splitter.errors import FarmError, InvalidInput
 from frame_splitter.exactness import classify
 from frame_splitter.facts import Asset, SceneFacts
+from frame_splitter.fields import decode
 from frame_splitter.frames import FrameRange
 from frame_splitter.ids import SceneId
-from frame_splitter.records import JobSpec, RenderSettings, decode
+from frame_splitter.records import JobSpec, RenderSettings
 from frame_splitter.split import pin
 from render_farm.bundle import Bundle, LeftOut, Remapped, complete
 

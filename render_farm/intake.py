@@ -12,9 +12,10 @@ import structlog
 from frame_splitter.errors import Conflict, InvalidInput, NotFound
 from frame_splitter.exactness import classify
 from frame_splitter.facts import SceneFacts
+from frame_splitter.fields import encode
 from frame_splitter.ids import JobId, OwnerId, SceneId, Sha256
 from frame_splitter.outputs import safe_relative
-from frame_splitter.records import JobSpec, Manifest, blob_digests, encode
+from frame_splitter.records import JobSpec, Manifest, blob_digests
 from frame_splitter.split import extension, fingerprint, pin, split
 from frame_splitter.tiles import border_area, frame_size
 from render_farm.answers import Job, MissingBlob, SceneAnswer

@@ -16,8 +16,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from frame_splitter.errors import FarmError
+from frame_splitter.fields import encode
 from frame_splitter.outputs import safe_relative
-from frame_splitter.records import encode
 from render_farm.asset_rules import CACHE_ENDINGS, ENDINGS, MAX_FILES, AssetRules, files_of
 
 if TYPE_CHECKING:

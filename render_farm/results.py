@@ -10,18 +10,10 @@ from typing import Any
 import structlog
 
 from frame_splitter.errors import Conflict, InvalidInput, NotFound
+from frame_splitter.fields import StoredFile
 from frame_splitter.ids import JobId, TaskId
 from frame_splitter.outputs import safe_relative
-from frame_splitter.records import (
-    Lease,
-    OutputFile,
-    StoredFile,
-    TaskFailure,
-    TaskResult,
-    TaskState,
-    TileInput,
-    Upload,
-)
+from frame_splitter.records import Lease, OutputFile, TaskFailure, TaskResult, TaskState, TileInput, Upload
 from render_farm.answers import Frame, Job, LeasedScene
 from render_farm.dispatch import Bell
 from render_farm.objects import LARGEST_OBJECT, Objects, blob_key, result_key

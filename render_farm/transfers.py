@@ -16,7 +16,7 @@ from typing import Protocol
 import urllib3
 
 from frame_splitter.errors import FarmError, InvalidInput, Unavailable
-from frame_splitter.records import StoredFile
+from frame_splitter.fields import StoredFile
 
 CHUNK = 1 << 20
 _AGAIN = frozenset({429, 500, 502, 503, 504})

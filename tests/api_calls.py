@@ -12,6 +12,7 @@ from typing import Any
 import urllib3
 
 from frame_splitter.facts import SceneFacts
+from frame_splitter.fields import encode
 from frame_splitter.records import (
     Blob,
     JobSpec,
@@ -21,7 +22,6 @@ from frame_splitter.records import (
     SlotOffer,
     TaskKind,
     TaskResult,
-    encode,
 )
 from tests.plain_facts import PLAIN_SCENE
 

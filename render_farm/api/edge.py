@@ -8,7 +8,7 @@ import msgspec
 from fastapi import Depends, Request, Response
 
 from frame_splitter.errors import Forbidden, InvalidInput, Unauthorized
-from frame_splitter.records import decode, encode
+from frame_splitter.fields import decode, encode
 from render_farm.farm import Farm
 from render_farm.store.identities import Caller, Repeat, Role
 from render_farm.store.jobs import digest_of

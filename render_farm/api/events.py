@@ -10,7 +10,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
 from frame_splitter.errors import FarmError, InvalidInput, Unavailable
-from frame_splitter.records import JobState, encode
+from frame_splitter.fields import encode
+from frame_splitter.records import JobState
 from render_farm.answers import Job
 from render_farm.api.edge import Owner, farm_of
 from render_farm.api.jobs import visible

@@ -9,8 +9,8 @@ from importlib.metadata import version
 from fastapi import APIRouter, Request, Response
 
 from frame_splitter.errors import Conflict, Forbidden, InvalidInput
+from frame_splitter.fields import Name
 from frame_splitter.ids import NodeId, OwnerId
-from frame_splitter.records import Name
 from render_farm.answers import Health, NewNode, NewOwner, NodeList, NodeView, SlotView
 from render_farm.api.edge import Admin, Owner, answer, body, described, farm_of, repeat_of
 from render_farm.farm import Farm

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from frame_splitter.errors import FarmError
-from frame_splitter.records import encode
+from frame_splitter.fields import encode
 from render_farm.answers import Problem
 
 log = structlog.get_logger()

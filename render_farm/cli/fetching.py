@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frame_splitter.errors import FarmError, InvalidInput
+from frame_splitter.fields import StoredFile
 from frame_splitter.ids import JobId
-from frame_splitter.records import StoredFile
 from render_farm.answers import Frame
 from render_farm.cli.outputs import Targets
 from render_farm.client import FarmClient

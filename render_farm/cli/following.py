@@ -6,7 +6,8 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from frame_splitter.errors import FarmError
-from frame_splitter.records import JobState, decode
+from frame_splitter.fields import decode
+from frame_splitter.records import JobState
 from render_farm.answers import Job
 from render_farm.cli.fetching import Fetched, Fetcher
 from render_farm.cli.outputs import Targets

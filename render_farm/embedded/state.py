@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from frame_splitter.errors import Conflict, FarmError
-from frame_splitter.records import decode, encode
+from frame_splitter.fields import decode, encode
 from render_farm.embedded.seaweed import free_port
 
 _LIMIT = 1 << 20

@@ -8,8 +8,9 @@ from enum import StrEnum
 import msgspec
 
 from frame_splitter.errors import Conflict
+from frame_splitter.fields import decode
 from frame_splitter.ids import NodeId, OwnerId, TaskId
-from frame_splitter.records import Progress, decode
+from frame_splitter.records import Progress
 from render_farm.store import keys
 from render_farm.store.connection import Connection
 

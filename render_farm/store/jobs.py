@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from frame_splitter.fields import Tile, decode, encode
 from frame_splitter.ids import JobId, NodeId, OwnerId, SceneId, TaskId
 from frame_splitter.records import (
     Exactness,
@@ -20,9 +21,6 @@ from frame_splitter.records import (
     TaskKind,
     TaskOutput,
     TaskState,
-    Tile,
-    decode,
-    encode,
 )
 from render_farm.answers import Failure, FrameCounts, Job, TaskCounts, TaskView
 from render_farm.scheduler import rank

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from frame_splitter.errors import InvalidInput, StaleLease
+from frame_splitter.fields import Tile, decode, encode
 from frame_splitter.ids import JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
 from frame_splitter.records import (
     SCENE_FAILURES,
@@ -19,9 +20,6 @@ from frame_splitter.records import (
     TaskKind,
     TaskResult,
     TaskState,
-    Tile,
-    decode,
-    encode,
 )
 from render_farm.answers import Failure
 from render_farm.scheduler import Asker, Candidate, Choice, Queue, lanes

@@ -3,8 +3,9 @@
 
 from dataclasses import dataclass
 
+from frame_splitter.fields import decode, encode
 from frame_splitter.ids import OwnerId, SceneId, Sha256
-from frame_splitter.records import Manifest, decode, encode
+from frame_splitter.records import Manifest
 from render_farm.store import keys
 from render_farm.store.connection import Connection
 

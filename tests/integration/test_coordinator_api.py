@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 
+from frame_splitter.fields import encode
 from frame_splitter.records import (
     Beat,
     FailureCode,
@@ -23,7 +24,6 @@ from frame_splitter.records import (
     SlotOffer,
     TaskFailure,
     TaskResult,
-    encode,
 )
 from tests.api_calls import FACTS, KINDS, Api, events, manifest, under
 

@@ -22,6 +22,7 @@ from hypothesis.stateful import (
 )
 
 from frame_splitter.errors import StaleLease
+from frame_splitter.fields import Tile
 from frame_splitter.records import (
     SCENE_FAILURES,
     Beat,
@@ -38,7 +39,6 @@ from frame_splitter.records import (
     TaskKind,
     TaskOutput,
     TaskResult,
-    Tile,
 )
 from render_farm.dispatch import Dispatch
 from render_farm.store.connection import Connection

@@ -13,8 +13,9 @@ import pytest
 
 from frame_splitter import counts, exactness, exr, split, stitch, tiles
 from frame_splitter.facts import SceneFacts
+from frame_splitter.fields import decode
 from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId
-from frame_splitter.records import Exactness, JobSpec, Lease, Task, TaskKind, TaskOutput, decode
+from frame_splitter.records import Exactness, JobSpec, Lease, Task, TaskKind, TaskOutput
 from gpu_worker.blender import BlenderChild, ChildLimits, Device
 from gpu_worker.slot import region_of
 from tests.reference import Plain, assert_same_picture, make_variants, render_plainly

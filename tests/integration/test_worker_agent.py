@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from frame_splitter.errors import FarmError, Unauthorized
+from frame_splitter.fields import Tile
 from frame_splitter.ids import DeviceClass, JobId, LeaseToken, OwnerId, SceneId, TaskId
 from frame_splitter.records import (
     FailureCode,
@@ -21,7 +22,6 @@ from frame_splitter.records import (
     TaskFailure,
     TaskKind,
     TaskResult,
-    Tile,
 )
 from gpu_worker import transfer
 from gpu_worker.agent import Agent, Bench, Pace

@@ -13,8 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from frame_splitter.fields import Tile
 from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
-from frame_splitter.records import FailureCode, Lease, RenderSettings, Task, TaskKind, Tile
+from frame_splitter.records import FailureCode, Lease, RenderSettings, Task, TaskKind
 
 FAKES = Path(__file__).parents[1] / "fakes"
 sys.path.insert(0, str(FAKES))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from frame_splitter.errors import InvalidInput
 from frame_splitter.exr import Image, Limits, Part, check, crop, read, write
 from frame_splitter.exr_header import MAGIC, MULTI_PART
-from frame_splitter.records import Tile
+from frame_splitter.fields import Tile
 
 TYPES = ("float32", "float16", "uint32")
 ZIP, NONE, PIZ = 3, 0, 4

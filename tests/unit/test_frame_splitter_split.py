@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from frame_splitter.errors import InvalidInput
 from frame_splitter.exactness import classify
 from frame_splitter.facts import Adaptive, FileFormat, SceneFacts
+from frame_splitter.fields import Tile, decode, encode
 from frame_splitter.formats import EXTENSIONS, extension, image_format
 from frame_splitter.ids import JobId, SceneId
-from frame_splitter.records import JobSpec, Task, TaskKind, TaskOutput, Tile, decode, encode
+from frame_splitter.records import JobSpec, Task, TaskKind, TaskOutput
 from frame_splitter.split import fingerprint, pin, split, validate
 
 MakeFacts = Callable[..., SceneFacts]

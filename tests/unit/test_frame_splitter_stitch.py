@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from frame_splitter.errors import InvalidInput
 from frame_splitter.exr import Image, Part, crop
-from frame_splitter.records import Tile
+from frame_splitter.fields import Tile
 from frame_splitter.stitch import stitch
 from frame_splitter.tiles import grid, relative, with_overscan
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from frame_splitter.errors import InvalidInput
 from frame_splitter.facts import SceneFacts
-from frame_splitter.records import Tile
+from frame_splitter.fields import Tile
 from frame_splitter.tiles import (
     SMALLEST_EDGE,
     auto_grid,

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from frame_splitter.errors import Conflict, InvalidInput, NotFound, StaleLease, Unauthorized, Unavailable
+from frame_splitter.fields import StoredFile, Tile
 from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
 from frame_splitter.records import (
     FailureCode,
@@ -15,11 +16,9 @@ from frame_splitter.records import (
     Lease,
     LeaseRequest,
     RenderSettings,
-    StoredFile,
     Task,
     TaskFailure,
     TaskKind,
-    Tile,
     Upload,
 )
 from gpu_worker import coordinator, transfer

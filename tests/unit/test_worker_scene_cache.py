@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from frame_splitter.errors import InvalidInput, Unavailable
+from frame_splitter.fields import StoredFile
 from frame_splitter.ids import SceneId
-from frame_splitter.records import StoredFile
 from gpu_worker import sandbox
 from gpu_worker.coordinator import SceneListing
 from gpu_worker.scene_cache import CacheFull, SceneCache, Stopped
@@ -215,7 +215,7 @@ import sys, threading
 from pathlib import Path
 from gpu_worker.scene_cache import SceneCache, CacheFull
 from gpu_worker.coordinator import SceneListing
-from frame_splitter.records import StoredFile
+from frame_splitter.fields import StoredFile
 
 def download(file, target, stopped):
     with target.open("xb") as sink:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from frame_splitter.errors import InvalidInput
+from frame_splitter.fields import Tile
 from frame_splitter.ids import TaskId
-from frame_splitter.records import FailureCode, TaskFailure, Tile
+from frame_splitter.records import FailureCode, TaskFailure
 from gpu_worker import config, devices, libraries
 from gpu_worker.__main__ import build_parser
 from gpu_worker.devices import Choice, backend_for, device_class, instruction_set

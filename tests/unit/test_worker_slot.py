@@ -9,18 +9,17 @@ from pathlib import Path
 import pytest
 
 from frame_splitter.errors import InvalidInput, Unavailable
+from frame_splitter.fields import StoredFile, Tile
 from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
 from frame_splitter.records import (
     FailureCode,
     Lease,
     RenderSettings,
-    StoredFile,
     Task,
     TaskFailure,
     TaskKind,
     TaskOutput,
     TaskResult,
-    Tile,
     TileInput,
     Upload,
 )

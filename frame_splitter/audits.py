@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The records of verification that travel with leases and results: what to audit, and what was found."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+from frame_splitter.fields import Digest, Name, Pixels, Sentence, StoredFile, Tile
+from frame_splitter.ids import TaskId
+
+Samples = Annotated[int, msgspec.Meta(ge=0, le=1 << 24)]
+Number = Annotated[float, msgspec.Meta(ge=-1e30, le=1e30)]
+
+MOST_CROPS = 64
+
+SPARSE = "sparse.exr"
+"""The file of an audit's sparse pass."""
+
+
+def crop_name(number: int) -> str:
+    """The file of an audit's crop, counted from 0 in the order's order."""
+    return f"crop-{number}.exr"
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRange:
+    """Some of the samples of every pixel: `count` of them from number `first` on."""
+
+    first: Samples
+    count: Annotated[int, msgspec.Meta(ge=1, le=1 << 24)]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditOrder:
+    """What an auditor renders of a tile it never sees. `crops` are rectangles of the frame's pixels
+    inside the task's tile, rendered with all samples and with the task's overscan; `sparse` is the
+    whole tile with a few of its samples, without adaptive sampling and without overscan.
+    """
+
+    crops: Annotated[tuple[Tile, ...], msgspec.Meta(max_length=MOST_CROPS)]
+    sparse: SampleRange | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditAnswer:
+    """What an auditor rendered: `files` are `crop-0.exr`, ... and `sparse.exr`, with links.
+
+    `own`: by the farm's own node; `same_class`: on the device class the tile was rendered on, so that
+    floats must be equal.
+    """
+
+    task: TaskId
+    order: AuditOrder
+    files: tuple[StoredFile, ...]
+    own: bool = False
+    same_class: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CheckOrder:
+    """How a submitted tile is looked at: is it what its node signed, what the job's tiles look like, and
+    what the auditors rendered? `channels` ("part/channel") is empty where not known yet.
+    """
+
+    pixel_root: Digest
+    channels: tuple[Name, ...] = ()
+    audits: tuple[AuditAnswer, ...] = ()
+
+
+class Fault(StrEnum):
+    """Why a submitted file is no picture of its task, whatever was rendered."""
+
+    UNDECODABLE = "undecodable"
+    TOO_LARGE = "too_large"
+    WRONG_SIZE = "wrong_size"
+    WRONG_PASSES = "wrong_passes"
+    NOT_FINITE = "not_finite"
+    WRONG_ROOT = "wrong_root"
+
+
+@dataclass(frozen=True, slots=True)
+class CropFinding:
+    """A submitted crop beside its re-render. `tile` in the frame's pixels.
+
+    `different` counts pixels that differ in any float of any pass; the rest is about the Combined
+    passes: `rmse` linear RGB, `relative` that over the re-render's mean, `cluster` pixels of the largest
+    8-connected group that differs, `noise_ratio` the submitted crop's high-frequency energy over the
+    re-render's (1 is alike; above 1 noisier).
+    """
+
+    tile: Tile
+    different: Pixels
+    rmse: Number = 0.0
+    relative: Number = 0.0
+    cluster: Pixels = 0
+    noise_ratio: Number = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What the farm's own node found in a submitted tile.
+
+    `fault` and `detail` where the file cannot be used. `channels` are what it holds; `flat`: every
+    Combined pass is one colour all over; `noise`: relative high-frequency energy of Combined.
+    `crops` in the order of the audits' crops; `suspects` are blocks, the most suspicious first, where
+    the sparse pass fits the tile least, `suspicion` the score of the first (standard deviations).
+    `samples`: an estimate of how many samples the tile was rendered with, where crops differ.
+    `region`: where differing pixels were found. `contradicted`: audits that the own node's repeat
+    does not confirm. Evidence pictures are the result's files.
+    """
+
+    fault: Fault | None = None
+    detail: Sentence = ""
+    channels: tuple[Name, ...] = ()
+    flat: bool = False
+    noise: Number = 0.0
+    crops: Annotated[tuple[CropFinding, ...], msgspec.Meta(max_length=4 * MOST_CROPS)] = ()
+    suspects: Annotated[tuple[Tile, ...], msgspec.Meta(max_length=MOST_CROPS)] = ()
+    suspicion: Number = 0.0
+    samples: Number | None = None
+    region: Tile | None = None
+    contradicted: tuple[TaskId, ...] = ()

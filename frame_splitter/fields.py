@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What all records are made of: field types with bounds, the pixel rectangle, and their JSON."""
+
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from frame_splitter.errors import InvalidInput
+
+T = TypeVar("T")
+
+Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+Size = Annotated[int, msgspec.Meta(ge=0, le=1 << 42)]
+Pixels = Annotated[int, msgspec.Meta(ge=0, le=1 << 17)]
+FrameNumber = Annotated[int, msgspec.Meta(ge=-1_048_574, le=1_048_574)]
+Name = Annotated[str, msgspec.Meta(max_length=1024)]
+Sentence = Annotated[str, msgspec.Meta(max_length=4096)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+Address = Annotated[str, msgspec.Meta(pattern="^0x[0-9a-fA-F]{40}$")]
+Signature = Annotated[str, msgspec.Meta(pattern="^0x[0-9a-f]{130}$")]
+
+
+def encode(record: object) -> bytes:
+    """A record as JSON bytes."""
+    return msgspec.json.encode(record)
+
+
+def decode(data: bytes | str, kind: type[T]) -> T:
+    """JSON bytes as a record of `kind`. Raises InvalidInput naming the field that is wrong."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise InvalidInput(f"This is not a valid {kind.__name__}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A pixel rectangle of a frame, half open, y up as in Blender's border."""
+
+    x0: Pixels
+    y0: Pixels
+    x1: Pixels
+    y1: Pixels
+
+    @property
+    def width(self) -> int:
+        """Pixels across."""
+        return self.x1 - self.x0
+
+    @property
+    def height(self) -> int:
+        """Pixels up."""
+        return self.y1 - self.y0
+
+    @property
+    def area(self) -> int:
+        """Pixels in all."""
+        return self.width * self.height
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file in the object store, with a link to fetch it."""
+
+    name: Name
+    sha256: Digest
+    size: Size
+    url: str = ""
