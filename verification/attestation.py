@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What nodes and the farm sign, as EIP-712 typed data, and who signed it.
+
+The domain names the farm by the address it signs with, so that nothing signed for one farm is worth
+anything at another. Signatures are never used to tell two messages apart: the same message can be signed
+in many ways; messages are told apart by what they say.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from eth_account import Account
+from eth_account.messages import _hash_eip191_message, encode_typed_data
+from eth_keys.constants import SECPK1_N
+
+from frame_splitter.errors import Forbidden
+from frame_splitter.ids import LeaseToken, TaskId
+from frame_splitter.records import TaskResult
+
+HALF_ORDER = SECPK1_N // 2
+
+
+class BadSignature(Forbidden):
+    """A signature is missing, malformed, or not that of who should have signed."""
+
+    code = "bad_signature"
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """A node shows that it holds the key of `address`; `node` is its id at the farm."""
+
+    node: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attestation:
+    """A node says: under this lease I rendered these pixels and stored them as this object.
+
+    `pixelRoot` and `object` (sha256 of the result's first file) are hexadecimal.
+    """
+
+    task: str
+    token: int
+    pixelRoot: str  # noqa: N815 - EIP-712 names are in camel case
+    object: str
+    deviceClass: str  # noqa: N815
+    build: str
+    renderMilliseconds: int  # noqa: N815
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """The farm says: I had this attestation (its digest, hexadecimal) at this time in milliseconds since
+    the epoch, and beacon round `round` decides whether it is audited, with a chance of `rate` in a
+    million. `commitment` is the sha256 of that round's value, or zeros where the beacon makes none.
+    """
+
+    attestation: str
+    time: int
+    round: int
+    commitment: str
+    rate: int
+
+
+TYPES: dict[type, list[tuple[str, str]]] = {
+    Enrolment: [("node", "string"), ("address", "address")],
+    Attestation: [
+        ("task", "string"),
+        ("token", "uint64"),
+        ("pixelRoot", "bytes32"),
+        ("object", "bytes32"),
+        ("deviceClass", "string"),
+        ("build", "string"),
+        ("renderMilliseconds", "uint64"),
+    ],
+    Submission: [
+        ("attestation", "bytes32"),
+        ("time", "uint64"),
+        ("round", "uint64"),
+        ("commitment", "bytes32"),
+        ("rate", "uint32"),
+    ],
+}
+"""The EIP-712 types. Receipts of frames are signed over their canonical JSON (`receipts.py`)."""
+
+Signed = Enrolment | Attestation | Submission
+
+
+def attest(task: TaskId, token: LeaseToken, result: TaskResult) -> Attestation:
+    """The attestation a result stands for. Raises BadSignature for a result without pixel root."""
+    if result.pixel_root is None:
+        raise BadSignature("The result has no pixel root: a node signs what it rendered.")
+    return Attestation(
+        task=task,
+        token=token,
+        pixelRoot=result.pixel_root,
+        object=result.files[0].sha256,
+        deviceClass=result.device_class,
+        build=result.device_class.rpartition(":")[2],
+        renderMilliseconds=round(result.render_seconds * 1000),
+    )
+
+
+def digest(message: Signed, farm: str) -> bytes:
+    """The 32 bytes that are signed. `farm` is the farm's address."""
+    hashed: bytes = _hash_eip191_message(_signable(message, farm))
+    return hashed
+
+
+def sign(message: Signed, farm: str, key: bytes) -> str:
+    """The signature as 0x and 130 hexadecimal digits."""
+    signed = Account.sign_message(_signable(message, farm), key)
+    return "0x" + bytes(signed.signature).hex()
+
+
+def signer(message: Signed, farm: str, signature: str | None) -> str:
+    """The address that signed `message`. Raises BadSignature for what is no canonical signature."""
+    if signature is None:
+        raise BadSignature("The signature is missing.")
+    try:
+        raw = bytes.fromhex(signature.removeprefix("0x"))
+        if len(raw) != 65 or int.from_bytes(raw[32:64], "big") > HALF_ORDER or raw[64] not in (27, 28):
+            raise BadSignature("The signature is not in its one canonical form.")
+        return str(Account.recover_message(_signable(message, farm), signature=raw))
+    except BadSignature:
+        raise
+    except Exception as error:  # the library raises many kinds for points that are not on the curve
+        raise BadSignature("The signature is no signature of anybody.") from error
+
+
+def require_signer(message: Signed, farm: str, signature: str | None, address: str) -> None:
+    """Raises BadSignature unless `address` signed `message`."""
+    if signer(message, farm, signature).lower() != address.lower():
+        raise BadSignature(f"The signature is not that of {address}.")
+
+
+def address_of(key: bytes) -> str:
+    """The address a private key signs as, with its checksum."""
+    return str(Account.from_key(key).address)
+
+
+def _signable(message: Signed, farm: str) -> Any:
+    kind = type(message)
+    fields = TYPES[kind]
+    values = asdict(message)
+    for name, solidity in fields:
+        if solidity == "bytes32":
+            values[name] = bytes.fromhex(values[name])
+    return encode_typed_data(
+        {"name": "Render Farm", "version": "1", "verifyingContract": farm},
+        {kind.__name__: [{"name": name, "type": solidity} for name, solidity in fields]},
+        values,
+    )

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The pixel root: what a node signs of a picture, made of its floats and of nothing else.
+
+Channels are ordered by part and name. The first leaf is the header (size, and the name and type of each
+channel); then comes one leaf for each block of 16 x 16 pixels, in rows from the lower left corner. A
+block's leaf holds, channel by channel, its rows from the bottom up, little-endian. Two honest renders
+have the same root although their files differ (Blender writes the date into them).
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy
+
+from frame_splitter.exr import Image, Pixels
+from frame_splitter.fields import Tile
+from verification import merkle
+
+BLOCK = 16
+"""Pixels. The edge of the squares a picture is hashed and compared in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One channel of a picture, rows from the bottom up."""
+
+    part: str
+    name: str
+    pixels: Pixels
+
+
+def channels(image: Image) -> list[Channel]:
+    """All channels of a picture in canonical order."""
+    found = [
+        Channel(part.name, name, pixels[::-1])
+        for part in image.parts
+        for name, pixels in part.channels.items()
+    ]
+    return sorted(found, key=lambda channel: (channel.part, channel.name))
+
+
+def channel_names(image: Image) -> tuple[str, ...]:
+    """All channels in canonical order, as part/channel."""
+    return tuple(f"{channel.part}/{channel.name}" for channel in channels(image))
+
+
+def blocks(width: int, height: int) -> Iterator[Tile]:
+    """The blocks of a picture, in the order of their leaves."""
+    for y in range(0, height, BLOCK):
+        for x in range(0, width, BLOCK):
+            yield Tile(x, y, min(x + BLOCK, width), min(y + BLOCK, height))
+
+
+def leaves(image: Image) -> list[bytes]:
+    """The hashed leaves of a picture."""
+    ordered = channels(image)
+    plain = [_little_endian(channel.pixels) for channel in ordered]
+    header = {
+        "width": image.width,
+        "height": image.height,
+        "channels": [[one.part, one.name, one.pixels.dtype.name] for one in ordered],
+    }
+    hashed = [merkle.leaf_hash(json.dumps(header, separators=(",", ":"), sort_keys=True).encode())]
+    for block in blocks(image.width, image.height):
+        rows, columns = slice(block.y0, block.y1), slice(block.x0, block.x1)
+        hashed.append(merkle.leaf_hash(b"".join(pixels[rows, columns].tobytes() for pixels in plain)))
+    return hashed
+
+
+def _little_endian(pixels: Pixels) -> Pixels:
+    little: Pixels = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
+    return numpy.ascontiguousarray(little)
+
+
+def pixel_root(images: Sequence[Image]) -> str:
+    """The root of one picture, or of several in order (an audit's), as hexadecimal digits."""
+    roots = [merkle.root(leaves(image)) for image in images]
+    return (roots[0] if len(roots) == 1 else merkle.root([merkle.leaf_hash(one) for one in roots])).hex()

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a beacon round decides about a submission: audited or not, where, and by whom.
+
+Everything is drawn from the round's value and the digest of the farm's receipt of submission, by
+HMAC-SHA256 under a name for each purpose, so that anybody who has both can repeat every choice.
+"""
+
+import hmac
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from frame_splitter.audits import AuditOrder, SampleRange
+from frame_splitter.fields import Tile
+
+MILLION = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPolicy:
+    """How an audited tile is looked at.
+
+    `crops` are drawn at random and as many `suspects` are rendered after the sparse pass, each `side`
+    pixels square, `small_side` in tiles below `small_area` pixels; together they cover at most `share` of
+    the tile, but there is always one of each. `sparse_samples` of the tile's samples are rendered over
+    the whole of it. `repeat` in a million of the audits are done again by the farm's own node.
+    """
+
+    crops: int = 4
+    suspects: int = 3
+    side: int = 16
+    small_side: int = 8
+    small_area: int = 65_536
+    share: float = 0.03
+    sparse_samples: int = 1
+    repeat: int = 100_000
+
+
+class Draws:
+    """The draws of one submission. `value` is the beacon round's, `receipt` the receipt's digest."""
+
+    def __init__(self, value: bytes, receipt: bytes) -> None:
+        self._seed = hmac.digest(value, receipt, "sha256")
+
+    def number(self, purpose: str, below: int) -> int:
+        """A whole number from 0 to `below` - 1; 256 bits make the bias of the remainder nothing."""
+        return int.from_bytes(hmac.digest(self._seed, purpose.encode(), "sha256"), "big") % below
+
+    def happens(self, purpose: str, rate: int) -> bool:
+        """An event with a chance of `rate` in a million."""
+        return self.number(purpose, MILLION) < rate
+
+
+def is_audited(draws: Draws, rate: int) -> bool:
+    """Whether the submission is audited. `rate` in a million stands on its receipt."""
+    return draws.happens("audit", rate)
+
+
+def is_repeated(draws: Draws, policy: AuditPolicy) -> bool:
+    """Whether the farm's own node repeats the audit."""
+    return draws.happens("repeat", policy.repeat)
+
+
+def ranked(draws: Draws, nodes: Iterable[str]) -> tuple[str, ...]:
+    """Possible auditors in the order in which they are asked."""
+    return tuple(sorted(nodes, key=lambda node: (draws.number(f"auditor:{node}", 1 << 128), node)))
+
+
+def side_of(tile: Tile, policy: AuditPolicy) -> int:
+    """The edge of the crops of a tile, in pixels."""
+    return policy.side if tile.area >= policy.small_area else policy.small_side
+
+
+def crop_count(tile: Tile, wanted: int, policy: AuditPolicy) -> int:
+    """How many crops a tile gets where `wanted` are meant: fewer in small tiles, one at least."""
+    share = wanted / max(1, policy.crops + policy.suspects) * policy.share
+    return max(1, min(wanted, int(share * tile.area / side_of(tile, policy) ** 2)))
+
+
+def cells(tile: Tile, side: int) -> Sequence[Tile]:
+    """The tile's grid of `side` pixels from its lower left corner, in rows, in the frame's pixels."""
+    return [
+        Tile(x, y, min(x + side, tile.x1), min(y + side, tile.y1))
+        for y in range(tile.y0, tile.y1, side)
+        for x in range(tile.x0, tile.x1, side)
+    ]
+
+
+def random_crops(draws: Draws, tile: Tile, policy: AuditPolicy) -> tuple[Tile, ...]:
+    """The random crops of a tile, all different, in the order they were drawn."""
+    left = list(cells(tile, side_of(tile, policy)))
+    count = min(crop_count(tile, policy.crops, policy), len(left))
+    return tuple(left.pop(draws.number(f"crop:{number}", len(left))) for number in range(count))
+
+
+def first_order(
+    draws: Draws, tile: Tile, samples: int, policy: AuditPolicy, croppable: bool = True
+) -> AuditOrder:
+    """What the first auditor renders. A tile whose crops would not equal it (`croppable` False) is
+    rendered whole.
+    """
+    if not croppable:
+        return AuditOrder((tile,))
+    count = min(policy.sparse_samples, samples)
+    first = draws.number("sparse", samples - count + 1)
+    return AuditOrder(random_crops(draws, tile, policy), SampleRange(first, count))
+
+
+def second_order(tile: Tile, suspects: Sequence[Tile], policy: AuditPolicy) -> AuditOrder | None:
+    """What is rendered after the sparse pass: its most suspicious blocks; None where there are none."""
+    chosen = tuple(suspects[: crop_count(tile, policy.suspects, policy)])
+    return AuditOrder(chosen) if chosen else None
