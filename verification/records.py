@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is kept of every submission, so that anybody can repeat the farm's choices and check them."""
+
+from dataclasses import dataclass, field
+
+from frame_splitter.audits import AuditOrder, CheckReport
+from frame_splitter.fields import Address, Digest, Name, Seconds, Sentence, Signature, StoredFile
+from frame_splitter.ids import DeviceClass, JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
+from frame_splitter.records import RenderSettings, Task
+from verification.attestation import Attestation, Submission
+from verification.rate import Rates, Standing
+from verification.sampling import AuditPolicy
+from verification.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class FarmRules:
+    """A farm's public identity and rules. `beacon` is `local` or a drand chain's hash."""
+
+    address: Address
+    beacon: Name
+    genesis: float
+    period: Seconds
+    policy: AuditPolicy
+    rates: Rates
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A beacon round that some receipts named. `value` is hexadecimal, '' where it was never to be had;
+    `size` and `root` are those of the log once the round was out, `signature` is the farm's over them.
+    """
+
+    round: int
+    value: str
+    size: int
+    root: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """One audit: who did it, what was ordered, and what the auditor signed. `repeat`: the farm's own
+    node doing another's audit again. `contradicted`: the repeat did not confirm it.
+    """
+
+    task: TaskId
+    order: AuditOrder
+    node: NodeId = NodeId("")
+    operator: OwnerId = OwnerId("")
+    own: bool = False
+    same_class: bool = True
+    repeat: bool = False
+    attestation: Attestation | None = None
+    signature: Signature | None = None
+    contradicted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionRecord:
+    """A submission from its lease to its verdict.
+
+    `standing` and `operator_standing` are what the rate on the receipt was made from. `forced` says why
+    the submission was audited although its round did not say so ('' otherwise). `candidates` are the
+    nodes that could have audited it when its round came out; they are asked in the drawn order.
+    """
+
+    job: JobId
+    task: Task
+    token: LeaseToken
+    node: NodeId
+    operator: OwnerId
+    address: Address
+    own: bool
+    device_class: DeviceClass
+    attestation: Attestation
+    signature: Signature
+    receipt: Submission
+    receipt_signature: Signature
+    leaf: int
+    standing: Standing
+    operator_standing: Standing
+    croppable: bool
+    audited: bool | None = None
+    forced: Sentence = ""
+    candidates: tuple[NodeId, ...] = ()
+    audits: tuple[AuditRecord, ...] = ()
+    report: CheckReport | None = None
+    verdict: Verdict | None = None
+    evidence: tuple[StoredFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JobVerification:
+    """All submissions of a job, in the order they came in, with the rounds they name."""
+
+    job: JobId
+    scene: SceneId
+    settings: RenderSettings
+    farm: FarmRules
+    submissions: tuple[SubmissionRecord, ...]
+    rounds: tuple[Round, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class LogProof:
+    """That leaf number `leaf` (whose data is the receipt's digest) is in the log of `size` leaves whose
+    root is `root`; `path` from the leaf upwards. All hexadecimal.
+    """
+
+    leaf: int
+    size: int
+    path: tuple[Digest, ...]
+    root: Digest
