@@ -45,8 +45,8 @@ class AuditRecord:
 
     task: TaskId
     order: AuditOrder
-    node: NodeId = NodeId("")
-    operator: OwnerId = OwnerId("")
+    node: NodeId | None = None
+    operator: OwnerId | None = None
     own: bool = False
     same_class: bool = True
     repeat: bool = False
