@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from frame_splitter.errors import Conflict, FarmError
@@ -38,12 +38,15 @@ class FolderInUse(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """What the parts prove themselves to each other with. Never on a command line."""
+    """What the parts prove themselves to each other with. Never on a command line. With `signing_key`
+    (64 hexadecimal digits) the farm signs its receipts.
+    """
 
     admin_token: str
     s3_key: str
     s3_secret: str
     instance: str
+    signing_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +113,13 @@ class Folder:
             os.close(handle)
 
     def secrets(self) -> Secrets:
-        """The farm's secrets, generated the first time."""
+        """The farm's secrets, generated the first time. A folder made before farms signed gets its key."""
         path = self.path / "secrets.json"
-        if not path.exists():
-            words = (secrets.token_urlsafe(32), f"farm{secrets.token_hex(8)}", secrets.token_urlsafe(32))
-            write_private(path, encode(Secrets(*words, secrets.token_hex(8))))
-        return decode(_read(path), Secrets)
+        known = decode(_read(path), Secrets) if path.exists() else _new_secrets()
+        if not known.signing_key:
+            known = replace(known, signing_key=secrets.token_hex(32))
+            write_private(path, encode(known))
+        return known
 
     def choose_port(self, name: str, host: str = "127.0.0.1") -> int:
         """The port a part is to listen on: the remembered one, or where somebody else took
@@ -165,6 +169,11 @@ class Folder:
     def log(self, part: str) -> Path:
         """The file a part's output goes to."""
         return self.path / "logs" / f"{part}.log"
+
+
+def _new_secrets() -> Secrets:
+    words = (secrets.token_urlsafe(32), f"farm{secrets.token_hex(8)}", secrets.token_urlsafe(32))
+    return Secrets(*words, secrets.token_hex(8))
 
 
 def _try_lock(handle: int) -> bool:

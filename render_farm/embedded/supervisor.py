@@ -167,7 +167,7 @@ class Farm:
             "--s3-public-endpoint": given.s3_public_endpoint or self._public_objects() or endpoint,
             "--public-url": self.public_url,
         }
-        environment = {"FARM_ADMIN_TOKEN": secrets.admin_token}
+        environment = {"FARM_ADMIN_TOKEN": secrets.admin_token, "FARM_SIGNING_KEY": secrets.signing_key}
         if not given.s3_endpoint:
             environment |= {"AWS_ACCESS_KEY_ID": secrets.s3_key, "AWS_SECRET_ACCESS_KEY": secrets.s3_secret}
         words = [word for pair in options.items() for word in pair]

@@ -170,6 +170,20 @@ def test_secrets_are_the_owners_alone(tmp_path: Path) -> None:
             line = " ".join(process.info["cmdline"] or ())
             assert secrets.admin_token not in line
             assert secrets.s3_secret not in line
+            assert secrets.signing_key not in line
+        coordinator = psutil.Process(announced(folder).parts["coordinator"].pid)
+        assert coordinator.environ()["FARM_SIGNING_KEY"] == secrets.signing_key
+
+
+def test_the_signing_key_is_made_once_and_older_folders_get_one(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    older = {"admin_token": "a", "s3_key": "k", "s3_secret": "s", "instance": "i"}
+    (tmp_path / "secrets.json").write_text(json.dumps(older))
+    secrets = folder.secrets()
+    assert len(bytes.fromhex(secrets.signing_key)) == 32
+    assert (secrets.admin_token, secrets.instance) == ("a", "i")
+    assert folder.secrets() == secrets
+    assert stat.S_IMODE((tmp_path / "secrets.json").stat().st_mode) == 0o600
 
 
 def test_a_part_that_cannot_start_is_named_and_nothing_stays(tmp_path: Path) -> None:
