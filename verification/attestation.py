@@ -6,11 +6,12 @@ anything at another. Signatures are never used to tell two messages apart: the s
 in many ways; messages are told apart by what they say.
 """
 
+import hashlib
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from eth_account import Account
-from eth_account.messages import _hash_eip191_message, encode_typed_data
+from eth_account.messages import _hash_eip191_message, encode_defunct, encode_typed_data
 from eth_keys.constants import SECPK1_N
 
 from frame_splitter.errors import Forbidden
@@ -18,6 +19,8 @@ from frame_splitter.ids import LeaseToken, TaskId
 from frame_splitter.records import TaskResult
 
 HALF_ORDER = SECPK1_N // 2
+DOCUMENT = "Render farm document, sha256 "
+"""What is signed of a document is this and its sha256 in hexadecimal digits."""
 
 
 class BadSignature(Forbidden):
@@ -64,6 +67,15 @@ class Submission:
     rate: int
 
 
+@dataclass(frozen=True, slots=True)
+class LogHead:
+    """The farm says: when beacon round `round` was out, the log had `size` leaves under `root`."""
+
+    round: int
+    size: int
+    root: str
+
+
 TYPES: dict[type, list[tuple[str, str]]] = {
     Enrolment: [("node", "string"), ("address", "address")],
     Attestation: [
@@ -82,10 +94,11 @@ TYPES: dict[type, list[tuple[str, str]]] = {
         ("commitment", "bytes32"),
         ("rate", "uint32"),
     ],
+    LogHead: [("round", "uint64"), ("size", "uint64"), ("root", "bytes32")],
 }
-"""The EIP-712 types. Receipts of frames are signed over their canonical JSON (`receipts.py`)."""
+"""The EIP-712 types. Receipts of frames are signed as documents (`receipts.py`)."""
 
-Signed = Enrolment | Attestation | Submission
+Signed = Enrolment | Attestation | Submission | LogHead
 
 
 def attest(task: TaskId, token: LeaseToken, result: TaskResult) -> Attestation:
@@ -109,6 +122,16 @@ def digest(message: Signed, farm: str) -> bytes:
     return hashed
 
 
+def sign_document(data: bytes, key: bytes) -> str:
+    """Sign the sha256 of a document as a message for people (EIP-191), which any wallet can check."""
+    return "0x" + bytes(Account.sign_message(_document(data), key).signature).hex()
+
+
+def document_signer(data: bytes, signature: str | None) -> str:
+    """The address that signed the document. Raises BadSignature as `signer` does."""
+    return _recovered(_document(data), signature)
+
+
 def sign(message: Signed, farm: str, key: bytes) -> str:
     """The signature as 0x and 130 hexadecimal digits."""
     signed = Account.sign_message(_signable(message, farm), key)
@@ -117,13 +140,17 @@ def sign(message: Signed, farm: str, key: bytes) -> str:
 
 def signer(message: Signed, farm: str, signature: str | None) -> str:
     """The address that signed `message`. Raises BadSignature for what is no canonical signature."""
+    return _recovered(_signable(message, farm), signature)
+
+
+def _recovered(signable: Any, signature: str | None) -> str:
     if signature is None:
         raise BadSignature("The signature is missing.")
     try:
         raw = bytes.fromhex(signature.removeprefix("0x"))
         if len(raw) != 65 or int.from_bytes(raw[32:64], "big") > HALF_ORDER or raw[64] not in (27, 28):
             raise BadSignature("The signature is not in its one canonical form.")
-        return str(Account.recover_message(_signable(message, farm), signature=raw))
+        return str(Account.recover_message(signable, signature=raw))
     except BadSignature:
         raise
     except Exception as error:  # the library raises many kinds for points that are not on the curve
@@ -139,6 +166,10 @@ def require_signer(message: Signed, farm: str, signature: str | None, address: s
 def address_of(key: bytes) -> str:
     """The address a private key signs as, with its checksum."""
     return str(Account.from_key(key).address)
+
+
+def _document(data: bytes) -> Any:
+    return encode_defunct(text=f"{DOCUMENT}{hashlib.sha256(data).hexdigest()}")
 
 
 def _signable(message: Signed, farm: str) -> Any:

@@ -26,6 +26,9 @@ class Beacon(Protocol):
     async def value(self, round_number: int) -> bytes | None:
         """The 32 bytes of a round that should be out; None where they are not to be had (yet)."""
 
+    def signature(self, round_number: int) -> str:
+        """The beacon's own signature of a round whose value was just read, hexadecimal; '' for none."""
+
 
 def next_round(beacon: Beacon, now: float) -> int:
     """The first round that is not out at time `now`."""
@@ -52,6 +55,10 @@ class LocalBeacon:
     async def value(self, round_number: int) -> bytes | None:
         """The round's value; the caller asks no earlier than its time."""
         return self._value(round_number)
+
+    def signature(self, round_number: int) -> str:
+        """Nobody but the farm vouches for these rounds."""
+        return ""
 
     def _value(self, round_number: int) -> bytes:
         return hmac.digest(self._secret, b"round:%d" % round_number, "sha256")

@@ -2,6 +2,9 @@
 """What is kept of every submission, so that anybody can repeat the farm's choices and check them."""
 
 from dataclasses import dataclass, field
+from typing import Annotated
+
+import msgspec
 
 from frame_splitter.audits import AuditOrder, CheckReport
 from frame_splitter.fields import Address, Digest, Name, Seconds, Sentence, Signature, StoredFile
@@ -10,7 +13,7 @@ from frame_splitter.records import RenderSettings, Task
 from verification.attestation import Attestation, Submission
 from verification.rate import Rates, Standing
 from verification.sampling import AuditPolicy
-from verification.verdict import Verdict
+from verification.verdict import Case, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +31,22 @@ class FarmRules:
 @dataclass(frozen=True, slots=True)
 class Round:
     """A beacon round that some receipts named. `value` is hexadecimal, '' where it was never to be had;
-    `size` and `root` are those of the log once the round was out, `signature` is the farm's over them.
+    `size` and `root` are those of the log once the round was out, `signature` is the farm's over them
+    (`attestation.LogHead`). `beacon_signature` is the public beacon's own, '' for a local one.
     """
 
     round: int
-    value: str
-    size: int
+    value: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$")]
+    size: Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
     root: Digest
+    signature: Signature | None = None
+    beacon_signature: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{96})?$")] = ""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditRecord:
-    """One audit: who did it, what was ordered, and what the auditor signed. `repeat`: the farm's own
-    node doing another's audit again. `contradicted`: the repeat did not confirm it.
+    """One audit: who did it, what was ordered, and what the auditor signed with the key of `address`.
+    `repeat`: the farm's own node doing another's audit again. `contradicted`: the repeat did not confirm it.
     """
 
     task: TaskId
@@ -53,6 +59,7 @@ class AuditRecord:
     attestation: Attestation | None = None
     signature: Signature | None = None
     contradicted: bool = False
+    address: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +68,8 @@ class SubmissionRecord:
 
     `standing` and `operator_standing` are what the rate on the receipt was made from. `forced` says why
     the submission was audited although its round did not say so ('' otherwise). `candidates` are the
-    nodes that could have audited it when its round came out; they are asked in the drawn order.
+    nodes that could have audited it when its round came out; they are asked in the drawn order. `case` is
+    what the verdict was made from beside the report.
     """
 
     job: JobId
@@ -87,11 +95,14 @@ class SubmissionRecord:
     report: CheckReport | None = None
     verdict: Verdict | None = None
     evidence: tuple[StoredFile, ...] = ()
+    case: Case | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class JobVerification:
-    """All submissions of a job, in the order they came in, with the rounds they name."""
+    """All submissions of a job, in the order they came in, with the rounds they name. `signature` is the
+    farm's over everything else in it (`replay.signed`).
+    """
 
     job: JobId
     scene: SceneId
@@ -99,6 +110,7 @@ class JobVerification:
     farm: FarmRules
     submissions: tuple[SubmissionRecord, ...]
     rounds: tuple[Round, ...] = field(default=())
+    signature: Signature | None = None
 
 
 @dataclass(frozen=True, slots=True)
