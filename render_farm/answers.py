@@ -21,6 +21,7 @@ from frame_splitter.records import (
     TaskState,
     Upload,
 )
+from verification.rate import Standing
 
 Place = dict[str, str]
 """Headers by name."""
@@ -64,7 +65,9 @@ class SlotView:
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """A node; `last_seen` in seconds since the epoch, null when never."""
+    """A node; `last_seen` in seconds since the epoch, null when never. `audit_rate` is the chance in a
+    million that its next tile is audited.
+    """
 
     node: NodeId
     name: str
@@ -74,6 +77,8 @@ class NodeView:
     sandboxed: bool
     device_class: str
     slots: tuple[SlotView, ...]
+    standing: Standing | None = None
+    audit_rate: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +136,16 @@ class TaskCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditCounts:
+    """A job's audits in numbers: submissions audited so far, and how those ended that have a verdict."""
+
+    audited: int = 0
+    passed: int = 0
+    rejected: int = 0
+    unresolved: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A job. `created` in seconds since the epoch, `width` and `height` of a whole frame in pixels."""
 
@@ -153,6 +168,7 @@ class Job:
     height: int
     render_seconds: float
     failure: str | None
+    audits: AuditCounts = AuditCounts()
 
 
 @dataclass(frozen=True, slots=True)
