@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The look at a submitted tile: what is wrong with it, and where it differs from what auditors rendered.
+
+Runs in the node's memory-limited process. The order is the coordinator's and trusted; the tile is a
+stranger's, and so are the files of audits.
+"""
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from frame_splitter import exr
+from frame_splitter.audits import MOST_CROPS, AuditOrder, CheckOrder, CheckReport, CropFinding
+from frame_splitter.exr import Image, Limits
+from frame_splitter.fields import Tile
+from frame_splitter.ids import TaskId
+from frame_splitter.tiles import relative
+from verification import evidence
+from verification.evidence import combined, is_combined
+from verification.metrics.blocks import suspicious_blocks
+from verification.metrics.cluster import largest_cluster
+from verification.metrics.difference import Mask, different_pixels
+from verification.metrics.noise import noise_ratio, relative_noise
+from verification.metrics.rmse import relative_rmse, rmse
+from verification.opening import Faulty, open_picture, open_tile
+from verification.pixel_root import channel_names
+from verification.sampling import AuditPolicy, cells, side_of
+
+POLICY = AuditPolicy()
+LIMITS = Limits()
+
+MOST_FINDINGS = 4 * MOST_CROPS
+MOST_EVIDENCE = 3
+"""Crops that are shown to people."""
+
+LARGEST_NUMBER = 1e30
+
+
+@dataclass(frozen=True, slots=True)
+class AuditedFiles:
+    """One audit's files on this machine: `crops` in the order's order, `sparse` where one was ordered.
+
+    `own`: by the farm's own node; `same_class`: on the device class the tile was rendered on.
+    """
+
+    task: TaskId
+    order: AuditOrder
+    crops: tuple[Path, ...]
+    sparse: Path | None = None
+    own: bool = False
+    same_class: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Audit:
+    """An audit whose crops could be opened, and belong to its order."""
+
+    files: AuditedFiles
+    crops: tuple[Image, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Crop:
+    """A crop of the tile beside its re-render."""
+
+    tile: Tile
+    submitted: Image
+    rendered: Image
+    different: Mask
+
+
+def look(
+    submitted: Path,
+    tile: Tile,
+    samples: int,
+    order: CheckOrder,
+    audits: Sequence[AuditedFiles] = (),
+    folder: Path | None = None,
+    policy: AuditPolicy = POLICY,
+    limits: Limits = LIMITS,
+) -> CheckReport:
+    """What is to be said of the picture at `submitted`, which its node says is `tile` of its frame.
+
+    `samples` are those the job pins. Evidence is written to `folder`, where one is given and pixels
+    differ. Raises MemoryError where pictures are as they should be but larger than `limits`, OSError
+    where a file cannot be read at all.
+    """
+    try:
+        image = open_tile(submitted, tile, order, limits)
+    except Faulty as faulty:
+        return CheckReport(fault=faulty.fault, detail=faulty.detail[:4096])
+    opened, broken = _open_audits(audits, order.channels, limits)
+    usable, contradicted = _believed(opened)
+    found = list(_crops(image, tile, usable))
+    if folder is not None:
+        _write_evidence(folder, found)
+    ranked = _ranked(image, tile, samples, usable, policy, limits)
+    return CheckReport(
+        channels=channel_names(image),
+        flat=_is_flat(image),
+        noise=_bounded(relative_noise(combined(image))),
+        crops=tuple(_finding(crop) for crop in found[:MOST_FINDINGS]),
+        suspects=tuple(block for _, block in ranked),
+        suspicion=_bounded(ranked[0][0]) if ranked else 0.0,
+        region=_region(found),
+        contradicted=(*broken, *contradicted),
+    )
+
+
+def _open_audits(
+    audits: Sequence[AuditedFiles], channels: tuple[str, ...], limits: Limits
+) -> tuple[list[_Audit], list[TaskId]]:
+    """The audits whose crops are pictures of what was ordered, and those whose are not."""
+    opened: list[_Audit] = []
+    broken: list[TaskId] = []
+    for audit in audits:
+        try:
+            pairs = zip(audit.order.crops, audit.crops, strict=True)
+            crops = tuple(
+                open_picture(path, area.width, area.height, channels, limits) for area, path in pairs
+            )
+        except (Faulty, ValueError):
+            broken.append(audit.task)
+        else:
+            opened.append(_Audit(audit, crops))
+    return opened, broken
+
+
+def _believed(audits: Sequence[_Audit]) -> tuple[list[_Audit], list[TaskId]]:
+    """The audits to compare with, and those that an own node's repeat contradicts.
+
+    Audits of the tile's own device class stand before those of another.
+    """
+    truth = [audit for audit in audits if audit.files.own and audit.files.same_class]
+    wrong = [
+        audit for audit in audits if not audit.files.own and any(_contradicts(own, audit) for own in truth)
+    ]
+    left = [audit for audit in audits if audit not in wrong]
+    alike = [audit for audit in left if audit.files.same_class]
+    return alike or left, [audit.files.task for audit in wrong]
+
+
+def _contradicts(own: _Audit, other: _Audit) -> bool:
+    if not other.files.same_class:
+        return False
+    mine = dict(zip(own.files.order.crops, own.crops, strict=True))
+    theirs = dict(zip(other.files.order.crops, other.crops, strict=True))
+    return any(different_pixels(mine[area], theirs[area]).any() for area in mine.keys() & theirs.keys())
+
+
+def _crops(image: Image, tile: Tile, audits: Sequence[_Audit]) -> Iterator[_Crop]:
+    for audit in audits:
+        for area, theirs in zip(audit.files.order.crops, audit.crops, strict=True):
+            mine = exr.crop(image, relative(area, tile))
+            yield _Crop(area, mine, theirs, different_pixels(mine, theirs))
+
+
+def _finding(crop: _Crop) -> CropFinding:
+    count = int(crop.different.sum())
+    if count == 0:
+        return CropFinding(crop.tile, 0)
+    mine, theirs = combined(crop.submitted), combined(crop.rendered)
+    return CropFinding(
+        crop.tile,
+        count,
+        rmse=_bounded(rmse(mine, theirs)),
+        relative=_bounded(relative_rmse(mine, theirs)),
+        cluster=largest_cluster((mine != theirs).any(axis=-1)),
+        noise_ratio=_bounded(noise_ratio(mine, theirs)),
+    )
+
+
+def _bounded(number: float) -> float:
+    """Numbers of records are finite."""
+    return LARGEST_NUMBER if math.isnan(number) else min(max(number, -LARGEST_NUMBER), LARGEST_NUMBER)
+
+
+def _is_flat(image: Image) -> bool:
+    flat = [
+        bool((pixels == pixels[0, 0]).all())
+        for part in image.parts
+        for name, pixels in part.channels.items()
+        if is_combined(part.name or name)
+    ]
+    return bool(flat) and all(flat)
+
+
+def _region(found: Sequence[_Crop]) -> Tile | None:
+    """The smallest rectangle around all pixels that differ, in the frame's pixels."""
+    boxes = [_box(crop) for crop in found if crop.different.any()]
+    if not boxes:
+        return None
+    return Tile(
+        min(box.x0 for box in boxes),
+        min(box.y0 for box in boxes),
+        max(box.x1 for box in boxes),
+        max(box.y1 for box in boxes),
+    )
+
+
+def _box(crop: _Crop) -> Tile:
+    rows, columns = crop.different[::-1].nonzero()
+    x, y = crop.tile.x0, crop.tile.y0
+    return Tile(
+        x + int(columns.min()), y + int(rows.min()), x + int(columns.max()) + 1, y + int(rows.max()) + 1
+    )
+
+
+def _ranked(
+    image: Image, tile: Tile, samples: int, audits: Sequence[_Audit], policy: AuditPolicy, limits: Limits
+) -> list[tuple[float, Tile]]:
+    """The blocks that fit the sparse pass least and were not rendered yet, with their scores."""
+    few = _sparse(image, audits, limits)
+    if few is None:
+        return []
+    done = {crop for audit in audits for crop in audit.files.order.crops}
+    grid = [cell for cell in cells(tile, side_of(tile, policy)) if cell not in done]
+    places = {relative(cell, tile): cell for cell in grid}
+    scored = suspicious_blocks(image, few, list(places))
+    return [(score, places[block]) for score, block in scored[: policy.suspects]]
+
+
+def _sparse(image: Image, audits: Sequence[_Audit], limits: Limits) -> Image | None:
+    """The first sparse pass that can be used, an own node's before others'."""
+    for audit in sorted(audits, key=lambda audit: not audit.files.own):
+        if audit.files.sparse is not None:
+            with contextlib.suppress(Faulty):
+                return open_picture(
+                    audit.files.sparse, image.width, image.height, channel_names(image), limits
+                )
+    return None
+
+
+def _write_evidence(folder: Path, found: Sequence[_Crop]) -> None:
+    wrong = [(number, crop) for number, crop in enumerate(found) if crop.different.any()]
+    for number, crop in wrong[:MOST_EVIDENCE]:
+        evidence.write_crop(folder, number, crop.submitted, crop.rendered, crop.different)
