@@ -14,7 +14,9 @@ FINAL_STATES = frozenset({JobState.COMPLETE, JobState.FAILED, JobState.CANCELLED
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened to a job. `kind` is job, task, progress or frame; `data` is JSON."""
+    """One thing that happened to a job. `kind` is job, task, progress, frame, audit or verdict; `data` is
+    JSON.
+    """
 
     id: str
     kind: str
@@ -60,6 +62,32 @@ class FrameEvent:
     files: tuple[StoredFile, ...] = ()
     tiles: int = 1
     render_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEvent:
+    """A tile that `node` submitted is audited: `state` is ordered, or done by `auditor`."""
+
+    task: str
+    frame: int
+    node: str
+    state: str
+    auditor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictEvent:
+    """What was decided about a tile that `node` submitted: `outcome` is one of `verification.verdict`,
+    `reason` a sentence, `evidence` pictures.
+    """
+
+    task: str
+    frame: int
+    node: str
+    outcome: str
+    code: str = ""
+    reason: str = ""
+    evidence: tuple[StoredFile, ...] = ()
 
 
 def parse(lines: Iterator[str]) -> Iterator[Event]:

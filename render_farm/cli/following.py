@@ -12,8 +12,9 @@ from render_farm.answers import Job
 from render_farm.cli.fetching import Fetched, Fetcher
 from render_farm.cli.outputs import Targets
 from render_farm.cli.progress import Display, Status, display
+from render_farm.cli.verdicts import Names, sentence
 from render_farm.client import FarmClient
-from render_farm.job_events import Event, FrameEvent, ProgressEvent, TaskEvent
+from render_farm.job_events import AuditEvent, Event, FrameEvent, ProgressEvent, TaskEvent, VerdictEvent
 
 
 class JobFailed(FarmError):
@@ -53,9 +54,14 @@ def follow(client: FarmClient, job: Job, targets: Targets, say: Callable[[str], 
             for sentence in fetched.refused:
                 shown.line(sentence)
 
+        names = Names(client, job.job)
         with closing(Fetcher(client, job.job, targets, saved, shown.line)) as fetcher:
             for event in client.events(job.job):
-                _heed(event, status, shown, fetcher)
+                if event.kind == "verdict":
+                    _heed_verdict(decode(event.data, VerdictEvent), status, shown, names)
+                else:
+                    _heed(event, status, shown, fetcher)
+                shown.changed()
             fetcher.settle()
             # What the stream did not tell, because it broke or began late, the list does.
             for frame in client.frames(job.job):
@@ -85,7 +91,15 @@ def _heed(event: Event, status: Status, shown: Display, fetcher: Fetcher) -> Non
         status.task(decode(event.data, TaskEvent))
     elif event.kind == "progress":
         status.progress(decode(event.data, ProgressEvent))
-    shown.changed()
+    elif event.kind == "audit":
+        status.audits.audit(decode(event.data, AuditEvent))
+
+
+def _heed_verdict(event: VerdictEvent, status: Status, shown: Display, names: Names) -> None:
+    status.audits.verdict(event)
+    told = sentence(event, names)
+    if told:
+        shown.line(told)
 
 
 def _refuse_unfinished(job: Job, kept: int) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from render_farm.cli.console import printable
+from render_farm.cli.verdicts import Audits
 from render_farm.job_events import ProgressEvent, TaskEvent
 
 if TYPE_CHECKING:
@@ -15,13 +16,18 @@ if TYPE_CHECKING:
 
 REDRAWS_A_SECOND = 4
 MOST_SLOTS = 16
+EXTRA_KINDS = ("audit", "check")
+"""Kinds of tasks that are no part of the job's work: nobody knows beforehand how many there will be."""
+RENDERED_STATES = ("submitted", "auditing", "accepted")
+DOING = {"audit": "auditing ", "check": "checking ", "finish": "finishing "}
 
 
 @dataclass
 class Status:
-    """What is known of the job's way: tasks accepted, samples of those under way, who does what.
+    """What is known of the job's way: tasks rendered, samples of those under way, who does what.
 
-    Events are told again from the start when a job is taken up, so tasks are kept by name.
+    A tile counts from its submission; one that is rejected counts no more. Events are told again from
+    the start when a job is taken up, so tasks are kept by name.
     """
 
     total: int
@@ -29,23 +35,26 @@ class Status:
     frames_done: int = 0
     began: float = field(default_factory=time.monotonic)
     at_start: float = 0.0
-    accepted: set[str] = field(default_factory=set)
+    rendered: set[str] = field(default_factory=set)
     running: dict[str, ProgressEvent] = field(default_factory=dict)
+    kinds: dict[str, str] = field(default_factory=dict)
     slots: dict[tuple[str, str], str] = field(default_factory=dict)
+    audits: Audits = field(default_factory=Audits)
     state: str = ""
 
     def task(self, event: TaskEvent) -> None:
-        """A task was leased, ended or went back."""
+        """A task was leased, submitted, ended or went back."""
         if event.state == "leased":
+            self.kinds[event.task] = event.kind
             self.progress(ProgressEvent(event.task, event.frame, 0, 0, event.node, event.slot))
             return
         last = self.running.pop(event.task, None)
         if last is not None:
             self.slots[_place(last)] = ""
-        if event.state == "accepted":
-            self.accepted.add(event.task)
+        if event.state in RENDERED_STATES and event.kind not in EXTRA_KINDS:
+            self.rendered.add(event.task)
         else:
-            self.accepted.discard(event.task)
+            self.rendered.discard(event.task)
 
     def progress(self, event: ProgressEvent) -> None:
         """Samples of a task."""
@@ -60,16 +69,17 @@ class Status:
         rows = []
         for (node, slot), task in sorted(slots.items()):
             event = running.get(task)
-            samples = f", {event.done} of {event.total} samples" if event and event.total else ""
-            doing = f"frame {event.frame}{samples}" if event else "-"
+            doing = _doing(event, self.kinds.get(task, "")) if event else "-"
             rows.append((f"{node[:8]}/{slot}" if several else slot, doing))
         return rows
 
     @property
     def fraction(self) -> float:
         """Of the work, 0 to 1. Finish tasks count like renders, which errs early and mends itself."""
-        partly = sum(one.done / one.total for one in list(self.running.values()) if one.total)
-        return min(1.0, (len(self.accepted) + partly) / max(1, self.total))
+        running = list(self.running.values())
+        work = [one for one in running if one.total and self.kinds.get(one.task) not in EXTRA_KINDS]
+        partly = sum(one.done / one.total for one in work)
+        return min(1.0, (len(self.rendered) + partly) / max(1, self.total))
 
     @property
     def seconds_left(self) -> float | None:
@@ -82,6 +92,11 @@ class Status:
 
 def _place(event: ProgressEvent) -> tuple[str, str]:
     return event.node or "", event.slot or ""
+
+
+def _doing(event: ProgressEvent, kind: str) -> str:
+    samples = f", {event.done} of {event.total} samples" if event.total else ""
+    return f"{DOING.get(kind, '')}frame {event.frame}{samples}"
 
 
 class Display(Protocol):
@@ -154,7 +169,7 @@ class LiveDisplay:
         )
         for name, doing in status.activity()[:MOST_SLOTS]:
             slots.add_row("", printable(name), doing)
-        return Group(head, slots)
+        return Group(head, *([f"  {status.audits}"] if status.audits else []), slots)
 
 
 def display(status: Status, say: Callable[[str], None]) -> Display:

@@ -52,6 +52,7 @@ class Coordinator:
         self.files: dict[str, bytes] = {}
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.frames: list[dict[str, Any]] = []
+        self.nodes: list[dict[str, Any]] = []
         self.url = ""
 
     def file(self, name: str, data: bytes) -> dict[str, Any]:
@@ -59,8 +60,8 @@ class Coordinator:
         self.files[key] = data
         return {"name": name, "sha256": key, "size": len(data), "url": f"{self.url}/file/{key}"}
 
-    def frame(self, number: int, *files: dict[str, Any], told: bool = True) -> None:
-        done = {"frame": number, "state": "done", "files": files, "render_seconds": 1.5, "tiles": 1}
+    def frame(self, number: int, *files: dict[str, Any], told: bool = True, tiles: int = 1) -> None:
+        done = {"frame": number, "state": "done", "files": files, "render_seconds": 1.5, "tiles": tiles}
         if told:
             self.events.append(("frame", done))
         self.frames.append({**done, "tiles_accepted": 1})
@@ -75,6 +76,8 @@ class Coordinator:
             return Answer(body=b"".join(a + b + b"\n\n" for a, b in zip(lines, data, strict=True)))
         if asked.path.endswith("/frames"):
             return Answer(body=msgspec.json.encode({"frames": self.frames}))
+        if asked.path.endswith("/nodes"):
+            return Answer(body=msgspec.json.encode({"nodes": self.nodes}))
         return Answer(body=msgspec.json.encode(self.record))
 
 
@@ -115,6 +118,38 @@ def test_frames_the_stream_did_not_tell_are_fetched_all_the_same(goals: Targets)
         coordinator.frame(1, coordinator.file("a.png", b"one"))
         coordinator.frame(2, coordinator.file("b.png", b"two"), told=False)
         assert sorted(follow(client, started(), goals, print).frames) == [1, 2]
+
+
+def rejected(task: str, frame: int, node: str, reason: str, outcome: str = "rejected") -> dict[str, Any]:
+    return {"task": task, "frame": frame, "node": node, "outcome": outcome, "code": "c", "reason": reason}
+
+
+def test_rejections_are_said_with_names_people_know(goals: Targets) -> None:
+    coordinator, said = Coordinator(), list[str]()
+    slots: dict[str, Any] = {"own": False, "online": True, "last_seen": 1.0, "sandboxed": True, "slots": []}
+    coordinator.nodes = [{"node": "n1", "name": "desk\x1b[2J", "device_class": "CPU", **slots}]
+    with farm(coordinator) as (client, _):
+        coordinator.frame(1, coordinator.file("a.png", b"one"), tiles=3)
+        coordinator.frame(2, coordinator.file("b.png", b"two"))
+        for verdict in (
+            rejected("j1.f1.t2", 1, "n1", "Rendered with about 31 of 64 samples."),
+            rejected("j1.f2.t0", 2, "n9", "EXR is cut off."),
+            rejected("j1.f2.t0", 2, "n8", "", "unresolved"),
+            rejected("j1.f2.t0", 2, "n7", "Equal in every float.", "accepted"),
+            rejected("j1.f2.t0", 2, "n7", "Pixels differ.", "escalated"),
+        ):
+            coordinator.events.insert(0, ("verdict", verdict))
+        coordinator.events.insert(
+            0, ("audit", {"task": "j1.f1.t2", "frame": 1, "node": "n1", "state": "ordered", "auditor": None})
+        )
+        follow(client, started(), goals, said.append)
+    assert [line for line in said if "node" in line] == [
+        "Frame 2 from node n8 could not be decided: the farm gave no reason. "
+        "It is rendered again, nobody is blamed.",
+        "Frame 2 from node n9 was rejected: EXR is cut off. It is rendered again.",
+        "Tile 3 of frame 1 from node desk\x1b[2J was rejected: rendered with about 31 of 64 samples. "
+        "It is rendered again.",
+    ]
 
 
 def test_a_frame_told_twice_is_fetched_once(goals: Targets) -> None:

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the display says of a job, from its events."""
 
+import io
 import time
 
 import pytest
+from rich.console import Console
 
-from render_farm.cli.progress import Status
-from render_farm.job_events import ProgressEvent, TaskEvent
+from render_farm.cli.progress import LiveDisplay, Status
+from render_farm.cli.verdicts import Audits
+from render_farm.job_events import AuditEvent, ProgressEvent, TaskEvent, VerdictEvent
 
 
 def leased(task: str, frame: int = 1, slot: str = "cpu-0", node: str = "n1") -> TaskEvent:
@@ -41,6 +44,64 @@ def test_a_task_taken_back_counts_no_more() -> None:
     status.task(ended("a"))
     status.task(ended("a", "ready"))
     assert status.fraction == 0
+
+
+def test_a_tile_counts_from_its_submission_until_it_is_rejected() -> None:
+    status = Status(total=2, frames_total=1)
+    status.task(leased("a"))
+    for state in ("submitted", "auditing", "accepted"):
+        status.task(ended("a", state))
+        assert status.fraction == 0.5
+        assert status.activity() == [("cpu-0", "-")]
+    status.task(ended("a", "auditing"))
+    status.task(ended("a", "ready"))
+    assert status.fraction == 0
+
+
+@pytest.mark.parametrize(("kind", "doing"), [("audit", "auditing"), ("check", "checking")])
+def test_audits_and_checks_are_shown_but_are_no_work_of_the_job(kind: str, doing: str) -> None:
+    status = Status(total=2, frames_total=1)
+    status.task(TaskEvent("x", kind, 3, "leased", "n1", "cpu-0"))
+    status.progress(ProgressEvent("x", 3, 1, 2, "n1", "cpu-0"))
+    assert status.activity() == [("cpu-0", f"{doing} frame 3, 1 of 2 samples")]
+    assert status.fraction == 0
+    status.task(TaskEvent("x", kind, 3, "accepted", "n1", "cpu-0"))
+    assert status.fraction == 0
+    assert status.activity() == [("cpu-0", "-")]
+
+
+def test_finishing_is_named_and_counts() -> None:
+    status = Status(total=2, frames_total=1)
+    status.task(TaskEvent("f", "finish", 3, "leased", "n1", "cpu-0"))
+    assert status.activity() == [("cpu-0", "finishing frame 3")]
+    status.task(TaskEvent("f", "finish", 3, "accepted", "n1", "cpu-0"))
+    assert status.fraction == 0.5
+
+
+def test_audits_told_twice_count_once() -> None:
+    audits = Audits()
+    assert not audits
+    for _ in range(2):
+        audits.audit(AuditEvent("j.f1.t0", 1, "n1", "ordered"))
+        audits.audit(AuditEvent("j.f1.t0", 1, "n1", "done", "n2"))
+        audits.verdict(VerdictEvent("j.f1.t0", 1, "n1", "rejected", "differs", "No."))
+    audits.audit(AuditEvent("j.f1.t0", 1, "n3", "ordered"))
+    audits.verdict(VerdictEvent("j.f1.t0", 1, "n3", "accepted", "accepted", "Equal."))
+    assert str(audits) == "2 audited, 1 rejected"
+
+
+def test_the_live_display_draws_audits() -> None:
+    status = Status(total=2, frames_total=1)
+    status.audits.audit(AuditEvent("j.f1.t0", 1, "n1", "ordered"))
+    status.task(TaskEvent("x", "audit", 3, "leased", "n1", "[red]"))
+    drawn = io.StringIO()
+    live = LiveDisplay(status)
+    try:
+        Console(file=drawn, width=100).print(live._draw())
+    finally:
+        live.close()
+    assert "1 audited, 0 rejected" in drawn.getvalue()
+    assert "auditing frame 3" in drawn.getvalue()
 
 
 def test_slots_say_what_they_do() -> None:
