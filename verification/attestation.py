@@ -8,16 +8,19 @@ in many ways; messages are told apart by what they say.
 
 import hashlib
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 from eth_account import Account
 from eth_account.messages import _hash_eip191_message, encode_defunct, encode_typed_data
 from eth_keys.constants import SECPK1_N
 
 from frame_splitter.errors import Forbidden
+from frame_splitter.fields import Digest, Name
 from frame_splitter.ids import LeaseToken, TaskId
 from frame_splitter.records import TaskResult
 
+Whole = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 HALF_ORDER = SECPK1_N // 2
 DOCUMENT = "Render farm document, sha256 "
 """What is signed of a document is this and its sha256 in hexadecimal digits."""
@@ -44,13 +47,13 @@ class Attestation:
     `pixelRoot` and `object` (sha256 of the result's first file) are hexadecimal.
     """
 
-    task: str
-    token: int
-    pixelRoot: str  # noqa: N815 - EIP-712 names are in camel case
-    object: str
-    deviceClass: str  # noqa: N815
-    build: str
-    renderMilliseconds: int  # noqa: N815
+    task: Name
+    token: Whole
+    pixelRoot: Digest  # noqa: N815 - EIP-712 names are in camel case
+    object: Digest
+    deviceClass: Name  # noqa: N815
+    build: Name
+    renderMilliseconds: Whole  # noqa: N815
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +63,20 @@ class Submission:
     million. `commitment` is the sha256 of that round's value, or zeros where the beacon makes none.
     """
 
-    attestation: str
-    time: int
-    round: int
-    commitment: str
-    rate: int
+    attestation: Digest
+    time: Whole
+    round: Whole
+    commitment: Digest
+    rate: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 
 
 @dataclass(frozen=True, slots=True)
 class LogHead:
     """The farm says: when beacon round `round` was out, the log had `size` leaves under `root`."""
 
-    round: int
-    size: int
-    root: str
+    round: Whole
+    size: Whole
+    root: Digest
 
 
 TYPES: dict[type, list[tuple[str, str]]] = {

@@ -8,11 +8,17 @@ HMAC-SHA256 under a name for each purpose, so that anybody who has both can repe
 import hmac
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
-from frame_splitter.audits import AuditOrder, SampleRange
+import msgspec
+
+from frame_splitter.audits import MOST_CROPS, AuditOrder, SampleRange
 from frame_splitter.fields import Tile
 
 MILLION = 1_000_000
+
+Count = Annotated[int, msgspec.Meta(ge=1, le=MOST_CROPS)]
+Side = Annotated[int, msgspec.Meta(ge=1, le=1024)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +31,14 @@ class AuditPolicy:
     the whole of it. `repeat` in a million of the audits are done again by the farm's own node.
     """
 
-    crops: int = 4
-    suspects: int = 3
-    side: int = 16
-    small_side: int = 8
-    small_area: int = 65_536
-    share: float = 0.03
-    sparse_samples: int = 1
-    repeat: int = 100_000
+    crops: Count = 4
+    suspects: Count = 3
+    side: Side = 16
+    small_side: Side = 8
+    small_area: Annotated[int, msgspec.Meta(ge=0, le=1 << 34)] = 65_536
+    share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.03
+    sparse_samples: Annotated[int, msgspec.Meta(ge=1, le=1 << 24)] = 1
+    repeat: Annotated[int, msgspec.Meta(ge=0, le=MILLION)] = 100_000
 
 
 class Draws:
@@ -76,20 +82,36 @@ def crop_count(tile: Tile, wanted: int, policy: AuditPolicy) -> int:
     return max(1, min(wanted, int(share * tile.area / side_of(tile, policy) ** 2)))
 
 
+def cell_count(tile: Tile, side: int) -> int:
+    """How many squares of `side` pixels the tile's grid has; those at its upper and right edge may be cut."""
+    return -(-tile.width // side) * -(-tile.height // side)
+
+
+def cell(tile: Tile, side: int, number: int) -> Tile:
+    """A square of the tile's grid, in the frame's pixels, counted in rows from its lower left corner."""
+    row, column = divmod(number, -(-tile.width // side))
+    x, y = tile.x0 + column * side, tile.y0 + row * side
+    return Tile(x, y, min(x + side, tile.x1), min(y + side, tile.y1))
+
+
 def cells(tile: Tile, side: int) -> Sequence[Tile]:
-    """The tile's grid of `side` pixels from its lower left corner, in rows, in the frame's pixels."""
-    return [
-        Tile(x, y, min(x + side, tile.x1), min(y + side, tile.y1))
-        for y in range(tile.y0, tile.y1, side)
-        for x in range(tile.x0, tile.x1, side)
-    ]
+    """All squares of the tile's grid, in order."""
+    return [cell(tile, side, number) for number in range(cell_count(tile, side))]
 
 
 def random_crops(draws: Draws, tile: Tile, policy: AuditPolicy) -> tuple[Tile, ...]:
-    """The random crops of a tile, all different, in the order they were drawn."""
-    left = list(cells(tile, side_of(tile, policy)))
-    count = min(crop_count(tile, policy.crops, policy), len(left))
-    return tuple(left.pop(draws.number(f"crop:{number}", len(left))) for number in range(count))
+    """The random crops of a tile, all different, in the order they were drawn: each is a number among the
+    cells that are left.
+    """
+    side = side_of(tile, policy)
+    total = cell_count(tile, side)
+    chosen: list[int] = []
+    for index in range(min(crop_count(tile, policy.crops, policy), total)):
+        number = draws.number(f"crop:{index}", total - index)
+        for taken in sorted(chosen):
+            number += number >= taken
+        chosen.append(number)
+    return tuple(cell(tile, side, number) for number in chosen)
 
 
 def first_order(
