@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ways a node may cheat with what it renders: one table for the tests, the demo and the child.
+
+A cheat changes what is asked of Blender, the open scene, the picture that came out, or the file's bytes.
+This module needs no Blender.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from frame_splitter import exr
+from frame_splitter.exr import Image, Part, Pixels
+from tests.cheats import broken_files
+
+Command = dict[str, Any]
+
+PAINTED = 16
+"""Pixels. The edge of the square that is painted over, in the middle of the tile."""
+
+
+@dataclass(frozen=True)
+class Cheat:
+    """What a cheat does, in words, and how. `ask`: another command for Blender. `change`: something in the
+    scene, which is loaded afresh afterwards. `picture`: the decoded picture. `file`: the file itself.
+    `audits`: it is done to audits, and tiles are rendered honestly.
+    """
+
+    what: str
+    ask: Callable[[Command], Command] | None = None
+    change: Callable[[Any], None] | None = None
+    picture: Callable[[Image, Command], Image] | None = None
+    file: Callable[[Path], None] | None = None
+    audits: bool = False
+
+
+# --- another command -----------------------------------------------------------------------------------
+
+
+def samples(share: float) -> Callable[[Command], Command]:
+    """Fewer samples than the job pins."""
+
+    def ask(command: Command) -> Command:
+        settings = command["settings"]
+        return command | {"settings": settings | {"samples": max(1, int(settings["samples"] * share))}}
+
+    return ask
+
+
+def another_seed(command: Command) -> Command:
+    return command | {"settings": command["settings"] | {"seed": command["settings"]["seed"] + 1}}
+
+
+def later_frame(command: Command) -> Command:
+    return command | {"frame": command["frame"] + 5}
+
+
+def frame_before(command: Command) -> Command:
+    return command | {"frame": command["frame"] - 1}
+
+
+def tile_opposite(command: Command) -> Command:
+    """The tile on the other side of the frame, which is another node's."""
+    width, region = command["width"], command["region"]
+    return command | {"region": region | {"x0": width - region["x1"], "x1": width - region["x0"]}}
+
+
+def half_size(command: Command) -> Command:
+    """Half the resolution; `blown_up` makes the picture as large as it should be."""
+    settings = command["settings"]
+    halved = {name: command[name] // 2 for name in ("width", "height")}
+    region = {name: command["region"][name] // 2 for name in ("x0", "y0", "x1", "y1")}
+    settings = settings | {"resolution_percentage": settings["resolution_percentage"] // 2}
+    return command | halved | {"settings": settings, "region": region, "area": region}
+
+
+# --- another scene -------------------------------------------------------------------------------------
+
+
+def one_bounce(bpy: Any) -> None:
+    cycles = bpy.context.scene.cycles
+    cycles.max_bounces = cycles.diffuse_bounces = cycles.glossy_bounces = 1
+
+
+def no_textures(bpy: Any) -> None:
+    """Pictures no longer feed materials."""
+    for material in bpy.data.materials:
+        links = material.node_tree.links if material.node_tree else []
+        for link in [one for one in links if one.from_node.bl_idname == "ShaderNodeTexImage"]:
+            links.remove(link)
+
+
+def denoise_in_cycles(bpy: Any) -> None:
+    """Taken up by the child: Cycles denoises the few samples itself."""
+    bpy.context.scene["denoise_in_cycles"] = True
+
+
+# --- another picture -----------------------------------------------------------------------------------
+
+
+def edited(image: Image, change: Callable[[str, Pixels], Pixels | None]) -> Image:
+    """`image` with the channels that `change` gives back in place of its own."""
+
+    def pixels(name: str, old: Pixels) -> Pixels:
+        new = change(name, old)
+        return old if new is None else new.astype(old.dtype)
+
+    parts = tuple(
+        replace(part, channels={name: pixels(name, old) for name, old in part.channels.items()})
+        for part in image.parts
+    )
+    return Image(image.width, image.height, parts)
+
+
+def everywhere(make: Callable[[Pixels], Pixels], passes: str = "") -> Callable[[Image, Command], Image]:
+    """All of the passes whose channels' names contain `passes`."""
+    return lambda image, _: edited(image, lambda name, old: make(old) if passes in name else None)
+
+
+def blown_up(image: Image, command: Command) -> Image:
+    """Each pixel four times."""
+    region = command["region"]
+    height, width = region["y1"] - region["y0"], region["x1"] - region["x0"]
+
+    def twice(old: Pixels) -> Pixels:
+        return old.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
+
+    parts = tuple(
+        Part(part.name, {name: twice(old) for name, old in part.channels.items()}, part.attributes)
+        for part in image.parts
+    )
+    return Image(width, height, parts)
+
+
+def in_the_middle(pixels: Pixels, value: float) -> Pixels:
+    new = pixels.copy()
+    top, left = ((edge - PAINTED) // 2 for edge in pixels.shape)
+    new[top : top + PAINTED, left : left + PAINTED] = value
+    return new
+
+
+def painted(image: Image, _: Command) -> Image:
+    """A red square."""
+    colour = {"R": 0.8, "G": 0.05, "B": 0.05}
+
+    def change(name: str, old: Pixels) -> Pixels | None:
+        value = colour.get(name.rpartition(".")[2])
+        return in_the_middle(old, value) if value is not None and "Combined" in name else None
+
+    return edited(image, change)
+
+
+def noise(pixels: Pixels) -> Pixels:
+    return numpy.random.default_rng(5).random(pixels.shape)
+
+
+def with_one(value: float) -> Callable[[Pixels], Pixels]:
+    """One pixel that is no number."""
+
+    def change(old: Pixels) -> Pixels:
+        new = old.copy()
+        new[0, 0] = value
+        return new
+
+    return change
+
+
+def renamed(image: Image, _: Command) -> Image:
+    """Depth passes for the picture, under another name."""
+    return _with_parts(image, lambda name: name.replace("Depth", "Mist"))
+
+
+def without(passes: str) -> Callable[[Image, Command], Image]:
+    """The picture without those passes."""
+    return lambda image, _: _with_parts(image, lambda name: None if passes in name else name)
+
+
+def _with_parts(image: Image, name_of: Callable[[str], str | None]) -> Image:
+    parts = []
+    for part in image.parts:
+        channels = {name_of(name): pixels for name, pixels in part.channels.items()}
+        channels.pop(None, None)
+        if channels:
+            parts.append(Part(name_of(part.name) or part.name, channels, part.attributes))
+    return Image(image.width, image.height, tuple(parts))
+
+
+CHEATS: dict[str, Cheat] = {
+    "half-samples": Cheat("takes half of the samples", samples(1 / 2)),
+    "three-quarters-samples": Cheat("takes three quarters of the samples", samples(3 / 4)),
+    "nearly-all-samples": Cheat("takes 60 of every 64 samples", samples(60 / 64)),
+    "eighth-denoised": Cheat(
+        "takes an eighth of the samples and denoises", samples(1 / 8), denoise_in_cycles, without("Noisy")
+    ),
+    "half-size": Cheat("renders at half size and blows it up", half_size, picture=blown_up),
+    "other-frame": Cheat("renders another frame", later_frame),
+    "previous-frame": Cheat("hands in the tile of the frame before", frame_before),
+    "other-tile": Cheat("hands in another node's tile", tile_opposite),
+    "wrong-seed": Cheat("renders with another seed", another_seed),
+    "fewer-bounces": Cheat("lets light bounce once", change=one_bounce),
+    "dropped-texture": Cheat("leaves the textures out", change=no_textures),
+    "painted": Cheat("paints a square of 16 pixels over", picture=painted),
+    "black": Cheat("hands in black", picture=everywhere(numpy.zeros_like)),
+    "grey": Cheat("hands in grey", picture=everywhere(lambda old: numpy.full_like(old, 0.5), "Combined")),
+    "noise": Cheat("hands in noise", picture=everywhere(noise, "Combined")),
+    "cryptomatte": Cheat("falsifies the cryptomatte", picture=everywhere(numpy.flipud, "Crypto")),
+    "depth": Cheat("falsifies the depth pass", picture=everywhere(lambda old: old * 1.01, "Depth")),
+    "nan": Cheat("hands in a pixel that is no number", picture=everywhere(with_one(numpy.nan), "Combined")),
+    "infinite": Cheat("hands in an infinite pixel", picture=everywhere(with_one(numpy.inf), "Combined")),
+    "wrong-pass": Cheat("gives a pass another name", picture=renamed),
+    "missing-pass": Cheat("leaves a pass out", picture=without("Depth")),
+    "truncated": Cheat("hands in half of the file", file=broken_files.truncate),
+    "bomb": Cheat("hands in a file that unpacks to 50 GB", file=broken_files.make_bomb),
+    "huge": Cheat("hands in a picture of 60,000 x 60,000 pixels", file=broken_files.claim_huge),
+    "slander": Cheat(
+        "says of every tile it audits that it differs", picture=everywhere(noise, "Combined"), audits=True
+    ),
+}
+
+
+def apply_to_file(cheat: Cheat, path: Path, command: Command) -> None:
+    """What happens to the file Blender wrote."""
+    if cheat.picture is not None:
+        image = exr.read(path)
+        exr.write(path, cheat.picture(image, command))
+    if cheat.file is not None:
+        cheat.file(path)

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The dishonest child does what each cheat's words say: otherwise the farm would catch something else."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy
+import pytest
+
+from frame_splitter import exr
+from frame_splitter.errors import InvalidInput
+from frame_splitter.fields import Tile
+from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
+from frame_splitter.records import Lease, RenderSettings, Task, TaskKind
+from gpu_worker.blender import BlenderChild, ChildCommand, ChildLimits, Device
+from tests.cheats import dishonest_child
+from tests.cheats.cheats import CHEATS, PAINTED
+from tests.reference import run
+
+pytestmark = pytest.mark.blender
+
+REGION = Tile(32, 0, 64, 32)
+UNREADABLE = ("truncated", "bomb", "huge")
+NOT_FINITE = ("nan", "infinite")
+SAME_PASSES = sorted(set(CHEATS) - {*UNREADABLE, *NOT_FINITE, "wrong-pass", "missing-pass", "slander"})
+
+
+@dataclass(frozen=True)
+class Liar:
+    """A dishonest child with its scene open, and how to tell it what to do."""
+
+    child: BlenderChild
+    folder: Path
+
+    def render(self, cheat: str, name: str = "tile.exr", **changed: object) -> Path:
+        (self.folder / dishonest_child.TOLD).write_text(cheat)
+        path = self.folder / name
+        self.child.render(lease(**changed), changed.get("region", REGION), path, lambda done, total: None)
+        return path
+
+    def picture(self, cheat: str, **changed: object) -> exr.Image:
+        return exr.read(self.render(cheat, **changed))
+
+
+def lease(frame: int = 6, samples: int = 16, seed: int = 7, size: int = 64, region: Tile = REGION) -> Lease:
+    task = Task(TaskId("job.1"), JobId("job"), TaskKind.RENDER, frame, region)
+    settings = RenderSettings(samples, seed, size * 100 // 64, "OPEN_EXR_MULTILAYER")
+    whole = Tile(0, 0, size, size)
+    names = (SceneId("0" * 64), OwnerId("me"))
+    return Lease(task, LeaseToken(1), "0", 30.0, *names, settings, size, size, whole, whole)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("scene") / "room.blend"
+    run("cheats/scene.py", str(path))
+    return path
+
+
+@pytest.fixture(scope="module")
+def liar(tmp_path_factory: pytest.TempPathFactory, scene: Path) -> Iterator[Liar]:
+    folder = tmp_path_factory.mktemp("state")
+    program = Path(dishonest_child.__file__)
+    child = BlenderChild(
+        ChildLimits(memory=4 << 30), ChildCommand(program, variables={"TMPDIR": str(folder)}, threads=1)
+    )
+    child.start()
+    child.open(scene, Device())
+    yield Liar(child, folder)
+    child.close()
+
+
+def floats(image: exr.Image) -> dict[str, numpy.ndarray]:
+    return {f"{part.name}/{name}": pixels for part in image.parts for name, pixels in part.channels.items()}
+
+
+def differing(one: exr.Image, other: exr.Image) -> set[str]:
+    """Channels that differ."""
+    first, second = floats(one), floats(other)
+    assert list(first) == list(second)
+    return {name for name in first if not numpy.array_equal(first[name], second[name])}
+
+
+def assert_same(one: exr.Image, other: exr.Image) -> None:
+    assert differing(one, other) == set()
+
+
+def combined(image: exr.Image) -> numpy.ndarray:
+    return numpy.stack(
+        [px for name, px in floats(image).items() if ".Combined." in name and name[-1] in "RGB"]
+    )
+
+
+@pytest.fixture(scope="module")
+def honest(liar: Liar) -> exr.Image:
+    return liar.picture("")
+
+
+@pytest.mark.parametrize("name", SAME_PASSES)
+def test_every_cheat_differs_from_the_honest_tile_and_looks_like_one(
+    liar: Liar, honest: exr.Image, name: str
+) -> None:
+    picture = exr.check(liar.render(name), REGION.width, REGION.height)
+    assert differing(picture, honest)
+    assert_same(liar.picture(""), honest)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("half-samples", {"samples": 8}),
+        ("three-quarters-samples", {"samples": 12}),
+        ("nearly-all-samples", {"samples": 15}),
+        ("wrong-seed", {"seed": 8}),
+        ("other-frame", {"frame": 11}),
+        ("previous-frame", {"frame": 5}),
+        ("other-tile", {"region": Tile(0, 0, 32, 32)}),
+    ],
+)
+def test_it_is_what_blender_makes_of_other_settings(liar: Liar, name: str, meant: dict) -> None:
+    assert_same(liar.picture(name), liar.picture("", **meant))
+
+
+def test_half_size_is_half_size(liar: Liar) -> None:
+    small = liar.picture("", size=32, region=Tile(16, 0, 32, 16))
+    large = liar.picture("half-size")
+    for name, pixels in floats(small).items():
+        assert numpy.array_equal(floats(large)[name][::2, ::2], pixels)
+        assert numpy.array_equal(floats(large)[name][1::2, 1::2], pixels)
+
+
+def test_denoised_is_smoother_than_the_truth(liar: Liar, honest: exr.Image) -> None:
+    def roughness(image: exr.Image) -> float:
+        return float(numpy.abs(numpy.diff(combined(image), n=2, axis=2)).mean())
+
+    few = liar.picture("", samples=2)
+    assert roughness(liar.picture("eighth-denoised")) < roughness(honest) < roughness(few)
+
+
+def test_light_that_bounces_once_is_darker(liar: Liar, honest: exr.Image) -> None:
+    assert combined(liar.picture("fewer-bounces")).mean() < 0.95 * combined(honest).mean()
+
+
+def test_without_texture_depth_is_the_same_and_colours_are_not(liar: Liar, honest: exr.Image) -> None:
+    changed = differing(liar.picture("dropped-texture"), honest)
+    assert changed
+    assert all(".Combined." in name for name in changed)
+
+
+def test_only_the_square_is_painted(liar: Liar, honest: exr.Image) -> None:
+    different = (combined(liar.picture("painted")) != combined(honest)).any(axis=0)
+    rows, columns = numpy.nonzero(different)
+    assert (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1) == (8, 24, 8, 24)
+    assert different.sum() == PAINTED**2
+
+
+@pytest.mark.parametrize(("name", "passes"), [("cryptomatte", "Crypto"), ("depth", "Depth")])
+def test_only_that_pass_is_falsified(liar: Liar, honest: exr.Image, name: str, passes: str) -> None:
+    changed = differing(liar.picture(name), honest)
+    assert changed
+    assert all(passes in channel for channel in changed)
+
+
+@pytest.mark.parametrize(("name", "gone"), [("wrong-pass", "Depth"), ("missing-pass", "Depth")])
+def test_passes_are_not_those_of_the_job(liar: Liar, honest: exr.Image, name: str, gone: str) -> None:
+    names = set(floats(liar.picture(name)))
+    assert names != set(floats(honest))
+    assert not any(gone in one for one in names)
+
+
+@pytest.mark.parametrize("name", [*UNREADABLE, *NOT_FINITE])
+def test_broken_files_do_not_pass_the_nodes_own_check(liar: Liar, name: str) -> None:
+    with pytest.raises(InvalidInput):
+        exr.check(liar.render(name), REGION.width, REGION.height)
+
+
+def test_slander_is_for_audits_only(liar: Liar, honest: exr.Image) -> None:
+    assert_same(liar.picture("slander"), honest)
+    assert differing(liar.picture("slander", name="crop-0.exr"), honest)
+    assert_same(liar.picture("half-samples", name="crop-0.exr"), honest)
+
+
+def test_lies_are_written_down(liar: Liar) -> None:
+    before = (liar.folder / dishonest_child.LIES).read_text().splitlines()
+    liar.render("black")
+    *old, new = (liar.folder / dishonest_child.LIES).read_text().splitlines()
+    assert old == before
+    assert '"black"' in new
