@@ -27,8 +27,8 @@ from frame_splitter.records import (
     Upload,
 )
 from gpu_worker.checking import Rendered
-from gpu_worker.coordinator import backoff
-from gpu_worker.delivery import Delivery
+from gpu_worker.coordinator import SubmitAnswer, backoff
+from gpu_worker.delivery import Delivery, Signer
 from gpu_worker.slot import SlotInfo
 
 log = structlog.get_logger()
@@ -49,7 +49,7 @@ class Node(Protocol):
     def uploads(self, lease: Lease, files: tuple[OutputFile, ...]) -> tuple[Upload, ...]:
         """Where to put files."""
 
-    def submit(self, lease: Lease, result: TaskResult) -> None:
+    def submit(self, lease: Lease, result: TaskResult) -> SubmitAnswer:
         """Hand a result in."""
 
     def give_back(self, lease: Lease, failure: TaskFailure, tries: int | None = None) -> None:
@@ -131,8 +131,8 @@ class Bench:
 class Agent:
     """Runs until `stop`; one thread a waiting request, a running task and a delivery."""
 
-    def __init__(self, node: Node, benches: list[Bench], pace: Pace | None = None) -> None:
-        self._node = node
+    def __init__(self, node: Node, benches: list[Bench], signer: Signer, pace: Pace | None = None) -> None:
+        self._node, self._signer = node, signer
         self._pace = pace or Pace()
         self._benches = {bench.slot.name: bench for bench in benches}
         self._sandboxed = all(bench.info.sandboxed for bench in benches)
@@ -260,7 +260,8 @@ class Agent:
             self._deliver(held, outcome)
 
     def _deliver(self, held: Held, result: TaskResult) -> None:
-        delivery = Delivery(self._node, held.slot, self._stop, self._pace.store_away, self._pace.drain)
+        pace = self._pace
+        delivery = Delivery(self._node, held.slot, self._signer, self._stop, pace.store_away, pace.drain)
         failure = delivery.deliver(held.lease, result, held.lost)
         if failure is not None:
             self._give_back(held.lease, failure)

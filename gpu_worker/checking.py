@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from frame_splitter.fields import Tile
+from frame_splitter.fields import Digest, Tile
 from frame_splitter.records import FailureCode, Lease, OutputFile, TaskKind, TaskOutput
+from frame_splitter.tiles import relative, with_overscan
 from gpu_worker.blender import Wrap
 from gpu_worker.failures import Cancelled, TaskError
 from gpu_worker.outputs import describe, take
+from gpu_worker.picture_requests import Picture
 from gpu_worker.pictures import BadPicture, Pictures
+from verification.file_root import file_root
 
 T = TypeVar("T")
 
@@ -26,14 +29,31 @@ RAW, FILES = "raw", "files"
 @dataclass(frozen=True, slots=True)
 class Rendered:
     """What a child says it did for a task. `names` are files below the task's raw folder; `began` is
-    the machine's monotonic time in seconds; `samples` the most a pixel of each layer took.
+    the machine's monotonic time in seconds; `samples` the most a pixel of each layer took, by picture.
     """
 
     names: tuple[str, ...]
     began: float
     render_seconds: float
     peak_memory: int
-    samples: dict[str, int]
+    samples: tuple[dict[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A task's files as they are delivered, and the pixel root that is signed of them."""
+
+    files: tuple[OutputFile, ...]
+    root: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A picture of a task: its file, the pixels the child rendered, and those of them that count."""
+
+    name: str
+    region: Tile
+    tile: Tile
 
 
 class Checker:
@@ -48,17 +68,17 @@ class Checker:
         self._thread = ThreadPoolExecutor(1, "checker")
         self._thread.submit(self._pictures.start)
 
-    def take(self, lease: Lease, rendered: Rendered, folder: Path) -> tuple[OutputFile, ...]:
+    def take(self, lease: Lease, rendered: Rendered, folder: Path) -> Taken:
         """The files of a task whose folder is `folder`, checked, cropped and hashed.
 
         Raises TaskError: BAD_OUTPUT where they are not what the task asked for.
         """
-        tile = lease.task.kind is TaskKind.RENDER and lease.task.output is TaskOutput.LINEAR
+        wanted = pictures_of(lease)
         return self._do(
             lambda: (
-                _take_tile(self._pictures, lease, rendered, folder)
-                if tile
-                else take(folder / RAW, rendered.names, folder / FILES)
+                _take_pictures(self._pictures, wanted, rendered, folder)
+                if wanted
+                else _take_files(rendered, folder)
             )
         )
 
@@ -106,19 +126,44 @@ class Checker:
         return tuple(bad)
 
 
-def _take_tile(pictures: Pictures, lease: Lease, rendered: Rendered, folder: Path) -> tuple[OutputFile, ...]:
-    """Check the tile, cut its overscan off, turn its sample shares into counts."""
-    tile, region = lease.task.tile, region_of(lease)
-    (file,) = take(folder / RAW, (TILE,), folder / FILES)
-    target = folder / FILES / TILE
-    if tile == region and not rendered.samples:
-        pictures.check(target, region.width, region.height)
-        return (file,)
-    uncut = target.rename(folder / "uncut.exr")
-    inner = Tile(tile.x0 - region.x0, tile.y0 - region.y0, tile.x1 - region.x0, tile.y1 - region.y0)
-    pictures.crop(uncut, region.width, region.height, inner, target, rendered.samples)
-    uncut.unlink()
-    return (describe(target, TILE),)
+def _take_files(rendered: Rendered, folder: Path) -> Taken:
+    files = take(folder / RAW, rendered.names, folder / FILES)
+    return Taken(files, file_root(files))
+
+
+def _take_pictures(pictures: Pictures, wanted: tuple[Wanted, ...], rendered: Rendered, folder: Path) -> Taken:
+    """Check the pictures, cut their overscan off, turn their sample shares into counts."""
+    uncut = folder / "uncut"
+    names = tuple(one.name for one in wanted)
+    files = {file.name: file for file in take(folder / RAW, names, folder / FILES)}
+    uncut.mkdir(exist_ok=True)
+    samples = rendered.samples or ({},) * len(wanted)
+    asked = tuple(_ask_for(one, counts, folder) for one, counts in zip(wanted, samples, strict=True))
+    root = pictures.take(asked)
+    shutil.rmtree(uncut)
+    for picture in asked:
+        if picture.target:
+            name = Path(picture.target).name
+            files[name] = describe(Path(picture.target), name)
+    return Taken(tuple(files[name] for name in names), root)
+
+
+def _ask_for(wanted: Wanted, counts: dict[str, int], folder: Path) -> Picture:
+    """What the picture process is to do; a picture that need not be changed stays as Blender wrote it."""
+    path, region = folder / FILES / wanted.name, wanted.region
+    inner = relative(wanted.tile, region)
+    if wanted.tile == region and not counts:
+        return Picture(str(path), region.width, region.height, inner)
+    uncut = path.rename(folder / "uncut" / wanted.name)
+    return Picture(str(uncut), region.width, region.height, inner, str(path), counts)
+
+
+def pictures_of(lease: Lease) -> tuple[Wanted, ...]:
+    """The linear pictures a task consists of, in the order of its files; none where Blender finished them."""
+    task = lease.task
+    if task.kind is TaskKind.RENDER and task.output is TaskOutput.LINEAR:
+        return (Wanted(TILE, region_of(lease), task.tile),)
+    return ()
 
 
 def hand_over(output: Path, folder: Path) -> None:
@@ -130,10 +175,4 @@ def hand_over(output: Path, folder: Path) -> None:
 
 def region_of(lease: Lease) -> Tile:
     """The task's tile with its overscan, clipped to the rendered area."""
-    tile, more, area = lease.task.tile, lease.task.overscan, lease.area
-    return Tile(
-        max(area.x0, tile.x0 - more),
-        max(area.y0, tile.y0 - more),
-        min(area.x1, tile.x1 + more),
-        min(area.y1, tile.y1 + more),
-    )
+    return with_overscan(lease.task.tile, lease.task.overscan, lease.area)

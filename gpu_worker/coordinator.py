@@ -19,7 +19,7 @@ from frame_splitter.errors import (
     Unauthorized,
     Unavailable,
 )
-from frame_splitter.fields import Name, StoredFile, decode, encode
+from frame_splitter.fields import Address, Name, StoredFile, decode, encode
 from frame_splitter.records import (
     Heartbeat,
     HeartbeatAnswer,
@@ -56,6 +56,25 @@ class SceneListing(msgspec.Struct, frozen=True):
     files: Annotated[dict[Name, StoredFile], msgspec.Meta(min_length=1, max_length=200_000)]
 
 
+class NodeSelf(msgspec.Struct, frozen=True):
+    """A node, as the farm knows it; `farm` is the address the farm signs with."""
+
+    node: Name
+    name: Name
+    own: bool
+    farm: Address
+    address: Address | None = None
+
+
+class SubmitAnswer(msgspec.Struct, frozen=True):
+    """What became of a result. `receipt` stays undecoded for `notary.py`, because slots should not load
+    what reads signatures.
+    """
+
+    state: Name
+    receipt: msgspec.Raw = msgspec.Raw(b"null")
+
+
 class _Leases(msgspec.Struct, frozen=True):
     leases: Annotated[tuple[Lease, ...], msgspec.Meta(max_length=10_000)]
 
@@ -84,6 +103,15 @@ class Coordinator:
         self._pool = urllib3.PoolManager(maxsize=16, retries=False)
         self._closed = threading.Event()
 
+    def myself(self) -> NodeSelf:
+        """What the farm knows of this node."""
+        return decode(self._call("GET", "/nodes/self"), NodeSelf)
+
+    def enrol(self, address: Address, signature: str) -> NodeSelf:
+        """Bind this node's address to its token. Raises Conflict where it has another one."""
+        body = encode({"address": address, "signature": signature})
+        return decode(self._call("POST", "/nodes/self", body), NodeSelf)
+
     def lease(self, request: LeaseRequest) -> tuple[Lease, ...]:
         """Ask for work; not repeated, because an answer lost on the way holds leases."""
         body = self._call("POST", "/leases", encode(request), tries=1, patience=request.wait)
@@ -101,9 +129,9 @@ class Coordinator:
         """Where to put the files of a finished task."""
         return decode(self._call("POST", _of(lease, "uploads"), encode({"files": files})), _Uploads).uploads
 
-    def submit(self, lease: Lease, result: TaskResult) -> None:
+    def submit(self, lease: Lease, result: TaskResult) -> SubmitAnswer:
         """Hand the result in."""
-        self._call("POST", _of(lease, "result"), encode(result))
+        return decode(self._call("POST", _of(lease, "result"), encode(result)), SubmitAnswer)
 
     def give_back(self, lease: Lease, failure: TaskFailure, tries: int | None = None) -> None:
         """Give the task back."""

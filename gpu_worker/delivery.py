@@ -9,7 +9,8 @@ import structlog
 
 from frame_splitter.errors import Conflict, FarmError, StaleLease, Unavailable
 from frame_splitter.records import FailureCode, Lease, OutputFile, TaskFailure, TaskResult, Upload
-from gpu_worker.coordinator import backoff
+from gpu_worker.coordinator import SubmitAnswer, backoff
+from gpu_worker.notary import WrongReceipt
 from gpu_worker.transfer import LinkExpired
 
 LONGEST_WAIT = 5.0
@@ -27,7 +28,7 @@ class Receiver(Protocol):
     def uploads(self, lease: Lease, files: tuple[OutputFile, ...]) -> tuple[Upload, ...]:
         """Where to put files."""
 
-    def submit(self, lease: Lease, result: TaskResult) -> None:
+    def submit(self, lease: Lease, result: TaskResult) -> SubmitAnswer:
         """Hand a result in."""
 
 
@@ -36,6 +37,16 @@ class Sender(Protocol):
 
     def deliver(self, lease: Lease, uploads: tuple[Upload, ...]) -> None:
         """Upload a finished task's files."""
+
+
+class Signer(Protocol):
+    """Who answers for the results."""
+
+    def sign(self, lease: Lease, result: TaskResult) -> TaskResult:
+        """The result, signed."""
+
+    def keep(self, lease: Lease, result: TaskResult, answer: SubmitAnswer) -> None:
+        """Check and store the farm's receipt. Raises WrongReceipt."""
 
 
 class StoreAway(FarmError):
@@ -51,9 +62,15 @@ class Delivery:
     """
 
     def __init__(
-        self, receiver: Receiver, sender: Sender, stop: threading.Event, store_away: float, drain: float
+        self,
+        receiver: Receiver,
+        sender: Sender,
+        signer: Signer,
+        stop: threading.Event,
+        store_away: float,
+        drain: float,
     ) -> None:
-        self._receiver, self._sender, self._stop = receiver, sender, stop
+        self._receiver, self._sender, self._signer, self._stop = receiver, sender, signer, stop
         self._store_away, self._drain = store_away, drain
         self._refusals = 0
         self._store_since: float | None = None
@@ -64,17 +81,18 @@ class Delivery:
         why the task is given back.
         """
         attempt = 0
+        signed = self._signer.sign(lease, result)
         while not lost.is_set():
             attempt += 1
             try:
-                self._once(lease, result)
+                self._once(lease, signed)
                 log.info("task_submitted", task=lease.task.id, attempts=attempt)
                 return None
             except StaleLease:
                 log.info("task_lost", task=lease.task.id)
                 return None
             except FarmError as error:
-                if attempt == 1:
+                if attempt == 1 or isinstance(error, WrongReceipt):
                     log.warning("delivery_waits", task=lease.task.id, reason=error.sentence)
                 if self._give_up(error):
                     return TaskFailure(
@@ -89,7 +107,7 @@ class Delivery:
             self._sender.deliver(lease, uploads)
         except (Unavailable, LinkExpired) as error:
             raise StoreAway(error.sentence) from error
-        self._receiver.submit(lease, result)
+        self._signer.keep(lease, result, self._receiver.submit(lease, result))
 
     def _give_up(self, error: FarmError) -> bool:
         now = time.monotonic()

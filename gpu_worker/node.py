@@ -21,7 +21,9 @@ from gpu_worker.blender import ChildLimits, Device
 from gpu_worker.config import NodeConfig, cores, default_memory, default_slots, default_threads
 from gpu_worker.coordinator import Coordinator
 from gpu_worker.devices import backend_for
+from gpu_worker.identity import Identity, enrol, load_identity
 from gpu_worker.libraries import install_line, missing_libraries
+from gpu_worker.notary import Notary
 from gpu_worker.ray_slots import RayCluster, RaySlot, Resources
 from gpu_worker.slot import SlotPlan
 from gpu_worker.stage import ChildPlan
@@ -34,20 +36,26 @@ def run_node(config: NodeConfig) -> int:
     _check_libraries()
     with _state_folder(config.state), _life_of_parent(config.die_with_parent):
         sandboxed = _sandboxed(config.sandbox)
+        identity = load_identity(config.state)
         _quit_on_signals()
         cluster = RayCluster(config.state, config.ray_address, cpus=_cpus(config))
         _quit_on_signals()  # Ray takes SIGTERM for itself, and waits for its actors first
         try:
-            return _serve(config, cluster, sandboxed)
+            return _serve(config, cluster, identity, sandboxed)
         finally:
             cluster.close()
 
 
-def _serve(config: NodeConfig, cluster: RayCluster, sandboxed: bool) -> int:
+def _serve(config: NodeConfig, cluster: RayCluster, identity: Identity, sandboxed: bool) -> int:
     plans = _Plans(config, cluster.resources(), sandboxed)
     slots = [cluster.slot(order, plans.cpus, plans.gpus) for order in plans.rendering()]
     slots += [cluster.slot(order, 0, 0) for order in plans.finishing()]
-    agent = Agent(Coordinator(config.coordinator, config.token), [_bench(slot) for slot in slots])
+    coordinator = Coordinator(config.coordinator, config.token)
+    # While the slots' Blenders load.
+    known = enrol(coordinator, config.coordinator, identity, config.state)
+    log.info("node_enrolled", node=known.node, address=identity.address, farm=known.farm)
+    notary = Notary(identity, known.farm, config.state)
+    agent = Agent(coordinator, [_bench(slot) for slot in slots], notary)
     with _stopped_by_signals(agent):
         log.info(
             "node_started", slots=[slot.name for slot in slots], backend=plans.backend, sandboxed=sandboxed

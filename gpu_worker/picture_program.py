@@ -16,7 +16,8 @@ import msgspec
 from frame_splitter import counts, exr, stitch
 from frame_splitter.errors import InvalidInput
 from frame_splitter.fields import Tile
-from gpu_worker.picture_requests import Answer, Check, Crop, Request, Stitch
+from gpu_worker.picture_requests import Answer, Check, Picture, Request, Stitch, Take
+from verification.pixel_root import image_root, joint_root
 
 
 def answer(request: Request, limits: exr.Limits) -> Answer:
@@ -24,15 +25,23 @@ def answer(request: Request, limits: exr.Limits) -> Answer:
     try:
         if isinstance(request, Check):
             exr.check(Path(request.path), request.width, request.height, limits)
-        elif isinstance(request, Crop):
-            image = exr.check(Path(request.path), request.width, request.height, limits)
-            tile = exr.crop(counts.plain_counts(image, request.samples), request.tile)
-            exr.write(Path(request.target), tile)
+        elif isinstance(request, Take):
+            roots = [image_root(_take(picture, limits)) for picture in request.pictures]
+            return Answer(True, root=joint_root(roots))
         else:
             return _stitch(request, limits)
     except InvalidInput as error:
         return Answer(False, error.sentence)
     return Answer(True)
+
+
+def _take(picture: Picture, limits: exr.Limits) -> exr.Image:
+    """The picture as it is delivered."""
+    image = exr.check(Path(picture.path), picture.width, picture.height, limits)
+    if picture.target:
+        image = exr.crop(counts.plain_counts(image, picture.samples), picture.tile)
+        exr.write(Path(picture.target), image)
+    return image
 
 
 def _stitch(request: Stitch, limits: exr.Limits) -> Answer:

@@ -3,7 +3,7 @@
 
 import msgspec
 
-from frame_splitter.fields import Tile
+from frame_splitter.fields import Digest, Tile
 
 
 class Check(msgspec.Struct, frozen=True, tag_field="ask", tag="check"):
@@ -14,17 +14,24 @@ class Check(msgspec.Struct, frozen=True, tag_field="ask", tag="check"):
     height: int
 
 
-class Crop(msgspec.Struct, frozen=True, tag_field="ask", tag="crop"):
-    """Check the EXR at `path`, cut `tile` (counted from its lower left corner) out, write it to `target`
-    with its sample counts as plain numbers. `samples`: the most a pixel of each layer took.
+class Picture(msgspec.Struct, frozen=True):
+    """The EXR at `path`, of this size. Where `target` is set, `tile` (counted from the picture's lower
+    left corner) is cut out and written there with its sample counts as plain numbers; `samples`: the most
+    a pixel of each layer took.
     """
 
     path: str
     width: int
     height: int
     tile: Tile
-    target: str
+    target: str = ""
     samples: dict[str, int] = {}
+
+
+class Take(msgspec.Struct, frozen=True, tag_field="ask", tag="take"):
+    """Check the pictures, cut them, and answer the pixel root over what is left of them."""
+
+    pictures: tuple[Picture, ...]
 
 
 class Stitch(msgspec.Struct, frozen=True, tag_field="ask", tag="stitch"):
@@ -36,15 +43,17 @@ class Stitch(msgspec.Struct, frozen=True, tag_field="ask", tag="stitch"):
     target: str
 
 
-Request = Check | Crop | Stitch
+Request = Check | Take | Stitch
 
 
 class Answer(msgspec.Struct, frozen=True):
     """`good`, or a sentence why not. `pieces` are the numbers of pieces that cannot be used; `fault`
-    is set where not the picture but this machine is the reason: memory or node.
+    is set where not the picture but this machine is the reason: memory or node. `root`: what was asked
+    for of pixels that are to be signed.
     """
 
     good: bool
     reason: str = ""
     pieces: tuple[int, ...] = ()
     fault: str = ""
+    root: Digest | None = None

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import msgspec
 
-from frame_splitter.fields import Tile
+from frame_splitter.fields import Digest, Tile
 from frame_splitter.records import FailureCode
 from gpu_worker.blender import LAUNCHER, Wrap
 from gpu_worker.failures import TaskError
-from gpu_worker.picture_requests import Answer, Check, Crop, Request, Stitch
+from gpu_worker.picture_requests import Answer, Check, Picture, Request, Stitch, Take
 
 LONGEST_ANSWER = 1 << 20
 ANSWER_SECONDS = 900.0
@@ -53,13 +53,12 @@ class Pictures:
         """Raise BadPicture unless `path` is a finite picture of `width` x `height` pixels."""
         self._ask(Check(str(path), width, height))
 
-    def crop(
-        self, path: Path, width: int, height: int, tile: Tile, target: Path, samples: dict[str, int]
-    ) -> None:
-        """`check`, then write the part `tile` (from the lower left corner) to `target`, its sample counts
-        as plain numbers; `samples` are the most a pixel of each layer took.
-        """
-        self._ask(Crop(str(path), width, height, tile, str(target), samples))
+    def take(self, pictures: tuple[Picture, ...]) -> Digest:
+        """Check pictures and cut them; the pixel root over them as they are then, in order."""
+        root = self._ask(Take(pictures)).root
+        if root is None:
+            raise BadPicture("The process that decodes pictures gave no pixel root.")
+        return root
 
     def stitch(self, pieces: list[tuple[Path, Tile]], area: Tile, canvas: Tile, target: Path) -> None:
         """Check all pieces and write them as one picture. Raises BadPicture naming the bad ones."""
@@ -83,10 +82,10 @@ class Pictures:
                     with contextlib.suppress(OSError):
                         stream.close()
 
-    def _ask(self, request: Request) -> None:
+    def _ask(self, request: Request) -> Answer:
         answer = self._exchange(msgspec.json.encode(request) + b"\n")
         if answer.good:
-            return
+            return answer
         if answer.fault == "memory":
             self.close()
             raise TaskError(FailureCode.OUT_OF_MEMORY, answer.reason)

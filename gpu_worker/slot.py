@@ -117,13 +117,14 @@ class Slot:
         """Check what `run` left of a task. Its files then wait for `deliver` and `discard`."""
 
         def take() -> TaskResult:
-            files = self._checker.take(lease, rendered, self._done(lease))
+            taken = self._checker.take(lease, rendered, self._done(lease))
             return TaskResult(
-                files=files,
+                files=taken.files,
                 seconds=time.monotonic() - rendered.began,
                 render_seconds=rendered.render_seconds,
                 device_class=self.describe().device_class,
                 peak_memory=rendered.peak_memory,
+                pixel_root=taken.root,
             )
 
         outcome = _failure_of(take)
@@ -191,7 +192,8 @@ class Slot:
         finally:
             shutil.rmtree(output, ignore_errors=True)
         memory = max(done.peak_memory, stage.child.peak_memory)
-        return Rendered(done.files, began, done.render_seconds, memory, done.samples)
+        samples = (done.samples,) if done.samples else ()
+        return Rendered(done.files, began, done.render_seconds, memory, samples)
 
     def _failed(self, lease: Lease, failure: TaskFailure) -> TaskFailure:
         """What to say of a failure, with a fresh child in place of one that is gone."""
@@ -280,7 +282,8 @@ class Slot:
         if not self.plan.child.sandboxed:
             return lambda command: command
         packages = tuple(
-            Path(__file__).resolve().parents[1] / name for name in ("frame_splitter", "gpu_worker")
+            Path(__file__).resolve().parents[1] / name
+            for name in ("frame_splitter", "gpu_worker", "verification")
         )
         return sandbox.Sandbox(readable=packages, writable=(self.plan.folder,)).wrap
 

@@ -18,8 +18,23 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import msgspec
 
 from frame_splitter.records import Heartbeat, Lease, LeaseRequest, TaskFailure, TaskResult
+from verification.attestation import Enrolment, Submission, address_of, attest, digest, require_signer, sign
 
 TOKEN = "node-token"
+KEY = b"\x11" * 32
+"""The farm signs with it."""
+FARM = address_of(KEY)
+NODE = "node-1"
+
+
+def receipt_of(attestation, number=0, farm=FARM, key=KEY):
+    """A receipt of submission, as JSON."""
+    submission = Submission(digest(attestation, farm).hex(), 1_700_000_000_000, 12, "ab" * 32, 1_000_000)
+    return {
+        "submission": dataclasses.asdict(submission),
+        "signature": sign(submission, farm, key),
+        "leaf": number,
+    }
 
 
 class FakeCoordinator:
@@ -38,6 +53,8 @@ class FakeCoordinator:
         self.away = False
         self.store_away = False
         self.refuse_token = False
+        self.address = None
+        self.spoil = lambda answer: answer
         self.calls = defaultdict(int)
         fake = self
 
@@ -118,6 +135,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def call(self, parts, body):
         farm, path = self.farm, parts.path.removeprefix("/api/v1")
+        if path == "/nodes/self":
+            return self.about_node(body)
         if path == "/leases":
             return self.answer(200, {"leases": self.lease(msgspec.json.decode(body, type=LeaseRequest))})
         if path == "/leases/heartbeat":
@@ -131,6 +150,20 @@ class _Handler(BaseHTTPRequestHandler):
         if task in farm.lost:
             return self.answer(409, {"code": "stale_lease", "detail": "The lease passed on."})
         return self.about_task(task, token, what, body)
+
+    def about_node(self, body):
+        """Who the node is; with a body it shows its key."""
+        farm = self.farm
+        if body:
+            shown = json.loads(body)
+            require_signer(Enrolment(NODE, shown["address"]), FARM, shown["signature"], shown["address"])
+            if farm.address not in (None, shown["address"]):
+                return self.answer(
+                    409, {"code": "conflict", "detail": "This node signed with another key before."}
+                )
+            farm.address = shown["address"]
+        known = {"node": NODE, "name": "test", "own": True, "farm": FARM, "address": farm.address}
+        return self.answer(200, known)
 
     def about_task(self, task, token, what, body):
         farm = self.farm
@@ -159,8 +192,15 @@ class _Handler(BaseHTTPRequestHandler):
                 ]
                 if missing:
                     return self.answer(409, {"code": "conflict", "detail": "The object is not there."})
-                farm.results[task] = (token, result)
-            elif what == "failure":
+                attestation = attest(task, token, result)
+                require_signer(attestation, FARM, result.signature, farm.address)
+                answer = {"state": "submitted", "receipt": receipt_of(attestation, len(farm.results))}
+                spoilt = farm.spoil(answer)
+                if spoilt == answer:
+                    farm.results[task] = (token, result)
+                farm.changed.notify_all()
+                return self.answer(200, spoilt)
+            if what == "failure":
                 farm.failures[task].append((token, msgspec.json.decode(body, type=TaskFailure)))
             farm.changed.notify_all()
         return self.answer(200, {"state": "accepted"})
@@ -194,4 +234,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(data)
 
 
-__all__ = ["TOKEN", "FakeCoordinator", "Lease"]
+__all__ = ["FARM", "KEY", "NODE", "TOKEN", "FakeCoordinator", "Lease", "receipt_of"]

@@ -3,6 +3,7 @@
 
 import dataclasses
 import hashlib
+import json
 import sys
 import threading
 from pathlib import Path
@@ -27,10 +28,13 @@ from gpu_worker import transfer
 from gpu_worker.agent import Agent, Bench, Pace
 from gpu_worker.checking import Rendered
 from gpu_worker.coordinator import Coordinator
+from gpu_worker.identity import load_identity
+from gpu_worker.notary import Notary
 from gpu_worker.slot import SlotInfo
+from verification.attestation import Attestation, Submission, digest, require_signer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fakes"))
-from fake_coordinator import TOKEN, FakeCoordinator
+from fake_coordinator import FARM, TOKEN, FakeCoordinator, receipt_of
 
 CLASS = DeviceClass("cpu:test")
 PACE = Pace(wait=5.0, beat=0.02, retry=0.1, rest=0.1, store_away=0.5, drain=2.0)
@@ -64,7 +68,7 @@ class FakeSlot:
             self.go_on.wait(20)
             if lease.task.id in self.cancelled:
                 return TaskFailure(FailureCode.NODE, "The task was cancelled.")
-        return Rendered(("tile.exr",), 0.0, 0.9, 0, {})
+        return Rendered(("tile.exr",), 0.0, 0.9, 0)
 
     def settle(self, lease, rendered):
         if "nan" in lease.task.id:
@@ -72,7 +76,8 @@ class FakeSlot:
         body = lease.task.id.encode()
         (self.folder / lease.task.id).write_bytes(body)
         file = OutputFile("tile.exr", hashlib.sha256(body).hexdigest(), len(body))
-        return TaskResult((file,), 1.0, rendered.render_seconds, CLASS)
+        root = hashlib.sha256(b"pixels of " + body).hexdigest()
+        return TaskResult((file,), 1.0, rendered.render_seconds, CLASS, pixel_root=root)
 
     def deliver(self, lease, uploads):
         for upload in uploads:
@@ -110,13 +115,17 @@ def slots(tmp_path):
 
 
 @pytest.fixture
-def start(farm):
+def start(farm, tmp_path):
     """Start an agent in a thread; it must end when it is stopped."""
     started = []
+    identity = load_identity(tmp_path)
+    farm.address = identity.address
+    notary = Notary(identity, FARM, tmp_path)
 
     def starter(slots, token=TOKEN, **pace):
         benches = [Bench(slot, slot.describe()) for slot in slots]
-        agent = Agent(Coordinator(farm.url, token, tries=2), benches, dataclasses.replace(PACE, **pace))
+        coordinator = Coordinator(farm.url, token, tries=2)
+        agent = Agent(coordinator, benches, notary, dataclasses.replace(PACE, **pace))
         agent.errors = []
 
         def run():
@@ -304,3 +313,44 @@ def test_a_lease_for_a_slot_this_node_does_not_have_is_given_back(farm, slots, s
     farm.put(lease_of("t"))
     start(slots)
     farm.wait_for(lambda: farm.failures["t"])
+
+
+def test_results_are_signed_and_their_receipts_kept(farm, slots, start, tmp_path):
+    farm.put(lease_of("t"))
+    start(slots)
+    farm.wait_for(lambda: "t" in farm.results)
+    assert slots[0].wait_discarded("t") if slots[0].ran else slots[1].wait_discarded("t")
+    (line,) = map(json.loads, (tmp_path / "receipts.jsonl").read_text().splitlines())
+    assert (line["attestation"]["task"], line["attestation"]["token"]) == ("t", 3)
+    message = Attestation(**line["attestation"])
+    require_signer(message, FARM, line["signature"], farm.address)
+    require_signer(Submission(**line["submission"]), FARM, line["receipt_signature"], FARM)
+    assert line["submission"]["attestation"] == digest(message, FARM).hex()
+
+
+def test_a_wrong_receipt_is_not_believed_and_the_result_handed_in_again(farm, slots, start, tmp_path):
+    """Once for another result, once signed by somebody else; then the right one."""
+    other = Attestation("other", 3, "ab" * 32, "ab" * 32, CLASS, "b", 1)
+    answers = [
+        lambda answer: answer | {"receipt": receipt_of(other)},
+        lambda answer: (
+            answer | {"receipt": answer["receipt"] | {"signature": receipt_of(other)["signature"]}}
+        ),
+    ]
+    farm.spoil = lambda answer: answers.pop(0)(answer) if answers else answer
+    farm.put(lease_of("t"))
+    start(slots[:1])
+    farm.wait_for(lambda: "t" in farm.results)
+    assert slots[0].wait_discarded("t")
+    assert farm.calls["result"] == 3
+    assert len((tmp_path / "receipts.jsonl").read_text().splitlines()) == 1
+    assert not farm.failures
+
+
+def test_a_farm_that_never_gives_a_receipt_gets_the_task_back(farm, slots, start):
+    farm.spoil = lambda answer: {"state": "submitted", "receipt": None}
+    farm.put(lease_of("t"))
+    start(slots[:1])
+    farm.wait_for(lambda: farm.failures)
+    assert "no receipt" in farm.failures["t"][0][1].message
+    assert farm.calls["result"] == 3

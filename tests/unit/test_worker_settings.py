@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from frame_splitter.errors import InvalidInput
+from frame_splitter.exr import read
 from frame_splitter.fields import Tile
 from frame_splitter.ids import TaskId
 from frame_splitter.records import FailureCode, TaskFailure
@@ -17,8 +18,10 @@ from gpu_worker.__main__ import build_parser
 from gpu_worker.devices import Choice, backend_for, device_class, instruction_set
 from gpu_worker.failures import Cancelled, TaskError
 from gpu_worker.outputs import take
+from gpu_worker.picture_requests import Picture
 from gpu_worker.pictures import BadPicture, Pictures
 from gpu_worker.protocol import Ready
+from verification.pixel_root import pixel_root
 
 FAKE = Path(__file__).parents[1] / "fakes" / "fake_child.py"
 
@@ -189,7 +192,8 @@ def test_pictures_are_checked_and_cropped_in_one_process(pictures, tmp_path):
         pictures.check(picture, 9, 4)
     with pytest.raises(BadPicture, match="not finite"):
         pictures.check(exr(tmp_path / "nan.exr", 8, 4, float("nan")), 8, 4)
-    pictures.crop(picture, 8, 4, Tile(1, 1, 3, 2), tmp_path / "b.exr", {})
+    root = pictures.take((Picture(str(picture), 8, 4, Tile(1, 1, 3, 2), str(tmp_path / "b.exr")),))
+    assert root == pixel_root([read(tmp_path / "b.exr")])
     pictures.check(tmp_path / "b.exr", 2, 1)
     assert pictures._process is process
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from frame_splitter import exr
 from frame_splitter.errors import InvalidInput, Unavailable
 from frame_splitter.fields import StoredFile, Tile
 from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
@@ -30,6 +31,8 @@ from gpu_worker.coordinator import SceneListing
 from gpu_worker.scene_cache import SceneCache
 from gpu_worker.slot import Slot, SlotPlan
 from gpu_worker.stage import ChildPlan
+from verification.file_root import file_root
+from verification.pixel_root import pixel_root
 
 FAKE = Path(__file__).parents[1] / "fakes" / "fake_child.py"
 SANDBOXED = sandbox.unavailable() is None
@@ -127,6 +130,7 @@ def test_a_tile_is_rendered_checked_and_kept_for_delivery(make_slot, farm):
     assert result.device_class.endswith("bpy-5.0.1-fake")
     (kept,) = slot.plan.folder.glob("done/*/files/tile.exr")
     assert transfer.hashlib.sha256(kept.read_bytes()).hexdigest() == file.sha256
+    assert result.pixel_root == pixel_root([exr.read(kept)])
     slot.discard(lease_of())
     assert not kept.exists()
 
@@ -145,8 +149,9 @@ def test_overscan_is_rendered_and_cut_off_again(make_slot):
     slot = make_slot()
     lease = lease_of(tile=Tile(8, 0, 16, 16), overscan=2)
     assert region_of(lease) == Tile(6, 0, 18, 16)
-    assert isinstance(do(slot, lease), TaskResult)
+    result = do(slot, lease)
     (kept,) = slot.plan.folder.glob("done/*/files/*")
+    assert result.pixel_root == pixel_root([exr.read(kept)])
     pixels = read_exr(kept)
     assert pixels.shape == (16, 8)
     # The fake's columns count from the region's left edge: column 2 is the tile's first.
@@ -233,6 +238,7 @@ def test_a_final_frame_hands_over_its_files(make_slot):
     slot = make_slot()
     result = do(slot, lease_of(output=TaskOutput.FINAL))
     assert [file.name for file in result.files] == ["frame.png"]
+    assert result.pixel_root == file_root(result.files)
 
 
 def finish_lease(farm, pieces, **fields):
