@@ -55,25 +55,50 @@ def blocks(width: int, height: int) -> Iterator[Tile]:
 def leaves(image: Image) -> list[bytes]:
     """The hashed leaves of a picture."""
     ordered = channels(image)
-    plain = [_little_endian(channel.pixels) for channel in ordered]
     header = {
         "width": image.width,
         "height": image.height,
         "channels": [[one.part, one.name, one.pixels.dtype.name] for one in ordered],
     }
     hashed = [merkle.leaf_hash(json.dumps(header, separators=(",", ":"), sort_keys=True).encode())]
-    for block in blocks(image.width, image.height):
-        rows, columns = slice(block.y0, block.y1), slice(block.x0, block.x1)
-        hashed.append(merkle.leaf_hash(b"".join(pixels[rows, columns].tobytes() for pixels in plain)))
+    for y in range(0, image.height, BLOCK):
+        band = [_bytes_of(channel.pixels[y : y + BLOCK]) for channel in ordered]
+        hashed += [merkle.leaf_hash(block) for block in _blocks_of(band, image.width)]
     return hashed
 
 
-def _little_endian(pixels: Pixels) -> Pixels:
-    little: Pixels = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
-    return numpy.ascontiguousarray(little)
+def _bytes_of(band: Pixels) -> Pixels:
+    """Rows of one channel as little-endian bytes, of shape (rows, width, bytes of a sample)."""
+    little = numpy.ascontiguousarray(band, band.dtype.newbyteorder("<"))
+    raw: Pixels = little.view(numpy.uint8).reshape(*band.shape, band.itemsize)
+    return raw
+
+
+def _blocks_of(band: Sequence[Pixels], width: int) -> Iterator[bytes]:
+    """The bytes of each block of a band; all whole blocks are put in order at once."""
+    whole = width - width % BLOCK
+    for start, end, edge in ((0, whole, BLOCK), (whole, width, width - whole)):
+        if start == end:
+            continue
+        count = (end - start) // edge
+        pieces = [
+            rows[:, start:end].reshape(len(rows), count, -1).swapaxes(0, 1).reshape(count, -1)
+            for rows in band
+        ]
+        for block in numpy.concatenate(pieces, axis=1):
+            yield block.tobytes()
 
 
 def pixel_root(images: Sequence[Image]) -> str:
     """The root of one picture, or of several in order (an audit's), as hexadecimal digits."""
-    roots = [merkle.root(leaves(image)) for image in images]
+    return joint_root([image_root(image) for image in images])
+
+
+def image_root(image: Image) -> bytes:
+    """The root of one picture."""
+    return merkle.root(leaves(image))
+
+
+def joint_root(roots: Sequence[bytes]) -> str:
+    """`pixel_root` of the pictures whose roots these are."""
     return (roots[0] if len(roots) == 1 else merkle.root([merkle.leaf_hash(one) for one in roots])).hex()
