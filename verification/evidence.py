@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Small pictures for people: the submitted crop, the re-rendered one, and where they differ."""
 
+import contextlib
 import struct
 import zlib
 from pathlib import Path
@@ -58,17 +59,44 @@ def tone_mapped(pixels: Pixels, white: float) -> Bytes:
 
 
 def heat_map(submitted: Pixels, rendered: Pixels, different: Mask) -> Bytes:
-    """Dark where pixels are equal in every pass, then brighter with the relative difference of colours."""
-    with numpy.errstate(all="ignore"):
-        mine, theirs = submitted.astype(numpy.float64), rendered.astype(numpy.float64)
-        apart = numpy.abs(mine - theirs).max(axis=-1)
-        size = numpy.abs(theirs).max(axis=-1) + numpy.abs(mine).max(axis=-1)
-        relative = numpy.where(different, 0.15 + 0.85 * numpy.nan_to_num(apart / size, nan=1.0), 0.0)
-    place = numpy.clip(relative, 0, 1) * (len(HEAT) - 1)
+    """Dark where pixels are equal in every pass, then brighter with how much a person would see of it:
+    FLIP where torch is there, else the relative difference of the colours.
+    """
+    seen = _flip(submitted, rendered)
+    if seen is None:
+        seen = _relative(submitted, rendered)
+    place = numpy.where(different, 0.15 + 0.85 * numpy.clip(seen, 0, 1), 0.0) * (len(HEAT) - 1)
     low = numpy.minimum(place.astype(int), len(HEAT) - 2)
     share = (place - low)[..., None]
     colours: Bytes = (HEAT[low] * (1 - share) + HEAT[low + 1] * share + 0.5).astype(numpy.uint8)
     return colours
+
+
+def _relative(submitted: Pixels, rendered: Pixels) -> Pixels:
+    with numpy.errstate(all="ignore"):
+        mine, theirs = submitted.astype(numpy.float64), rendered.astype(numpy.float64)
+        apart = numpy.abs(mine - theirs).max(axis=-1)
+        size = numpy.abs(theirs).max(axis=-1) + numpy.abs(mine).max(axis=-1)
+        found: Pixels = numpy.nan_to_num(apart / size, nan=1.0, posinf=1.0)
+    return found
+
+
+def _flip(submitted: Pixels, rendered: Pixels) -> Pixels | None:
+    """None without torch, or where the process's memory does not hold it beside the pictures."""
+    with contextlib.suppress(ImportError, OSError, MemoryError, RuntimeError):
+        import torch  # noqa: PLC0415 - most looks need no heat map, and loading torch takes seconds
+
+        from verification.metrics.flip import flip  # noqa: PLC0415
+
+        white = _white(rendered)
+        mine, theirs = (
+            torch.from_numpy(tone_mapped(one, white) / 255.0).permute(2, 0, 1)[None]
+            for one in (submitted, rendered)
+        )
+        with torch.no_grad():
+            seen: Pixels = flip(mine, theirs)[0].numpy()
+        return seen
+    return None
 
 
 def enlarged(pixels: Bytes) -> Bytes:
