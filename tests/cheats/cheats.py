@@ -26,7 +26,8 @@ PAINTED = 16
 class Cheat:
     """What a cheat does, in words, and how. `ask`: another command for Blender. `change`: something in the
     scene, which is loaded afresh afterwards. `picture`: the decoded picture. `file`: the file itself.
-    `audits`: it is done to audits, and tiles are rendered honestly.
+    `audits`: it is done to audits, and tiles are rendered honestly. `broken`: the file does not even
+    pass the node's own check, so that the node's program must be another one, too.
     """
 
     what: str
@@ -35,6 +36,7 @@ class Cheat:
     picture: Callable[[Image, Command], Image] | None = None
     file: Callable[[Path], None] | None = None
     audits: bool = False
+    broken: bool = False
 
 
 # --- another command -----------------------------------------------------------------------------------
@@ -208,13 +210,17 @@ CHEATS: dict[str, Cheat] = {
     "noise": Cheat("hands in noise", picture=everywhere(noise, "Combined")),
     "cryptomatte": Cheat("falsifies the cryptomatte", picture=everywhere(numpy.flipud, "Crypto")),
     "depth": Cheat("falsifies the depth pass", picture=everywhere(lambda old: old * 1.01, "Depth")),
-    "nan": Cheat("hands in a pixel that is no number", picture=everywhere(with_one(numpy.nan), "Combined")),
-    "infinite": Cheat("hands in an infinite pixel", picture=everywhere(with_one(numpy.inf), "Combined")),
+    "nan": Cheat(
+        "hands in a pixel that is no number", picture=everywhere(with_one(numpy.nan), "Combined"), broken=True
+    ),
+    "infinite": Cheat(
+        "hands in an infinite pixel", picture=everywhere(with_one(numpy.inf), "Combined"), broken=True
+    ),
     "wrong-pass": Cheat("gives a pass another name", picture=renamed),
     "missing-pass": Cheat("leaves a pass out", picture=without("Depth")),
-    "truncated": Cheat("hands in half of the file", file=broken_files.truncate),
-    "bomb": Cheat("hands in a file that unpacks to 50 GB", file=broken_files.make_bomb),
-    "huge": Cheat("hands in a picture of 60,000 x 60,000 pixels", file=broken_files.claim_huge),
+    "truncated": Cheat("hands in half of the file", file=broken_files.truncate, broken=True),
+    "bomb": Cheat("hands in a file that unpacks to 50 GB", file=broken_files.make_bomb, broken=True),
+    "huge": Cheat("hands in a picture of 60,000 x 60,000 pixels", file=broken_files.claim_huge, broken=True),
     "slander": Cheat(
         "says of every tile it audits that it differs", picture=everywhere(noise, "Combined"), audits=True
     ),

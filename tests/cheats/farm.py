@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A farm with a cheat in it: all parts real, an own node, and a node of the artist's whose child lies.
+
+The liar runs without a sandbox, so it gets only its owner's scenes: here it belongs to the artist, and the
+own node to the farm's operator, as they would be in life the other way round.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from frame_splitter.fields import Tile
+from frame_splitter.records import JobSpec
+from render_farm.bundle import bundle
+from render_farm.client import FarmClient
+from render_farm.doctor import inspect
+from render_farm.embedded.state import Folder
+from render_farm.embedded.supervisor import Farm, FarmOptions
+from render_farm.job_events import Event
+from tests.api_calls import Api
+from tests.cheats import dishonest_child
+from verification.records import JobVerification, SubmissionRecord
+
+READY_SECONDS = 120.0
+LIAR = "liar"
+
+
+@dataclass(frozen=True)
+class Lie:
+    """One render in which the child cheated."""
+
+    cheat: str
+    frame: int
+    region: Tile
+
+
+@dataclass(frozen=True)
+class Liar:
+    """The dishonest node: its id at the farm, and its state folder."""
+
+    node: str
+    state: Path
+
+    def is_told(self, cheat: str) -> None:
+        """How it cheats from its next render on; '' for not at all."""
+        draft = self.state / "cheat.new"
+        draft.write_text(cheat)
+        draft.rename(self.state / dishonest_child.TOLD)
+
+    def lies(self) -> list[Lie]:
+        """All it has told so far."""
+        path = self.state / dishonest_child.LIES
+        lines = path.read_text().splitlines() if path.exists() else []
+        told = [json.loads(line) for line in lines]
+        return [Lie(one["cheat"], one["frame"], Tile(**one["region"])) for one in told]
+
+
+@dataclass
+class Story:
+    """What happened to one job: its events, its submissions, and what the liar did meanwhile."""
+
+    events: list[Event]
+    record: JobVerification
+    lies: list[Lie]
+    files: dict[int, Path] = field(default_factory=dict)
+
+    def submissions(self, node: str) -> list[SubmissionRecord]:
+        """What a node submitted, in order."""
+        return [one for one in self.record.submissions if one.node == node]
+
+    def of_kind(self, kind: str) -> list[dict[str, Any]]:
+        """The data of all events of a kind."""
+        return [json.loads(event.data) for event in self.events if event.kind == kind]
+
+
+@dataclass
+class CheatedFarm:
+    """The running farm, seen by its operator, by an artist, and by a test that knows the liar."""
+
+    farm: Farm
+    operator: Api
+    artist: Api
+    client: FarmClient
+    liar: Liar
+    folder: Path
+    scenes: dict[Path, Any] = field(default_factory=dict)
+
+    def offer(self, blend: Path) -> Any:
+        """The uploaded scene's id, and its facts."""
+        if blend not in self.scenes:
+            with bundle(blend, self.folder / "bundles") as bundled:
+                facts = inspect(bundled)
+                self.scenes[blend] = self.client.upload_scene(bundled.manifest, bundled.root), facts
+        return self.scenes[blend]
+
+    def render(
+        self, blend: Path, cheat: str, hear: Callable[[Event], None] = lambda event: None, **spec: Any
+    ) -> Story:
+        """A job from its submission to its frames, with the liar told to cheat so."""
+        scene, facts = self.offer(blend)
+        self.liar.is_told(cheat)
+        before = len(self.liar.lies())
+        job = self.client.submit(JobSpec(scene, **spec), facts).job
+        events = []
+        for event in self.client.events(job):
+            events.append(event)
+            hear(event)
+        self.liar.is_told("")
+        story = Story(events, self.client.verification(job), self.liar.lies()[before:])
+        for frame in self.client.frames(job):
+            for file in frame.files[:1]:
+                target = self.folder / "frames" / job / f"{frame.frame:04d}{Path(file.name).suffix}"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                story.files[frame.frame] = self.client.download(file, target)
+        return story
+
+    def logs(self) -> str:
+        """The ends of the parts' logs, for a failure's report."""
+        paths = [*sorted((self.farm.folder.path / "logs").glob("*.log")), self.folder / "liar.log"]
+        return "\n".join(f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}" for path in paths)
+
+
+@contextmanager
+def running(folder: Path, say: Callable[[str], None] = lambda text: None) -> Iterator[CheatedFarm]:
+    """The farm on a folder of its own; everything ends with the block."""
+    options = FarmOptions(slots=1, threads=1)
+    with Farm(Folder(folder / "farm"), options, say).running() as farm:
+        operator = Api(farm.url, farm.token)
+        artist = operator.owner("artist")
+        with _liar(artist, folder) as liar, FarmClient(farm.url, artist.token) as client:
+            farm.wait_for_node()
+            _await_online(operator, liar.node, folder / "liar.log")
+            yield CheatedFarm(farm, operator, artist, client, liar, folder)
+
+
+@contextmanager
+def _liar(artist: Api, folder: Path) -> Iterator[Liar]:
+    node = artist.node(LIAR)
+    state = folder / LIAR
+    state.mkdir()
+    command = [sys.executable, "-m", "gpu_worker", "run", "--coordinator", artist.url, "--no-sandbox"]
+    command += ["--state-dir", str(state), "--slots", "1", "--threads-per-slot", "1", "--die-with-parent"]
+    command += ["--child-program", str(dishonest_child.__file__)]
+    with (folder / "liar.log").open("ab") as log:
+        environment = {**os.environ, "FARM_NODE_TOKEN": node.token}
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+    try:
+        yield Liar(node.id, state)
+    finally:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(20)
+        process.kill()
+        process.wait()
+
+
+def _await_online(operator: Api, node: str, log: Path) -> None:
+    """Until the node has asked for work."""
+    end = time.monotonic() + READY_SECONDS
+    while not any(one["node"] == node and one["online"] for one in operator.ok("GET", "/nodes")["nodes"]):
+        if time.monotonic() > end:
+            raise TimeoutError(f"The dishonest node does not start:\n{log.read_text()[-4000:]}")
+        time.sleep(0.1)

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The dishonest child, driven by a test itself instead of by a node."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from frame_splitter.records import Lease
+from gpu_worker.blender import BlenderChild, ChildCommand, ChildLimits, Device
+from gpu_worker.checking import region_of
+from tests.cheats import dishonest_child
+
+
+@dataclass(frozen=True)
+class Forger:
+    """A dishonest child with its scene open. `folder` is what it takes for its node's state."""
+
+    child: BlenderChild
+    folder: Path
+
+    def render(self, cheat: str, lease: Lease, name: str = "tile.exr") -> Path:
+        """The tile of a lease as the cheat makes it; overwritten by the next."""
+        (self.folder / dishonest_child.TOLD).write_text(cheat)
+        path = self.folder / name
+        self.child.render(lease, region_of(lease), path, lambda done, total: None)
+        return path
+
+
+@contextmanager
+def forging(folder: Path, blend: Path) -> Iterator[Forger]:
+    """A forger with a scene open, as long as the block lasts."""
+    command = ChildCommand(Path(dishonest_child.__file__), variables={"TMPDIR": str(folder)}, threads=1)
+    child = BlenderChild(ChildLimits(memory=4 << 30), command)
+    child.start()
+    try:
+        child.open(blend, Device())
+        yield Forger(child, folder)
+    finally:
+        child.close()

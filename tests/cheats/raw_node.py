@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A node that is not the project's program: it says and signs over raw HTTP whatever a test wants."""
+
+import hashlib
+import secrets
+import tempfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from frame_splitter import exr
+from frame_splitter.errors import InvalidInput
+from frame_splitter.fields import decode, encode
+from frame_splitter.records import Lease, TaskResult
+from tests.api_calls import Answer, Api, Node
+from verification.attestation import Enrolment, address_of, attest, sign
+from verification.pixel_root import pixel_root
+
+
+@dataclass
+class RawNode(Node):
+    """Holds a key of its own; `enrol` first."""
+
+    key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+    farm: str = ""
+
+    @property
+    def address(self) -> str:
+        """Who it signs as."""
+        return address_of(self.key)
+
+    def enrol(self) -> None:
+        """Show its key."""
+        known = self.ok("GET", "/nodes/self")
+        self.farm = known["farm"]
+        enrolment = Enrolment(known["node"], self.address)
+        body = {"address": self.address, "signature": sign(enrolment, self.farm, self.key)}
+        self.ok("POST", "/nodes/self", body)
+
+    def signed(self, lease: dict[str, Any], result: TaskResult) -> TaskResult:
+        """The result as this node signs it under a lease."""
+        message = attest(lease["task"]["id"], lease["token"], result)
+        return replace(result, signature=sign(message, self.farm, self.key))
+
+    def uploaded(self, lease: dict[str, Any], content: bytes) -> TaskResult:
+        """Upload a tile; the result with its true pixel root, or one made up where it has none."""
+        return replace(self.upload(lease, content), pixel_root=root_of(content))
+
+    def hand_in(self, lease: dict[str, Any], content: bytes) -> Answer:
+        """Upload, sign and submit a tile."""
+        return self.submit(lease, self.signed(lease, self.uploaded(lease, content)))
+
+
+def raw_node(owner: Api, name: str, device: str) -> RawNode:
+    """A node of the owner's, enrolled, that claims to render on `device`."""
+    made = owner.node(name)
+    node = RawNode(made.url, made.token, id=made.id, device=device)
+    node.enrol()
+    return node
+
+
+def root_of(content: bytes) -> str:
+    """The pixel root of an EXR file's bytes; a hash of them where nothing can be decoded."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tile.exr"
+        path.write_bytes(content)
+        try:
+            return pixel_root([exr.read(path)])
+        except InvalidInput:
+            return hashlib.sha256(content).hexdigest()
+
+
+def as_lease(lease: dict[str, Any]) -> Lease:
+    """A lease's JSON as the record."""
+    return decode(encode(lease), Lease)
