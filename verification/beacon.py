@@ -11,6 +11,9 @@ import hmac
 import math
 from typing import Protocol
 
+LOCAL = "local"
+"""The name of a farm's own beacon in its rules; public ones are named by their chain's hash."""
+
 NO_COMMITMENT = "00" * 32
 
 

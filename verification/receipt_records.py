@@ -4,24 +4,29 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 
-from frame_splitter.audits import MOST_CROPS, SampleRange
+from frame_splitter.audits import AuditOrder
 from frame_splitter.errors import InvalidInput
 from frame_splitter.fields import Address, Digest, FrameNumber, Name, Sentence, Signature, Size, Tile
 from frame_splitter.ids import DeviceClass, JobId, NodeId, OwnerId, SceneId, TaskId
 from frame_splitter.records import Exactness, RenderSettings
 from verification.attestation import Attestation, Submission
+from verification.rate import Rates, Standing
 from verification.records import FarmRules, Round
-from verification.sampling import AuditPolicy
+from verification.sampling import MILLION, AuditPolicy
 from verification.verdict import Outcome
 
 KIND: Final = "render farm: receipt of a frame"
 VERSION: Final = 1
 MOST_BYTES = 32 << 20
 MOST_TILES = 10_000
+FRACTION = "_millionths"
+"""What the names of figures end in that are fractions elsewhere."""
+
+T = TypeVar("T")
 
 Whole = Annotated[int, msgspec.Meta(ge=-(1 << 53), le=1 << 53)]
 Figures = Annotated[dict[Name, Whole], msgspec.Meta(max_length=64)]
@@ -69,8 +74,7 @@ class ReceiptAudit:
     same_class: bool
     repeat: bool
     contradicted: bool
-    crops: Annotated[tuple[Tile, ...], msgspec.Meta(max_length=MOST_CROPS)]
-    sparse: SampleRange | None
+    order: AuditOrder
     attestation: Attestation
     signature: Signature
 
@@ -112,6 +116,8 @@ class ReceiptTile:
     receipt: Submission
     receipt_signature: Signature
     proof: ReceiptProof
+    standing: Standing
+    operator_standing: Standing
     croppable: bool
     audited: bool
     forced: Sentence
@@ -188,23 +194,27 @@ def rules_of(farm: FarmRules) -> ReceiptRules:
 
 def policy_of(rules: ReceiptRules) -> AuditPolicy:
     """The policy a receipt tells. Raises InvalidInput for figures that make no policy."""
+    return _converted(rules.policy, AuditPolicy)
+
+
+def rates_of(rules: ReceiptRules) -> Rates:
+    """The rates a receipt tells. Raises InvalidInput for figures that make none."""
+    return _converted(rules.rates, Rates)
+
+
+def _converted(figures: Mapping[str, int], kind: type[T]) -> T:
+    fractions = {
+        name.removesuffix(FRACTION): value / MILLION if name.endswith(FRACTION) else value
+        for name, value in figures.items()
+    }
     try:
-        return msgspec.convert(_fractions(rules.policy), type=AuditPolicy)
+        return msgspec.convert(fractions, type=kind)
     except msgspec.ValidationError as error:
-        raise InvalidInput(f"The receipt's policy is none: {error}") from error
+        raise InvalidInput(f"The receipt's rules cannot be used: {error}") from error
 
 
 def _whole(figures: Mapping[str, float]) -> dict[str, int]:
-    return {
-        f"{name}_millionths" if isinstance(value, float) else name: (
-            round(value * 1_000_000) if isinstance(value, float) else value
-        )
+    return dict(
+        (f"{name}{FRACTION}", round(value * MILLION)) if isinstance(value, float) else (name, value)
         for name, value in figures.items()
-    }
-
-
-def _fractions(figures: Mapping[str, int]) -> dict[str, float]:
-    return {
-        name.removesuffix("_millionths"): value / 1_000_000 if name.endswith("_millionths") else value
-        for name, value in figures.items()
-    }
+    )

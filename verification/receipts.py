@@ -136,6 +136,8 @@ def _tile(submission: SubmissionRecord, proofs: Mapping[int, LogProof]) -> Recei
         receipt=submission.receipt,
         receipt_signature=submission.receipt_signature,
         proof=ReceiptProof(proof.leaf, proof.size, proof.path, proof.root),
+        standing=submission.standing,
+        operator_standing=submission.operator_standing,
         croppable=submission.croppable,
         audited=bool(submission.audited),
         forced=submission.forced,
@@ -167,8 +169,7 @@ def _audit(record: AuditRecord) -> list[ReceiptAudit]:
             same_class=record.same_class,
             repeat=record.repeat,
             contradicted=record.contradicted,
-            crops=record.order.crops,
-            sparse=record.order.sparse,
+            order=record.order,
             attestation=signed,
             signature=signature,
         )
