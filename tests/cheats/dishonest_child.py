@@ -2,7 +2,7 @@
 """A Blender child that cheats: `gpu-worker run --no-sandbox --child-program tests/cheats/dishonest_child.py`.
 
 The cheat's name stands in the file `cheat` in the node's state folder and is read before every render;
-without the file, and for whatever is no tile, the child is honest. Each lie is written down in the file
+without the file the child is honest. Each lie is written down in the file
 `lies` beside it.
 """
 
@@ -31,9 +31,11 @@ def told() -> tuple[str, Path]:
     return "", scratch
 
 
-def is_tile(command: Command) -> bool:
-    """Whether a render is a tile's, and not an audit's."""
-    return not Path(command["path"]).name.startswith(("crop-", "sparse"))
+def write_down(folder: Path, name: str, command: Command) -> None:
+    """For who told it to lie."""
+    lie = {"cheat": name, "frame": command["frame"], "region": command["region"]}
+    with (folder / LIES).open("a") as lies:
+        lies.write(json.dumps(lie) + "\n")
 
 
 class Dishonest(blender_child.Child):
@@ -42,12 +44,20 @@ class Dishonest(blender_child.Child):
     def render(self, command: Command) -> Command:
         name, folder = told()
         cheat = CHEATS.get(name)
-        if cheat is None or command["output"] != "linear" or is_tile(command) == cheat.audits:
+        if cheat is None or cheat.audits or command["output"] != "linear":
             return super().render(command)
         answer = self._cheat(cheat, command)
-        with (folder / LIES).open("a") as lies:
-            told_lie = {"cheat": name, "frame": command["frame"], "region": command["region"]}
-            lies.write(json.dumps(told_lie) + "\n")
+        write_down(folder, name, command)
+        return answer
+
+    def audit(self, command: Command) -> Command:
+        name, folder = told()
+        cheat = CHEATS.get(name)
+        answer = super().audit(command)
+        if cheat is not None and cheat.audits:
+            for file in answer["files"]:
+                apply_to_file(cheat, Path(command["path"]) / file, command)
+            write_down(folder, name, command)
         return answer
 
     def _cheat(self, cheat: Cheat, command: Command) -> Command:

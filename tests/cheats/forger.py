@@ -19,12 +19,20 @@ class Forger:
     child: BlenderChild
     folder: Path
 
-    def render(self, cheat: str, lease: Lease, name: str = "tile.exr") -> Path:
+    def render(self, cheat: str, lease: Lease) -> Path:
         """The tile of a lease as the cheat makes it; overwritten by the next."""
         (self.folder / dishonest_child.TOLD).write_text(cheat)
-        path = self.folder / name
+        path = self.folder / "tile.exr"
         self.child.render(lease, region_of(lease), path, lambda done, total: None)
         return path
+
+    def audit(self, cheat: str, lease: Lease) -> dict[str, bytes]:
+        """The pictures of an audit's lease as the cheat makes them, in order."""
+        assert lease.audit is not None
+        (self.folder / dishonest_child.TOLD).write_text(cheat)
+        order = lease.audit
+        done = self.child.audit(lease, order.crops, order.sparse, self.folder, lambda done, total: None)
+        return {name: (self.folder / name).read_bytes() for name in done.files}
 
 
 @contextmanager

@@ -46,6 +46,12 @@ class RawNode(Node):
         """Upload a tile; the result with its true pixel root, or one made up where it has none."""
         return replace(self.upload(lease, content), pixel_root=root_of(content))
 
+    def audited(self, lease: dict[str, Any], files: dict[str, bytes]) -> TaskResult:
+        """Upload an audit's pictures, in order; the result."""
+        results = [self.upload(lease, content, name) for name, content in files.items()]
+        uploaded = tuple(file for one in results for file in one.files)
+        return replace(results[0], files=uploaded, pixel_root=root_of(*files.values()))
+
     def hand_in(self, lease: dict[str, Any], content: bytes) -> Answer:
         """Upload, sign and submit a tile."""
         return self.submit(lease, self.signed(lease, self.uploaded(lease, content)))
@@ -59,15 +65,18 @@ def raw_node(owner: Api, name: str, device: str) -> RawNode:
     return node
 
 
-def root_of(content: bytes) -> str:
-    """The pixel root of an EXR file's bytes; a hash of them where nothing can be decoded."""
+def root_of(*contents: bytes) -> str:
+    """The pixel root of EXR files' bytes; a hash of them where one cannot be decoded."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "tile.exr"
-        path.write_bytes(content)
-        try:
-            return pixel_root([exr.read(path)])
-        except InvalidInput:
-            return hashlib.sha256(content).hexdigest()
+        images = []
+        for number, content in enumerate(contents):
+            path = Path(folder) / f"{number}.exr"
+            path.write_bytes(content)
+            try:
+                images.append(exr.read(path))
+            except InvalidInput:
+                return hashlib.sha256(b"".join(contents)).hexdigest()
+        return pixel_root(images)
 
 
 def as_lease(lease: dict[str, Any]) -> Lease:

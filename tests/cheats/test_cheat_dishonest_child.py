@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The dishonest child does what each cheat's words say: otherwise the farm would catch something else."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,12 @@ import numpy
 import pytest
 
 from frame_splitter import exr
+from frame_splitter.audits import SPARSE, AuditOrder, SampleRange, crop_name
 from frame_splitter.errors import InvalidInput
 from frame_splitter.fields import Tile
 from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
 from frame_splitter.records import Lease, RenderSettings, Task, TaskKind
+from frame_splitter.tiles import relative
 from tests.cheats import dishonest_child
 from tests.cheats.cheats import CHEATS, PAINTED
 from tests.cheats.forger import Forger
@@ -30,8 +32,8 @@ class Liar:
 
     forger: Forger
 
-    def render(self, cheat: str, name: str = "tile.exr", **changed: Any) -> Path:
-        return self.forger.render(cheat, lease(**changed), name)
+    def render(self, cheat: str, **changed: Any) -> Path:
+        return self.forger.render(cheat, lease(**changed))
 
     def picture(self, cheat: str, **changed: Any) -> exr.Image:
         return exr.read(self.render(cheat, **changed))
@@ -154,10 +156,20 @@ def test_broken_files_do_not_pass_the_nodes_own_check(liar: Liar, name: str) -> 
         exr.check(liar.render(name), REGION.width, REGION.height)
 
 
-def test_slander_is_for_audits_only(liar: Liar, honest: exr.Image) -> None:
+def test_slander_is_for_audits_only(liar: Liar, honest: exr.Image, tmp_path: Path) -> None:
+    crop = Tile(40, 8, 48, 16)
+    order = replace(lease(), audit=AuditOrder((crop,), SampleRange(3, 1)))
+
+    def audit(cheat: str) -> exr.Image:
+        files = liar.forger.audit(cheat, order)
+        assert list(files) == [crop_name(0), SPARSE]
+        (tmp_path / "crop.exr").write_bytes(files[crop_name(0)])
+        return exr.read(tmp_path / "crop.exr")
+
+    truth = exr.crop(honest, relative(crop, REGION))
     assert_same(liar.picture("slander"), honest)
-    assert differing(liar.picture("slander", name="crop-0.exr"), honest)
-    assert_same(liar.picture("half-samples", name="crop-0.exr"), honest)
+    assert_same(audit("half-samples"), truth)
+    assert differing(audit("slander"), truth)
 
 
 def test_lies_are_written_down(liar: Liar) -> None:
