@@ -22,10 +22,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
-from frame_splitter.errors import FarmError
+from frame_splitter.errors import Conflict, FarmError
 from frame_splitter.facts import SceneFacts
 from frame_splitter.fields import StoredFile
 from frame_splitter.ids import JobId, SceneId
@@ -50,11 +50,17 @@ from render_farm.hashing import hash_file
 from render_farm.job_events import FINAL_STATES, Event, parse
 from render_farm.transfers import LinkExpired, Transfers
 
+if TYPE_CHECKING:
+    from verification.records import FarmRules, JobVerification
+
 UPLOADS_AT_ONCE = 4
 VAIN_OFFERS = 3
 """How often links may all be refused before uploading is given up."""
 SILENCE = 45.0
 """Seconds without any byte after which an event stream counts as broken."""
+
+RECEIPT_TRIES = 6
+"""How often a receipt is asked for that the farm cannot make yet, each time after twice as long."""
 
 Progress = Callable[[int, int], None]
 
@@ -223,6 +229,36 @@ class FarmClient:
                 raise
             self._transfers.download(renew(), target)
         return target
+
+    # --- verification ---------------------------------------------------------------------------
+
+    def rules(self) -> "FarmRules":
+        """The farm's address, which signs its receipts, and the rules of its audits."""
+        from verification.records import FarmRules  # noqa: PLC0415 - signatures take long to load
+
+        return self._link.get("/farm", FarmRules)
+
+    def verification(self, job: JobId) -> "JobVerification":
+        """Every submission of a job with its audits and verdict: what `verification.replay` repeats."""
+        from verification.records import JobVerification  # noqa: PLC0415 - signatures take long to load
+
+        return self._link.get(f"/jobs/{_id(job)}/verification", JobVerification)
+
+    def receipt(self, job: JobId, frame: int) -> bytes:
+        """The signed receipt of a frame that is done, byte for byte (`verification.receipts`).
+
+        A farm that waits for a beacon round is asked again for some seconds. Raises Conflict when
+        it still has none, NotFound for what there is not.
+        """
+        for attempt in range(RECEIPT_TRIES):
+            try:
+                return self._link.fetch(f"/jobs/{_id(job)}/frames/{frame}/receipt")
+            except Conflict:
+                if attempt == RECEIPT_TRIES - 1:
+                    raise
+            if self._link.stopped.wait(0.2 * 2**attempt):
+                break
+        raise Stopped("The waiting for a receipt was ended.")
 
     # --- nodes ----------------------------------------------------------------------------------
 

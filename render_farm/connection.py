@@ -78,6 +78,10 @@ class Connection:
         """GET `path` under /api/v1 and decode the answer as `kind`."""
         return decode(self._ask("GET", path, None, {}, query), kind)
 
+    def fetch(self, path: str) -> bytes:
+        """GET `path` under /api/v1 as it is, where every byte counts."""
+        return self._ask("GET", path, None, {}, None)
+
     def post(self, path: str, kind: type[T], body: object = None, *, key: str = "") -> T:
         """POST a record. `key` makes a creation idempotent, so that it may be sent again."""
         headers = {"Idempotency-Key": key} if key else {}

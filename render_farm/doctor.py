@@ -25,6 +25,7 @@ from frame_splitter.ids import SceneId
 from frame_splitter.records import JobSpec, RenderSettings
 from frame_splitter.split import pin
 from render_farm.bundle import Bundle, LeftOut, Remapped, complete
+from render_farm.wording import counted
 
 INSPECT_SECONDS = 900
 FACTS_LIMIT = 256 << 20
@@ -224,11 +225,11 @@ def _few(items: tuple[str, ...] | list[str]) -> str:
 def _lines(report: Report) -> Iterator[str]:
     yield f"{report.scene}"
     yield (
-        f"  {report.engine}, {report.width}x{report.height}, {report.samples} samples, {report.format}, "
-        f"frames {report.frames or '-'}"
+        f"  {report.engine}, {report.width}x{report.height}, {counted(report.samples, 'sample')}, "
+        f"{report.format}, frames {report.frames or '-'}"
     )
     yield f"  saved with Blender {report.saved_with}, rendered with {report.rendered_with}"
-    yield f"  {report.files} files, {_size(report.bytes)}"
+    yield f"  {counted(report.files, 'file')}, {_size(report.bytes)}"
     if report.exactness:
         yield f"  {report.exactness}: {report.reason}"
     yield from _section("Missing", report.missing)

@@ -13,6 +13,7 @@ from frame_splitter.fields import StoredFile
 from frame_splitter.ids import JobId
 from render_farm.answers import Frame
 from render_farm.cli.outputs import Targets
+from render_farm.cli.receipts import Kept, Receipts
 from render_farm.client import FarmClient
 from render_farm.job_events import FrameEvent
 
@@ -24,12 +25,25 @@ FETCHES_AT_ONCE = 4
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A frame on disk, with what File Output nodes wrote beside it, and sentences on what was not."""
+    """A frame on disk, with what File Output nodes wrote beside it, sentences on what was not fetched,
+    and its receipt where one was asked for.
+    """
 
     frame: DoneFrame
     path: Path
     others: tuple[Path, ...]
     refused: tuple[str, ...]
+    receipt: Kept | None = None
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Sentences on what is wrong with the receipt."""
+        return self.receipt.problems if self.receipt else ()
+
+
+def receipt_path(fetched: Fetched) -> str:
+    """The path of its receipt; empty where there is none."""
+    return str(fetched.receipt.path) if fetched.receipt and fetched.receipt.path else ""
 
 
 class Fetcher:
@@ -44,14 +58,17 @@ class Fetcher:
         targets: Targets,
         saved: Callable[[Fetched], None],
         say: Callable[[str], None],
+        receipts: Receipts | None = None,
     ) -> None:
         self._client, self._job, self._targets = client, job, targets
-        self._saved, self._say = saved, say
+        self._saved, self._say, self._receipts = saved, say, receipts
         self._pool = ThreadPoolExecutor(FETCHES_AT_ONCE, thread_name_prefix="fetch")
         self._futures: dict[tuple[int, str], Future[Fetched]] = {}
         self._latest: dict[int, tuple[int, str]] = {}
         self._lock = threading.Lock()
         self.last = time.monotonic()
+        if receipts is not None:
+            self._pool.submit(receipts.prepare)
 
     def take(self, frame: DoneFrame) -> None:
         """Fetch a frame that is done, unless that very file is fetched already."""
@@ -100,7 +117,8 @@ class Fetcher:
                 self._file(frame, index, target)
                 others.append(target)
         self.last = time.monotonic()
-        return Fetched(frame, path, tuple(others), tuple(refused))
+        receipt = self._receipts.keep(frame.frame, frame.files[0].sha256) if self._receipts else None
+        return Fetched(frame, path, tuple(others), tuple(refused), receipt)
 
     def _file(self, frame: DoneFrame, index: int, target: Path) -> None:
         def renewed() -> StoredFile:

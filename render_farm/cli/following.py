@@ -12,6 +12,7 @@ from render_farm.answers import Job
 from render_farm.cli.fetching import Fetched, Fetcher
 from render_farm.cli.outputs import Targets
 from render_farm.cli.progress import Display, Status, display
+from render_farm.cli.receipts import Receipts
 from render_farm.cli.verdicts import Names, sentence
 from render_farm.client import FarmClient
 from render_farm.job_events import AuditEvent, Event, FrameEvent, ProgressEvent, TaskEvent, VerdictEvent
@@ -38,8 +39,14 @@ class Outcome:
     last: float
 
 
-def follow(client: FarmClient, job: Job, targets: Targets, say: Callable[[str], None]) -> Outcome:
-    """Follow a job to its end and fetch its frames.
+def follow(
+    client: FarmClient,
+    job: Job,
+    targets: Targets,
+    say: Callable[[str], None],
+    receipts: Receipts | None = None,
+) -> Outcome:
+    """Follow a job to its end and fetch its frames, with their `receipts` where those are wanted.
 
     Raises JobFailed or JobCancelled with the reason, after the frames that are done were fetched.
     """
@@ -51,11 +58,11 @@ def follow(client: FarmClient, job: Job, targets: Targets, say: Callable[[str], 
             status.frames_done += 1
             seconds = f"{fetched.frame.render_seconds:.1f} s"
             shown.line(f"Frame {fetched.frame.frame}: {fetched.path} ({seconds})")
-            for sentence in fetched.refused:
-                shown.line(sentence)
+            for problem in (*fetched.refused, *fetched.doubts):
+                shown.line(problem)
 
         names = Names(client, job.job)
-        with closing(Fetcher(client, job.job, targets, saved, shown.line)) as fetcher:
+        with closing(Fetcher(client, job.job, targets, saved, shown.line, receipts)) as fetcher:
             for event in client.events(job.job):
                 if event.kind == "verdict":
                     _heed_verdict(decode(event.data, VerdictEvent), status, shown, names)
@@ -103,7 +110,8 @@ def _heed_verdict(event: VerdictEvent, status: Status, shown: Display, names: Na
 
 
 def _refuse_unfinished(job: Job, kept: int) -> None:
-    there = f" The {kept} frames that are done were kept." if kept else ""
+    done = "1 frame that is done was" if kept == 1 else f"{kept} frames that are done were"
+    there = f" The {done} kept." if kept else ""
     if job.state is JobState.CANCELLED:
         raise JobCancelled(f"The job was cancelled.{there}")
     if job.state is JobState.FAILED:

@@ -12,11 +12,13 @@ from frame_splitter.records import JobState
 from render_farm.answers import Frame, Job, JobList, TaskView
 from render_farm.cli.access import open_farm
 from render_farm.cli.console import Console
-from render_farm.cli.fetching import Fetched, Fetcher
+from render_farm.cli.fetching import Fetched, Fetcher, receipt_path
 from render_farm.cli.outputs import targets
+from render_farm.cli.receipts import Receipts
 from render_farm.cli.scene_options import checked_scene, facts_to_send, read_wish, render_slots, send_scene
 from render_farm.cli.table import table
 from render_farm.client import FarmClient
+from render_farm.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +32,23 @@ class JobShown:
 
 @dataclass(frozen=True, slots=True)
 class FrameFile:
-    """A frame on disk."""
+    """A frame on disk; `receipt` is the path of its receipt, empty where there is none."""
 
     frame: int
     path: str
     other_files: tuple[str, ...]
+    receipt: str
 
 
 @dataclass(frozen=True, slots=True)
 class Downloaded:
-    """The frames fetched; `remaining` are not done yet."""
+    """The frames fetched; `remaining` are not done yet, `doubts` say what is wrong with receipts."""
 
     job: str
     state: str
     frames: tuple[FrameFile, ...]
     remaining: tuple[int, ...]
+    doubts: tuple[str, ...]
 
 
 def run(chosen: argparse.Namespace, console: Console) -> int:
@@ -58,7 +62,7 @@ def run(chosen: argparse.Namespace, console: Console) -> int:
         elif chosen.action == "show":
             _show(client, JobId(chosen.job), console)
         elif chosen.action == "download":
-            _download(client, JobId(chosen.job), chosen.output, console)
+            return _download(client, chosen, console)
         else:
             _intend(client, chosen.action, JobId(chosen.job), console)
     return 0
@@ -103,10 +107,13 @@ def _show(client: FarmClient, job: JobId, console: Console) -> None:
 def _lines(shown: JobShown) -> Iterator[str]:
     job = shown.job
     yield f"{job.job}  {job.name}  {job.state.value}"
-    yield f"  {job.frames.done} of {job.frames.total} frames, {job.tasks.accepted} of {job.tasks.total} tasks"
-    yield f"  {job.width}x{job.height}, {job.settings.samples} samples, seed {job.settings.seed}"
+    frames, tasks = counted(job.frames.total, "frame"), counted(job.tasks.total, "task")
+    yield f"  {job.frames.done} of {frames}, {job.tasks.accepted} of {tasks}"
+    yield f"  {job.width}x{job.height}, {counted(job.settings.samples, 'sample')}, seed {job.settings.seed}"
     yield f"  {job.exactness.value}: {job.reason}"
     yield f"  {job.render_seconds:.1f} s of pure rendering on {job.device_class or 'no machine yet'}"
+    audits = job.audits
+    yield f"  {audits.audited} audited: {audits.passed} passed, {audits.rejected} rejected"
     if job.failure:
         yield f"  {job.failure}"
     for task in shown.troubled:
@@ -121,26 +128,40 @@ def _intend(client: FarmClient, action: str, job: JobId, console: Console) -> No
     console.result(done, f"{done.job} is {done.state.value}.")
 
 
-def _download(client: FarmClient, job: JobId, pattern: str, console: Console) -> None:
-    found = client.job(job)
-    stem = "".join(letter if letter.isalnum() or letter in "-_. " else "_" for letter in found.name)
-    goals = targets(pattern, stem.strip(". ") or found.job, found.spec.frames, found.extension, ())
+def _download(client: FarmClient, chosen: argparse.Namespace, console: Console) -> int:
+    """Fetch what is done; 1 where a receipt is missing or wrong."""
+    found = client.job(JobId(chosen.job))
+    frames = _fetched(client, found, chosen, console)
+    remaining = tuple(number for number in found.spec.frames if number not in frames)
+    doubts = tuple(doubt for one in frames.values() for doubt in one.doubts)
+    files = tuple(_frame_file(number, one) for number, one in frames.items())
+    state = found.state.value
+    rest = "" if found.state is JobState.COMPLETE else f", {len(remaining)} not done (the job is {state})"
+    console.result(
+        Downloaded(found.job, state, files, remaining, doubts),
+        f"{counted(len(files), 'frame')} fetched{rest}.",
+    )
+    return 1 if doubts else 0
+
+
+def _fetched(
+    client: FarmClient, job: Job, chosen: argparse.Namespace, console: Console
+) -> dict[int, Fetched]:
+    stem = "".join(letter if letter.isalnum() or letter in "-_. " else "_" for letter in job.name)
+    goals = targets(chosen.output, stem.strip(". ") or job.job, job.spec.frames, job.extension, ())
+    receipts = Receipts(client, job, goals) if chosen.receipts else None
 
     def saved(fetched: Fetched) -> None:
-        for sentence in (f"Frame {fetched.frame.frame}: {fetched.path}", *fetched.refused):
+        path = f"Frame {fetched.frame.frame}: {fetched.path}"
+        for sentence in (path, *fetched.refused, *fetched.doubts):
             console.say(sentence)
 
-    with closing(Fetcher(client, job, goals, saved, console.say)) as fetcher:
-        for frame in client.frames(job):
+    with closing(Fetcher(client, job.job, goals, saved, console.say, receipts)) as fetcher:
+        for frame in client.frames(job.job):
             fetcher.take(frame)
-        frames = fetcher.finish()
-    files = tuple(
-        FrameFile(number, str(one.path), tuple(str(path) for path in one.others))
-        for number, one in frames.items()
-    )
-    remaining = tuple(number for number in found.spec.frames if number not in frames)
-    ended = found.state is JobState.COMPLETE
-    rest = "" if ended else f", {len(remaining)} are not done (the job is {found.state.value})"
-    console.result(
-        Downloaded(found.job, found.state.value, files, remaining), f"{len(files)} frames fetched{rest}."
-    )
+        return fetcher.finish()
+
+
+def _frame_file(number: int, fetched: Fetched) -> FrameFile:
+    others = tuple(str(path) for path in fetched.others)
+    return FrameFile(number, str(fetched.path), others, receipt_path(fetched))

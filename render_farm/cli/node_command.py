@@ -48,7 +48,9 @@ def _add(access: Access, name: str, console: Console) -> None:
 def _list(client: FarmClient, console: Console) -> None:
     nodes = client.nodes()
     rows = [_row(node) for node in nodes]
-    shown = table(("NODE", "NAME", "ONLINE", "SLOTS", "BUSY", "SANDBOX", "DEVICE"), rows)
+    shown = table(
+        ("NODE", "NAME", "ONLINE", "SLOTS", "BUSY", "SANDBOX", "STANDING", "NEXT AUDIT", "DEVICE"), rows
+    )
     console.result(NodeList(nodes), shown if nodes else "The farm has no machines yet.")
 
 
@@ -63,5 +65,15 @@ def _row(node: NodeView) -> tuple[str, ...]:
         str(len(node.slots)),
         str(busy),
         yes_no[node.sandboxed],
+        _standing(node),
+        "-" if node.audit_rate is None else f"{node.audit_rate / 1e4:.3g} %",
         node.device_class or "-",
     )
+
+
+def _standing(node: NodeView) -> str:
+    """Audits passed since the last that failed, and those that ever failed."""
+    if node.standing is None:
+        return "-"
+    failed = f", {node.standing.failed} failed" if node.standing.failed else ""
+    return f"{node.standing.passed} passed{failed}"

@@ -20,6 +20,7 @@ _EXAMPLES = """examples:
   render-farm up                                       keep a farm running; other commands find it
   render-farm node add workstation-2                   let another machine join it
   render-farm job list
+  render-farm receipt verify shot-frames/0001.png.receipt.json
 """
 
 _RENDER = """examples:
@@ -40,6 +41,24 @@ _UP = """examples:
 
 With an outside object store, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set.
 Ctrl-C stops the farm; jobs go on at the next start.
+"""
+
+
+_RECEIPT = """examples:
+  render-farm receipt verify shot-frames/0001.png.receipt.json
+  render-farm receipt verify 0001.png.receipt.json --farm 0x5FbDB2315678afecb367f032d93F642f64180aa3
+  for receipt in out/*.receipt.json; do render-farm receipt verify "$receipt" || break; done
+
+Needs no farm and no network. A frame that lies beside its receipt is compared with it. Exits with 1
+when anything is wrong.
+"""
+
+_AUDIT = """examples:
+  render-farm audit list JOB                           who rendered what, what was audited, what came out
+  render-farm audit replay JOB                         repeats every choice of the farm, from public data
+  render-farm audit list JOB --json | jq '.submissions[] | select(.verdict == "rejected")'
+
+`replay` exits with 1 when the farm chose otherwise than its rule says.
 """
 
 
@@ -88,6 +107,8 @@ def _parser(known: Mapping[str, str]) -> argparse.ArgumentParser:
     _add_up(commands, common, known)
     _add_job(commands, common)
     _add_node(commands, common)
+    _add_audit(commands, common)
+    _add_receipt(commands)
     return parser
 
 
@@ -111,10 +132,14 @@ def _common(known: Mapping[str, str]) -> argparse.ArgumentParser:
         default=_state_dir(known),
         help="the folder an embedded farm lives in [FARM_STATE_DIR] (default: %(default)s)",
     )
-    common.add_argument(
+    _add_json(common)
+    return common
+
+
+def _add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
         "--json", action="store_true", help="print exactly one JSON object; all else goes to stderr"
     )
-    return common
 
 
 def _state_dir(known: Mapping[str, str]) -> Path:
@@ -141,6 +166,16 @@ def _add_render(commands: "argparse._SubParsersAction[_Parser]", common: argpars
     _add_job_options(command)
     command.add_argument(
         "--output", metavar="PATTERN", default="", help="where frames go (default: SCENE-frames/####)"
+    )
+    _add_receipts(command)
+
+
+def _add_receipts(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--no-receipts",
+        dest="receipts",
+        action="store_false",
+        help="fetch no receipts (FRAME.receipt.json beside each frame)",
     )
 
 
@@ -226,6 +261,7 @@ def _add_job(commands: "argparse._SubParsersAction[_Parser]", common: argparse.A
             action.add_argument(
                 "--output", metavar="PATTERN", default="", help="where frames go (default: NAME-frames/####)"
             )
+            _add_receipts(action)
 
 
 def _add_node(commands: "argparse._SubParsersAction[_Parser]", common: argparse.ArgumentParser) -> None:
@@ -240,3 +276,27 @@ def _add_node(commands: "argparse._SubParsersAction[_Parser]", common: argparse.
     )
     add.add_argument("name", metavar="NAME", help="what to call the machine")
     _command(actions, "list", parents=[common], help="the farm's machines and what they do")
+
+
+def _add_audit(commands: "argparse._SubParsersAction[_Parser]", common: argparse.ArgumentParser) -> None:
+    audit = _command(
+        commands, "audit", help="what was audited of a job, and whether the rule was kept", epilog=_AUDIT
+    )
+    actions = audit.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for name, meaning in (
+        ("list", "a job's submissions with node, audit and verdict"),
+        ("replay", "repeat the farm's choices and say whether it followed its own rule"),
+    ):
+        action = _command(actions, name, parents=[common], help=meaning, epilog=_AUDIT)
+        action.add_argument("job", metavar="JOB", help="the job's id")
+
+
+def _add_receipt(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    receipt = _command(commands, "receipt", help="check the receipt of a frame", epilog=_RECEIPT)
+    actions = receipt.add_subparsers(dest="action", metavar="ACTION", required=True)
+    verify = _command(actions, "verify", help="say whether a receipt holds", epilog=_RECEIPT)
+    verify.add_argument("file", metavar="FILE", type=Path, help="such as out/0001.png.receipt.json")
+    verify.add_argument(
+        "--farm", metavar="ADDRESS", default="", help="the address it must be signed by (0x...)"
+    )
+    _add_json(verify)

@@ -9,6 +9,8 @@ from pathlib import Path
 from frame_splitter.errors import InvalidInput
 from frame_splitter.outputs import frame_path, refuse_overwrite, safe_relative
 
+RECEIPT_ENDING = ".receipt.json"
+
 
 @dataclass(frozen=True, slots=True)
 class Targets:
@@ -31,6 +33,17 @@ class Targets:
             raise InvalidInput(
                 f"The scene's File Output '{name}' would overwrite {path}: it was not fetched."
             )
+        if path.name.lower().endswith(RECEIPT_ENDING):
+            raise InvalidInput(
+                f"The scene's File Output '{name}' is named as receipts are: it was not fetched."
+            )
+        return path
+
+    def receipt(self, frame: int) -> Path:
+        """Where a frame's receipt goes: beside the frame. Raises InvalidInput for a file of the scene."""
+        path = self.frames[frame].with_name(self.frames[frame].name + RECEIPT_ENDING)
+        if os.path.realpath(path) in self.inputs:
+            raise InvalidInput(f"The receipt of frame {frame} would overwrite {path}, which the scene reads.")
         return path
 
 

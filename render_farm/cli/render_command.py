@@ -2,6 +2,7 @@
 """`render-farm render`: from a .blend to its frames on disk."""
 
 import argparse
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -15,13 +16,15 @@ from frame_splitter.errors import FarmError
 from frame_splitter.ids import JobId
 from frame_splitter.records import JobState
 from frame_splitter.split import extension, fingerprint, pin
-from render_farm.answers import Job
+from render_farm.answers import AuditCounts, Job
 from render_farm.blend_header import check_scene
 from render_farm.cli.access import Access, open_farm
 from render_farm.cli.console import Console
+from render_farm.cli.fetching import receipt_path
 from render_farm.cli.following import Outcome, follow
 from render_farm.cli.outputs import Targets, targets
 from render_farm.cli.program import Interrupted
+from render_farm.cli.receipts import Receipts
 from render_farm.cli.scene_options import (
     UNKNOWN_SCENE,
     Wish,
@@ -35,11 +38,14 @@ from render_farm.client import FarmClient, Gone
 from render_farm.doctor import Checked
 from render_farm.embedded.supervisor import Farm
 from render_farm.job_events import FINAL_STATES
+from render_farm.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
 class FrameResult:
-    """A frame as `--json` names it; `render_seconds` is pure render time."""
+    """A frame as `--json` names it; `render_seconds` is pure render time, `receipt` the path of its
+    receipt, empty where there is none.
+    """
 
     frame: int
     path: str
@@ -47,12 +53,14 @@ class FrameResult:
     tiles: int
     render_seconds: float
     other_files: tuple[str, ...]
+    receipt: str
 
 
 @dataclass(frozen=True, slots=True)
 class RenderResult:
     """The answer of `render --json`. `wall_seconds` counts from submitting to the last file on disk;
-    `efficiency` is the pure render time spent meanwhile over slots times wall time.
+    `efficiency` is the pure render time spent meanwhile over slots times wall time. `doubts` say what is
+    wrong with receipts.
     """
 
     job: str
@@ -64,10 +72,12 @@ class RenderResult:
     frames: tuple[FrameResult, ...]
     other_files: tuple[str, ...]
     notes: tuple[str, ...]
+    audits: AuditCounts
+    doubts: tuple[str, ...]
 
 
 def run(chosen: argparse.Namespace, console: Console) -> int:
-    """Check, upload, submit or resume, follow, fetch."""
+    """Check, upload, submit or resume, follow, fetch; 1 where a receipt is missing or wrong."""
     wish = read_wish(chosen)
     check_scene(chosen.scene)
     with _Door(chosen, console, wish) as door, checked_scene(chosen, console, wish) as checked:
@@ -75,13 +85,13 @@ def run(chosen: argparse.Namespace, console: Console) -> int:
         result = None
         while result is None:
             try:
-                result = _Rendering(door.access(), console, checked, wish, goals).run()
+                result = _Rendering(door.access(), console, checked, wish, goals, chosen.receipts).run()
             except Gone:
                 # It belonged to another command, which has ended: the job waits in its folder.
                 console.say("The farm this command had joined has stopped; going on with one of its own.")
                 door.open()
     console.result(result, _summary(result))
-    return 0
+    return 1 if result.doubts else 0
 
 
 class _Door:
@@ -140,10 +150,17 @@ class _Rendering:
     """One run of the command, once the scene is checked and the farm is there."""
 
     def __init__(
-        self, access: Access, console: Console, checked: Checked, wish: Wish, goals: Targets
+        self,
+        access: Access,
+        console: Console,
+        checked: Checked,
+        wish: Wish,
+        goals: Targets,
+        with_receipts: bool,
     ) -> None:
         self._access, self._client, self._say = access, access.client, console.say
         self._checked, self._wish, self._goals = checked, wish, goals
+        self._with_receipts = with_receipts
         self._job: Job | None = None
         self._set_aside: list[JobId] = []
 
@@ -168,10 +185,12 @@ class _Rendering:
         if unfinished is None:
             facts = facts_to_send(self._checked.bundle, self._checked.facts)
             self._job, before = self._client.submit(spec, facts), 0.0
-            self._say(f"Job {self._job.job}: {self._job.frames.total} frames, {self._job.tasks.total} tasks.")
+            frames, tasks = counted(self._job.frames.total, "frame"), counted(self._job.tasks.total, "task")
+            self._say(f"Job {self._job.job}: {frames}, {tasks}.")
         else:
             self._job, before = self._taken_up(unfinished), unfinished.render_seconds
-        outcome = follow(self._client, self._job, self._goals, self._say)
+        receipts = Receipts(self._client, self._job, self._goals) if self._with_receipts else None
+        outcome = follow(self._client, self._job, self._goals, self._say, receipts)
         return _result(outcome, outcome.last - began, outcome.job.render_seconds - before, slots)
 
     def _slots(self) -> int:
@@ -190,7 +209,7 @@ class _Rendering:
         return next((job for job in jobs if job.state not in FINAL_STATES), None)
 
     def _taken_up(self, job: Job) -> Job:
-        done = f"{job.frames.done} of {job.frames.total} frames are done"
+        done = f"{job.frames.done} of {counted(job.frames.total, 'frame')} done"
         self._say(f"Job {job.job} was not finished ({done}): going on with it.")
         return self._client.resume(job.job) if job.state is JobState.PAUSED else job
 
@@ -237,6 +256,7 @@ def _result(outcome: Outcome, wall: float, rendered: float, slots: int) -> Rende
             tiles=fetched.frame.tiles,
             render_seconds=round(fetched.frame.render_seconds, 3),
             other_files=tuple(str(path) for path in fetched.others),
+            receipt=receipt_path(fetched),
         )
         for number, fetched in outcome.frames.items()
     )
@@ -250,6 +270,8 @@ def _result(outcome: Outcome, wall: float, rendered: float, slots: int) -> Rende
         frames=frames,
         other_files=tuple(path for frame in frames for path in frame.other_files),
         notes=tuple(note for fetched in outcome.frames.values() for note in fetched.refused),
+        audits=outcome.job.audits,
+        doubts=tuple(doubt for fetched in outcome.frames.values() for doubt in fetched.doubts),
     )
 
 
@@ -258,4 +280,21 @@ def _summary(result: RenderResult) -> str:
         return "No frames."
     first, last = result.frames[0].path, result.frames[-1].path
     where = first if len(result.frames) == 1 else f"{first} ... {last}"
-    return f"{len(result.frames)} frames in {result.wall_seconds:.1f} s ({result.exactness}): {where}"
+    frames = counted(len(result.frames), "frame")
+    return f"{frames} in {result.wall_seconds:.1f} s ({result.exactness}): {where}\n{_verified(result)}"
+
+
+def _verified(result: RenderResult) -> str:
+    """What was audited, and where the receipts are."""
+    tiles = counted(sum(frame.tiles for frame in result.frames), "tile")
+    audits = result.audits
+    said = f"{tiles}, {audits.audited} audited, {audits.rejected} rejected"
+    unresolved = f", {audits.unresolved} undecided" if audits.unresolved else ""
+    kept = [frame.receipt for frame in result.frames if frame.receipt]
+    if not kept:
+        return f"{said}{unresolved}."
+    some = "" if len(kept) == len(result.frames) else f"{len(kept)} "
+    doubtful = f" ({counted(len(result.doubts), 'thing')} wrong, see above)" if result.doubts else ""
+    folders = {os.path.dirname(path) for path in kept}
+    where = folders.pop() if len(folders) == 1 else "the frames' folders"
+    return f"{said}{unresolved}; {some}receipts in {where}{doubtful}"

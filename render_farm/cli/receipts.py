@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Receipts are fetched with their frames, checked, and kept beside them."""
+
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from frame_splitter.errors import FarmError, InvalidInput
+from render_farm.answers import Job
+from render_farm.cli.outputs import Targets
+from render_farm.client import FarmClient
+from render_farm.hashing import hash_file
+
+if TYPE_CHECKING:
+    from verification.receipt_records import Receipt
+
+# `verification.receipts` is imported where it is used: what recovers signers takes long to load.
+
+MOST_SAID = 5
+"""Findings of one receipt that are said; a receipt that is wrong in one way is often wrong in many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A receipt on disk (None where there is none to keep), and a sentence for each thing wrong with it."""
+
+    path: Path | None
+    problems: tuple[str, ...] = ()
+
+
+class Receipts:
+    """The receipts of one job's frames. Safe to use from several threads."""
+
+    def __init__(self, client: FarmClient, job: Job, targets: Targets) -> None:
+        self._client, self._job, self._targets = client, job, targets
+        self._lock = threading.Lock()
+
+    def prepare(self) -> None:
+        """Load what checks signatures, beside the waiting for the first frame."""
+        import verification.receipts  # noqa: F401, PLC0415
+
+    def keep(self, frame: int, sha256: str) -> Kept:
+        """Fetch, check and write the receipt of a frame whose file has this sha256."""
+        try:
+            document = self._client.receipt(self._job.job, frame)
+            problems = self._problems(document, frame, sha256)
+            path = self._targets.receipt(frame)
+            write_receipt(path, document)
+        except FarmError as error:
+            return Kept(None, (f"Frame {frame} has no receipt: {error.sentence}",))
+        return Kept(path, tuple(f"The receipt of frame {frame} is wrong: {one}" for one in problems))
+
+    def _problems(self, document: bytes, frame: int, sha256: str) -> list[str]:
+        from verification.receipts import verify  # noqa: PLC0415
+
+        receipt = read_receipt(document)
+        wrong = [*self._strayed(receipt, frame, sha256), *verify(document, self._farm)]
+        return shortened(wrong)
+
+    def _strayed(self, receipt: "Receipt", frame: int, sha256: str) -> Iterator[str]:
+        """A true receipt, but of something else than what was asked for."""
+        if (receipt.job, receipt.frame) != (self._job.job, frame):
+            yield f"It is that of frame {receipt.frame} of job {receipt.job}."
+        if receipt.scene != self._job.scene or receipt.settings != self._job.settings:
+            yield "It is of another scene or other settings than this job's."
+        if receipt.files[0].sha256 != sha256:
+            yield "It names another file than the one the farm delivered."
+
+    @property
+    def _farm(self) -> str:
+        with self._lock:
+            return self._address
+
+    @cached_property
+    def _address(self) -> str:
+        return self._client.rules().address
+
+
+def read_receipt(document: bytes) -> "Receipt":
+    """What a receipt says. Raises InvalidInput for what is none."""
+    from verification.receipt_records import read  # noqa: PLC0415
+
+    return read(document).receipt
+
+
+def shortened(problems: list[str]) -> list[str]:
+    """The first few, and how many more there are."""
+    if len(problems) <= MOST_SAID:
+        return problems
+    return [*problems[:MOST_SAID], f"{len(problems) - MOST_SAID} more things are wrong with it."]
+
+
+def read_bounded(path: Path) -> bytes:
+    """A file as a receipt may be long. Raises InvalidInput for one that cannot be read or is longer."""
+    from verification.receipt_records import MOST_BYTES  # noqa: PLC0415
+
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error
+    if len(data) > MOST_BYTES:
+        raise InvalidInput(f"{path} is longer than any receipt.")
+    return data
+
+
+def write_receipt(path: Path, document: bytes) -> None:
+    """Write a receipt whole or not at all. Raises FarmError where something else is in its place, or the
+    disk does not take it.
+    """
+    if os.path.lexists(path):
+        _refuse_other(path)
+    part = path.with_name(f".{path.name[-100:]}.{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        with part.open("xb") as file:
+            file.write(document)
+        os.replace(part, path)
+    except OSError as error:
+        raise FarmError(f"{path} cannot be written: {error.strerror}.") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _refuse_other(path: Path) -> None:
+    """Only an older receipt is replaced."""
+    try:
+        if path.is_symlink() or not path.is_file():
+            raise InvalidInput(f"{path} is no plain file.")
+        read_receipt(read_bounded(path))
+    except InvalidInput as error:
+        raise InvalidInput(f"{path} is there already and is no receipt: it was left as it is.") from error
+
+
+def beside(path: Path) -> Path | None:
+    """The frame a receipt was written for, where it lies beside it."""
+    frame = path.with_name(path.name.removesuffix(".receipt.json"))
+    return frame if frame != path and frame.is_file() else None
+
+
+def is_file(path: Path, sha256: str) -> bool:
+    """Whether the file at `path` has that sha256."""
+    return hash_file(path).sha256 == sha256
