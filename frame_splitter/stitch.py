@@ -10,6 +10,7 @@ import numpy
 from frame_splitter.errors import InvalidInput
 from frame_splitter.exr import Image, Part, Pixels
 from frame_splitter.fields import Tile
+from frame_splitter.tiles import contains
 
 MANIFEST = "/manifest"
 CRYPTOMATTE = "cryptomatte/"
@@ -25,7 +26,7 @@ def stitch(pieces: Sequence[Piece], area: Tile, canvas: Tile) -> Image:
     Raises InvalidInput where any of that does not hold.
     """
     _check_cover([tile for tile, _ in pieces], area)
-    if not _contains(canvas, area):
+    if not contains(canvas, area):
         raise InvalidInput("The canvas does not hold the rendered area.")
     for tile, image in pieces:
         if (image.width, image.height) != (tile.width, tile.height):
@@ -35,13 +36,9 @@ def stitch(pieces: Sequence[Piece], area: Tile, canvas: Tile) -> Image:
     return Image(canvas.width, canvas.height, parts)
 
 
-def _contains(outer: Tile, inner: Tile) -> bool:
-    return outer.x0 <= inner.x0 < inner.x1 <= outer.x1 and outer.y0 <= inner.y0 < inner.y1 <= outer.y1
-
-
 def _check_cover(tiles: list[Tile], area: Tile) -> None:
     """Inside the area, summing to its size, and disjoint: then every pixel lies in one tile."""
-    if not all(_contains(area, tile) for tile in tiles):
+    if not all(contains(area, tile) for tile in tiles):
         raise InvalidInput("A tile is empty, or reaches out of the rendered area.")
     if sum(tile.area for tile in tiles) != area.area or _overlap(tiles):
         raise InvalidInput("The tiles do not cover the rendered area exactly once.")

@@ -123,6 +123,11 @@ def with_overscan(tile: Tile, overscan: int, area: Tile) -> Tile:
     )
 
 
+def contains(outer: Tile, inner: Tile) -> bool:
+    """Whether `inner` has pixels, all of them in `outer`."""
+    return outer.x0 <= inner.x0 < inner.x1 <= outer.x1 and outer.y0 <= inner.y0 < inner.y1 <= outer.y1
+
+
 def relative(tile: Tile, region: Tile) -> Tile:
     """`tile` counted from the lower left corner of `region`, as a picture of the region has it."""
     return Tile(tile.x0 - region.x0, tile.y0 - region.y0, tile.x1 - region.x0, tile.y1 - region.y0)

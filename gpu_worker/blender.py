@@ -14,6 +14,7 @@ from pathlib import Path
 
 import structlog
 
+from frame_splitter.audits import SampleRange
 from frame_splitter.fields import Tile
 from frame_splitter.records import FailureCode, Lease, TaskOutput
 from gpu_worker.failures import Cancelled, TaskError
@@ -144,6 +145,22 @@ class BlenderChild:
         final = lease.task.output is TaskOutput.FINAL
         command = _frame_command("render", lease, path)
         command |= {"region": asdict(region), "output": "final" if final else "linear"}
+        return self._carry_out(command, on_progress)
+
+    def audit(
+        self,
+        lease: Lease,
+        crops: tuple[Tile, ...],
+        sparse: SampleRange | None,
+        path: Path,
+        on_progress: OnProgress,
+    ) -> Done:
+        """Render `crops` of the lease's frame with all samples, and its tile with the samples `sparse`,
+        to files in the folder `path`.
+        """
+        command = _frame_command("audit", lease, path)
+        command |= {"crops": [asdict(crop) for crop in crops], "sparse": sparse and asdict(sparse)}
+        command |= {"region": asdict(lease.task.tile)}
         return self._carry_out(command, on_progress)
 
     def finish(self, lease: Lease, merged: Path, path: Path, on_progress: OnProgress) -> Done:

@@ -28,10 +28,11 @@ class Child:
         # Late, so that a parent that dies while Blender loads is noticed.
         import bpy  # noqa: PLC0415
 
-        from gpu_worker.child import finishing, inspection, rendering  # noqa: PLC0415
+        from gpu_worker.child import auditing, finishing, inspection, rendering  # noqa: PLC0415
 
         self.events = events
         self.bpy, self.finishing, self.inspection, self.rendering = bpy, finishing, inspection, rendering
+        self.auditing = auditing
         self.opened: str | None = None
         self.device: dict[str, Any] = {"backend": "CPU", "index": 0, "threads": 1}
         self.work: tuple[str, Any] | None = None
@@ -52,6 +53,7 @@ class Child:
             "inspect": self.inspect,
             "open": self.open,
             "render": self.render,
+            "audit": self.audit,
             "finish": self.finish,
         }.get(str(command.get("cmd")))
         if action is None:
@@ -95,6 +97,12 @@ class Child:
         linear = command["output"] == "linear"
         self._start("linear" if linear else "final", None if linear else command["settings"])
         answer: Command = self.rendering.render_frame(command, self._progress)
+        return answer
+
+    def audit(self, command: Command) -> Command:
+        """Render crops of a tile, and all of it with few samples; tiles may come before and after."""
+        self._start("linear", None)
+        answer: Command = self.auditing.audit_tile(command, self._progress)
         return answer
 
     def finish(self, command: Command) -> Command:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from frame_splitter.audits import SPARSE, crop_name
 from frame_splitter.fields import Digest, Tile
 from frame_splitter.records import FailureCode, Lease, OutputFile, TaskKind, TaskOutput
-from frame_splitter.tiles import relative, with_overscan
+from frame_splitter.tiles import contains, relative, with_overscan
 from gpu_worker.blender import Wrap
 from gpu_worker.failures import Cancelled, TaskError
 from gpu_worker.outputs import describe, take
@@ -138,6 +139,8 @@ def _take_pictures(pictures: Pictures, wanted: tuple[Wanted, ...], rendered: Ren
     files = {file.name: file for file in take(folder / RAW, names, folder / FILES)}
     uncut.mkdir(exist_ok=True)
     samples = rendered.samples or ({},) * len(wanted)
+    if len(samples) != len(wanted):
+        raise TaskError(FailureCode.BAD_OUTPUT, "Blender named sample counts of other pictures.")
     asked = tuple(_ask_for(one, counts, folder) for one, counts in zip(wanted, samples, strict=True))
     root = pictures.take(asked)
     shutil.rmtree(uncut)
@@ -163,7 +166,22 @@ def pictures_of(lease: Lease) -> tuple[Wanted, ...]:
     task = lease.task
     if task.kind is TaskKind.RENDER and task.output is TaskOutput.LINEAR:
         return (Wanted(TILE, region_of(lease), task.tile),)
+    if task.kind is TaskKind.AUDIT:
+        return _audited_pictures(lease)
     return ()
+
+
+def _audited_pictures(lease: Lease) -> tuple[Wanted, ...]:
+    if lease.audit is None or not (lease.audit.crops or lease.audit.sparse):
+        raise TaskError(FailureCode.NODE, "The audit does not say what to render.")
+    tile, more, area = lease.task.tile, lease.task.overscan, lease.area
+    if not all(contains(tile, crop) for crop in lease.audit.crops):
+        raise TaskError(FailureCode.NODE, "The audit names pixels outside its tile.")
+    crops = [
+        Wanted(crop_name(number), with_overscan(crop, more, area), crop)
+        for number, crop in enumerate(lease.audit.crops)
+    ]
+    return (*crops, Wanted(SPARSE, tile, tile)) if lease.audit.sparse else tuple(crops)
 
 
 def hand_over(output: Path, folder: Path) -> None:

@@ -100,20 +100,21 @@ class _Plans:
         """The slots that render."""
         kind = "gpu" if self.gpus else "cpu"
         device = Device(self.backend, 0, self._threads)
-        return [self._order(f"{kind}-{number}", TaskKind.RENDER, device) for number in range(self._slots)]
+        kinds = (TaskKind.RENDER, TaskKind.AUDIT)
+        return [self._order(f"{kind}-{number}", kinds, device) for number in range(self._slots)]
 
     def finishing(self) -> list[SlotOrder]:
         """The slot of an own node that finishes frames: short work, so it may use every core."""
         if not self._config.own:
             return []
-        return [self._order("finish-0", TaskKind.FINISH, Device("CPU", 0, cores()))]
+        return [self._order("finish-0", (TaskKind.FINISH,), Device("CPU", 0, cores()))]
 
-    def _order(self, name: str, kind: TaskKind, device: Device) -> SlotOrder:
+    def _order(self, name: str, kinds: tuple[TaskKind, ...], device: Device) -> SlotOrder:
         config = self._config
         memory = config.memory_per_slot or default_memory(self._slots)
         limits = ChildLimits(memory, config.stall_seconds, config.task_seconds)
         child = ChildPlan(device, limits, self._sandboxed, config.child_program)
-        plan = SlotPlan(name, (kind,), config.state / "slots" / name, child, picture_memory=default_memory(2))
+        plan = SlotPlan(name, kinds, config.state / "slots" / name, child, picture_memory=default_memory(2))
         return SlotOrder(plan, config.state / "cache", config.cache_bytes, config.coordinator, config.token)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import msgspec
 
+from frame_splitter.audits import MOST_CROPS
 from frame_splitter.fields import Name, Seconds, Size
 
 Text = Annotated[str, msgspec.Meta(max_length=65536)]
@@ -42,6 +43,7 @@ class Done(msgspec.Struct, frozen=True, tag_field="event", tag="done"):
     render_seconds: Seconds = 0.0
     peak_memory: Size = 0
     samples: Counts = {}
+    samples_of_each: Annotated[tuple[Counts, ...], msgspec.Meta(max_length=MOST_CROPS + 1)] = ()
 
 
 class Failed(msgspec.Struct, frozen=True, tag_field="event", tag="failed"):

@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 
 import structlog
 
+from frame_splitter.audits import SPARSE
 from frame_splitter.errors import FarmError, InvalidInput
 from frame_splitter.fields import Tile
 from frame_splitter.ids import DeviceClass
@@ -29,7 +30,7 @@ from frame_splitter.records import (
     Upload,
 )
 from gpu_worker import sandbox, transfer
-from gpu_worker.checking import FILES, TILE, Checker, Rendered, hand_over, region_of
+from gpu_worker.checking import FILES, TILE, Checker, Rendered, hand_over, pictures_of, region_of
 from gpu_worker.coordinator import SceneListing
 from gpu_worker.devices import device_class
 from gpu_worker.failures import Cancelled, TaskError
@@ -181,7 +182,11 @@ class Slot:
     def _work(self, lease: Lease) -> Rendered:
         began = time.monotonic()
         self.discard(lease)
-        work = {TaskKind.RENDER: self._render, TaskKind.FINISH: self._finish}.get(lease.task.kind)
+        work = {
+            TaskKind.RENDER: self._render,
+            TaskKind.AUDIT: self._audit,
+            TaskKind.FINISH: self._finish,
+        }.get(lease.task.kind)
         if work is None:
             raise TaskError(FailureCode.NODE, f"This node does not know how to do {lease.task.kind} tasks.")
         stage = self._ready_stage(lease)
@@ -192,7 +197,7 @@ class Slot:
         finally:
             shutil.rmtree(output, ignore_errors=True)
         memory = max(done.peak_memory, stage.child.peak_memory)
-        samples = (done.samples,) if done.samples else ()
+        samples = done.samples_of_each or ((done.samples,) if done.samples else ())
         return Rendered(done.files, began, done.render_seconds, memory, samples)
 
     def _failed(self, lease: Lease, failure: TaskFailure) -> TaskFailure:
@@ -205,6 +210,11 @@ class Slot:
     def _render(self, lease: Lease, stage: Stage, output: Path) -> Done:
         target = output if lease.task.output is TaskOutput.FINAL else output / TILE
         return stage.child.render(lease, region_of(lease), target, self._report("rendering"))
+
+    def _audit(self, lease: Lease, stage: Stage, output: Path) -> Done:
+        crops = tuple(one.region for one in pictures_of(lease) if one.name != SPARSE)
+        assert lease.audit is not None
+        return stage.child.audit(lease, crops, lease.audit.sparse, output, self._report("auditing"))
 
     def _finish(self, lease: Lease, stage: Stage, output: Path) -> Done:
         inputs, merged = self._done(lease) / "inputs", stage.given / f"{output.name}.exr"

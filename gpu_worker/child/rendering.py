@@ -31,9 +31,16 @@ class DeviceError(Exception):
 
 CHANGED = {
     "render": ("use_compositing", "use_sequencer", "use_border", "use_crop_to_border"),
-    "cycles": ("use_denoising", "film_exposure"),
+    "cycles": (
+        "use_denoising",
+        "film_exposure",
+        "use_adaptive_sampling",
+        "use_sample_subset",
+        "sample_offset",
+        "sample_subset_length",
+    ),
 }
-"""What `_linear_output` changes, by the part of the scene it is in."""
+"""What `_linear_output` and audits change, by the part of the scene it is in."""
 
 
 class OwnSettings:
@@ -212,18 +219,11 @@ def render_frame(command: dict[str, Any], progress: Progress) -> dict[str, Any]:
     under the folder `path`. Raises SceneError.
     """
     started = time.monotonic()
-    scene = bpy.context.scene
-    render = scene.render
-    _own_settings.restore(scene)
-    pin_settings(command["settings"])
-    render.use_persistent_data = True
-    render.use_overwrite = True
-    render.use_placeholder = False
     path = Path(command["path"])
+    start_from_own_settings(command["settings"])
     if command["output"] == "linear":
-        _linear_output(command["area"])
-        set_border(command["width"], command["height"], command["region"])
-        watch = _still(command["frame"], path, progress)
+        begin_linear(command)
+        watch = linear_picture(command, command["region"], path, progress)
         files = [path.name]
     else:
         set_format(command["settings"]["format"])
@@ -234,12 +234,47 @@ def render_frame(command: dict[str, Any], progress: Progress) -> dict[str, Any]:
         "files": files,
         "seconds": ended - started,
         "render_seconds": watch.seconds,
-        "samples": _samples_by_layer(watch) if command["output"] == "linear" else {},
+        "samples": samples_by_layer(watch) if command["output"] == "linear" else {},
         "peak_memory": peak_memory(),
     }
 
 
-def _samples_by_layer(watch: Watch) -> dict[str, int]:
+def start_from_own_settings(settings: dict[str, Any]) -> None:
+    """The scene as its file has it, with what the job pins and what keeps it warm."""
+    scene = bpy.context.scene
+    _own_settings.restore(scene)
+    pin_settings(settings)
+    keep_warm(settings["samples"])
+    scene.render.use_overwrite = True
+    scene.render.use_placeholder = False
+
+
+def keep_warm(samples: int) -> None:
+    """Keep the synced scene for the next render of `samples` samples, except where that breaks.
+
+    Blender 5.0 writes past its buffers when a kept scene is rendered with a single sample and only some
+    of its layers have cryptomattes.
+    """
+    scene = bpy.context.scene
+    matted = {_has_cryptomatte(layer) for layer in used_layers(scene)}
+    scene.render.use_persistent_data = samples > 1 or len(matted) < 2
+
+
+def _has_cryptomatte(layer: Any) -> bool:
+    return bool(
+        layer.use_pass_cryptomatte_object
+        or layer.use_pass_cryptomatte_material
+        or layer.use_pass_cryptomatte_asset
+    )
+
+
+def begin_linear(command: dict[str, Any]) -> None:
+    """What all linear pictures of a frame have in common."""
+    _linear_output(command["area"])
+    bpy.context.scene.frame_set(command["frame"])
+
+
+def samples_by_layer(watch: Watch) -> dict[str, int]:
     """The most samples a pixel of each layer took, where a sample count pass needs them."""
     layers = used_layers(bpy.context.scene)
     if not any(layer.cycles.pass_debug_sample_count for layer in layers):
@@ -263,14 +298,15 @@ def run_render(progress: Progress, animation: bool = False) -> Watch:
     return watch
 
 
-def _still(frame: int, path: Path, progress: Progress) -> Watch:
-    scene = bpy.context.scene
-    scene.frame_set(frame)
-    scene.render.use_file_extension = False
-    scene.render.filepath = compositor.escape_template(str(path))
+def linear_picture(command: dict[str, Any], region: dict[str, int], path: Path, progress: Progress) -> Watch:
+    """Render `region` of the frame that was begun to `path`."""
+    set_border(command["width"], command["height"], region)
+    render = bpy.context.scene.render
+    render.use_file_extension = False
+    render.filepath = compositor.escape_template(str(path))
     watch = run_render(progress)
     if not path.is_file():
-        raise SceneError(f"Blender wrote no picture for frame {frame}.")
+        raise SceneError(f"Blender wrote no picture for frame {command['frame']}.")
     return watch
 
 

@@ -55,6 +55,39 @@ def render_ok(command: dict, width: int, height: int) -> None:
     done(files=files, seconds=0.5, render_seconds=0.4, peak_memory=1 << 20)
 
 
+def audit_ok(command: dict) -> None:
+    """Every picture is its region's size; its value says which it is."""
+    pictures = [(f"crop-{number}.exr", crop) for number, crop in enumerate(command["crops"])]
+    pictures += [("sparse.exr", command["region"])] if command["sparse"] else []
+    for number, (name, region) in enumerate(pictures):
+        size = region["x1"] - region["x0"], region["y1"] - region["y0"]
+        write_exr(str(Path(command["path"], name)), *size, float(number))
+    done(files=[name for name, _ in pictures], samples_of_each=[{} for _ in pictures], render_seconds=0.3)
+
+
+def audit_short(command: dict) -> None:
+    """Leaves its last picture out, and says otherwise."""
+    audit_ok(command | {"sparse": None})
+
+
+def nan_audit(command: dict) -> None:
+    for number, region in enumerate(command["crops"]):
+        size = region["x1"] - region["x0"], region["y1"] - region["y0"]
+        write_exr(str(Path(command["path"], f"crop-{number}.exr")), *size, float("nan"))
+    write_exr(str(Path(command["path"], "sparse.exr")), 8, 16, 1.0)
+    done(files=["sparse.exr"])
+
+
+def audit_miscounted(command: dict) -> None:
+    """Sample counts for pictures that nobody asked for."""
+    names = [f"crop-{number}.exr" for number in range(len(command["crops"]))]
+    for name, region in zip(names, command["crops"], strict=True):
+        write_exr(
+            str(Path(command["path"], name)), region["x1"] - region["x0"], region["y1"] - region["y0"], 1
+        )
+    done(files=names, samples_of_each=[{"ViewLayer": 4}] * 9)
+
+
 def finish_ok(command: dict) -> None:
     merged = Path(command["merged"]).read_bytes()
     Path(command["path"], "frame.png").write_bytes(b"finished %d bytes" % len(merged))
@@ -209,6 +242,8 @@ def carry_out(command: dict) -> None:
     elif name == "render":
         region = command["region"]
         render_ok(command, region["x1"] - region["x0"], region["y1"] - region["y0"])
+    elif name == "audit":
+        audit_ok(command)
     elif name == "finish":
         finish_ok(command)
 

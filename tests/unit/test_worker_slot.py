@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from frame_splitter import exr
+from frame_splitter.audits import AuditOrder, SampleRange
 from frame_splitter.errors import InvalidInput, Unavailable
 from frame_splitter.fields import StoredFile, Tile
 from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
@@ -75,9 +76,9 @@ def farm(monkeypatch):
 def make_slot(tmp_path, farm):
     slots = []
 
-    def make(kind=TaskKind.RENDER, sandboxed=SANDBOXED, memory=1 << 30, stall=20.0, **options):
+    def make(kinds=None, kind=TaskKind.RENDER, sandboxed=SANDBOXED, memory=1 << 30, stall=20.0, **options):
         child = ChildPlan(Device(), ChildLimits(memory, stall, 60.0, 20.0), sandboxed, FAKE)
-        plan = SlotPlan("cpu-0", (kind,), tmp_path / "slot", child, **options)
+        plan = SlotPlan("cpu-0", kinds or (kind,), tmp_path / "slot", child, **options)
         slot = Slot(plan, SceneCache(tmp_path / "cache", 1 << 20, farm.download), farm)
         slots.append(slot)
         return slot
@@ -239,6 +240,63 @@ def test_a_final_frame_hands_over_its_files(make_slot):
     result = do(slot, lease_of(output=TaskOutput.FINAL))
     assert [file.name for file in result.files] == ["frame.png"]
     assert result.pixel_root == file_root(result.files)
+
+
+CROPS = (Tile(8, 0, 12, 4), Tile(14, 10, 16, 16))
+
+
+def audit_lease(scene=None, crops=CROPS, sparse=SampleRange(1, 1), **fields):  # noqa: B008 - frozen
+    fields = {"tile": Tile(8, 0, 16, 16), "overscan": 2} | fields
+    return lease_of(scene, kind=TaskKind.AUDIT, audit=AuditOrder(crops, sparse), **fields)
+
+
+def test_an_audits_pictures_are_cut_to_what_was_ordered_and_signed_together(make_slot):
+    slot = make_slot()
+    result = do(slot, audit_lease())
+    assert isinstance(result, TaskResult), result
+    assert [file.name for file in result.files] == ["crop-0.exr", "crop-1.exr", "sparse.exr"]
+    kept = [exr.read(next(slot.plan.folder.glob(f"done/*/files/{file.name}"))) for file in result.files]
+    assert [(image.width, image.height) for image in kept] == [(4, 4), (2, 6), (8, 16)]
+    assert result.pixel_root == pixel_root(kept)
+    # The fake's columns count from the left edge of what it rendered: two pixels of overscan.
+    assert float(kept[0].parts[0].channels["ViewLayer.Combined.R"][0, 0]) == 2 / 1024
+    for file in result.files:
+        path = next(slot.plan.folder.glob(f"done/*/files/{file.name}"))
+        assert transfer.hashlib.sha256(path.read_bytes()).hexdigest() == file.sha256
+
+
+def test_an_audit_and_a_tile_share_the_warm_child(make_slot):
+    slot = make_slot(kinds=(TaskKind.RENDER, TaskKind.AUDIT))
+    do(slot, lease_of(token=1))
+    first = slot._stage.child.pid
+    assert isinstance(do(slot, audit_lease(token=2, sparse=None)), TaskResult)
+    assert isinstance(do(slot, lease_of(token=3)), TaskResult)
+    assert slot._stage.child.pid == first
+
+
+@pytest.mark.parametrize("behaviour", ["audit_short", "audit_miscounted", "crash", "nan_audit"])
+def test_an_audit_that_is_not_what_was_ordered_is_a_failure(make_slot, behaviour):
+    slot = make_slot()
+    failure = do(slot, audit_lease({"audit": behaviour}))
+    assert isinstance(failure, TaskFailure)
+    assert failure.code is (FailureCode.CRASHED if behaviour == "crash" else FailureCode.BAD_OUTPUT)
+    assert isinstance(do(slot, audit_lease(token=2)), TaskResult)
+
+
+@pytest.mark.parametrize(
+    "lease",
+    [
+        audit_lease(crops=(), sparse=None),
+        audit_lease(crops=(Tile(6, 0, 10, 4),)),
+        audit_lease(crops=(Tile(8, 0, 8, 4),)),
+        dataclasses.replace(audit_lease(), audit=None),
+    ],
+)
+def test_an_order_that_makes_no_sense_is_given_back(make_slot, lease):
+    failure = do(make_slot(), lease)
+    assert isinstance(failure, TaskFailure)
+    assert failure.code is FailureCode.NODE
+    assert "audit" in failure.message
 
 
 def finish_lease(farm, pieces, **fields):

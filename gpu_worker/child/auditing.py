@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rendering a few crops of a tile with all samples, and all of it with a few samples.
+
+All in the Blender that keeps the scene warm, and in one go: a small crop costs little more than Blender's
+own beginning and end of a render.
+"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from gpu_worker.child import rendering
+from gpu_worker.child.rendering import Progress, Watch
+
+
+def audit_tile(command: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Render what is to be compared with a tile (docs/architecture.md, "The Blender child").
+
+    Returns files (crops in order, then the sparse pass), seconds, peak memory in bytes, and the most
+    samples a pixel took by layer, for each file. Raises SceneError.
+    """
+    started = time.monotonic()
+    rendering.start_from_own_settings(command["settings"])
+    rendering.begin_linear(command)
+    render_seconds = 0.0
+    files, samples = [], []
+    for path, watch in _pictures(command, _Overall(command, progress)):
+        files.append(path.name)
+        samples.append(rendering.samples_by_layer(watch))
+        render_seconds += watch.seconds
+    return {
+        "files": files,
+        "seconds": time.monotonic() - started,
+        "render_seconds": render_seconds,
+        "samples_of_each": samples,
+        "peak_memory": rendering.peak_memory(),
+    }
+
+
+def _pictures(command: dict[str, Any], overall: "_Overall") -> Iterator[tuple[Path, Watch]]:
+    folder, samples = Path(command["path"]), command["settings"]["samples"]
+    for number, crop in enumerate(command["crops"]):
+        path = folder / f"crop-{number}.exr"
+        yield path, rendering.linear_picture(command, crop, path, overall.next(samples))
+    if command["sparse"] is not None:
+        first, count = command["sparse"]["first"], command["sparse"]["count"]
+        _take_few_samples(first, count)
+        path = folder / "sparse.exr"
+        yield path, rendering.linear_picture(command, command["region"], path, overall.next(count))
+
+
+def _take_few_samples(first: int, count: int) -> None:
+    """Take only some samples of every pixel, the very ones a tile has, and all else as a tile is rendered.
+
+    Where the file takes only some itself, they are counted from the first of those.
+    """
+    cycles = bpy.context.scene.cycles
+    begin, available = 0, cycles.samples
+    if cycles.use_sample_subset:
+        begin = min(cycles.sample_offset, cycles.samples - 1)
+        available = max(1, min(cycles.sample_subset_length, cycles.samples - begin))
+    count = min(count, available)
+    cycles.use_adaptive_sampling = False
+    cycles.use_sample_subset = True
+    cycles.sample_offset = begin + min(first % available, available - count)
+    cycles.sample_subset_length = count
+    rendering.keep_warm(count)
+
+
+class _Overall:
+    """Progress over all pictures of an audit, which Blender counts one by one."""
+
+    def __init__(self, command: dict[str, Any], progress: Progress) -> None:
+        sparse = command["sparse"]["count"] if command["sparse"] else 0
+        self._total = command["settings"]["samples"] * len(command["crops"]) + sparse
+        self._progress = progress
+        self._done = self._next = 0
+
+    def next(self, samples: int) -> Progress:
+        """Progress of the next picture, which takes so many samples of each layer."""
+        before, self._next = self._next, self._next + samples
+
+        def advance(done: int, _: int) -> None:
+            self._done = min(max(self._done, before + done), self._next)
+            self._progress(self._done, self._total)
+
+        return advance

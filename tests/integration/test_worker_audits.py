@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an auditor's Blender renders of a tile equals what another process's Blender put into it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy
+import pytest
+
+from frame_splitter import counts, exactness, exr, split, tiles
+from frame_splitter.audits import AuditOrder, SampleRange
+from frame_splitter.facts import SceneFacts
+from frame_splitter.fields import Tile, decode
+from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
+from frame_splitter.records import JobSpec, Lease, Task, TaskKind
+from gpu_worker.blender import BlenderChild, ChildLimits, Device
+from gpu_worker.checking import Wanted, pictures_of
+from tests.reference import make_variants
+
+pytestmark = pytest.mark.blender
+
+FRAME = 4
+
+SCENES = (
+    "plain",
+    "denoised",
+    "denoised_float",
+    "cycles_tiles",
+    "adaptive",
+    "denoised_adaptive_float",
+    "two_layers_cryptomatte_outputs",
+    "two_layers_adaptive_denoised",
+    "motion_blur",
+    "light_groups_and_aov",
+    "border_kept",
+    "own_denoise_node",
+)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two warm processes: one renders tiles, the other audits them."""
+
+    node: BlenderChild
+    auditor: BlenderChild
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    both = Pair(*(BlenderChild(ChildLimits(memory=4 << 30)) for _ in range(2)))
+    both.node.start()
+    both.auditor.start()
+    yield both
+    both.node.close()
+    both.auditor.close()
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("variants")
+    make_variants(folder, *SCENES)
+    return folder
+
+
+def lease_of(child: BlenderChild, blend: Path) -> Lease:
+    """The second of two tiles of a frame."""
+    facts = decode(child.inspect(blend), SceneFacts)
+    settings = split.pin(JobSpec(SceneId("0" * 64), (FRAME,)), facts)
+    plan = exactness.classify(facts, settings)
+    assert plan.tileable
+    width, height = tiles.frame_size(facts, settings.resolution_percentage)
+    area, canvas = tiles.border_area(facts, width, height)
+    tile = tiles.grid(area, 2, 1)[1]
+    task = Task(TaskId("t"), JobId("j"), TaskKind.RENDER, FRAME, tile, plan.overscan)
+    held = (SceneId("s"), OwnerId("o"), settings, width, height, area, canvas)
+    return Lease(task, LeaseToken(1), "0", 30.0, *held)
+
+
+def delivered(path: Path, wanted: Wanted, samples: dict[str, int]) -> exr.Image:
+    """As the node's picture process makes it."""
+    image = exr.check(path, wanted.region.width, wanted.region.height)
+    path.unlink()
+    image = counts.plain_counts(image, samples) if samples else image
+    return exr.crop(image, tiles.relative(wanted.tile, wanted.region))
+
+
+def render(child: BlenderChild, blend: Path, lease: Lease, folder: Path) -> exr.Image:
+    child.open(blend, Device(threads=2))
+    (wanted,) = pictures_of(lease)
+    done = child.render(lease, wanted.region, folder / "tile.exr", lambda done, total: None)
+    return delivered(folder / "tile.exr", wanted, done.samples)
+
+
+def audit(child: BlenderChild, blend: Path, lease: Lease, order: AuditOrder, folder: Path) -> list[exr.Image]:
+    child.open(blend, Device(threads=2))
+    lease = replace(lease, task=replace(lease.task, kind=TaskKind.AUDIT), audit=order)
+    wanted = pictures_of(lease)
+    crops = tuple(one.region for one in wanted if one.name != "sparse.exr")
+    seen: list[tuple[int, int]] = []
+    done = child.audit(lease, crops, order.sparse, folder, lambda *progress: seen.append(progress))
+    assert list(done.files) == [one.name for one in wanted]
+    assert seen == sorted(seen)
+    assert seen[-1][0] <= seen[-1][1]
+    each = done.samples_of_each
+    return [delivered(folder / one.name, one, each[number]) for number, one in enumerate(wanted)]
+
+
+def bits(image: exr.Image) -> dict[str, bytes]:
+    return {
+        f"{part.name}/{name}": pixels.tobytes()
+        for part in image.parts
+        for name, pixels in part.channels.items()
+    }
+
+
+def crops_of(tile: Tile) -> tuple[Tile, ...]:
+    """The tile's corners and some of its inside, of sizes as audits draw them."""
+    x, y = tile.x0 + tile.width // 2, tile.y0 + tile.height // 3
+    return (
+        Tile(tile.x0, tile.y0, tile.x0 + 8, tile.y0 + 8),
+        Tile(tile.x1 - 8, tile.y1 - 8, tile.x1, tile.y1),
+        Tile(x, y, x + 8, y + 8),
+        Tile(x - 3, tile.y0, x - 2, tile.y0 + 1),
+    )
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_crops_equal_the_tile_and_leave_the_child_as_it_was(
+    pair: Pair, scenes: Path, tmp_path: Path, name: str
+) -> None:
+    blend = scenes / f"{name}.blend"
+    lease = lease_of(pair.auditor, blend)
+    tile = lease.task.tile
+    whole = render(pair.node, blend, lease, tmp_path)
+    order = AuditOrder(crops_of(tile), SampleRange(1, 1))
+    *crops, sparse = audit(pair.auditor, blend, lease, order, tmp_path)
+    for crop, place in zip(crops, order.crops, strict=True):
+        assert bits(crop) == bits(exr.crop(whole, tiles.relative(place, tile)))
+    assert (sparse.width, sparse.height) == (tile.width, tile.height)
+    assert list(bits(sparse)) == list(bits(whole))
+    assert bits(sparse) != bits(whole)
+    assert bits(render(pair.auditor, blend, lease, tmp_path)) == bits(whole)
+
+
+def test_a_second_audit_needs_no_sparse_pass(pair: Pair, scenes: Path, tmp_path: Path) -> None:
+    blend = scenes / "plain.blend"
+    lease = lease_of(pair.auditor, blend)
+    whole = render(pair.node, blend, lease, tmp_path)
+    order = AuditOrder((lease.task.tile,))
+    (again,) = audit(pair.auditor, blend, lease, order, tmp_path)
+    assert bits(again) == bits(whole)
+
+
+@pytest.mark.parametrize("name", ["plain", "denoised_float"])
+def test_the_sparse_passes_of_all_samples_average_to_the_tile(
+    pair: Pair, scenes: Path, tmp_path: Path, name: str
+) -> None:
+    """They are the tile's own samples, at the scale the tile is stored in."""
+    blend = scenes / f"{name}.blend"
+    lease = lease_of(pair.auditor, blend)
+    whole = render(pair.node, blend, lease, tmp_path)
+    samples = lease.settings.samples
+    few = [
+        audit(pair.auditor, blend, lease, AuditOrder((), SampleRange(first, 1)), tmp_path)[0]
+        for first in range(samples)
+    ]
+    for index, part in enumerate(whole.parts):
+        if not part.name.endswith("Combined"):
+            continue
+        for channel, pixels in part.channels.items():
+            mean = sum(image.parts[index].channels[channel].astype(float) for image in few) / samples
+            assert numpy.abs(mean - pixels).max() <= 1e-5 * max(1.0, float(numpy.abs(pixels).max()))
