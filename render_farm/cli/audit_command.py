@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from frame_splitter.ids import JobId
 from render_farm.cli.access import open_farm
 from render_farm.cli.console import Console
+from render_farm.cli.receipts import address
 from render_farm.cli.table import table
 from render_farm.client import FarmClient
 from render_farm.wording import counted
@@ -62,11 +63,12 @@ class Replayed:
 
 def run(chosen: argparse.Namespace, console: Console) -> int:
     """List a job's submissions, or repeat the farm's choices; 1 where those were others."""
+    farm = address(chosen.farm) if chosen.action == "replay" else None
     with open_farm(chosen, console.say, node=False) as access:
         verification = access.client.verification(JobId(chosen.job))
         if chosen.action == "list":
             return _list(verification, names(access.client), console)
-    return _replay(verification, console)
+    return _replay(verification, farm, console)
 
 
 def names(client: FarmClient) -> Mapping[str, str]:
@@ -114,14 +116,14 @@ def _row(one: Shown) -> tuple[str, ...]:
     )
 
 
-def _replay(verification: "JobVerification", console: Console) -> int:
+def _replay(verification: "JobVerification", farm: str | None, console: Console) -> int:
     from verification.replay import replay  # noqa: PLC0415 - takes long to load
 
-    findings = tuple(replay(verification))
+    findings = tuple(replay(verification, farm))
     submissions = len(verification.submissions)
     audited = sum(bool(one.audited) for one in verification.submissions)
-    address = verification.farm.address
-    replayed = Replayed(verification.job, address, submissions, audited, not findings, findings)
+    told = verification.farm.address
+    replayed = Replayed(verification.job, told, submissions, audited, not findings, findings)
     console.result(replayed, _told(replayed))
     return 0 if replayed.followed else 1
 

@@ -33,9 +33,18 @@ The same command again goes on with a job that was not finished, and renders a f
 Frame numbers take the place of #### as in Blender; without --output frames go to shot-frames/.
 """
 
+RULES = (
+    ("audit-floor", "SHARE", "least share of a proven node's tiles that is audited, 0 to 1"),
+    ("audit-own", "SHARE", "share of the own node's tiles that is audited, 0 to 1"),
+    ("audit-repeat", "SHARE", "share of the audits that the own node repeats, 0 to 1"),
+    ("beacon", "URLS", "servers of a public drand beacon, comma between, instead of the farm's own"),
+)
+"""Options of `up` that the coordinator takes under the same names."""
+
 _UP = """examples:
   render-farm up
   render-farm up --slots 4
+  render-farm up --audit-floor 0.2 --beacon https://api.drand.sh
   render-farm up --bind 0.0.0.0:8700 --public-url http://farm.example:8700 \\
       --s3-endpoint http://minio:9000 --s3-public-endpoint http://farm.example:9000
 
@@ -238,6 +247,17 @@ def _add_up(
         help="tasks the own node renders at once [FARM_SLOTS]",
     )
     command.add_argument("--no-node", action="store_true", help="run no node here")
+    _add_rules(command, known)
+
+
+def _add_rules(command: argparse.ArgumentParser, known: Mapping[str, str]) -> None:
+    """What the coordinator is told of its audits; it knows the defaults and what can be right."""
+    group = command.add_argument_group("how work is verified (default: as docs/verification.md has it)")
+    for name, metavar, meaning in RULES:
+        variable = f"FARM_{name.upper().replace('-', '_')}"
+        group.add_argument(
+            f"--{name}", metavar=metavar, default=known.get(variable, ""), help=f"{meaning} [{variable}]"
+        )
 
 
 def _add_job(commands: "argparse._SubParsersAction[_Parser]", common: argparse.ArgumentParser) -> None:
@@ -289,6 +309,14 @@ def _add_audit(commands: "argparse._SubParsersAction[_Parser]", common: argparse
     ):
         action = _command(actions, name, parents=[common], help=meaning, epilog=_AUDIT)
         action.add_argument("job", metavar="JOB", help="the job's id")
+        if name == "replay":
+            _add_farm(action)
+
+
+def _add_farm(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--farm", metavar="ADDRESS", default="", help="the address it must be signed by (0x...)"
+    )
 
 
 def _add_receipt(commands: "argparse._SubParsersAction[_Parser]") -> None:
@@ -296,7 +324,5 @@ def _add_receipt(commands: "argparse._SubParsersAction[_Parser]") -> None:
     actions = receipt.add_subparsers(dest="action", metavar="ACTION", required=True)
     verify = _command(actions, "verify", help="say whether a receipt holds", epilog=_RECEIPT)
     verify.add_argument("file", metavar="FILE", type=Path, help="such as out/0001.png.receipt.json")
-    verify.add_argument(
-        "--farm", metavar="ADDRESS", default="", help="the address it must be signed by (0x...)"
-    )
+    _add_farm(verify)
     _add_json(verify)

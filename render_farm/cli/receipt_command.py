@@ -2,15 +2,14 @@
 """`render-farm receipt`: a frame's receipt checked on this machine, without any farm."""
 
 import argparse
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from frame_splitter.errors import FarmError, InvalidInput
+from frame_splitter.errors import FarmError
 from render_farm.cli.console import Console
-from render_farm.cli.receipts import beside, is_file, read_bounded, read_receipt, shortened
+from render_farm.cli.receipts import address, beside, is_file, read_bounded, read_receipt, shortened
 from render_farm.wording import counted
 
 if TYPE_CHECKING:
@@ -53,16 +52,12 @@ class ReceiptChecked:
 
 def run(chosen: argparse.Namespace, console: Console) -> int:
     """Check a receipt; 1 when something is wrong with it."""
-    if chosen.farm and not re.fullmatch("0x[0-9a-fA-F]{40}", chosen.farm):
-        raise InvalidInput(
-            f"'{chosen.farm[:80]}' is no farm's address: those are 0x and 40 hexadecimal digits."
-        )
-    checked = _checked(chosen.file, chosen.farm)
+    checked = _checked(chosen.file, address(chosen.farm))
     console.result(checked, "\n".join(_lines(checked, bool(chosen.farm))))
     return 0 if checked.holds else 1
 
 
-def _checked(path: Path, farm: str) -> ReceiptChecked:
+def _checked(path: Path, farm: str | None) -> ReceiptChecked:
     from verification.receipts import verify  # noqa: PLC0415 - takes long to load
 
     document = read_bounded(path)
@@ -70,7 +65,7 @@ def _checked(path: Path, farm: str) -> ReceiptChecked:
         receipt = read_receipt(document)
     except FarmError as error:
         return ReceiptChecked(str(path), False, (error.sentence,))
-    problems = verify(document, farm or None)
+    problems = verify(document, farm)
     found = _frame_beside(path, receipt)
     if found is not None and not found.matches:
         problems.append(f"{found.path} is not the file the receipt is about.")

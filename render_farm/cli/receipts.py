@@ -2,6 +2,7 @@
 """Receipts are fetched with their frames, checked, and kept beside them."""
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -78,6 +79,13 @@ class Receipts:
     @cached_property
     def _address(self) -> str:
         return self._client.rules().address
+
+
+def address(text: str) -> str | None:
+    """A farm's address as it was typed; None where none was. Raises InvalidInput for what is none."""
+    if text and not re.fullmatch("0x[0-9a-fA-F]{40}", text):
+        raise InvalidInput(f"'{text[:80]}' is no farm's address: those are 0x and 40 hexadecimal digits.")
+    return text or None
 
 
 def read_receipt(document: bytes) -> "Receipt":

@@ -2,11 +2,13 @@
 """`render-farm up`: a farm that runs until it is told to stop."""
 
 import argparse
+import re
 import signal
 from dataclasses import dataclass
 
 from frame_splitter.errors import InvalidInput
 from render_farm.cli.console import Console, log_to_stderr
+from render_farm.cli.options import RULES
 from render_farm.embedded.supervisor import Farm, FarmOptions, state_folder
 
 
@@ -48,7 +50,17 @@ def _options(chosen: argparse.Namespace) -> FarmOptions:
         public_url=chosen.public_url,
         slots=slots,
         node=not chosen.no_node,
+        rules=_rules(chosen),
     )
+
+
+def _rules(chosen: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+    """What was said about audits. Raises InvalidInput for shares that are none, before anything starts."""
+    given = {name: getattr(chosen, name.replace("-", "_")) for name, _, _ in RULES}
+    for name, text in given.items():
+        if text and name != "beacon" and not re.fullmatch(r"0?\.[0-9]{1,6}|[01](\.0*)?", text):
+            raise InvalidInput(f"--{name} is '{text[:40]}', but must be a share from 0 to 1, such as 0.1.")
+    return tuple((f"--{name}", text) for name, text in given.items() if text)
 
 
 def _tell(farm: Farm, console: Console) -> None:

@@ -45,7 +45,8 @@ Say = Callable[[str], None]
 class FarmOptions:
     """What `render-farm up` can change. Empty addresses mean the embedded part.
 
-    `bind` is `host` or `host:port`; `slots` and `threads` are the own node's, None lets it choose.
+    `bind` is `host` or `host:port`; `slots` and `threads` are the own node's, None lets it choose;
+    `rules` are options of the coordinator about audits, with their values.
     """
 
     redis_url: str = ""
@@ -57,6 +58,7 @@ class FarmOptions:
     threads: int | None = None
     node: bool = True
     temporary: bool = False
+    rules: tuple[tuple[str, str], ...] = ()
 
 
 class Farm:
@@ -166,6 +168,7 @@ class Farm:
             "--s3-endpoint": endpoint,
             "--s3-public-endpoint": given.s3_public_endpoint or self._public_objects() or endpoint,
             "--public-url": self.public_url,
+            **dict(given.rules),
         }
         environment = {"FARM_ADMIN_TOKEN": secrets.admin_token, "FARM_SIGNING_KEY": secrets.signing_key}
         if not given.s3_endpoint:

@@ -34,6 +34,10 @@ WRONG = [
     (["job", "list", "--coordinator", "ftp://x", "--token", "t"], "not a coordinator's address"),
     (["up", "--bind", "host:port"], "no address to bind to"),
     (["up", "--slots", "0"], "slots must lie between 1"),
+    (["up", "--audit-floor", "5"], "--audit-floor is '5', but must be a share from 0 to 1"),
+    (["up", "--audit-own", "-0.1"], "must be a share"),
+    (["up", "--audit-repeat", "nan"], "must be a share"),
+    (["audit", "replay", "j", "--farm", "me"], "no farm's address"),
 ]
 NOT_UNDERSTOOD = [
     [],
@@ -45,6 +49,10 @@ NOT_UNDERSTOOD = [
     ["job"],
     ["job", "show"],
     ["node", "add"],
+    ["audit"],
+    ["audit", "list"],
+    ["receipt"],
+    ["receipt", "verify"],
 ]
 
 
@@ -95,6 +103,18 @@ def test_the_environment_fills_in() -> None:
     assert (chosen.coordinator, chosen.token, chosen.state_dir) == ("http://f", "t", Path("/s"))
     assert _options(chosen).redis_url == "r"
     assert parse(["up", "--redis-url", "flag"], known).redis_url == "flag"
+
+
+@pytest.mark.parametrize("share", ["0", "1", "0.25", ".5", "1.0", "0.000001"])
+def test_rules_of_audits_go_to_the_coordinator_as_they_are(share: str) -> None:
+    known = {"FARM_AUDIT_OWN": share}
+    chosen = parse(["up", "--audit-floor", share, "--beacon", "http://a,http://b"], known)
+    assert _options(chosen).rules == (
+        ("--audit-floor", share),
+        ("--audit-own", share),
+        ("--beacon", "http://a,http://b"),
+    )
+    assert _options(parse(["up"], {})).rules == ()
 
 
 @pytest.mark.parametrize(
