@@ -7,7 +7,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from frame_splitter.fields import Sentence, StoredFile
+from frame_splitter.fields import Address, Sentence, Signature, StoredFile
 from frame_splitter.ids import JobId, NodeId, OwnerId, SceneId, TaskId
 from frame_splitter.records import (
     Exactness,
@@ -21,6 +21,7 @@ from frame_splitter.records import (
     TaskState,
     Upload,
 )
+from verification.attestation import Submission
 from verification.rate import Standing
 
 Place = dict[str, str]
@@ -254,6 +255,36 @@ class StateAnswer:
     """The state a task is in after what was done to it."""
 
     state: TaskState
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionReceipt:
+    """The farm's receipt of a submission: signed by the farm, and number `leaf` of its log."""
+
+    submission: Submission
+    signature: Signature
+    leaf: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResultAnswer:
+    """The state a task is in after its submit; a receipt where a beacon round decides about it."""
+
+    state: TaskState
+    receipt: SubmissionReceipt | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSelf:
+    """A node as it must know itself: its id is what it signs for, `farm` whom it signs to, `address` what
+    its token is bound to.
+    """
+
+    node: NodeId
+    name: str
+    own: bool
+    farm: Address
+    address: Address | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,30 @@ Secrets come from the environment or from files only, so that they show in no li
 import argparse
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from frame_splitter.audits import MOST_CROPS
 from frame_splitter.errors import InvalidInput
+from render_farm import rules
 from render_farm.objects import Place
+from render_farm.rules import Rules
+from verification.attestation import address_of
+from verification.beacon import LOCAL
+from verification.rate import Rates
+from verification.sampling import MILLION, AuditPolicy
 
 _FLAGS = {
+    "beacon": ("local", "where chance comes from: local, or addresses of drand servers, comma between"),
+    "beacon-period": ("0.5", "seconds between two rounds of a local beacon"),
+    "audit-floor": ("", "least share of a proven node's tiles that is audited, 0 to 1"),
+    "audit-own": ("", "share of the own nodes' tiles that is audited, 0 to 1"),
+    "audit-repeat": ("", "share of the audits that an own node repeats, 0 to 1"),
+    "audit-halving": ("", "passed audits after which a node is audited half as often"),
+    "audit-crops": ("", "crops of an audit drawn at random"),
+    "audit-suspects": ("", "crops of an audit where its sparse pass fits least"),
+    "audit-sparse-samples": ("", "samples of an audit's sparse pass"),
     "bind": ("127.0.0.1", "address to listen on"),
     "port": ("8700", "port to listen on; 0 picks a free one"),
     "public-url": ("", "the address by which clients and nodes reach this coordinator"),
@@ -39,6 +55,7 @@ class Config:
     objects: Place
     lease_seconds: float
     admin_token: str
+    rules: Rules = field(repr=False)
 
 
 def read(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Config:
@@ -53,6 +70,7 @@ def read(arguments: Sequence[str], environment: Mapping[str, str] | None = None)
         objects=_place(chosen, known),
         lease_seconds=_number(chosen["lease_seconds"], "lease-seconds", 0.2, 3600),
         admin_token=_admin_token(chosen["admin_token_file"], known),
+        rules=_rules(chosen, _signing_key(known)),
     )
 
 
@@ -89,6 +107,52 @@ def _admin_token(file: str, known: Mapping[str, str]) -> str:
     if not token:
         raise InvalidInput(f"The file {file} holds no admin token.")
     return token
+
+
+def _signing_key(known: Mapping[str, str]) -> bytes:
+    text = _secret(known, "FARM_SIGNING_KEY").strip().removeprefix("0x")
+    try:
+        key = bytes.fromhex(text)
+        if len(key) != 32:
+            raise ValueError("a key has 32 bytes")
+        address_of(key)
+    except Exception as error:  # the library has many names for numbers that are no key
+        # Neither the key nor the library's words about it belong into a log.
+        raise InvalidInput("FARM_SIGNING_KEY is no private key: it must be 64 hexadecimal digits.") from error
+    return key
+
+
+def _rules(chosen: dict[str, str], key: bytes) -> Rules:
+    rates, policy = Rates(), AuditPolicy()
+    rates = replace(
+        rates,
+        floor=_share(chosen, "audit-floor", rates.floor),
+        own=_share(chosen, "audit-own", rates.own),
+        halving=_count(chosen, "audit-halving", rates.halving, 1, 1_000_000),
+    )
+    policy = replace(
+        policy,
+        repeat=_share(chosen, "audit-repeat", policy.repeat),
+        crops=_count(chosen, "audit-crops", policy.crops, 1, MOST_CROPS),
+        suspects=_count(chosen, "audit-suspects", policy.suspects, 0, MOST_CROPS),
+        sparse_samples=_count(chosen, "audit-sparse-samples", policy.sparse_samples, 1, 1024),
+    )
+    if chosen["beacon"] != LOCAL:
+        urls = [_url(url, "beacon", ("http", "https")) for url in chosen["beacon"].split(",")]
+        return rules.drand(key, urls, policy, rates)
+    period = _number(chosen["beacon_period"], "beacon-period", 0.01, 3600)
+    return rules.local(key, period, policy, rates)
+
+
+def _share(chosen: dict[str, str], flag: str, otherwise: int) -> int:
+    """A share from 0 to 1 as a chance in a million."""
+    text = chosen[flag.replace("-", "_")]
+    return round(_number(text, flag, 0, 1) * MILLION) if text else otherwise
+
+
+def _count(chosen: dict[str, str], flag: str, otherwise: int, least: int, most: int) -> int:
+    text = chosen[flag.replace("-", "_")]
+    return int(_number(text, flag, least, most)) if text else otherwise
 
 
 def _secret(known: Mapping[str, str], name: str) -> str:

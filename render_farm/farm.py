@@ -22,6 +22,8 @@ from render_farm.store.identities import ADMIN, Caller, Identities, Role
 from render_farm.store.jobs import Jobs
 from render_farm.store.leases import Leases
 from render_farm.store.scenes import Scenes
+from render_farm.store.submissions import Submissions
+from render_farm.submissions import Counter
 
 log = structlog.get_logger()
 
@@ -45,10 +47,12 @@ class Farm:
         self.identities = Identities(self.store)
         self.jobs = Jobs(self.store)
         self.closing = asyncio.Event()
+        self.rules = config.rules
         leases, scenes = Leases(self.store), Scenes(self.store)
         self.dispatch = Dispatch(leases, config.lease_seconds)
         self.intake = Intake(scenes, self.jobs, self.objects)
-        self.results = Results(leases, scenes, self.objects, self.dispatch.bell)
+        counter = Counter(leases, Submissions(self.store), self.rules, lambda _: None)
+        self.results = Results(leases, scenes, self.objects, self.dispatch.bell, counter)
         self._admin_digest = hashlib.sha256(config.admin_token.encode()).digest()
         self._known: dict[bytes, tuple[float, Caller]] = {}
 

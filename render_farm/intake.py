@@ -198,6 +198,8 @@ def plan(owner: OwnerId, order: JobOrder, now: float) -> NewJob:
         area=area,
         canvas=canvas,
         tasks=tasks,
+        croppable=decided.tileable,
+        overscan=decided.overscan if decided.tileable else 0,
     )
 
 

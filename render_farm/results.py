@@ -14,13 +14,14 @@ from frame_splitter.fields import StoredFile
 from frame_splitter.ids import JobId, TaskId
 from frame_splitter.outputs import safe_relative
 from frame_splitter.records import Lease, OutputFile, TaskFailure, TaskResult, TaskState, TileInput, Upload
-from render_farm.answers import Frame, Job, LeasedScene
+from render_farm.answers import Frame, Job, LeasedScene, ResultAnswer
 from render_farm.dispatch import Bell
 from render_farm.objects import LARGEST_OBJECT, Objects, blob_key, result_key
 from render_farm.store.identities import Caller
 from render_farm.store.jobs import FINISHED, StoredEvent, StoredFrame
-from render_farm.store.leases import Holding, Leases, Taken
+from render_farm.store.leases import TILE_LANES, Holding, Leases, Taken
 from render_farm.store.scenes import Scenes
+from render_farm.submissions import Counter, Signer
 
 log = structlog.get_logger()
 
@@ -36,12 +37,14 @@ class Results:
         scenes: Scenes,
         objects: Objects,
         bell: Bell,
+        counter: Counter,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._leases = leases
         self._scenes = scenes
         self._objects = objects
         self._bell = bell
+        self._counter = counter
         self._clock = clock
 
     def lease(self, taken: Taken, expires_in: float) -> Lease:
@@ -97,17 +100,27 @@ class Results:
             for file in files
         )
 
-    async def submit(self, caller: Caller, task: TaskId, token: int, result: TaskResult) -> TaskState:
-        """Accept a result once its objects are there. The same submit again is answered alike."""
+    async def submit(self, caller: Caller, task: TaskId, token: int, result: TaskResult) -> ResultAnswer:
+        """Take a signed result once its objects are there. The same submit again is answered alike."""
         check_files(result.files)
+        signer = await self._counter.signer(caller, task, token, result)
+        receipt = await self._counter.before(caller, task, token, signer)
+        if receipt is not None:
+            return ResultAnswer(await self._leases.state(task), receipt)
         held = await self._leases.submitting(task, token, caller.node, result)
         if held is None:
-            return TaskState.ACCEPTED
+            return ResultAnswer(TaskState.ACCEPTED)
         await asyncio.gather(*(self._must_be_there(held, file) for file in result.files))
-        await self._leases.submit(held, result, self._clock())
+        answer = await self._take(caller, held, result, signer)
         self._bell.ring()
-        log.info("task_accepted", task=task, token=token, node=caller.node, seconds=result.seconds)
-        return TaskState.ACCEPTED
+        log.info("task_submitted", task=task, token=token, node=caller.node, seconds=result.seconds)
+        return answer
+
+    async def _take(self, caller: Caller, held: Holding, result: TaskResult, signer: Signer) -> ResultAnswer:
+        if held.lane in TILE_LANES:
+            return ResultAnswer(*await self._counter.take(caller, held, result, signer))
+        await self._leases.submit(held, result, self._clock())
+        return ResultAnswer(TaskState.ACCEPTED)
 
     async def _must_be_there(self, held: Holding, file: OutputFile) -> None:
         found = await self._objects.look(_key(held, file))

@@ -15,7 +15,7 @@ from frame_splitter.records import (
     TaskFailure,
     TaskResult,
 )
-from render_farm.answers import LeasedScene, LeaseList, StateAnswer, UploadList
+from render_farm.answers import LeasedScene, LeaseList, ResultAnswer, StateAnswer, UploadList
 from render_farm.api.edge import Node, answer, body, described, farm_of
 
 router = APIRouter(prefix="/leases", tags=["leases"])
@@ -62,11 +62,11 @@ async def uploads(task: str, token: int, request: Request, caller: Node) -> Resp
     return answer(UploadList(links))
 
 
-@router.post("/{task}/result", **described(StateAnswer, TaskResult))
+@router.post("/{task}/result", **described(ResultAnswer, TaskResult))
 async def result(task: str, token: int, request: Request, caller: Node) -> Response:
     """Submit a result whose files are uploaded. The same submit again is answered alike."""
     done, _ = await body(request, TaskResult)
-    return answer(StateAnswer(await farm_of(request).results.submit(caller, TaskId(task), token, done)))
+    return answer(await farm_of(request).results.submit(caller, TaskId(task), token, done))
 
 
 @router.post("/{task}/failure", **described(StateAnswer, TaskFailure))

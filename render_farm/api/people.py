@@ -9,12 +9,14 @@ from importlib.metadata import version
 from fastapi import APIRouter, Request, Response
 
 from frame_splitter.errors import Conflict, Forbidden, InvalidInput
-from frame_splitter.fields import Name
+from frame_splitter.fields import Address, Name, Signature
 from frame_splitter.ids import NodeId, OwnerId
-from render_farm.answers import Health, NewNode, NewOwner, NodeList, NodeView, SlotView
-from render_farm.api.edge import Admin, Owner, answer, body, described, farm_of, repeat_of
+from render_farm.answers import Health, NewNode, NewOwner, NodeList, NodeSelf, NodeView, SlotView
+from render_farm.api.edge import Admin, Node, Owner, answer, body, described, farm_of, repeat_of
 from render_farm.farm import Farm
-from render_farm.store.identities import Node, Repeat, Role
+from render_farm.store.identities import Caller, Repeat, Role
+from render_farm.store.identities import Node as StoredNode
+from verification.attestation import Enrolment, require_signer
 
 router = APIRouter(tags=["people and machines"])
 
@@ -32,6 +34,14 @@ class NodeOrder:
 
     name: Name
     own: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """The address a node signs with, and its signature over `Enrolment`."""
+
+    address: Address
+    signature: Signature
 
 
 @router.get("/health", **described(Health))
@@ -68,6 +78,28 @@ async def add_node(request: Request, caller: Owner) -> Response:
     return answer(NewNode(made, name, token), 201)
 
 
+@router.get("/nodes/self", **described(NodeSelf))
+async def show_myself(request: Request, caller: Node) -> Response:
+    """What a node must know of itself before it signs anything."""
+    return answer(await _myself(farm_of(request), caller))
+
+
+@router.post("/nodes/self", **described(NodeSelf, Binding))
+async def bind(request: Request, caller: Node) -> Response:
+    """Bind the address a node signs with to its token, for good."""
+    binding, _ = await body(request, Binding)
+    farm = farm_of(request)
+    message = Enrolment(caller.node, binding.address)
+    require_signer(message, farm.rules.address, binding.signature, binding.address)
+    await farm.identities.bind(caller.node, caller.owner, binding.address)
+    return answer(await _myself(farm, caller))
+
+
+async def _myself(farm: Farm, caller: Caller) -> NodeSelf:
+    name, address = await farm.identities.itself(caller.node)
+    return NodeSelf(caller.node, name, caller.own, farm.rules.address, address)
+
+
 @router.get("/nodes", **described(NodeList))
 async def list_nodes(request: Request, caller: Owner) -> Response:
     """The caller's nodes; the operator sees all."""
@@ -96,7 +128,7 @@ def _named(name: str) -> str:
     return name.strip()
 
 
-def _view(node: Node, since: float) -> NodeView:
+def _view(node: StoredNode, since: float) -> NodeView:
     return NodeView(
         node=node.node,
         name=node.name,

@@ -27,9 +27,11 @@ MAX_CONNECTIONS = 512
 
 @cache
 def script_text(name: str) -> str:
-    """A script with the functions all scripts share before it."""
+    """A script with the functions it shares with others before it."""
     folder = files("render_farm.store") / "scripts"
-    return (folder / "shared.lua").read_text() + "\n" + (folder / f"{name}.lua").read_text()
+    own = (folder / f"{name}.lua").read_text()
+    shared = ["shared", "verification"] if own.startswith("-- uses verification.lua\n") else ["shared"]
+    return "\n".join([*((folder / f"{part}.lua").read_text() for part in shared), own])
 
 
 @cache

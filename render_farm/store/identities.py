@@ -133,6 +133,24 @@ class Identities:
         node = NodeId(found.get("node", ""))
         return Caller(Role(found["role"]), OwnerId(found["owner"]), node, found.get("own") == "1")
 
+    async def bind(self, node: NodeId, operator: OwnerId, address: str) -> None:
+        """Bind the address a node signs with to it, for good. Raises Conflict for another than before,
+        and for an address of another operator's.
+        """
+        outcome = await self._store.run("bind", [keys.node(node), keys.address(address)], address, operator)
+        if outcome == "other":
+            raise Conflict(
+                "This node's token is bound to another address: start it with the state folder it had, or "
+                "add a new node."
+            )
+        if outcome == "taken":
+            raise Conflict("This address signs for another operator's node: every operator has its own keys.")
+
+    async def itself(self, node: NodeId) -> tuple[str, str | None]:
+        """A node's name, and the address bound to it, if any."""
+        name, address = await self._store.do("HMGET", keys.node(node), "name", "address")
+        return str(name), address or None
+
     async def nodes(self, owner: OwnerId | None) -> list[Node]:
         """An owner's nodes, or everybody's."""
         if owner is None:

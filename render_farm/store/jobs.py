@@ -22,7 +22,7 @@ from frame_splitter.records import (
     TaskOutput,
     TaskState,
 )
-from render_farm.answers import Failure, FrameCounts, Job, TaskCounts, TaskView
+from render_farm.answers import AuditCounts, Failure, FrameCounts, Job, TaskCounts, TaskView
 from render_farm.scheduler import rank
 from render_farm.store import keys
 from render_farm.store.connection import Connection
@@ -30,12 +30,17 @@ from render_farm.store.identities import Repeat, told_apart
 
 Item = TypeVar("Item")
 
+UNFINISHED = ("waiting", "ready", "leased", "submitted", "auditing")
+"""States of tasks that a job still waits for."""
+
 FINISHED = frozenset({JobState.COMPLETE, JobState.FAILED, JobState.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """All that is known of a job when it starts. `created` in seconds since the epoch."""
+    """All that is known of a job when it starts. `created` in seconds since the epoch. `croppable`: crops
+    rendered with `overscan` pixels around them equal the same pixels of a tile.
+    """
 
     job: JobId
     owner: OwnerId
@@ -51,6 +56,8 @@ class NewJob:
     area: Tile
     canvas: Tile
     tasks: tuple[Task, ...]
+    croppable: bool = False
+    overscan: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +91,14 @@ def lane(task: Task) -> str:
 
 def state_of(fields: Mapping[str, str]) -> JobState:
     """A job's state from its intents and counters; `job_state` in shared.lua says the same."""
-    count = {
-        name: int(fields[name])
-        for name in ("waiting", "ready", "leased", "rendering", "failed", "frames_failed")
-    }
     if fields["cancel"] == "1":
         return JobState.CANCELLED
-    if count["waiting"] + count["ready"] + count["leased"] == 0:
-        return JobState.FAILED if count["failed"] + count["frames_failed"] else JobState.COMPLETE
+    if not any(int(fields.get(name, 0)) for name in UNFINISHED):
+        broken = int(fields["failed"]) + int(fields["frames_failed"])
+        return JobState.FAILED if broken else JobState.COMPLETE
     if fields["pause"] == "1":
         return JobState.PAUSED
-    return JobState.RENDERING if count["rendering"] else JobState.FINISHING
+    return JobState.RENDERING if int(fields["rendering"]) else JobState.FINISHING
 
 
 class Jobs:
@@ -196,6 +200,8 @@ def _fields(new: NewJob) -> dict[str, str]:
         "height": str(new.height),
         "area": encode(new.area).decode(),
         "canvas": encode(new.canvas).decode(),
+        "croppable": "1" if new.croppable else "0",
+        "overscan": str(new.overscan),
     }
 
 
@@ -212,6 +218,9 @@ def _tasks(tasks: tuple[Task, ...]) -> bytes:
             for task in tasks
         ]
     )
+
+
+_AUDITS = ("audited", "passed", "rejected", "unresolved")
 
 
 def _job(job: JobId, fields: dict[str, str]) -> Job:
@@ -237,6 +246,7 @@ def _job(job: JobId, fields: dict[str, str]) -> Job:
         height=int(fields["height"]),
         render_seconds=max(0.0, float(fields["render_seconds"])),
         failure=fields.get("failure"),
+        audits=AuditCounts(*(int(fields.get(name, 0)) for name in _AUDITS)),
     )
 
 

@@ -17,6 +17,12 @@ LEASES = "farm:leases"
 OWNERS = "farm:owners"
 """Set: every owner but the admin."""
 
+LOG = "farm:log"
+"""List: the leaves of the farm's log of submissions."""
+
+ROUNDS = "farm:rounds"
+"""Sorted set: beacon rounds that something waits for, by number."""
+
 NODES = "farm:nodes"
 """Sorted set: every node by the time it was last heard of."""
 
@@ -94,6 +100,16 @@ def node_slots(node_id: str) -> str:
 def node_leases(node_id: str) -> str:
     """Set: tasks a node holds."""
     return f"farm:node:{node_id}:leases"
+
+
+def address(written: str) -> str:
+    """String: the operator whose nodes sign with an address."""
+    return f"farm:address:{written.lower()}"
+
+
+def submission(task_id: str, lease_token: int) -> str:
+    """Hash: what was submitted under a lease, and what became of it."""
+    return f"farm:submission:{task_id}:{lease_token}"
 
 
 def token(digest: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from frame_splitter.errors import InvalidInput, StaleLease
+from frame_splitter.errors import Forbidden, InvalidInput, StaleLease
 from frame_splitter.fields import Tile, decode, encode
 from frame_splitter.ids import JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
 from frame_splitter.records import (
@@ -24,8 +24,9 @@ from frame_splitter.records import (
 from render_farm.answers import Failure
 from render_farm.scheduler import Asker, Candidate, Choice, Queue, lanes
 from render_farm.store import keys
-from render_farm.store.connection import Connection
+from render_farm.store.connection import Argument, Connection
 from render_farm.store.jobs import digest_of
+from verification.records import SubmissionRecord
 
 FAULTS_THAT_FAIL = 3
 """After so many failures that are the scene's own a task is not tried again."""
@@ -33,6 +34,9 @@ FAULTS_THAT_FAIL = 3
 MOST_JOBS = 8
 TASKS_PER_LANE = 16
 """How far the scheduler looks: enough to find warm work, little enough to read for every request."""
+
+TILE_LANES = frozenset({"render", "kept"})
+"""Tasks whose results a beacon round decides about. Nothing is compared with what own nodes write whole."""
 
 STALE = "This lease is over: the task was given to somebody else, or its job was cancelled."
 
@@ -45,6 +49,7 @@ class Holding:
     job: JobId
     token: LeaseToken
     node: NodeId
+    lane: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,41 @@ class Ended:
     node: NodeId
 
 
+@dataclass(frozen=True, slots=True)
+class NewSubmission:
+    """A submission with its receipt: `record` lacks only the leaf's number. `at_once`: nothing is drawn
+    for it. `attestation` and `receipt` are digests, hexadecimal.
+    """
+
+    record: SubmissionRecord
+    attestation: str
+    receipt: str
+    at_once: bool
+
+    def arguments(self) -> tuple[Argument, ...]:
+        """As submit.lua takes them."""
+        record = self.record
+        return (
+            "accept" if self.at_once else "wait",
+            encode(record),
+            self.attestation,
+            self.receipt,
+            record.receipt.round,
+            record.attestation.pixelRoot,
+            record.operator,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """How a submit ended: accepted, submitted, again, other (another result came before), or late (its
+    round is out). `number` is that of the leaf, or of the last round where late.
+    """
+
+    outcome: str
+    number: int
+
+
 class Leases:
     """The store's leases. All times are seconds since the epoch, by the coordinator's clock."""
 
@@ -104,6 +144,8 @@ class Leases:
             msgspec.json.encode([offer.slot for offer in request.offers]),
             int(asker.sandboxed),
         )
+        if found == "unbound":
+            raise Forbidden("This node has not shown the address it signs with yet: POST /nodes/self first.")
         return [_queue(*entry) for entry in msgspec.json.decode(found)]
 
     async def online(self, since: float) -> set[NodeId]:
@@ -131,28 +173,32 @@ class Leases:
 
     async def holding(self, task: TaskId, token: int, node: NodeId) -> Holding:
         """The node's live lease. Raises StaleLease where it holds none under this token."""
-        job, state, *_ = await self._lease(task, token, node)
+        job, state, *_, lane = await self._lease(task, token, node)
         if state != TaskState.LEASED:
             raise StaleLease(STALE)
-        return Holding(task, JobId(job), LeaseToken(token), node)
+        return Holding(task, JobId(job), LeaseToken(token), node, lane)
 
     async def submitting(self, task: TaskId, token: int, node: NodeId, result: TaskResult) -> Holding | None:
         """As `holding`; None where this very result was accepted before: its answer may have been lost.
 
-        Raises InvalidInput for a tile of another device class than the lease was for.
+        Raises InvalidInput for pixels of another device class than the lease was for.
         """
-        job, state, digest, kind, leased_for = await self._lease(task, token, node)
+        job, state, digest, kind, leased_for, lane = await self._lease(task, token, node)
         if state == TaskState.ACCEPTED and digest == digest_of(encode(result)):
             return None
         if state != TaskState.LEASED:
             raise StaleLease(STALE)
-        if kind == TaskKind.RENDER and result.device_class != leased_for:
-            raise InvalidInput("The tile was rendered on another device class than its lease was for.")
-        return Holding(task, JobId(job), LeaseToken(token), node)
+        if kind in {TaskKind.RENDER, TaskKind.AUDIT} and result.device_class != leased_for:
+            raise InvalidInput("The pixels were rendered on another device class than their lease was for.")
+        return Holding(task, JobId(job), LeaseToken(token), node, lane)
+
+    async def state(self, task: TaskId) -> TaskState:
+        """Where a task that exists is on its way."""
+        return TaskState(await self._store.do("HGET", keys.task(task), "state"))
 
     async def _lease(self, task: TaskId, token: int, node: NodeId) -> list[str]:
-        """Job, state, digest, kind and device class of a task whose last lease was this one."""
-        wanted = ("token", "node", "job", "state", "digest", "kind", "class")
+        """Job, state, digest, kind, device class and lane of a task whose last lease was this one."""
+        wanted = ("token", "node", "job", "state", "digest", "kind", "class", "lane")
         known: list[str] = await self._store.do("HMGET", keys.task(task), *wanted)
         if known[:2] != [str(token), node]:
             raise StaleLease(STALE)
@@ -163,23 +209,28 @@ class Leases:
         owner, scene = await self._store.do("HMGET", keys.job(held.job), "owner", "scene")
         return OwnerId(owner), SceneId(scene)
 
-    async def submit(self, held: Holding, result: TaskResult, now: float) -> None:
-        """Accept a result whose objects were checked. Raises StaleLease; repeating it is harmless."""
+    async def submit(
+        self, held: Holding, result: TaskResult, now: float, submission: NewSubmission | None = None
+    ) -> Submitted:
+        """Take a result whose objects were checked: with a submission it waits for its round, without it
+        is accepted. Raises StaleLease; repeating it is harmless.
+        """
         body = encode(result)
-        outcome = await self._store.run(
+        outcome, number = await self._store.run(
             "submit",
-            [keys.task(held.task)],
+            [keys.task(held.task), keys.submission(held.task, held.token), keys.LOG, keys.ROUNDS],
             held.task,
             held.token,
             held.node,
             body,
             digest_of(body),
             result.render_seconds,
-            encode(result.files),
             now,
+            *(submission.arguments() if submission else ("",)),
         )
-        if outcome not in {"accepted", "again"}:
+        if outcome == "stale":
             raise StaleLease(STALE)
+        return Submitted(outcome, int(number))
 
     async def give_back(
         self, task: TaskId, token: int, node: NodeId, failure: TaskFailure, now: float

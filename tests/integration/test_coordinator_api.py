@@ -167,8 +167,10 @@ def test_submit_twice(ann, own):
     ann.job(frames=(1,))
     lease = own.lease()[0]
     result = own.upload(lease, b"once")
-    assert own.submit(lease, result).body == own.submit(lease, result).body == {"state": "accepted"}
-    other = replace(result, render_seconds=99.0)
+    first = own.submit(lease, result).body
+    assert first["state"] == "accepted"
+    assert own.submit(lease, result).body == first
+    other = own.sign(lease, replace(result, render_seconds=99.0))
     own.refused(409, "stale_lease", "POST", f"{under(lease)}/result?token={lease['token']}", other)
 
 
@@ -179,7 +181,8 @@ def test_other_nodes_cannot_use_a_lease(ann, own, admin):
     result = own.upload(lease, b"mine")
     token = f"token={lease['token']}"
     thief.refused(409, "stale_lease", "GET", f"{under(lease)}/scene?{token}")
-    thief.refused(409, "stale_lease", "POST", f"{under(lease)}/result?{token}", result)
+    thief.refused(403, "bad_signature", "POST", f"{under(lease)}/result?{token}", result)
+    thief.refused(409, "stale_lease", "POST", f"{under(lease)}/result?{token}", thief.sign(lease, result))
     beat = Heartbeat((Beat(lease["task"]["id"], lease["token"]),))
     assert thief.ok("POST", "/leases/heartbeat", beat) == {"lost": [lease["task"]["id"]]}
     assert own.ok("POST", "/leases/heartbeat", beat) == {"lost": []}
@@ -190,13 +193,14 @@ def test_submit_needs_its_object(ann, own):
     lease = own.lease()[0]
     path = f"{under(lease)}/result?token={lease['token']}"
     file = OutputFile("tile.exr", hashlib.sha256(b"abc").hexdigest(), 3)
-    said = own.refused(409, "conflict", "POST", path, TaskResult((file,), 1.0, 1.0, "cpu"))
+    nothing = own.sign(lease, TaskResult((file,), 1.0, 1.0, "cpu", pixel_root="0" * 64))
+    said = own.refused(409, "conflict", "POST", path, nothing)
     assert "was not uploaded" in said
     result = own.upload(lease, b"abc")
     wrong_size = replace(result, files=(replace(file, size=4),))
     assert "3 bytes instead of 4" in own.refused(409, "conflict", "POST", path, wrong_size)
     wrong_sum = replace(result, files=(replace(file, sha256="0" * 64),))
-    assert "other contents" in own.refused(409, "conflict", "POST", path, wrong_sum)
+    assert "other contents" in own.refused(409, "conflict", "POST", path, own.sign(lease, wrong_sum))
     assert own.submit(lease, result).status == 200
 
 
@@ -618,13 +622,13 @@ def test_openapi_describes_every_call(coordinator_server):
     assert lease["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("LeaseRequest")
     assert lease["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].endswith("LeaseList")
     assert "offers" in told["components"]["schemas"]["LeaseRequest"]["properties"]
-    assert len(told["paths"]) == 19
+    assert len(told["paths"]) == 20
 
 
 def test_page_lists_every_call(coordinator_server):
     answer = Api(coordinator_server.url, "").http.request("GET", f"{coordinator_server.url}/docs")
     text = answer.data.decode()
-    assert text.count("<dt>") == 21
+    assert text.count("<dt>") == 23
     assert "/api/v1/leases/{task}/result" in text
     assert "<script" not in text
     assert "default-src 'none'" in answer.headers["content-security-policy"]

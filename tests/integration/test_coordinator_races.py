@@ -30,6 +30,8 @@ def run(url, work):
         connection = Connection(url)
         try:
             await connection.do("FLUSHALL")
+            for node in ("n", *(f"n{number}" for number in range(20))):
+                await connection.do("HSET", f"farm:node:{node}", "address", "0x" + "1" * 40)
             jobs = Jobs(connection)
             await jobs.create(new_job("j", 2, 1, False, NOW), Repeat("ann", "", ""))
             return await work(connection, jobs, Leases(connection))

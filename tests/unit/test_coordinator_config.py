@@ -6,7 +6,12 @@ import pytest
 from frame_splitter.errors import InvalidInput
 from render_farm.config import read
 
-SECRETS = {"FARM_ADMIN_TOKEN": "t", "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s"}
+SECRETS = {
+    "FARM_ADMIN_TOKEN": "t",
+    "FARM_SIGNING_KEY": "11" * 32,
+    "AWS_ACCESS_KEY_ID": "k",
+    "AWS_SECRET_ACCESS_KEY": "s",
+}
 
 
 def test_flags_before_environment_before_defaults():

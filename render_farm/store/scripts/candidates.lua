@@ -13,7 +13,7 @@
 -- ARGV[7]  how many tasks a lane at most
 -- ARGV[8]  JSON list of slots offered
 -- ARGV[9]  '1' if the node is sandboxed
--- Returns  JSON list of {job, owner, rank, scene, pin or '', movable ('1': the pin may be changed),
+-- Returns  'unbound' where the node has no address yet, else JSON list of {job, owner, rank, scene, pin or '', movable ('1': the pin may be changed),
 --          {{task, lane, frame, failed_on, failed_at, failed_code}, ...}}
 -- Reads farm:job:{job}, farm:job:{job}:ready:{lane} and farm:task:{task} of those jobs.
 
@@ -27,6 +27,8 @@ redis.call('ZADD', KEYS[2], now, ARGV[1])
 redis.call('HSET', KEYS[3], 'last_seen', now, 'sandboxed', ARGV[9], 'device_class', classes[1] or '')
 redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', tonumber(now) - SLOT_FORGOTTEN)
 for _, slot in ipairs(cjson.decode(ARGV[8])) do redis.call('ZADD', KEYS[4], now, slot) end
+
+if not filled(redis.call('HGET', KEYS[3], 'address')) then return 'unbound' end
 
 local offered = {}
 for _, class in ipairs(classes) do offered[class] = true end

@@ -62,7 +62,7 @@ for _, number in ipairs(order_of_frames) do
     'tasks', cjson.encode(frame.tiles), 'finish', frame.finish, 'state', 'rendering', 'render_seconds', 0)
 end
 redis.call('HSET', KEYS[1], 'total', #tasks, 'waiting', waiting, 'ready', ready, 'leased', 0,
-  'accepted', 0, 'failed', 0, 'cancelled', 0, 'rendering', ready, 'frames_total', #order_of_frames,
+  'submitted', 0, 'auditing', 0, 'accepted', 0, 'failed', 0, 'cancelled', 0, 'rendering', ready, 'frames_total', #order_of_frames,
   'frames_done', 0, 'frames_failed', 0, 'render_seconds', 0, 'cancel', 0, 'pause', 0, 'announced', '')
 redis.call('ZADD', KEYS[3], ARGV[5], job)
 redis.call('ZADD', KEYS[4], ARGV[5], job)

@@ -1,3 +1,4 @@
+-- uses verification.lua
 -- A node could not do a task. Three faults of the scene's own fail it; otherwise it is tried again.
 --
 -- KEYS[1]  farm:task:{task}
@@ -11,27 +12,25 @@
 -- ARGV[8]  the node's sentence
 -- ARGV[9]  how many faults fail a task
 -- ARGV[10] JSON list: tiles a finish task could not use, rendered again
--- Returns  'ready' | 'waiting' (a finish task whose tiles are rendered again) | 'failed' | 'stale'
+-- Returns  'ready' | 'waiting' (a finish task whose tiles are rendered again) | 'failed' | 'stale' |
+--          'cancelled' (an audit or a check that is not tried again)
 -- Also changes farm:job:{job}, farm:frame:{job}:{frame}, other tasks of the frame, lanes and events.
 
 local task, now, code, sentence = ARGV[1], ARGV[4], ARGV[5], ARGV[8]
 local job = held(task, ARGV[2], ARGV[3])
 if not job then return 'stale' end
-local kind, frame, kept = get(KEYS[1], 'kind', 'frame', 'failures')
-local failures = cjson.decode(kept or '[]')
-table.insert(failures, cjson.decode(ARGV[7]))
-if #failures > FAILURES_KEPT then table.remove(failures, 1) end
-redis.call('HSET', KEYS[1], 'failures', cjson.encode(failures))
+local kind, frame = get(KEYS[1], 'kind', 'frame')
+note_failure(task, ARGV[7])
+if EXTRA[kind] then
+  local outcome = extra_failed(job, task, now, code, ARGV[6] == '1', sentence)
+  settle(job)
+  return outcome
+end
 
 local function reject(tile)
-  local owner, state, of_frame, lane, seconds =
-    get(task_key(tile), 'job', 'state', 'frame', 'lane', 'render_seconds')
-  if owner ~= job or of_frame ~= frame or lane ~= 'render' or state ~= 'accepted' then return false end
-  back_to_ready(job, tile, 'accepted', now, 'bad_input', sentence)
-  redis.call('HSET', task_key(tile), 'result', '', 'digest', '')
-  redis.call('HINCRBY', frame_key(job, frame), 'accepted', -1)
-  redis.call('HINCRBYFLOAT', frame_key(job, frame), 'render_seconds', '-' .. seconds)
-  redis.call('HINCRBYFLOAT', job_key(job), 'render_seconds', '-' .. seconds)
+  local owner, state, of_frame, lane = get(task_key(tile), 'job', 'state', 'frame', 'lane')
+  if owner ~= job or of_frame ~= frame or not TILE_LANES[lane] or state ~= 'accepted' then return false end
+  take_back(job, tile, now, 'bad_input', sentence)
   return true
 end
 

@@ -19,12 +19,14 @@ for _, beat in ipairs(cjson.decode(ARGV[4])) do
   local job = held(beat.task, beat.token, node)
   if job then
     redis.call('ZADD', KEYS[1], ARGV[3], beat.task)
-    local known, frame, slot = get(task_key(beat.task), 'progress', 'frame', 'slot')
+    local known, frame, slot, kind = get(task_key(beat.task), 'progress', 'frame', 'slot', 'kind')
     redis.call('ZADD', KEYS[4], now, slot)
     if known ~= beat.progress then
       redis.call('HSET', task_key(beat.task), 'progress', beat.progress)
-      tell(job, 'progress', { task = beat.task, frame = tonumber(frame), node = node, slot = slot,
-        done = beat.done, total = beat.total })
+      if not EXTRA[kind] then
+        tell(job, 'progress', { task = beat.task, frame = tonumber(frame), node = node, slot = slot,
+          done = beat.done, total = beat.total })
+      end
     end
   else
     table.insert(lost, beat.task)

@@ -4,14 +4,21 @@
 --
 --   farm:task:{task}           hash: task (JSON), job, kind, lane, frame, order, state, token, node,
 --                              slot, class (of the slot), attempts, faults, failures (JSON list), failed_on, failed_at,
---                              failed_code, progress (JSON), result (JSON), digest, render_seconds;
---                              what is absent is 0 or empty
---   farm:job:{job}             hash: the job's record; counters total, waiting, ready, leased, accepted,
---                              failed, cancelled, rendering (unfinished tasks other than finish),
---                              frames_total, frames_done, frames_failed, render_seconds; intents cancel,
---                              pause; device_class (the pin); rank; announced (last state in events)
---   farm:job:{job}:ready:{lane}  sorted set: ready tasks by their order; a lane is render, final (Blender
---                              writes the files), finish, audit or probe
+--                              failed_code, progress (JSON), result (JSON), digest, render_seconds,
+--                              excluded (JSON list of nodes that never get it again), unresolved (count);
+--                              what is absent is 0 or empty. Audits and checks also have of, of_token (the
+--                              submission), wants (its device class), and verification.lua's fields
+--   farm:task:{task}:extras    list: audits and checks of the task's last submission
+--   farm:job:{job}             hash: the job's record; counters total, waiting, ready, leased, submitted,
+--                              auditing, accepted, failed, cancelled, rendering (unfinished tasks other than
+--                              finish), frames_total, frames_done, frames_failed, render_seconds, audited,
+--                              passed, rejected, unresolved; extra_{state} of audits and checks, which are
+--                              none of the job's tasks; intents cancel, pause; device_class (the pin);
+--                              rank; announced (last state in events); channels, noise_least, noise_most (of
+--                              tiles accepted after an audit)
+--   farm:job:{job}:ready:{lane}  sorted set: ready tasks by their order; a lane is render, kept (tiles for
+--                              own nodes only), final (Blender writes the files), finish, audit, check or probe
+--   farm:job:{job}:extras      set: unfinished audits and checks
 --   farm:job:{job}:tasks       list: task ids in order
 --   farm:job:{job}:events      stream: events, capped
 --   farm:frame:{job}:{frame}   hash: tiles (count), accepted (count), tasks (JSON list of tile ids),
@@ -24,7 +31,9 @@
 local EVENTS_KEPT = 20000
 local BROKEN_FRAMES = 3
 local FAILURES_KEPT = 20
-local UNFINISHED = { waiting = true, ready = true, leased = true }
+local UNFINISHED = { waiting = true, ready = true, leased = true, submitted = true, auditing = true }
+local EXTRA = { audit = true, check = true }
+local TILE_LANES = { render = true, kept = true }
 
 local function task_key(task) return 'farm:task:' .. task end
 local function job_key(job) return 'farm:job:' .. job end
@@ -47,6 +56,7 @@ end
 
 local function tell_task(job, task, state, detail)
   local kind, frame, node, slot = get(task_key(task), 'kind', 'frame', 'node', 'slot')
+  if EXTRA[kind] then return end
   tell(job, 'task', {
     task = task, kind = kind, frame = tonumber(frame), state = state,
     node = filled(node) or cjson.null, slot = filled(slot) or cjson.null, detail = detail or '',
@@ -57,10 +67,15 @@ end
 local function move(job, task, from, to)
   local kind, lane, order, node = get(task_key(task), 'kind', 'lane', 'order', 'node')
   redis.call('HSET', task_key(task), 'state', to)
-  redis.call('HINCRBY', job_key(job), from, -1)
-  redis.call('HINCRBY', job_key(job), to, 1)
-  if kind ~= 'finish' and UNFINISHED[from] ~= UNFINISHED[to] then
-    redis.call('HINCRBY', job_key(job), 'rendering', UNFINISHED[to] and 1 or -1)
+  local prefix = EXTRA[kind] and 'extra_' or ''
+  redis.call('HINCRBY', job_key(job), prefix .. from, -1)
+  redis.call('HINCRBY', job_key(job), prefix .. to, 1)
+  if UNFINISHED[from] ~= UNFINISHED[to] then
+    if EXTRA[kind] then
+      redis.call('SREM', job_key(job) .. ':extras', task)
+    elseif kind ~= 'finish' then
+      redis.call('HINCRBY', job_key(job), 'rendering', UNFINISHED[to] and 1 or -1)
+    end
   end
   if to == 'ready' then redis.call('ZADD', lane_key(job, lane), order, task) end
   if from == 'ready' then redis.call('ZREM', lane_key(job, lane), task) end
@@ -71,10 +86,11 @@ local function move(job, task, from, to)
 end
 
 local function job_state(job)
-  local cancel, pause, waiting, ready, leased, rendering, failed, broken = get(job_key(job),
-    'cancel', 'pause', 'waiting', 'ready', 'leased', 'rendering', 'failed', 'frames_failed')
+  local cancel, pause, waiting, ready, leased, submitted, auditing, rendering, failed, broken =
+    get(job_key(job), 'cancel', 'pause', 'waiting', 'ready', 'leased', 'submitted', 'auditing', 'rendering',
+      'failed', 'frames_failed')
   if cancel == '1' then return 'cancelled' end
-  if tonumber(waiting) + tonumber(ready) + tonumber(leased) == 0 then
+  if waiting + ready + leased + (submitted or 0) + (auditing or 0) == 0 then
     if tonumber(failed) + tonumber(broken) > 0 then return 'failed' end
     return 'complete'
   end
@@ -86,8 +102,8 @@ end
 -- Every script that changed a job ends with this: is it open to nodes, has its state changed?
 local function settle(job)
   local state = job_state(job)
-  local ready, rank, announced = get(job_key(job), 'ready', 'rank', 'announced')
-  if tonumber(ready) > 0 and (state == 'rendering' or state == 'finishing') then
+  local ready, extra, rank, announced = get(job_key(job), 'ready', 'extra_ready', 'rank', 'announced')
+  if ready + (extra or 0) > 0 and (state == 'rendering' or state == 'finishing') then
     redis.call('ZADD', 'farm:jobs:open', rank, job)
   else
     redis.call('ZREM', 'farm:jobs:open', job)
@@ -98,10 +114,20 @@ local function settle(job)
   end
 end
 
+-- Ends what audits and checks a task still has.
+local function drop_extras(job, task)
+  for _, extra in ipairs(redis.call('LRANGE', task_key(task) .. ':extras', 0, -1)) do
+    local state = redis.call('HGET', task_key(extra), 'state')
+    if UNFINISHED[state] then move(job, extra, state, 'cancelled') end
+  end
+  redis.call('DEL', task_key(task) .. ':extras')
+end
+
 local function cancel_unfinished(job, tasks)
   for _, task in ipairs(tasks) do
     local state = redis.call('HGET', task_key(task), 'state')
     if UNFINISHED[state] then
+      drop_extras(job, task)
       move(job, task, state, 'cancelled')
       if state == 'leased' then tell_task(job, task, 'cancelled') end
     end
@@ -111,6 +137,9 @@ end
 -- The same for a whole job, with little done for each task: there may be a hundred thousand.
 local function cancel_job(job)
   local key = job_key(job)
+  for _, extra in ipairs(redis.call('SMEMBERS', key .. ':extras')) do
+    move(job, extra, redis.call('HGET', task_key(extra), 'state'), 'cancelled')
+  end
   for _, task in ipairs(redis.call('LRANGE', key .. ':tasks', 0, -1)) do
     local state = redis.call('HGET', task_key(task), 'state')
     if state == 'leased' then
@@ -120,10 +149,10 @@ local function cancel_job(job)
       redis.call('HSET', task_key(task), 'state', 'cancelled')
     end
   end
-  local waiting, ready = get(key, 'waiting', 'ready')
-  redis.call('HINCRBY', key, 'cancelled', tonumber(waiting) + tonumber(ready))
-  redis.call('HSET', key, 'waiting', 0, 'ready', 0, 'rendering', 0)
-  for _, lane in ipairs({ 'render', 'final', 'finish', 'audit', 'probe' }) do
+  local waiting, ready, submitted, auditing = get(key, 'waiting', 'ready', 'submitted', 'auditing')
+  redis.call('HINCRBY', key, 'cancelled', waiting + ready + (submitted or 0) + (auditing or 0))
+  redis.call('HSET', key, 'waiting', 0, 'ready', 0, 'submitted', 0, 'auditing', 0, 'rendering', 0)
+  for _, lane in ipairs({ 'render', 'kept', 'final', 'finish', 'probe' }) do
     redis.call('DEL', lane_key(job, lane))
   end
 end
@@ -156,11 +185,57 @@ local function held(task, token, node)
   return nil
 end
 
--- Puts a leased or accepted task back, remembering on whose machine it went wrong.
+-- Puts a task back, remembering on whose machine it went wrong.
 local function back_to_ready(job, task, from, now, code, detail)
   local node = redis.call('HGET', task_key(task), 'node')
   redis.call('HSET', task_key(task), 'failed_on', node, 'failed_at', now, 'failed_code', code)
   move(job, task, from, 'ready')
   tell_task(job, task, 'ready', detail)
   redis.call('HSET', task_key(task), 'node', '', 'slot', '', 'progress', '')
+end
+
+-- Keeps why a task went wrong; `failure` as JSON.
+local function note_failure(task, failure)
+  local failures = cjson.decode(filled(redis.call('HGET', task_key(task), 'failures')) or '[]')
+  table.insert(failures, cjson.decode(failure))
+  if #failures > FAILURES_KEPT then table.remove(failures, 1) end
+  redis.call('HSET', task_key(task), 'failures', cjson.encode(failures))
+end
+
+-- Accepts a task's result, which is already stored with it, and all that follows for its frame.
+local function accept(job, task, from, now)
+  local frame, lane, seconds = get(task_key(task), 'frame', 'lane', 'render_seconds')
+  local key = frame_key(job, frame)
+  move(job, task, from, 'accepted')
+  tell_task(job, task, 'accepted')
+  redis.call('HINCRBYFLOAT', job_key(job), 'render_seconds', seconds)
+  local of_frame = redis.call('HINCRBYFLOAT', key, 'render_seconds', seconds)
+  if lane ~= 'finish' then
+    local accepted = redis.call('HINCRBY', key, 'accepted', 1)
+    local tiles, finish = get(key, 'tiles', 'finish')
+    if filled(finish) and accepted == tonumber(tiles) then
+      move(job, finish, 'waiting', 'ready')
+      tell_task(job, finish, 'ready')
+    end
+  end
+  if lane == 'finish' or lane == 'final' then
+    local token, result = get(task_key(task), 'token', 'result')
+    local files = cjson.decode(result).files
+    redis.call('HSET', key, 'state', 'done', 'files', cjson.encode(files), 'by', task, 'by_token', token,
+      'done_at', now)
+    redis.call('HINCRBY', job_key(job), 'frames_done', 1)
+    tell(job, 'frame', { frame = tonumber(frame), state = 'done', files = files, by = task,
+      by_token = tonumber(token), render_seconds = tonumber(of_frame),
+      tiles = tonumber(redis.call('HGET', key, 'tiles')) })
+  end
+end
+
+-- Takes an accepted tile back: it is rendered again. The frame's finish task is the caller's business.
+local function take_back(job, tile, now, code, sentence)
+  local frame, seconds = get(task_key(tile), 'frame', 'render_seconds')
+  back_to_ready(job, tile, 'accepted', now, code, sentence)
+  redis.call('HSET', task_key(tile), 'result', '', 'digest', '')
+  redis.call('HINCRBY', frame_key(job, frame), 'accepted', -1)
+  redis.call('HINCRBYFLOAT', frame_key(job, frame), 'render_seconds', '-' .. seconds)
+  redis.call('HINCRBYFLOAT', job_key(job), 'render_seconds', '-' .. seconds)
 end

@@ -1,47 +1,73 @@
--- Accepts a task's result, if its lease is still the submitter's. The caller has checked the objects.
+-- uses verification.lua
+-- Takes a task's result, if its lease is still the submitter's. The caller has checked the objects and
+-- the signature. A result without a submission (a finished frame) is accepted at once.
 --
 -- KEYS[1]  farm:task:{task}
+-- KEYS[2]  farm:submission:{task}:{token}
+-- KEYS[3]  farm:log
+-- KEYS[4]  farm:rounds
 -- ARGV[1]  task id
 -- ARGV[2]  token
 -- ARGV[3]  node id
 -- ARGV[4]  result (JSON)
 -- ARGV[5]  digest of the result: tells a repeated submit from another one under the same token
 -- ARGV[6]  pure render seconds
--- ARGV[7]  files of the result (JSON list)
--- ARGV[8]  now, seconds
--- Returns  'accepted' | 'again' | 'other' (accepted before with another result) | 'stale'
+-- ARGV[7]  now, seconds
+-- ARGV[8]  '' | 'accept' (at once) | 'wait' (for its round): what follows, and with it:
+-- ARGV[9]  the submission's record (JSON)
+-- ARGV[10] digest of the attestation
+-- ARGV[11] digest of the receipt, the log's leaf
+-- ARGV[12] beacon round
+-- ARGV[13] pixel root
+-- ARGV[14] operator
+-- Returns  {'accepted' | 'submitted' | 'again' | 'other' (submitted before with another result) | 'stale' |
+--          'late' (the round is out already), the leaf's number, or the last round where late}
 -- Also changes farm:job:{job}, farm:frame:{job}:{frame}, the frame's finish task, lanes and events.
 
 local task, token, node = ARGV[1], ARGV[2], ARGV[3]
-local job, state, live, holder, digest = get(KEYS[1], 'job', 'state', 'token', 'node', 'digest')
-if state == 'accepted' and live == token and holder == node then
-  return digest == ARGV[5] and 'again' or 'other'
-end
-job = held(task, token, node)
-if not job then return 'stale' end
+local how, attestation, leaf, round = ARGV[8], ARGV[10], ARGV[11], ARGV[12]
 
-local frame, lane = get(KEYS[1], 'frame', 'lane')
-local key = frame_key(job, frame)
-redis.call('HSET', KEYS[1], 'result', ARGV[4], 'digest', ARGV[5], 'render_seconds', ARGV[6], 'progress', '')
-move(job, task, 'leased', 'accepted')
-tell_task(job, task, 'accepted')
-redis.call('HINCRBYFLOAT', job_key(job), 'render_seconds', ARGV[6])
-local seconds = redis.call('HINCRBYFLOAT', key, 'render_seconds', ARGV[6])
-
-if lane == 'render' or lane == 'final' then
-  local accepted = redis.call('HINCRBY', key, 'accepted', 1)
-  local tiles, finish = get(key, 'tiles', 'finish')
-  if filled(finish) and accepted == tonumber(tiles) then
-    move(job, finish, 'waiting', 'ready')
-    tell_task(job, finish, 'ready')
+if how ~= '' then
+  local known, number = get(KEYS[2], 'attestation', 'leaf')
+  if known then return { known == attestation and 'again' or 'other', tonumber(number) } end
+else
+  local state, live, holder, digest = get(KEYS[1], 'state', 'token', 'node', 'digest')
+  if state == 'accepted' and live == token and holder == node then
+    return { digest == ARGV[5] and 'again' or 'other', 0 }
   end
 end
-if lane == 'finish' or lane == 'final' then
-  redis.call('HSET', key, 'state', 'done', 'files', ARGV[7], 'by', task, 'by_token', token, 'done_at', ARGV[8])
-  redis.call('HINCRBY', job_key(job), 'frames_done', 1)
-  tell(job, 'frame', { frame = tonumber(frame), state = 'done', files = cjson.decode(ARGV[7]),
-    by = task, by_token = tonumber(token), render_seconds = tonumber(seconds),
-    tiles = tonumber(redis.call('HGET', key, 'tiles')) })
+local job = held(task, token, node)
+if not job then return { 'stale', 0 } end
+local last = tonumber(filled(redis.call('GET', KEYS[4] .. ':last')) or 0)
+if how ~= '' and tonumber(round) <= last then return { 'late', last } end
+
+redis.call('HSET', KEYS[1], 'result', ARGV[4], 'digest', ARGV[5], 'render_seconds', ARGV[6], 'progress', '')
+local number = 0
+if how ~= '' then
+  number = redis.call('RPUSH', KEYS[3], leaf) - 1
+  local entry, root = task .. ' ' .. token, ARGV[13]
+  redis.call('HSET', KEYS[2], 'base', ARGV[9], 'job', job, 'node', node, 'operator', ARGV[14],
+    'attestation', attestation, 'leaf', number, 'root', root, 'phase', how == 'wait' and 'pending' or 'done',
+    'audited', how == 'wait' and '' or '0')
+  redis.call('RPUSH', job_key(job) .. ':submissions', entry)
+  redis.call('SADD', job_key(job) .. ':rounds', round)
+  redis.call('ZADD', KEYS[4], round, round)
+  if how == 'wait' then redis.call('RPUSH', 'farm:round:' .. round .. ':waiting', entry) end
+  if how == 'accept' then redis.call('SADD', job_key(job) .. ':unaudited:' .. node, entry) end
+  local roots = job_key(job) .. ':roots'
+  local twins = cjson.decode(filled(redis.call('HGET', roots, root)) or '[]')
+  if #twins < TWINS_KEPT then
+    table.insert(twins, { task = task, token = token, frame = tonumber(redis.call('HGET', KEYS[1], 'frame')),
+      rejected = false })
+    redis.call('HSET', roots, root, cjson.encode(twins))
+  end
+end
+
+if how == 'wait' then
+  move(job, task, 'leased', 'submitted')
+  tell_task(job, task, 'submitted')
+else
+  accept(job, task, 'leased', ARGV[7])
 end
 settle(job)
-return 'accepted'
+return { how == 'wait' and 'submitted' or 'accepted', number }

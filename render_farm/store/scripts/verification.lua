@@ -1,0 +1,252 @@
+-- SPDX-License-Identifier: GPL-3.0-or-later
+-- Stands after shared.lua before the scripts that decide about submissions:
+--
+--   farm:submission:{task}:{token}  hash: base (JSON SubmissionRecord as submitted), job, node, operator,
+--                              attestation (its digest), leaf, root, phase (pending: its round is not out;
+--                              open: audits or checks go on; done; void: its job or frame ended before),
+--                              audited ('', '0', '1'), forced, candidates (JSON), audits (JSON list of
+--                              tasks), extras, checks, unresolved_by, escalations, second_look (counts), report, verdict, case,
+--                              evidence (JSON), check (task), check_token, second, second_signature
+--   farm:job:{job}:submissions list: 'task token' in the order they came in
+--   farm:job:{job}:rounds      set: beacon rounds that decided about them
+--   farm:job:{job}:roots       hash: pixel root to JSON list of {task, token, frame, rejected}
+--   farm:job:{job}:unaudited:{node}  set: 'task token' of what was accepted, or will be, without an audit
+--   farm:log                   list: digests of receipts of submission, the leaves of the farm's log
+--   farm:rounds                sorted set: rounds that something waits for, by number
+--   farm:round:{round}:waiting list: 'task token' of what the round decides
+--   farm:round:{round}         hash: value, size, beacon_signature, record (JSON Round, once the root is known)
+--   farm:rounds:last           the last round that was recorded
+--
+-- An audit's task also has audit (JSON order), ranked (JSON list of nodes), asked_at, tried (JSON list),
+-- own_only, repeat, misses, own_misses, and once done address, operator, own, same_class, contradicted.
+
+local AUDIT_TRIES = 3
+local CHECK_TRIES = 2
+local TWINS_KEPT = 8
+
+local function submission_key(task, token) return 'farm:submission:' .. task .. ':' .. token end
+
+-- Makes an audit or a check of a submission. `fields` is a flat list of further fields.
+local function make_extra(job, task, token, kind, fields)
+  local key = submission_key(task, token)
+  local id = task .. '.' .. token .. '.' .. kind .. redis.call('HINCRBY', key, 'extras', 1)
+  local record, frame, order = get(task_key(task), 'task', 'frame', 'order')
+  record = cjson.decode(record)
+  record.id, record.kind = id, kind
+  if kind == 'audit' then
+    record.overscan = tonumber(filled(redis.call('HGET', job_key(job), 'overscan')) or 0)
+  end
+  redis.call('HSET', task_key(id), 'task', cjson.encode(record), 'job', job, 'kind', kind, 'lane', kind,
+    'frame', frame, 'order', order, 'state', 'ready', 'of', task, 'of_token', token, unpack(fields))
+  redis.call('RPUSH', task_key(task) .. ':extras', id)
+  redis.call('SADD', job_key(job) .. ':extras', id)
+  redis.call('HINCRBY', job_key(job), 'extra_ready', 1)
+  redis.call('ZADD', lane_key(job, kind), order, id)
+  return id
+end
+
+local function make_check(job, task, token)
+  redis.call('HINCRBY', submission_key(task, token), 'checks', 1)
+  make_extra(job, task, token, 'check', {})
+end
+
+-- `orders` is a list of {audit (JSON), ranked (list), own_only, repeat ('0' or '1')}.
+local function make_audits(job, task, token, orders, now)
+  local key = submission_key(task, token)
+  local class, node = get(task_key(task), 'class', 'node')
+  local audits = cjson.decode(filled(redis.call('HGET', key, 'audits')) or '[]')
+  for _, order in ipairs(orders) do
+    table.insert(audits, make_extra(job, task, token, 'audit', { 'audit', order.audit, 'ranked',
+      #order.ranked > 0 and cjson.encode(order.ranked) or '[]', 'asked_at', now, 'own_only', order.own_only,
+      'repeat', order['repeat'], 'wants', class, 'of_node', node, 'of_operator', redis.call('HGET', key, 'operator') }))
+    tell(job, 'audit', { task = task, frame = tonumber(redis.call('HGET', task_key(task), 'frame')),
+      node = node, state = 'ordered', auditor = cjson.null })
+  end
+  redis.call('HSET', key, 'audits', cjson.encode(audits), 'phase', 'open')
+end
+
+local function count_audited(job, key)
+  if redis.call('HGET', key, 'audited') ~= '1' then
+    redis.call('HSET', key, 'audited', '1')
+    redis.call('HINCRBY', job_key(job), 'audited', 1)
+  end
+end
+
+-- Standing is earned by audited work only, and lost all at once.
+local function rise(...)
+  for _, key in ipairs({ ... }) do redis.call('HINCRBY', key, 'passed', 1) end
+end
+
+local function fall(node, operator)
+  for _, key in ipairs({ 'farm:node:' .. node, 'farm:owner:' .. operator }) do
+    redis.call('HSET', key, 'passed', 0)
+    redis.call('HINCRBY', key, 'failed', 1)
+  end
+end
+
+-- A finish task whose tiles are no longer all accepted waits again; whoever does it now loses it.
+local function hold_finish(job, frame)
+  local finish = filled(redis.call('HGET', frame_key(job, frame), 'finish'))
+  local state = finish and redis.call('HGET', task_key(finish), 'state')
+  if state == 'ready' or state == 'leased' then
+    move(job, finish, state, 'waiting')
+    redis.call('HSET', task_key(finish), 'node', '', 'slot', '', 'progress', '')
+  end
+end
+
+local function frame_is_open(job, task)
+  local frame = redis.call('HGET', task_key(task), 'frame')
+  return redis.call('HGET', frame_key(job, frame), 'state') == 'rendering'
+end
+
+-- Puts a tile back that was submitted, is audited, or was accepted for a frame that is not done yet.
+-- Returns whether it did.
+local function render_again(job, task, token, now, code, sentence)
+  local state, live, frame = get(task_key(task), 'state', 'token', 'frame')
+  if live ~= token or redis.call('HGET', job_key(job), 'cancel') == '1' then return false end
+  if state == 'submitted' or state == 'auditing' then
+    drop_extras(job, task)
+    back_to_ready(job, task, state, now, code, sentence)
+    redis.call('HSET', task_key(task), 'result', '', 'digest', '')
+    return true
+  end
+  if state == 'accepted' and frame_is_open(job, task) then
+    take_back(job, task, now, code, sentence)
+    hold_finish(job, frame)
+    return true
+  end
+  return false
+end
+
+local function exclude(task, node)
+  local excluded = cjson.decode(filled(redis.call('HGET', task_key(task), 'excluded')) or '[]')
+  table.insert(excluded, node)
+  redis.call('HSET', task_key(task), 'excluded', cjson.encode(excluded))
+end
+
+-- What a node that proved dishonest got accepted without an audit is rendered again, as far as it can be.
+local function sweep(job, node, now, sentence)
+  local key = job_key(job) .. ':unaudited:' .. node
+  for _, entry in ipairs(redis.call('SMEMBERS', key)) do
+    local task, token = entry:match('^(%S+) (%S+)$')
+    if render_again(job, task, token, now, 'rejected', sentence) then
+      redis.call('HSET', submission_key(task, token), 'phase', 'done', 'swept', '1')
+    end
+  end
+  redis.call('DEL', key)
+end
+
+local function mark_root_rejected(job, task, token, root)
+  local twins = cjson.decode(filled(redis.call('HGET', job_key(job) .. ':roots', root)) or '[]')
+  local found
+  for _, twin in ipairs(twins) do
+    if twin.task == task and twin.token == token then found, twin.rejected = true, true end
+  end
+  if not found then
+    local frame = tonumber(redis.call('HGET', task_key(task), 'frame'))
+    table.insert(twins, { task = task, token = token, frame = frame, rejected = true })
+  end
+  redis.call('HSET', job_key(job) .. ':roots', root, cjson.encode(twins))
+end
+
+local function tell_verdict(job, task, key, verdict)
+  local node, check, token, evidence = get(key, 'node', 'check', 'check_token', 'evidence')
+  tell(job, 'verdict', { task = task, frame = tonumber(redis.call('HGET', task_key(task), 'frame')),
+    node = node, outcome = verdict.outcome, code = verdict.code, reason = verdict.reason,
+    evidence = cjson.decode(filled(evidence) or '[]'), by = filled(check) or '',
+    by_token = tonumber(filled(token) or 0) })
+end
+
+-- The submission is false: its node is excluded from the task and its standing starts anew.
+local function reject_submission(job, task, token, now, verdict, failure)
+  local key = submission_key(task, token)
+  local node, operator, root = get(key, 'node', 'operator', 'root')
+  render_again(job, task, token, now, 'rejected', verdict.reason)
+  redis.call('HSET', key, 'phase', 'done')
+  exclude(task, node)
+  note_failure(task, failure)
+  fall(node, operator)
+  mark_root_rejected(job, task, token, root)
+  redis.call('HINCRBY', job_key(job), 'rejected', 1)
+  tell_verdict(job, task, key, verdict)
+  sweep(job, node, now, 'Its node was found dishonest in this job, and this tile had not been audited.')
+end
+
+-- Nobody can say: the tile is rendered again, by the farm's own nodes after the second time.
+local function leave_unresolved(job, task, token, now, verdict)
+  local key = submission_key(task, token)
+  if render_again(job, task, token, now, 'unresolved', verdict.reason)
+    and redis.call('HINCRBY', task_key(task), 'unresolved', 1) >= 2 then
+    local lane, order, state = get(task_key(task), 'lane', 'order', 'state')
+    redis.call('ZREM', lane_key(job, lane), task)
+    redis.call('HSET', task_key(task), 'lane', 'kept')
+    redis.call('ZADD', lane_key(job, 'kept'), order, task)
+  end
+  redis.call('HSET', key, 'phase', 'done')
+  redis.call('HINCRBY', job_key(job), 'unresolved', 1)
+  tell_verdict(job, task, key, verdict)
+end
+
+local function failure_of(node, now, sentence)
+  return cjson.encode({ code = 'bad_output', message = sentence, node = node, at = tonumber(now) })
+end
+
+local function refuse_auditor(task, node)
+  local tried = cjson.decode(filled(redis.call('HGET', task_key(task), 'tried')) or '[]')
+  table.insert(tried, node)
+  redis.call('HSET', task_key(task), 'tried', cjson.encode(tried))
+end
+
+local function audit_failed(job, task, node, now, code, at_fault)
+  local own = redis.call('HGET', 'farm:node:' .. node, 'own') == '1'
+  if own then
+    local misses = redis.call('HINCRBY', task_key(task), 'own_misses', at_fault and 1 or 0)
+    if misses >= AUDIT_TRIES then return 'unresolved' end
+  else
+    refuse_auditor(task, node)
+    local misses = redis.call('HINCRBY', task_key(task), 'misses', at_fault and 1 or 0)
+    if misses >= AUDIT_TRIES then redis.call('HSET', task_key(task), 'own_only', '1') end
+  end
+  redis.call('HSET', task_key(task), 'asked_at', now)
+  return 'ready'
+end
+
+-- A file that kills the decoder twice is no picture; other trouble is the node's own and passes.
+local function check_failed(task, code, at_fault)
+  if code == 'expired' then return 'ready' end
+  if at_fault and redis.call('HINCRBY', task_key(task), 'misses', 1) >= CHECK_TRIES then return 'rejected' end
+  if code == 'bad_input' and redis.call('HINCRBY', task_key(task), 'own_misses', 1) >= AUDIT_TRIES then
+    return 'unresolved'
+  end
+  return 'ready'
+end
+
+-- An audit or a check was given back or its lease ended. Returns the task's next state.
+local function extra_failed(job, task, now, code, at_fault, sentence)
+  local kind, of, token, node = get(task_key(task), 'kind', 'of', 'of_token', 'node')
+  local outcome
+  if kind == 'audit' then
+    outcome = audit_failed(job, task, node, now, code, at_fault)
+  else
+    outcome = check_failed(task, code, at_fault)
+  end
+  if outcome == 'ready' then
+    back_to_ready(job, task, 'leased', now, code, sentence)
+    return 'ready'
+  end
+  local key = submission_key(of, token)
+  local verdict = { outcome = 'unresolved', code = 'not_audited',
+    reason = 'It could not be audited, so it is rendered again: ' .. sentence }
+  if outcome == 'rejected' then
+    verdict = { outcome = 'rejected', code = 'undecodable',
+      reason = 'The picture cannot be decoded: ' .. sentence }
+  end
+  redis.call('HSET', key, 'verdict', cjson.encode(verdict))
+  if outcome == 'rejected' then
+    reject_submission(job, of, token, now, verdict, failure_of(redis.call('HGET', key, 'node'), now, verdict.reason))
+  else
+    leave_unresolved(job, of, token, now, verdict)
+  end
+  if redis.call('HGET', task_key(task), 'state') == 'leased' then move(job, task, 'leased', 'cancelled') end
+  return 'cancelled'
+end
