@@ -28,7 +28,8 @@ class AuditPolicy:
     `crops` are drawn at random and as many `suspects` are rendered after the sparse pass, each `side`
     pixels square, `small_side` in tiles below `small_area` pixels; together they cover at most `share` of
     the tile, but there is always one of each. `sparse_samples` of the tile's samples are rendered over
-    the whole of it. `repeat` in a million of the audits are done again by the farm's own node.
+    the whole of it: two at least, because Blender 5.0 corrupts its memory when it renders cryptomattes of
+    several layers with one. `repeat` in a million of the audits are done again by the farm's own node.
     """
 
     crops: Count = 4
