@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frame_splitter import exr
-from frame_splitter.audits import MOST_CROPS, AuditOrder, CheckOrder, CheckReport, CropFinding
+from frame_splitter.audits import (
+    MOST_CROPS,
+    AuditOrder,
+    CheckOrder,
+    CheckReport,
+    CropFinding,
+    SampleRange,
+)
 from frame_splitter.exr import Image, Limits
 from frame_splitter.fields import Tile
 from frame_splitter.ids import TaskId
@@ -26,7 +33,7 @@ from verification.metrics.noise import noise_ratio, relative_noise
 from verification.metrics.rmse import relative_rmse, rmse
 from verification.opening import Faulty, open_picture, open_tile
 from verification.pixel_root import channel_names
-from verification.sampling import AuditPolicy, cells, side_of
+from verification.sampling import AuditPolicy, side_of
 
 POLICY = AuditPolicy()
 LIMITS = Limits()
@@ -212,24 +219,29 @@ def _ranked(
     image: Image, tile: Tile, samples: int, audits: Sequence[_Audit], policy: AuditPolicy, limits: Limits
 ) -> list[tuple[float, Tile]]:
     """The blocks that fit the sparse pass least and were not rendered yet, with their scores."""
-    few = _sparse(image, audits, limits)
-    if few is None:
+    sparse = _sparse(image, audits, limits)
+    if sparse is None:
         return []
+    asked, few = sparse
     done = {crop for audit in audits for crop in audit.files.order.crops}
-    grid = [cell for cell in cells(tile, side_of(tile, policy)) if cell not in done]
-    places = {relative(cell, tile): cell for cell in grid}
-    scored = suspicious_blocks(image, few, list(places))
-    return [(score, places[block]) for score, block in scored[: policy.suspects]]
+    share = asked.count / samples
+    scored = suspicious_blocks(image, few, share, side_of(tile, policy), policy.suspects + len(done))
+    found = [(score, _placed(block, tile)) for score, block in scored]
+    return [(score, block) for score, block in found if block not in done][: policy.suspects]
 
 
-def _sparse(image: Image, audits: Sequence[_Audit], limits: Limits) -> Image | None:
+def _placed(block: Tile, tile: Tile) -> Tile:
+    """A block that counts from the tile's lower left corner, in the frame's pixels."""
+    return Tile(block.x0 + tile.x0, block.y0 + tile.y0, block.x1 + tile.x0, block.y1 + tile.y0)
+
+
+def _sparse(image: Image, audits: Sequence[_Audit], limits: Limits) -> tuple[SampleRange, Image] | None:
     """The first sparse pass that can be used, an own node's before others'."""
     for audit in sorted(audits, key=lambda audit: not audit.files.own):
-        if audit.files.sparse is not None:
+        asked, path = audit.files.order.sparse, audit.files.sparse
+        if asked is not None and path is not None:
             with contextlib.suppress(Faulty):
-                return open_picture(
-                    audit.files.sparse, image.width, image.height, channel_names(image), limits
-                )
+                return asked, open_picture(path, image.width, image.height, channel_names(image), limits)
     return None
 
 
