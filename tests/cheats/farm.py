@@ -26,6 +26,7 @@ from render_farm.embedded.supervisor import Farm, FarmOptions
 from render_farm.job_events import Event
 from tests.api_calls import Api
 from tests.cheats import dishonest_child
+from tests.cheats.raw_node import keyless_node
 from verification.records import JobVerification, SubmissionRecord
 
 READY_SECONDS = 120.0
@@ -142,7 +143,7 @@ def running(folder: Path, say: Callable[[str], None] = lambda text: None) -> Ite
 
 @contextmanager
 def _liar(artist: Api, folder: Path) -> Iterator[Liar]:
-    node = artist.node(LIAR)
+    node = keyless_node(artist, LIAR)
     state = folder / LIAR
     state.mkdir()
     command = [sys.executable, "-m", "gpu_worker", "run", "--coordinator", artist.url, "--no-sandbox"]

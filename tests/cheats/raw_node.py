@@ -2,9 +2,8 @@
 """A node that is not the project's program: it says and signs over raw HTTP whatever a test wants."""
 
 import hashlib
-import secrets
 import tempfile
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +11,21 @@ from frame_splitter import exr
 from frame_splitter.errors import InvalidInput
 from frame_splitter.fields import decode, encode
 from frame_splitter.records import Lease, TaskResult
-from tests.api_calls import Answer, Api, Node
-from verification.attestation import Enrolment, address_of, attest, sign
+from tests.api_calls import Answer, Api, Node, under
 from verification.pixel_root import pixel_root
 
 
 @dataclass
 class RawNode(Node):
-    """Holds a key of its own; `enrol` first."""
-
-    key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
-    farm: str = ""
-
-    @property
-    def address(self) -> str:
-        """Who it signs as."""
-        return address_of(self.key)
-
-    def enrol(self) -> None:
-        """Show its key."""
-        known = self.ok("GET", "/nodes/self")
-        self.farm = known["farm"]
-        enrolment = Enrolment(known["node"], self.address)
-        body = {"address": self.address, "signature": sign(enrolment, self.farm, self.key)}
-        self.ok("POST", "/nodes/self", body)
+    """Signs only what it is asked to sign; `enrol` first."""
 
     def signed(self, lease: dict[str, Any], result: TaskResult) -> TaskResult:
         """The result as this node signs it under a lease."""
-        message = attest(lease["task"]["id"], lease["token"], result)
-        return replace(result, signature=sign(message, self.farm, self.key))
+        return self.sign(lease, result)
+
+    def submit(self, lease: dict[str, Any], result: TaskResult) -> Answer:
+        """Submit exactly this."""
+        return self.call("POST", f"{under(lease)}/result?token={lease['token']}", result)
 
     def uploaded(self, lease: dict[str, Any], content: bytes) -> TaskResult:
         """Upload a tile; the result with its true pixel root, or one made up where it has none."""
@@ -57,10 +42,15 @@ class RawNode(Node):
         return self.submit(lease, self.signed(lease, self.uploaded(lease, content)))
 
 
+def keyless_node(owner: Api, name: str, device: str = "") -> RawNode:
+    """A node of the owner's that has shown no key yet and claims to render on `device`."""
+    made = owner.ok("POST", "/nodes", {"name": name, "own": False})
+    return RawNode(owner.url, made["token"], id=made["node"], device=device)
+
+
 def raw_node(owner: Api, name: str, device: str) -> RawNode:
-    """A node of the owner's, enrolled, that claims to render on `device`."""
-    made = owner.node(name)
-    node = RawNode(made.url, made.token, id=made.id, device=device)
+    """A node of the owner's that has shown its key."""
+    node = keyless_node(owner, name, device)
     node.enrol()
     return node
 

@@ -69,8 +69,11 @@ def main(path: str) -> None:
     scene = bpy.context.scene
     room()
     bpy.ops.object.light_add(type="AREA", location=(0, -1, 3.8))
-    bpy.context.object.data.energy = 150
-    bpy.context.object.data.size = 1.5
+    lamp = bpy.context.object.data
+    lamp.size = 1.5
+    for frame, energy in ((1, 140), (12, 160)):  # no pixel is alike in two frames
+        lamp.energy = energy
+        lamp.keyframe_insert("energy", frame=frame)
     bpy.ops.object.camera_add(location=(0, -6.5, 2), rotation=(radians(86), 0, 0))
     scene.camera = bpy.context.object
     scene.render.engine = "CYCLES"

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What `make demo CHEAT=...` shows."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cheats.cheats import CHEATS
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def demo(cheat: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "tests.cheats.demo", cheat]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY, timeout=280)
+
+
+def test_a_name_that_is_none_lists_them_all() -> None:
+    done = demo("honesty")
+    assert done.returncode == 2
+    assert "no cheat 'honesty'" in done.stderr
+    shown = re.findall(r"CHEAT=(\S+)", done.stderr)
+    assert set(shown) == {name for name, one in CHEATS.items() if not (one.broken or one.audits)}
+
+
+@pytest.mark.farm
+def test_the_cheat_is_rejected_its_work_redone_and_the_frames_are_blenders() -> None:
+    done = demo("half-samples")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"from node liar was rejected: .* samples", done.stdout), done.stdout
+    told, rejected, accepted = map(
+        int, re.search(r"lied (\d+) times: (\d+) rejected, (\d+) accepted", done.stdout).groups()
+    )
+    assert told == rejected > 0
+    assert accepted == 0
+    assert done.stdout.endswith("12 frames equal Blender's.\n")
