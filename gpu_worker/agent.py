@@ -237,7 +237,9 @@ class Agent:
             self._failed(held, outcome)
             self._rest(bench, outcome, held.lost.is_set())
         else:
-            bench.warm_scene, bench.warm_frame, bench.failures = lease.scene, lease.task.frame, 0
+            bench.failures = 0
+            if lease.task.kind is not TaskKind.CHECK:
+                bench.warm_scene, bench.warm_frame = lease.scene, lease.task.frame
             self._rendered(held, outcome)
             self._wait_for_backlog(held.slot)
         self._set_free([bench])

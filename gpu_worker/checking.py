@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from frame_splitter.audits import SPARSE, crop_name
+from msgspec.structs import replace
+
+from frame_splitter.audits import SPARSE, CheckReport, Fault, crop_name
 from frame_splitter.fields import Digest, Tile
 from frame_splitter.records import FailureCode, Lease, OutputFile, TaskKind, TaskOutput
 from frame_splitter.tiles import contains, relative, with_overscan
 from gpu_worker.blender import Wrap
 from gpu_worker.failures import Cancelled, TaskError
 from gpu_worker.outputs import describe, take
-from gpu_worker.picture_requests import Picture
-from gpu_worker.pictures import BadPicture, Pictures
+from gpu_worker.picture_requests import Look, Picture
+from gpu_worker.pictures import BadPicture, PictureDied, Pictures
 from verification.file_root import file_root
 
 T = TypeVar("T")
@@ -30,7 +32,8 @@ RAW, FILES = "raw", "files"
 @dataclass(frozen=True, slots=True)
 class Rendered:
     """What a child says it did for a task. `names` are files below the task's raw folder; `began` is
-    the machine's monotonic time in seconds; `samples` the most a pixel of each layer took, by picture.
+    the machine's monotonic time in seconds; `samples` the most a pixel of each layer took, by picture;
+    `report` what a check found.
     """
 
     names: tuple[str, ...]
@@ -38,6 +41,7 @@ class Rendered:
     render_seconds: float
     peak_memory: int
     samples: tuple[dict[str, int], ...] = ()
+    report: CheckReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,15 @@ class Checker:
         """Put the tiles together. Raises TaskError(BAD_INPUT) naming those that cannot be used."""
         self._do(lambda: self._stitch(lease, pieces, merged, stopped))
 
+    def look(self, request: Look, stopped: threading.Event) -> CheckReport:
+        """What is found in a submitted tile.
+
+        A tile that the picture process does not survive is a finding, too. Raises TaskError: BAD_INPUT
+        naming the audit whose picture it does not survive, NODE or OUT_OF_MEMORY where this machine is
+        the reason.
+        """
+        return self._do(lambda: self._look(request, stopped))
+
     def kill(self) -> None:
         """End what is being decoded."""
         self._pictures.kill()
@@ -113,6 +126,39 @@ class Checker:
             # Nobody to blame: the frame's own failure, or it would be tried without end.
             code = FailureCode.BAD_INPUT if tasks else FailureCode.BAD_OUTPUT
             raise TaskError(code, error.sentence, tasks) from error
+
+    def _look(self, request: Look, stopped: threading.Event) -> CheckReport:
+        try:
+            return self._looked(request, stopped)
+        except PictureDied as error:
+            alone = replace(request, audits=(), evidence=None)
+            try:
+                self._looked(alone, stopped)
+            except PictureDied as again:
+                return CheckReport(fault=Fault.UNDECODABLE, detail=again.sentence)
+            bad = tuple(
+                one.task for one in request.audits if self._kills(replace(alone, audits=(one,)), stopped)
+            )
+            code = FailureCode.BAD_INPUT if bad else FailureCode.NODE
+            raise TaskError(code, error.sentence, bad) from error
+
+    def _kills(self, request: Look, stopped: threading.Event) -> bool:
+        try:
+            self._looked(request, stopped)
+        except PictureDied:
+            return True
+        return False
+
+    def _looked(self, request: Look, stopped: threading.Event) -> CheckReport:
+        """Raises PictureDied only where the pictures are the likely reason."""
+        try:
+            return self._pictures.look(request)
+        except PictureDied as error:
+            if stopped.is_set():
+                raise Cancelled from error
+            if error.by_system:
+                raise TaskError(FailureCode.NODE, error.sentence) from error
+            raise
 
     def _killers(self, pieces: list[tuple[Path, Tile]], stopped: threading.Event) -> tuple[int, ...]:
         """Which tiles the process that decodes pictures does not survive."""

@@ -104,10 +104,12 @@ class _Plans:
         return [self._order(f"{kind}-{number}", kinds, device) for number in range(self._slots)]
 
     def finishing(self) -> list[SlotOrder]:
-        """The slot of an own node that finishes frames: short work, so it may use every core."""
+        """The slot of an own node that finishes frames and looks at submitted tiles: short work, so it may
+        use every core.
+        """
         if not self._config.own:
             return []
-        return [self._order("finish-0", (TaskKind.FINISH,), Device("CPU", 0, cores()))]
+        return [self._order("finish-0", (TaskKind.FINISH, TaskKind.CHECK), Device("CPU", 0, cores()))]
 
     def _order(self, name: str, kinds: tuple[TaskKind, ...], device: Device) -> SlotOrder:
         config = self._config

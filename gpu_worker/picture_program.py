@@ -14,9 +14,10 @@ from pathlib import Path
 import msgspec
 
 from frame_splitter import counts, exr, stitch
+from frame_splitter.audits import CheckOrder, CheckReport
 from frame_splitter.errors import InvalidInput
 from frame_splitter.fields import Tile
-from gpu_worker.picture_requests import Answer, Check, Picture, Request, Stitch, Take
+from gpu_worker.picture_requests import Answer, Check, Look, Picture, Request, Stitch, Take
 from verification.pixel_root import image_root, joint_root
 
 
@@ -28,6 +29,8 @@ def answer(request: Request, limits: exr.Limits) -> Answer:
         elif isinstance(request, Take):
             roots = [image_root(_take(picture, limits)) for picture in request.pictures]
             return Answer(True, root=joint_root(roots))
+        elif isinstance(request, Look):
+            return Answer(True, report=_look(request, limits))
         else:
             return _stitch(request, limits)
     except InvalidInput as error:
@@ -42,6 +45,32 @@ def _take(picture: Picture, limits: exr.Limits) -> exr.Image:
         image = exr.crop(counts.plain_counts(image, picture.samples), picture.tile)
         exr.write(Path(picture.target), image)
     return image
+
+
+def _look(request: Look, limits: exr.Limits) -> CheckReport:
+    # Late: only a few nodes are ever asked.
+    from verification.compare import AuditedFiles, look  # noqa: PLC0415
+
+    audits = [
+        AuditedFiles(
+            audit.task,
+            audit.order,
+            tuple(map(Path, audit.crops)),
+            Path(audit.sparse) if audit.sparse else None,
+            audit.own,
+            audit.same_class,
+        )
+        for audit in request.audits
+    ]
+    return look(
+        Path(request.path),
+        request.tile,
+        request.samples,
+        CheckOrder(request.pixel_root, request.channels),
+        audits,
+        Path(request.evidence) if request.evidence else None,
+        limits=limits,
+    )
 
 
 def _stitch(request: Stitch, limits: exr.Limits) -> Answer:

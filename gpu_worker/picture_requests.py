@@ -3,7 +3,9 @@
 
 import msgspec
 
-from frame_splitter.fields import Digest, Tile
+from frame_splitter.audits import AuditOrder, CheckReport
+from frame_splitter.fields import Digest, Name, Tile
+from frame_splitter.ids import TaskId
 
 
 class Check(msgspec.Struct, frozen=True, tag_field="ask", tag="check"):
@@ -43,13 +45,36 @@ class Stitch(msgspec.Struct, frozen=True, tag_field="ask", tag="stitch"):
     target: str
 
 
-Request = Check | Take | Stitch
+class LookAudit(msgspec.Struct, frozen=True):
+    """One audit's pictures on this machine (`verification.compare.AuditedFiles`)."""
+
+    task: TaskId
+    order: AuditOrder
+    crops: tuple[str, ...]
+    sparse: str | None
+    own: bool
+    same_class: bool
+
+
+class Look(msgspec.Struct, frozen=True, tag_field="ask", tag="look"):
+    """Look at the tile at `path`, compare it with audits, write evidence to that folder."""
+
+    path: str
+    tile: Tile
+    samples: int
+    pixel_root: Digest
+    channels: tuple[Name, ...]
+    audits: tuple[LookAudit, ...]
+    evidence: str | None
+
+
+Request = Check | Take | Stitch | Look
 
 
 class Answer(msgspec.Struct, frozen=True):
     """`good`, or a sentence why not. `pieces` are the numbers of pieces that cannot be used; `fault`
     is set where not the picture but this machine is the reason: memory or node. `root`: what was asked
-    for of pixels that are to be signed.
+    for of pixels that are to be signed; `report`: what was found in a submitted tile.
     """
 
     good: bool
@@ -57,3 +82,4 @@ class Answer(msgspec.Struct, frozen=True):
     pieces: tuple[int, ...] = ()
     fault: str = ""
     root: Digest | None = None
+    report: CheckReport | None = None

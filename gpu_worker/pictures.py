@@ -4,6 +4,7 @@
 import contextlib
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -12,11 +13,12 @@ from pathlib import Path
 
 import msgspec
 
+from frame_splitter.audits import CheckReport
 from frame_splitter.fields import Digest, Tile
 from frame_splitter.records import FailureCode
 from gpu_worker.blender import LAUNCHER, Wrap
 from gpu_worker.failures import TaskError
-from gpu_worker.picture_requests import Answer, Check, Picture, Request, Stitch, Take
+from gpu_worker.picture_requests import Answer, Check, Look, Picture, Request, Stitch, Take
 
 LONGEST_ANSWER = 1 << 20
 ANSWER_SECONDS = 900.0
@@ -28,6 +30,16 @@ class BadPicture(TaskError):
     def __init__(self, reason: str, pieces: tuple[int, ...] = ()) -> None:
         super().__init__(FailureCode.BAD_OUTPUT, reason)
         self.pieces = pieces
+
+
+class PictureDied(BadPicture):
+    """The process did not survive a request. `by_system`: it was killed from outside, as systems that run
+    out of memory do, so that the picture need not be the reason.
+    """
+
+    def __init__(self, reason: str, by_system: bool) -> None:
+        super().__init__(f"The process that decodes pictures did not survive this one ({reason}).")
+        self.by_system = by_system
 
 
 class Pictures:
@@ -59,6 +71,15 @@ class Pictures:
         if root is None:
             raise BadPicture("The process that decodes pictures gave no pixel root.")
         return root
+
+    def look(self, request: Look) -> CheckReport:
+        """What is found in a submitted tile. Raises PictureDied, and TaskError where this machine is the
+        reason.
+        """
+        report = self._ask(request).report
+        if report is None:
+            raise PictureDied("it gave no report", by_system=False)
+        return report
 
     def stitch(self, pieces: list[tuple[Path, Tile]], area: Tile, canvas: Tile, target: Path) -> None:
         """Check all pieces and write them as one picture. Raises BadPicture naming the bad ones."""
@@ -103,10 +124,9 @@ class Pictures:
             line = _read_line(process.stdout.fileno(), time.monotonic() + self._seconds)
             return msgspec.json.decode(line, type=Answer)
         except (OSError, ValueError) as error:
+            killed = _status(process) in (-signal.SIGKILL, 128 + signal.SIGKILL)
             self.close()
-            raise BadPicture(
-                f"The process that decodes pictures did not survive this one ({error})."
-            ) from error
+            raise PictureDied(str(error), by_system=killed) from error
 
     def _running(self) -> "subprocess.Popen[bytes]":
         if self._process is None or self._process.poll() is not None:
@@ -131,6 +151,14 @@ _ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": "65536",
     "LANG": "C.UTF-8",
 }
+
+
+def _status(process: "subprocess.Popen[bytes]") -> int | None:
+    """How a process ended that is ending; None where it is not."""
+    try:
+        return process.wait(1.0)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _read_line(descriptor: int, deadline: float) -> bytes:

@@ -29,8 +29,9 @@ from frame_splitter.records import (
     TileInput,
     Upload,
 )
-from gpu_worker import sandbox, transfer
-from gpu_worker.checking import FILES, TILE, Checker, Rendered, hand_over, pictures_of, region_of
+from gpu_worker import checks, sandbox, transfer
+from gpu_worker.checking import FILES, RAW, TILE, Checker, Rendered, hand_over, pictures_of, region_of
+from gpu_worker.checks import Fetch
 from gpu_worker.coordinator import SceneListing
 from gpu_worker.devices import device_class
 from gpu_worker.failures import Cancelled, TaskError
@@ -126,6 +127,7 @@ class Slot:
                 device_class=self.describe().device_class,
                 peak_memory=rendered.peak_memory,
                 pixel_root=taken.root,
+                report=rendered.report,
             )
 
         outcome = _failure_of(take)
@@ -157,7 +159,8 @@ class Slot:
 
     def _end_work(self) -> None:
         self._stopped.set()
-        self._stage.child.kill()
+        if self._current is None or self._current.task.kind is not TaskKind.CHECK:
+            self._stage.child.kill()
         if TaskKind.FINISH in self.plan.kinds:
             # A rendering slot's checker is busy with another task, which is not to blame.
             self._checker.kill()
@@ -182,6 +185,8 @@ class Slot:
     def _work(self, lease: Lease) -> Rendered:
         began = time.monotonic()
         self.discard(lease)
+        if lease.task.kind is TaskKind.CHECK:
+            return self._check(lease, began)
         work = {
             TaskKind.RENDER: self._render,
             TaskKind.AUDIT: self._audit,
@@ -229,24 +234,43 @@ class Slot:
             merged.unlink(missing_ok=True)
             shutil.rmtree(inputs, ignore_errors=True)
 
-    def _fetch_inputs(self, inputs: tuple[TileInput, ...], folder: Path) -> list[tuple[Path, Tile]]:
-        folder.mkdir(parents=True)
-        paths = [folder / f"{number}.exr" for number in range(len(inputs))]
+    def _check(self, lease: Lease, began: float) -> Rendered:
+        """Look at a submitted tile. No Blender is needed for it."""
+        inputs, raw = self._done(lease) / "inputs", self._done(lease) / RAW
+        raw.mkdir(parents=True)
+        (self._done(lease) / FILES).mkdir()
+        tile = checks.tile_fetch(lease, inputs)
+        report = checks.oversized(lease)
+        if report is None:
+            self._activity("fetching tiles")
+            self._fetch((tile, *checks.audit_fetches(lease, inputs)))
+            self._activity("checking")
+            report = self._checker.look(checks.look_request(lease, inputs, raw), self._stopped)
+            shutil.rmtree(inputs)
+        return Rendered(checks.write_report(report, raw), began, 0.0, 0, report=report)
 
-        def fetch(one: TileInput, path: Path) -> FarmError | None:
+    def _fetch_inputs(self, inputs: tuple[TileInput, ...], folder: Path) -> list[tuple[Path, Tile]]:
+        paths = [folder / f"{number}.exr" for number in range(len(inputs))]
+        self._fetch(tuple(Fetch(one.task, one.file, path) for one, path in zip(inputs, paths, strict=True)))
+        return list(zip(paths, (one.tile for one in inputs), strict=True))
+
+    def _fetch(self, wanted: tuple[Fetch, ...]) -> None:
+        """Fetch files of other tasks. Raises TaskError(BAD_INPUT) naming those the store does not have."""
+
+        def fetch(one: Fetch) -> FarmError | None:
+            one.path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                transfer.download(one.file, path, self._stopped)
+                transfer.download(one.file, one.path, self._stopped)
             except InvalidInput as error:
                 return error
             return None
 
         with ThreadPoolExecutor(INPUTS_AT_ONCE, "tile-download") as pool:
-            problems = list(pool.map(fetch, inputs, paths))
-        bad = [(one, problem) for one, problem in zip(inputs, problems, strict=True) if problem]
+            problems = list(pool.map(fetch, wanted))
+        bad = [(one.task, problem) for one, problem in zip(wanted, problems, strict=True) if problem]
         if bad:
-            tasks = tuple(one.task for one, _ in bad)
+            tasks = tuple(dict.fromkeys(task for task, _ in bad))
             raise TaskError(FailureCode.BAD_INPUT, bad[0][1].sentence, tasks)
-        return list(zip(paths, (one.tile for one in inputs), strict=True))
 
     # --- children ---------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from frame_splitter.records import FailureCode, Lease, RenderSettings, Task, Tas
 
 FAKES = Path(__file__).parents[1] / "fakes"
 sys.path.insert(0, str(FAKES))
-from fake_coordinator import TOKEN, FakeCoordinator  # noqa: E402
+from fake_coordinator import FARM, TOKEN, FakeCoordinator  # noqa: E402
 
 WHOLE = Tile(0, 0, 32, 16)
 
@@ -28,6 +28,7 @@ class Node:
     """A `gpu-worker run`, its log, and what it started."""
 
     def __init__(self, farm, state, *options, **environment):
+        farm.address = None  # each node of this file is new to the farm
         command = [sys.executable, "-m", "gpu_worker", "run", "--coordinator", farm.url, "--own"]
         command += [
             "--slots",
@@ -101,9 +102,10 @@ def lease_of(farm, scene, number, kind=TaskKind.RENDER, **behaviours):
     return Lease(task, LeaseToken(3), "", 30.0, scene_id, owner, settings, 32, 16, WHOLE, WHOLE)
 
 
-def run_node(*words, **environment):
+def run_node(farm, *words, **environment):
     """A node that is expected to end by itself."""
-    command = [sys.executable, "-m", "gpu_worker", "run", *words]
+    farm.address = None
+    command = [sys.executable, "-m", "gpu_worker", "run", "--coordinator", farm.url, "--token", TOKEN, *words]
     variables = os.environ | environment
     return subprocess.run(command, capture_output=True, text=True, timeout=90, check=False, env=variables)
 
@@ -121,7 +123,8 @@ def test_tasks_are_rendered_on_ray_actors(farm, node):
         for request in farm.requests
         for offer in request.offers
     }
-    assert kinds == {"cpu-0": ["render"], "cpu-1": ["render"], "finish-0": ["finish"]}
+    rendering = ["render", "audit"]
+    assert kinds == {"cpu-0": rendering, "cpu-1": rendering, "finish-0": ["finish", "check"]}
     assert farm.results["good:0"][1].device_class.endswith(":bpy-5.0.1-fake")
 
 
@@ -163,9 +166,21 @@ def test_an_actor_that_dies_is_replaced_with_all_it_started(farm, node):
     farm.wait_for(lambda: sum(task.startswith("again:") for task in farm.results) == 4)
 
 
+def test_a_node_signs_its_results_and_keeps_the_receipts(farm, node):
+    state = Path(node.process.args[node.process.args.index("--state-dir") + 1])
+    farm.put(lease_of(farm, "signed", 0))
+    farm.wait_for(lambda: "signed:0" in farm.results)
+    assert farm.results["signed:0"][1].signature
+    enrolled = next(one for one in node.events if one["event"] == "node_enrolled")
+    assert (enrolled["address"], enrolled["farm"]) == (farm.address, FARM)
+    lines = [json.loads(line) for line in (state / "receipts.jsonl").read_text().splitlines()]
+    assert {line["attestation"]["task"] for line in lines} >= {"good:0", "good:5"}
+    assert (state / "node.key").stat().st_mode & 0o77 == 0
+
+
 def test_a_second_node_in_the_same_folder_is_refused(farm, node, tmp_path):
     state = node.process.args[node.process.args.index("--state-dir") + 1]
-    other = run_node("--coordinator", farm.url, "--token", TOKEN, "--state-dir", state)
+    other = run_node(farm, "--state-dir", state)
     assert other.returncode == 1
     assert "Another node runs in" in other.stderr
 
@@ -212,7 +227,7 @@ def test_the_node_stops_when_its_parent_dies(farm, tmp_path):
     words = [sys.executable, "-m", "gpu_worker", "run", "--coordinator", farm.url, "--token", TOKEN]
     words += ["--state-dir", str(tmp_path), "--slots", "1", "--die-with-parent"]
     words += ["--child-program", str(FAKES / "fake_child.py")]
-    asked = len(farm.requests)
+    asked, farm.address = len(farm.requests), None
     with subprocess.Popen(
         [sys.executable, "-c", program, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as parent:
@@ -247,14 +262,29 @@ def test_wrong_options_are_one_line_and_a_failure(options, sentence):
 
 
 def test_a_blender_that_does_not_start_is_one_line_and_a_failure(farm, tmp_path):
-    words = ["--coordinator", farm.url, "--token", TOKEN, "--state-dir", str(tmp_path), "--slots", "1"]
-    answer = run_node(*words, "--child-program", str(tmp_path / "missing.py"))
+    answer = run_node(
+        farm, "--state-dir", str(tmp_path), "--slots", "1", "--child-program", str(tmp_path / "missing.py")
+    )
     assert answer.returncode == 1
     assert "Blender does not start on this node" in answer.stderr.splitlines()[-1]
 
 
 def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(farm, tmp_path):
-    words = ["--coordinator", farm.url, "--token", TOKEN, "--state-dir", str(tmp_path), "--device", "HIP"]
-    answer = run_node(*words, CUDA_VISIBLE_DEVICES="")
+    answer = run_node(farm, "--state-dir", str(tmp_path), "--device", "HIP", CUDA_VISIBLE_DEVICES="")
     assert answer.returncode == 1
     assert "--device HIP was asked for, but Ray finds no GPU" in answer.stderr
+
+
+def test_a_node_that_the_farm_knows_by_another_key_ends_with_the_reason(farm, tmp_path):
+    farm.address = "0x" + "12" * 20
+    words = ["--coordinator", farm.url, "--token", TOKEN, "--state-dir", str(tmp_path), "--slots", "1"]
+    words += ["--child-program", str(FAKES / "fake_child.py")]
+    answer = subprocess.run(
+        [sys.executable, "-m", "gpu_worker", "run", *words],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert answer.returncode == 1
+    assert "another key" in answer.stderr.splitlines()[-1]
