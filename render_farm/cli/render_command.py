@@ -290,11 +290,18 @@ def _verified(result: RenderResult) -> str:
     audits = result.audits
     said = f"{tiles}, {audits.audited} audited, {audits.rejected} rejected"
     unresolved = f", {audits.unresolved} undecided" if audits.unresolved else ""
+    return f"{said}{unresolved}{_receipts(result)}"
+
+
+def _receipts(result: RenderResult) -> str:
     kept = [frame.receipt for frame in result.frames if frame.receipt]
-    if not kept:
-        return f"{said}{unresolved}."
-    some = "" if len(kept) == len(result.frames) else f"{len(kept)} "
-    doubtful = f" ({counted(len(result.doubts), 'thing')} wrong, see above)" if result.doubts else ""
+    some = "receipts" if len(kept) == len(result.frames) else f"{len(kept)} of {len(result.frames)} receipts"
     folders = {os.path.dirname(path) for path in kept}
-    where = folders.pop() if len(folders) == 1 else "the frames' folders"
-    return f"{said}{unresolved}; {some}receipts in {where}{doubtful}"
+    where = {0: "", 1: f"; {some} in {min(folders, default='')}"}.get(len(folders), f"; {some} by the frames")
+    if len(result.frames) == len(kept) == 1:
+        where = f"; receipt in {kept[0]}"
+    if not result.doubts:
+        return where or "."
+    things = counted(len(result.doubts), "thing")
+    are, they = ("is", "it is") if len(result.doubts) == 1 else ("are", "they are")
+    return f"{where}. {things} {are} wrong with the receipts, {they} said above."

@@ -85,6 +85,16 @@ def test_a_scene_comes_back_as_frames(working: tuple[Path, FarmClient], scenes: 
     assert {frame["exactness"] for frame in result["frames"]} == {"bit-exact"}
     assert 0 < result["efficiency"] <= 1
     assert result["wall_seconds"] > 0
+    receipts = [tmp_path / "quick-frames" / f"000{number}.png.receipt.json" for number in (1, 3)]
+    assert [frame["receipt"] for frame in result["frames"]] == [str(path) for path in receipts]
+    assert result["doubts"] == []
+    for path in receipts:
+        checked = answer("receipt", "verify", path, cwd=tmp_path)
+        assert checked["beside"] == {"path": str(path).removesuffix(".receipt.json"), "matches": True}
+    assert answer("audit", "replay", result["job"], "--state-dir", folder, cwd=tmp_path)["followed"]
+    listed = answer("audit", "list", result["job"], "--state-dir", folder, cwd=tmp_path)["submissions"]
+    assert {one["frame"] for one in listed} == {1, 3}
+    assert result["audits"]["audited"] == sum(one["audited"] for one in listed)
     # The same command renders a finished job anew.
     again = answer(*line, cwd=tmp_path)
     assert again["job"] != result["job"]
@@ -104,8 +114,10 @@ def test_a_submitted_job_is_watched_and_downloaded(
     assert shown["job"]["state"] == "complete"
     assert shown["frames"][0]["tiles"] == 2
     fetched = answer("job", "download", job, "--output", "got/#", "--state-dir", folder, cwd=tmp_path)
-    assert fetched["frames"] == [{"frame": 2, "path": str(tmp_path / "got" / "2.png"), "other_files": []}]
-    assert fetched["remaining"] == []
+    path = str(tmp_path / "got" / "2.png")
+    receipt = f"{path}.receipt.json"
+    assert fetched["frames"] == [{"frame": 2, "path": path, "other_files": [], "receipt": receipt}]
+    assert (fetched["remaining"], fetched["doubts"]) == ([], [])
     assert (tmp_path / "got" / "2.png").read_bytes().startswith(b"\x89PNG")
 
 
