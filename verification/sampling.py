@@ -38,7 +38,7 @@ class AuditPolicy:
     small_side: Side = 8
     small_area: Annotated[int, msgspec.Meta(ge=0, le=1 << 34)] = 65_536
     share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.03
-    sparse_samples: Annotated[int, msgspec.Meta(ge=1, le=1 << 24)] = 1
+    sparse_samples: Annotated[int, msgspec.Meta(ge=1, le=1 << 24)] = 2
     repeat: Annotated[int, msgspec.Meta(ge=0, le=MILLION)] = 100_000
 
 
