@@ -16,14 +16,18 @@ from render_farm.config import Config
 from render_farm.dispatch import Dispatch
 from render_farm.intake import Intake
 from render_farm.objects import Objects
+from render_farm.publication import Publication
 from render_farm.results import Results
+from render_farm.rounds import Ticker
 from render_farm.store.connection import Connection
 from render_farm.store.identities import ADMIN, Caller, Identities, Role
 from render_farm.store.jobs import Jobs
 from render_farm.store.leases import Leases
+from render_farm.store.rounds import Rounds
 from render_farm.store.scenes import Scenes
 from render_farm.store.submissions import Submissions
 from render_farm.submissions import Counter
+from render_farm.verdicts import Verdicts
 
 log = structlog.get_logger()
 
@@ -51,8 +55,13 @@ class Farm:
         leases, scenes = Leases(self.store), Scenes(self.store)
         self.dispatch = Dispatch(leases, config.lease_seconds)
         self.intake = Intake(scenes, self.jobs, self.objects)
-        counter = Counter(leases, Submissions(self.store), self.rules, lambda _: None)
-        self.results = Results(leases, scenes, self.objects, self.dispatch.bell, counter)
+        submissions, self.rounds = Submissions(self.store), Rounds(self.store)
+        online = self.dispatch.online_seconds
+        self._ticker = Ticker(self.rounds, submissions, self.rules, self.dispatch.bell, online)
+        counter = Counter(leases, submissions, self.rules, self._ticker.named)
+        verdicts = Verdicts(submissions, self.rules, online)
+        self.results = Results(leases, scenes, self.objects, self.dispatch.bell, counter, verdicts)
+        self.publication = Publication(submissions, self.rounds, self.jobs, self.results, self.rules)
         self._admin_digest = hashlib.sha256(config.admin_token.encode()).digest()
         self._known: dict[bytes, tuple[float, Caller]] = {}
 
@@ -63,10 +72,11 @@ class Farm:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Sweep leases and make the bucket, until the block ends."""
-        work = [asyncio.create_task(self.dispatch.sweep()), asyncio.create_task(self._make_bucket())]
+        """Sweep leases, decide rounds and make the bucket, until the block ends."""
+        bucket = asyncio.create_task(self._make_bucket())
+        work = [asyncio.create_task(self.dispatch.sweep()), asyncio.create_task(self._ticker.run()), bucket]
         # Usually the bucket is there before the first upload; without it the farm starts all the same.
-        await asyncio.wait(work[1:], timeout=START_SECONDS)
+        await asyncio.wait([bucket], timeout=START_SECONDS)
         try:
             yield
         finally:

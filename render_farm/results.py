@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from frame_splitter.audits import AuditAnswer, CheckOrder
 from frame_splitter.errors import Conflict, InvalidInput, NotFound
 from frame_splitter.fields import StoredFile
 from frame_splitter.ids import JobId, TaskId
@@ -19,9 +20,10 @@ from render_farm.dispatch import Bell
 from render_farm.objects import LARGEST_OBJECT, Objects, blob_key, result_key
 from render_farm.store.identities import Caller
 from render_farm.store.jobs import FINISHED, StoredEvent, StoredFrame
-from render_farm.store.leases import TILE_LANES, Holding, Leases, Taken
+from render_farm.store.leases import TILE_LANES, Holding, Leases, StoredCheck, Taken
 from render_farm.store.scenes import Scenes
 from render_farm.submissions import Counter, Signer
+from render_farm.verdicts import Verdicts
 
 log = structlog.get_logger()
 
@@ -38,6 +40,7 @@ class Results:
         objects: Objects,
         bell: Bell,
         counter: Counter,
+        verdicts: Verdicts,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._leases = leases
@@ -45,6 +48,7 @@ class Results:
         self._objects = objects
         self._bell = bell
         self._counter = counter
+        self._verdicts = verdicts
         self._clock = clock
 
     def lease(self, taken: Taken, expires_in: float) -> Lease:
@@ -53,7 +57,7 @@ class Results:
             TileInput(
                 entry.task.id,
                 entry.task.tile,
-                self._stored(entry.task.job, entry.task.id, entry.token, entry.file),
+                self.stored(entry.task.job, entry.task.id, entry.token, entry.file),
             )
             for entry in taken.inputs
         )
@@ -70,7 +74,22 @@ class Results:
             area=taken.area,
             canvas=taken.canvas,
             inputs=inputs,
+            audit=taken.audit,
+            check=None if taken.check is None else self._check(taken.task.job, taken.check),
         )
+
+    def _check(self, job: JobId, check: StoredCheck) -> CheckOrder:
+        answers = tuple(
+            AuditAnswer(
+                audit.task,
+                audit.order,
+                tuple(self.stored(job, audit.task, audit.token, file) for file in audit.files),
+                audit.own,
+                audit.same_class,
+            )
+            for audit in check.audits
+        )
+        return CheckOrder(check.pixel_root, check.channels, answers)
 
     async def scene(self, caller: Caller, task: TaskId, token: int) -> LeasedScene:
         """The scene of a lease the node holds now. Raises StaleLease for any other."""
@@ -104,7 +123,7 @@ class Results:
         """Take a signed result once its objects are there. The same submit again is answered alike."""
         check_files(result.files)
         signer = await self._counter.signer(caller, task, token, result)
-        receipt = await self._counter.before(caller, task, token, signer)
+        receipt = await self._counter.before(caller, task, token, result, signer)
         if receipt is not None:
             return ResultAnswer(await self._leases.state(task), receipt)
         held = await self._leases.submitting(task, token, caller.node, result)
@@ -119,7 +138,12 @@ class Results:
     async def _take(self, caller: Caller, held: Holding, result: TaskResult, signer: Signer) -> ResultAnswer:
         if held.lane in TILE_LANES:
             return ResultAnswer(*await self._counter.take(caller, held, result, signer))
-        await self._leases.submit(held, result, self._clock())
+        if held.lane == "audit":
+            await self._counter.take_audit(caller, held, result, signer)
+        elif held.lane == "check":
+            await self._verdicts.check(held, result)
+        else:
+            await self._leases.submit(held, result, self._clock())
         return ResultAnswer(TaskState.ACCEPTED)
 
     async def _must_be_there(self, held: Holding, file: OutputFile) -> None:
@@ -156,7 +180,7 @@ class Results:
             tiles=stored.tiles,
             tiles_accepted=stored.tiles_accepted,
             render_seconds=stored.render_seconds,
-            files=tuple(self._stored(job.job, stored.by, stored.by_token, file) for file in stored.files),
+            files=tuple(self.stored(job.job, stored.by, stored.by_token, file) for file in stored.files),
         )
 
     def frame_event(self, job: JobId, event: StoredEvent) -> dict[str, Any]:
@@ -168,11 +192,19 @@ class Results:
         ]
         seconds = data.get("render_seconds", 0.0)
         return data | {
-            "files": [self._stored(job, by, token, file) for file in files],
+            "files": [self.stored(job, by, token, file) for file in files],
             "render_seconds": seconds,
         }
 
-    def _stored(self, job: JobId, task: TaskId, token: int, file: OutputFile) -> StoredFile:
+    def verdict_event(self, job: JobId, event: StoredEvent) -> dict[str, Any]:
+        """A verdict's event with links to its evidence."""
+        data = dict(event.data)
+        by, token = TaskId(data.pop("by", "")), int(data.pop("by_token", 0))
+        files = [OutputFile(file["name"], file["sha256"], int(file["size"])) for file in data["evidence"]]
+        return data | {"evidence": [self.stored(job, by, token, file) for file in files]}
+
+    def stored(self, job: JobId, task: TaskId, token: int, file: OutputFile) -> StoredFile:
+        """A file of a result, with a link to fetch it."""
         link = self._objects.get_link(result_key(job, task, token, file.name))
         return StoredFile(file.name, file.sha256, file.size, link)
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which of the ready tasks a node's free slots should get. Pure: no store, no clock.
 
-Order of wishes: a higher priority class first; within it finish tasks (each releases a frame), then
-tasks whose scene and frame the slot has warm, then whose scene it has warm, then the older job, then
-the earlier task. A job climbs one class for every `AGEING_SECONDS` it is old, so that none starves.
+Order of wishes: a higher priority class first; within it finish tasks (each releases a frame), checks and
+audits (they release tiles), then tasks whose scene and frame the slot has warm, then whose scene it has
+warm, then the older job, then the earlier task. A job climbs one class for every `AGEING_SECONDS` it is
+old, so that none starves.
 """
 
 import math
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 
 from frame_splitter.ids import DeviceClass, JobId, NodeId, OwnerId, SceneId, TaskId
 from frame_splitter.records import SCENE_FAILURES, SlotOffer, TaskKind
+from render_farm.auditors import Seat, may_audit
 
 AGEING_SECONDS = 600.0
 """Age that outweighs one step of priority (priorities run from 0 to 100)."""
@@ -22,13 +24,19 @@ AVOID_SECONDS = 60.0
 PAUSE_SECONDS = 5.0
 """How long a node that is alone leaves a task it could not do for reasons of its own."""
 
-OWN_NODES_ONLY = frozenset({"finish", "final"})
+OWN_NODES_ONLY = frozenset({"finish", "final", "kept", "check"})
 _LANES = {
-    TaskKind.RENDER: ("render", "final"),
+    TaskKind.RENDER: ("render", "kept", "final"),
     TaskKind.FINISH: ("finish",),
     TaskKind.AUDIT: ("audit",),
+    TaskKind.CHECK: ("check",),
     TaskKind.PROBE: ("probe",),
 }
+
+
+_OF_ANY_CLASS = frozenset({"finish", "check"})
+_FIRST = ("finish", "check", "audit")
+"""Lanes that go before renders, in this order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +53,9 @@ class Asker:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A ready task. `failed_on` is the node it last went wrong on, at `failed_at` seconds."""
+    """A ready task. `failed_on` is the node it last went wrong on, at `failed_at` seconds. `seat` says
+    who may take an audit.
+    """
 
     task: TaskId
     lane: str
@@ -53,6 +63,7 @@ class Candidate:
     failed_on: str = ""
     failed_at: float = 0.0
     failed_code: str = ""
+    seat: Seat | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +120,7 @@ def choose(
         choice = _best(offer, asker, queues, now, pins, taken)
         if choice is not None:
             taken.add(choice.task.task)
-            if choice.task.lane != "finish":
+            if choice.task.lane not in _FIRST:
                 pins[choice.queue.job] = offer.device_class
             choices.append(choice)
     return choices
@@ -136,34 +147,40 @@ def _best(
         if task.lane in allowed
         and task.task not in taken
         and _suits(task, queue, offer.device_class, pins)
+        and _is_its_turn(task, asker, offer.device_class, now)
         and not _leave_to_others(task, asker, now)
     )
     return min(fitting, key=lambda choice: _order(choice, now), default=None)
 
 
 def _suits(task: Candidate, queue: Queue, device_class: DeviceClass, pins: dict[JobId, str]) -> bool:
-    if task.lane == "finish":
-        return True
+    if task.lane in _FIRST:
+        return task.lane in _OF_ANY_CLASS or task.seat is not None
     if queue.job in pins:
         return pins[queue.job] == device_class
     return queue.pin in {"", device_class} or queue.movable
 
 
+def _is_its_turn(task: Candidate, asker: Asker, device_class: DeviceClass, now: float) -> bool:
+    return task.seat is None or may_audit(task.seat, asker.node, asker.owner, asker.own, device_class, now)
+
+
 def _leave_to_others(task: Candidate, asker: Asker, now: float) -> bool:
     if task.failed_on != asker.node:
         return False
-    others = asker.own_others if task.lane in OWN_NODES_ONLY else asker.others
+    others = asker.own_others if task.lane in OWN_NODES_ONLY or task.seat else asker.others
     if others:
         return now - task.failed_at < AVOID_SECONDS
     nodes_own_fault = task.failed_code not in SCENE_FAILURES | {"expired", "bad_input"}
     return nodes_own_fault and now - task.failed_at < PAUSE_SECONDS
 
 
-def _order(choice: Choice, now: float) -> tuple[int, bool, int, float]:
+def _order(choice: Choice, now: float) -> tuple[int, int, int, float]:
     """Smallest first; `min` keeps the order of the tasks in their job among equals."""
     priority_class = math.floor(now / AGEING_SECONDS - choice.queue.rank)
-    is_finish = choice.task.lane == "finish"
-    return -priority_class, not is_finish, -_warmth(choice), choice.queue.rank
+    lane = choice.task.lane
+    place = _FIRST.index(lane) if lane in _FIRST else len(_FIRST)
+    return -priority_class, place, -_warmth(choice), choice.queue.rank
 
 
 def _warmth(choice: Choice) -> int:

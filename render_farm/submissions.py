@@ -66,7 +66,7 @@ class Counter:
         return Signer(submitter, message, attestation.digest(message, farm).hex())
 
     async def before(
-        self, caller: Caller, task: TaskId, token: int, signer: Signer
+        self, caller: Caller, task: TaskId, token: int, result: TaskResult, signer: Signer
     ) -> SubmissionReceipt | None:
         """The receipt of what this node submitted under this lease before, if it did.
 
@@ -79,7 +79,10 @@ class Counter:
             return _receipt(known, known.leaf)
         if known.attestation.pixelRoot == signer.message.pixelRoot:
             raise StaleLease("This lease is over: its result came before, with other figures beside it.")
-        raise Equivocation("This node signed another picture under this lease before.")
+        reason = "The node signed two different pictures under one lease."
+        signature = result.signature or ""
+        await self._submissions.equivocate(known, signer.message, signature, reason, self._clock())
+        raise Equivocation("This node signed another picture under this lease before: both are kept.")
 
     async def take(
         self, caller: Caller, held: Holding, result: TaskResult, signer: Signer
@@ -95,9 +98,15 @@ class Counter:
                 return TaskState(done.outcome), _receipt(new.record, done.number)
             if done.outcome != "late":
                 state = await self._leases.state(held.task)
-                return state, _there(await self.before(caller, held.task, held.token, signer))
+                return state, _there(await self.before(caller, held.task, held.token, result, signer))
             after = done.number
         raise Unavailable("The farm is too slow to give a receipt now: submit again in a moment.")
+
+    async def take_audit(self, caller: Caller, held: Holding, result: TaskResult, signer: Signer) -> None:
+        """Store what an auditor rendered. Raises StaleLease."""
+        await self._submissions.submit_audit(
+            held, result, caller.owner, caller.own, signer.submitter.address, self._clock()
+        )
 
     def _receipt(
         self, caller: Caller, held: Holding, result: TaskResult, signer: Signer, work: Work, after: int

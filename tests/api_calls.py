@@ -12,6 +12,7 @@ from typing import Any
 
 import urllib3
 
+from frame_splitter.audits import CheckReport
 from frame_splitter.facts import SceneFacts
 from frame_splitter.fields import encode
 from frame_splitter.records import (
@@ -28,7 +29,10 @@ from tests.plain_facts import PLAIN_SCENE
 from verification import attestation
 from verification.file_root import file_root
 
-KINDS = (TaskKind.RENDER, TaskKind.FINISH)
+KINDS = (TaskKind.RENDER, TaskKind.FINISH, TaskKind.AUDIT, TaskKind.CHECK)
+
+FINE = CheckReport(channels=("ViewLayer/Combined.R",))
+"""What a check says of a tile that is as it should be."""
 
 FACTS = replace(PLAIN_SCENE, resolution_x=64, resolution_y=64, samples=4)
 """A plain Cycles scene of 64x64 pixels."""
@@ -157,11 +161,15 @@ class Node(Api):
         result = self.sign(lease, result) if result.pixel_root else result
         return self.call("POST", f"{under(lease)}/result?token={lease['token']}", result)
 
-    def do(self, lease: dict[str, Any], content: bytes = b"pixels") -> None:
-        """Upload and submit."""
-        answer = self.submit(lease, self.upload(lease, content))
+    def do(self, lease: dict[str, Any], content: bytes = b"pixels", report: CheckReport = FINE) -> Any:
+        """Upload and submit; a check finds what `report` says. Returns the answer."""
+        result = self.upload(lease, content)
+        if lease["task"]["kind"] == TaskKind.CHECK:
+            result = replace(result, report=report)
+        answer = self.submit(lease, result)
         assert answer.status == 200, answer
         assert answer.body["state"] in {"accepted", "submitted"}, answer
+        return answer.body
 
     def work(self) -> int:
         """Do all there is to do; returns how many tasks."""

@@ -69,7 +69,8 @@ class SubmissionRecord:
     `standing` and `operator_standing` are what the rate on the receipt was made from. `forced` says why
     the submission was audited although its round did not say so ('' otherwise). `candidates` are the
     nodes that could have audited it when its round came out; they are asked in the drawn order. `case` is
-    what the verdict was made from beside the report.
+    what the verdict was made from beside the report. `second` is another picture that the node signed
+    under the same lease, where it did.
     """
 
     job: JobId
@@ -96,6 +97,8 @@ class SubmissionRecord:
     verdict: Verdict | None = None
     evidence: tuple[StoredFile, ...] = ()
     case: Case | None = None
+    second: Attestation | None = None
+    second_signature: Signature | None = None
 
 
 @dataclass(frozen=True, slots=True)

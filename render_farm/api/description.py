@@ -16,6 +16,8 @@ from render_farm import answers
 from render_farm.api import leases, people
 from render_farm.api.edge import schemas
 from render_farm.intake import JobOrder
+from verification.receipt_records import SignedReceipt
+from verification.records import FarmRules, JobVerification, LogProof, Round
 
 _RECORDS = [
     answers.Health,
@@ -34,6 +36,11 @@ _RECORDS = [
     answers.StateAnswer,
     answers.ResultAnswer,
     answers.NodeSelf,
+    FarmRules,
+    JobVerification,
+    SignedReceipt,
+    Round,
+    LogProof,
     answers.Problem,
     people.OwnerOrder,
     people.NodeOrder,

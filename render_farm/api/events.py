@@ -29,7 +29,7 @@ MOST_STREAMS = 400
 _EVENT_ID = re.compile(r"\d{1,20}(-\d{1,20})?")
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "Server-sent events: job, task, progress and frame.",
+        "description": "Server-sent events: job, task, progress, frame, audit and verdict.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
 }
@@ -115,6 +115,8 @@ async def _data(farm: Farm, job: Job, event: StoredEvent) -> Any:
         return await farm.jobs.get(job.job) or job
     if event.name == "frame":
         return farm.results.frame_event(job.job, event)
+    if event.name == "verdict":
+        return farm.results.verdict_event(job.job, event)
     return event.data
 
 

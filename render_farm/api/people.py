@@ -17,6 +17,7 @@ from render_farm.farm import Farm
 from render_farm.store.identities import Caller, Repeat, Role
 from render_farm.store.identities import Node as StoredNode
 from verification.attestation import Enrolment, require_signer
+from verification.rate import audit_rate
 
 router = APIRouter(tags=["people and machines"])
 
@@ -106,7 +107,13 @@ async def list_nodes(request: Request, caller: Owner) -> Response:
     farm = farm_of(request)
     nodes = await farm.identities.nodes(None if caller.role is Role.ADMIN else caller.owner)
     since = time.time() - farm.dispatch.online_seconds
-    return answer(NodeList(tuple(_view(node, since) for node in nodes)))
+    operators = await farm.identities.standings({node.owner for node in nodes})
+    rates = farm.rules.rates
+    views = (
+        _view(node, since, audit_rate(node.standing, operators[node.owner], node.own, rates))
+        for node in nodes
+    )
+    return answer(NodeList(tuple(views)))
 
 
 def _new(farm: Farm, kind: str, repeat: Repeat) -> tuple[str, str]:
@@ -128,7 +135,7 @@ def _named(name: str) -> str:
     return name.strip()
 
 
-def _view(node: StoredNode, since: float) -> NodeView:
+def _view(node: StoredNode, since: float, rate: int) -> NodeView:
     return NodeView(
         node=node.node,
         name=node.name,
@@ -138,4 +145,6 @@ def _view(node: StoredNode, since: float) -> NodeView:
         sandboxed=node.sandboxed,
         device_class=node.device_class,
         slots=tuple(SlotView(slot.slot, slot.task, slot.progress) for slot in node.slots),
+        standing=node.standing,
+        audit_rate=rate,
     )

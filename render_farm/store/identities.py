@@ -13,6 +13,7 @@ from frame_splitter.ids import NodeId, OwnerId, TaskId
 from frame_splitter.records import Progress
 from render_farm.store import keys
 from render_farm.store.connection import Connection
+from verification.rate import Standing
 
 REMEMBERED_SECONDS = 7 * 24 * 3600
 """How long an Idempotency-Key gives the same answer."""
@@ -78,6 +79,7 @@ class Node:
     sandboxed: bool
     device_class: str
     slots: tuple[Slot, ...]
+    standing: Standing
 
 
 def told_apart(outcome: list[str]) -> str:
@@ -165,6 +167,15 @@ class Identities:
             if fields
         ]
 
+    async def standings(self, owners: set[OwnerId]) -> dict[OwnerId, Standing]:
+        """What audits of their nodes' work have shown of some operators."""
+        names = sorted(owners)
+        found = await self._store.read([("HMGET", keys.owner(name), "passed", "failed") for name in names])
+        return {
+            name: Standing(int(passed or 0), int(failed or 0))
+            for name, (passed, failed) in zip(names, found, strict=True)
+        }
+
     async def _all_nodes(self) -> list[str]:
         owners = await self._store.do("SMEMBERS", keys.OWNERS)
         sets = await self._store.read(
@@ -212,6 +223,7 @@ def _node(node: NodeId, fields: dict[str, str], slots: tuple[Slot, ...]) -> Node
         fields.get("sandboxed") == "1",
         fields.get("device_class", ""),
         slots,
+        Standing(int(fields.get("passed", 0)), int(fields.get("failed", 0))),
     )
 
 

@@ -150,6 +150,15 @@ class Jobs:
         """Cancel, pause or resume a job that exists. Returns its state afterwards."""
         return JobState(await self._store.run("intend", [keys.job(job)], job, intent))
 
+    async def frame(self, job: JobId, number: int) -> StoredFrame | None:
+        """One frame of a job, or None."""
+        fields = await self._store.hash(keys.frame(job, number))
+        return _frame(fields) if fields else None
+
+    async def area(self, job: JobId) -> Tile:
+        """The rendered part of a job's frames."""
+        return decode(await self._store.do("HGET", keys.job(job), "area"), Tile)
+
     async def frames(self, job: JobId) -> AsyncIterator[StoredFrame]:
         """A job's frames in order, read some at a time."""
         for numbers in batched(await self._store.do("LRANGE", keys.job_frames(job), 0, -1)):

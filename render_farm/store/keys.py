@@ -20,6 +20,12 @@ OWNERS = "farm:owners"
 LOG = "farm:log"
 """List: the leaves of the farm's log of submissions."""
 
+LOG_NODES = "farm:log:nodes"
+"""Hash: the complete subtrees of the log by level and index."""
+
+LOG_SIZE = "farm:log:size"
+"""String: how many leaves the subtrees span."""
+
 ROUNDS = "farm:rounds"
 """Sorted set: beacon rounds that something waits for, by number."""
 
@@ -110,6 +116,31 @@ def address(written: str) -> str:
 def submission(task_id: str, lease_token: int) -> str:
     """Hash: what was submitted under a lease, and what became of it."""
     return f"farm:submission:{task_id}:{lease_token}"
+
+
+def job_submissions(job_id: str) -> str:
+    """List: task and token of a job's submissions in the order they came in."""
+    return f"farm:job:{job_id}:submissions"
+
+
+def job_rounds(job_id: str) -> str:
+    """Set: beacon rounds that decided about a job's submissions."""
+    return f"farm:job:{job_id}:rounds"
+
+
+def job_roots(job_id: str) -> str:
+    """Hash: which submissions of a job have a pixel root."""
+    return f"farm:job:{job_id}:roots"
+
+
+def round_of(number: int) -> str:
+    """Hash: a beacon round."""
+    return f"farm:round:{number}"
+
+
+def waiting(number: int) -> str:
+    """List: the submissions that a round decides about."""
+    return f"farm:round:{number}:waiting"
 
 
 def token(digest: str) -> str:

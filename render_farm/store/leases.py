@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from frame_splitter.audits import AuditOrder
 from frame_splitter.errors import Forbidden, InvalidInput, StaleLease
 from frame_splitter.fields import Tile, decode, encode
 from frame_splitter.ids import JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
@@ -22,6 +23,7 @@ from frame_splitter.records import (
     TaskState,
 )
 from render_farm.answers import Failure
+from render_farm.auditors import Seat
 from render_farm.scheduler import Asker, Candidate, Choice, Queue, lanes
 from render_farm.store import keys
 from render_farm.store.connection import Argument, Connection
@@ -62,6 +64,27 @@ class StoredInput:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredAudit:
+    """An audit that a check compares with; its files lie under `task` and `token`."""
+
+    task: TaskId
+    order: AuditOrder
+    token: int
+    files: tuple[OutputFile, ...]
+    own: bool
+    same_class: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCheck:
+    """What a check must know of the tile it looks at."""
+
+    pixel_root: str
+    channels: tuple[str, ...]
+    audits: tuple[StoredAudit, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Taken:
     """A task just leased, with what of its job the node must know."""
 
@@ -76,6 +99,8 @@ class Taken:
     area: Tile
     canvas: Tile
     inputs: tuple[StoredInput, ...]
+    audit: AuditOrder | None = None
+    check: StoredCheck | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,13 +309,21 @@ def _queue(
     job: str, owner: str, rank: str, scene: str, pin: str, movable: str, tasks: list[list[str]]
 ) -> Queue:
     candidates = tuple(
-        Candidate(TaskId(task), lane, int(frame), on, float(at), code)
-        for task, lane, frame, on, at, code in tasks
+        Candidate(TaskId(task), lane, int(frame), on, float(at), code, decode(seat, Seat) if seat else None)
+        for task, lane, frame, on, at, code, seat in tasks
     )
     return Queue(JobId(job), OwnerId(owner), float(rank), SceneId(scene), pin, movable == "1", candidates)
 
 
-def _taken(slot: str, token: int, task: str, job: list[str], inputs: list[list[str]]) -> Taken:
+def _taken(
+    slot: str,
+    token: int,
+    task: str,
+    job: list[str],
+    inputs: list[list[str]],
+    audit: str,
+    check: tuple[str, str, list[list[str]]] | str,
+) -> Taken:
     _, owner, scene, settings, width, height, area, canvas = job
     return Taken(
         decode(task, Task),
@@ -304,6 +337,19 @@ def _taken(slot: str, token: int, task: str, job: list[str], inputs: list[list[s
         decode(area, Tile),
         decode(canvas, Tile),
         tuple(_input(*entry) for entry in inputs),
+        decode(audit, AuditOrder) if audit else None,
+        None if isinstance(check, str) else _check(*check),
+    )
+
+
+def _check(root: str, channels: str, audits: list[list[str]]) -> StoredCheck:
+    return StoredCheck(root, decode(channels, tuple[str, ...]), tuple(_audit(*entry) for entry in audits))
+
+
+def _audit(task: str, order: str, token: str, result: str, own: str, same_class: str) -> StoredAudit:
+    files = decode(result, TaskResult).files
+    return StoredAudit(
+        TaskId(task), decode(order, AuditOrder), int(token), files, own == "1", same_class == "1"
     )
 
 

@@ -1,15 +1,27 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Submissions as the scripts keep them: who submits, what was signed, and what became of it."""
 
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from frame_splitter.fields import decode
-from frame_splitter.ids import LeaseToken, NodeId, OwnerId, TaskId
-from frame_splitter.records import Task
+import msgspec
+
+from frame_splitter.audits import AuditOrder, CheckReport
+from frame_splitter.errors import StaleLease
+from frame_splitter.fields import StoredFile, decode, encode
+from frame_splitter.ids import JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
+from frame_splitter.records import FailureCode, OutputFile, RenderSettings, Task, TaskResult
+from render_farm.answers import Failure
+from render_farm.auditors import Online
 from render_farm.store import keys
 from render_farm.store.connection import Connection
+from render_farm.store.jobs import batched, digest_of
+from render_farm.store.leases import STALE, Holding
+from verification.attestation import Attestation, attest
 from verification.rate import Standing
-from verification.records import SubmissionRecord
+from verification.records import AuditRecord, SubmissionRecord
+from verification.verdict import Case, Outcome, Twin, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +39,68 @@ class Work:
 
     task: Task
     croppable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JobFacts:
+    """What of a job decides about its submissions. `noise`: the least and most of accepted tiles."""
+
+    owner: OwnerId
+    scene: SceneId
+    settings: RenderSettings
+    noise: tuple[float, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditWish:
+    """An audit to be made. `ranked` are asked in this order; `own_only`: own nodes only."""
+
+    audit: AuditOrder
+    ranked: tuple[NodeId, ...] = ()
+    own_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a round decided. `how` is accept, check or audit; `repeat`: an audit by a stranger is repeated;
+    `value` is the round's, hexadecimal.
+    """
+
+    how: str
+    value: str
+    forced: str = ""
+    candidates: tuple[NodeId, ...] = ()
+    wishes: tuple[AuditWish, ...] = ()
+    repeat: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """What was made of a check. `how` is accepted, rejected, unresolved or more; `because` of more is
+    suspects or escalated.
+    """
+
+    how: str
+    verdict: Verdict
+    case: Case
+    report: CheckReport
+    wishes: tuple[AuditWish, ...] = ()
+    because: str = ""
+    forced: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """A submission with what only the farm keeps: the value that decided about it (hexadecimal), how often
+    suspects were looked at, and how often it was escalated.
+    """
+
+    record: SubmissionRecord
+    value: str
+    suspects: int
+    escalated: int
+    check: TaskId | None
+    check_token: int
 
 
 class Submissions:
@@ -51,15 +125,240 @@ class Submissions:
         croppable = await self._store.do("HGET", keys.job(record.job), "croppable")
         return Work(record, croppable == "1")
 
+    async def job(self, job: JobId) -> JobFacts:
+        """A job that exists."""
+        wanted = ("owner", "scene", "settings", "noise_least", "noise_most")
+        owner, scene, settings, least, most = await self._store.do("HMGET", keys.job(job), *wanted)
+        noise = None if least is None else (float(least), float(most))
+        return JobFacts(OwnerId(owner), SceneId(scene), decode(settings, RenderSettings), noise)
+
+    async def online(self, since: float) -> list[Online]:
+        """Nodes heard of since a time that take audits and have an address."""
+        names = await self._store.do("ZRANGEBYSCORE", keys.NODES, since, "+inf")
+        wanted = ("owner", "own", "sandboxed", "classes", "audits", "address")
+        found = await self._store.read([("HMGET", keys.node(name), *wanted) for name in names])
+        return [
+            Online(
+                NodeId(name),
+                OwnerId(owner),
+                own == "1",
+                sandboxed == "1",
+                frozenset(decode(classes, list[str])),
+            )
+            for name, (owner, own, sandboxed, classes, audits, address) in zip(names, found, strict=True)
+            if audits == "1" and address
+        ]
+
     async def get(self, task: TaskId, token: int) -> SubmissionRecord | None:
-        """What was submitted under a lease, or None."""
-        fields = await self._store.hash(keys.submission(task, LeaseToken(token)))
-        return _record(fields) if fields else None
+        """What was submitted under a lease, without its audits, or None."""
+        base, leaf = await self._store.do("HMGET", _key(task, token), "base", "leaf")
+        return None if base is None else replace(decode(base, SubmissionRecord), leaf=int(leaf))
+
+    async def progressed(self, task: TaskId, token: int) -> Progressed | None:
+        """All that is known of a submission, or None."""
+        found = [one async for one in self._all([(task, token)])]
+        return found[0] if found else None
+
+    async def of_job(self, job: JobId, frame: int | None = None) -> AsyncIterator[Progressed]:
+        """A job's submissions (of one frame) in the order they came in."""
+        entries = await self._store.do("LRANGE", keys.job_submissions(job), 0, -1)
+        wanted = [(TaskId(task), int(token)) for task, token in map(str.split, entries)]
+        if frame is not None:
+            wanted = [entry for entry in wanted if entry[0].startswith(f"{job}.f{frame}.")]
+        for some in batched(wanted):
+            async for one in self._all(some):
+                yield one
+
+    async def _all(self, entries: Sequence[tuple[TaskId, int]]) -> AsyncIterator[Progressed]:
+        found = await self._store.hashes([_key(*entry) for entry in entries])
+        audits = [name for fields in found for name in decode(fields.get("audits", "[]"), list[str])]
+        done = dict(zip(audits, await self._store.hashes([keys.task(name) for name in audits]), strict=True))
+        for fields in found:
+            if fields:
+                yield _progressed(fields, done)
+
+    async def rounds_of(self, job: JobId) -> list[int]:
+        """The beacon rounds that decided about a job's submissions."""
+        return sorted(int(number) for number in await self._store.do("SMEMBERS", keys.job_rounds(job)))
+
+    async def checked(self, check: TaskId) -> tuple[TaskId, int]:
+        """Which submission a check looks at: its task and token."""
+        of, token = await self._store.do("HMGET", keys.task(check), "of", "of_token")
+        return TaskId(of), int(token)
+
+    async def twin(self, one: SubmissionRecord) -> Twin | None:
+        """Another submission of the job with the same pixels, rejected ones first. The same task's own
+        earlier result counts only where it was rejected.
+        """
+        found = await self._store.do("HGET", keys.job_roots(one.job), one.attestation.pixelRoot)
+        others = [
+            entry
+            for entry in msgspec.json.decode(found or "[]")
+            if (entry["task"], int(entry["token"])) != (one.task.id, one.token)
+            and (entry["rejected"] or entry["task"] != one.task.id)
+        ]
+        others.sort(key=lambda entry: not entry["rejected"])
+        return Twin(int(others[0]["frame"]), bool(others[0]["rejected"])) if others else None
+
+    async def decide(self, one: SubmissionRecord, made: Decision, now: float) -> str:
+        """Do what a submission's round decided. Returns done, again or gone."""
+        outcome: str = await self._store.run(
+            "decide",
+            [keys.task(one.task.id), _key(one.task.id, one.token)],
+            one.task.id,
+            one.token,
+            made.how,
+            made.forced,
+            encode(made.candidates),
+            _wishes(made.wishes),
+            int(made.repeat),
+            now,
+            made.value,
+        )
+        return outcome
+
+    async def submit_audit(
+        self, held: Holding, result: TaskResult, operator: OwnerId, own: bool, address: str, now: float
+    ) -> None:
+        """Take what an auditor rendered. Raises StaleLease; repeating it is harmless."""
+        body = encode(result)
+        outcome = await self._store.run(
+            "submit_audit",
+            [keys.task(held.task)],
+            held.task,
+            held.token,
+            held.node,
+            body,
+            digest_of(body),
+            address,
+            operator,
+            int(own),
+            now,
+        )
+        if outcome not in {"accepted", "again"}:
+            raise StaleLease(STALE)
+
+    async def conclude(
+        self, held: Holding, result: TaskResult, one: SubmissionRecord, made: Conclusion, now: float
+    ) -> None:
+        """Take a check's report and do what was made of it. Raises StaleLease; repeating it is harmless."""
+        body, seen = encode(result), made.report
+        tile = {"channels": encode(seen.channels).decode(), "noise": seen.noise}
+        outcome = await self._store.run(
+            "conclude",
+            [keys.task(held.task), _key(one.task.id, one.token)],
+            held.task,
+            held.token,
+            held.node,
+            body,
+            digest_of(body),
+            made.how,
+            encode(made.verdict),
+            encode(made.case),
+            encode(seen),
+            encode(result.files[1:]),
+            _wishes(made.wishes),
+            encode(seen.contradicted),
+            made.because,
+            made.forced,
+            encode(tile),
+            now,
+            _failure(one.node, made.verdict, now),
+        )
+        if outcome not in {"accepted", "again"}:
+            raise StaleLease(STALE)
+
+    async def equivocate(
+        self, one: SubmissionRecord, second: Attestation, signature: str, reason: str, now: float
+    ) -> None:
+        """Keep that a node signed two pictures under one lease, and reject what it submitted."""
+        verdict = Verdict(Outcome.REJECTED, "equivocation", reason)
+        await self._store.run(
+            "equivocate",
+            [_key(one.task.id, one.token)],
+            one.task.id,
+            one.token,
+            encode(second),
+            signature,
+            encode(verdict),
+            _failure(one.node, verdict, now),
+            now,
+        )
+
+
+def _key(task: TaskId, token: int) -> str:
+    return keys.submission(task, LeaseToken(token))
 
 
 def _standing(passed: str | None, failed: str | None) -> Standing:
     return Standing(int(passed or 0), int(failed or 0))
 
 
-def _record(fields: dict[str, str]) -> SubmissionRecord:
-    return replace(decode(fields["base"], SubmissionRecord), leaf=int(fields["leaf"]))
+def _failure(node: NodeId, verdict: Verdict, now: float) -> bytes:
+    return encode(Failure(FailureCode.BAD_OUTPUT, verdict.reason, node, now))
+
+
+def _wishes(wishes: Sequence[AuditWish]) -> bytes:
+    return encode(
+        [
+            {
+                "audit": encode(wish.audit).decode(),
+                "ranked": wish.ranked,
+                "own_only": "1" if wish.own_only else "0",
+                "repeat": "0",
+            }
+            for wish in wishes
+        ]
+    )
+
+
+def _progressed(fields: Mapping[str, str], tasks: Mapping[str, dict[str, str]]) -> Progressed:
+    names = decode(fields.get("audits", "[]"), list[str])
+    record = replace(
+        decode(fields["base"], SubmissionRecord),
+        leaf=int(fields["leaf"]),
+        audited={"1": True, "0": False}.get(fields.get("audited", "")),
+        forced=fields.get("forced", ""),
+        candidates=decode(fields.get("candidates", "[]"), tuple[NodeId, ...]),
+        audits=tuple(_audit(TaskId(name), tasks[name]) for name in names),
+        report=_optional(fields.get("report"), CheckReport),
+        verdict=_optional(fields.get("verdict"), Verdict),
+        case=_optional(fields.get("case"), Case),
+        evidence=tuple(
+            StoredFile(file.name, file.sha256, file.size)
+            for file in decode(fields.get("evidence", "[]"), tuple[OutputFile, ...])
+        ),
+        second=_optional(fields.get("second"), Attestation),
+        second_signature=fields.get("second_signature"),
+    )
+    check = TaskId(fields["check"]) if fields.get("check") else None
+    return Progressed(
+        record,
+        fields.get("value", ""),
+        int(fields.get("suspects", 0)),
+        int(fields.get("escalated", 0)),
+        check,
+        int(fields.get("check_token", 0)),
+    )
+
+
+def _optional(text: str | None, kind: type[Any]) -> Any:
+    return decode(text, kind) if text else None
+
+
+def _audit(name: TaskId, fields: Mapping[str, str]) -> AuditRecord:
+    record = AuditRecord(name, decode(fields["audit"], AuditOrder), repeat=fields["repeat"] == "1")
+    if fields["state"] != "accepted":
+        return record
+    result = decode(fields["result"], TaskResult)
+    return replace(
+        record,
+        node=NodeId(fields["node"]),
+        operator=OwnerId(fields["operator"]),
+        own=fields["own"] == "1",
+        same_class=fields["same_class"] == "1",
+        attestation=attest(name, LeaseToken(int(fields["token"])), result),
+        signature=result.signature,
+        contradicted=fields.get("contradicted") == "1",
+        address=fields["address"],
+    )

@@ -116,6 +116,8 @@ class Farm(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.connection = Connection(self.url)
         self.do(self.connection.do("FLUSHALL"))
+        for node in NODES:
+            self.do(self.connection.do("HSET", f"farm:node:{node}", "address", "0x" + "1" * 40))
         self.jobs, self.leases = Jobs(self.connection), Leases(self.connection)
         self.now = 1000.0
         self.dispatch = Dispatch(self.leases, LEASE, clock=lambda: self.now)

@@ -14,7 +14,7 @@
 -- ARGV[8]  JSON list of slots offered
 -- ARGV[9]  '1' if the node is sandboxed
 -- Returns  'unbound' where the node has no address yet, else JSON list of {job, owner, rank, scene, pin or '', movable ('1': the pin may be changed),
---          {{task, lane, frame, failed_on, failed_at, failed_code}, ...}}
+--          {{task, lane, frame, failed_on, failed_at, failed_code, of an audit JSON of the rest}, ...}}
 -- Reads farm:job:{job}, farm:job:{job}:ready:{lane} and farm:task:{task} of those jobs.
 
 local now, only_owner = ARGV[2], filled(ARGV[3])
@@ -22,9 +22,13 @@ local classes, lanes = cjson.decode(ARGV[4]), cjson.decode(ARGV[5])
 local most_jobs, most_tasks = tonumber(ARGV[6]), tonumber(ARGV[7])
 local LOOKED_AT = 1000
 local SLOT_FORGOTTEN = 600
+local PASSED_OVER = 10
 
+local audits = '0'
+for _, lane in ipairs(lanes) do if lane == 'audit' then audits = '1' end end
 redis.call('ZADD', KEYS[2], now, ARGV[1])
-redis.call('HSET', KEYS[3], 'last_seen', now, 'sandboxed', ARGV[9], 'device_class', classes[1] or '')
+redis.call('HSET', KEYS[3], 'last_seen', now, 'sandboxed', ARGV[9], 'device_class', classes[1] or '',
+  'classes', ARGV[4], 'audits', audits)
 redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', tonumber(now) - SLOT_FORGOTTEN)
 for _, slot in ipairs(cjson.decode(ARGV[8])) do redis.call('ZADD', KEYS[4], now, slot) end
 
@@ -37,17 +41,37 @@ local function open_lanes(pin, movable)
   local suits = pin == '' or movable or offered[pin]
   local open = {}
   for _, lane in ipairs(lanes) do
-    if suits or lane == 'finish' then table.insert(open, lane) end
+    if suits or lane == 'finish' or lane == 'audit' or lane == 'check' then table.insert(open, lane) end
   end
   return open
+end
+
+local function is_in(node, nodes)
+  for _, one in ipairs(cjson.decode(nodes)) do if one == node then return true end end
+  return false
+end
+
+local function seat(task)
+  local wants, node, operator, ranked, tried, asked, own_only = get(task_key(task), 'wants', 'of_node',
+    'of_operator', 'ranked', 'tried', 'asked_at', 'own_only')
+  return '{"device_class":' .. cjson.encode(wants) .. ',"node":' .. cjson.encode(node) .. ',"operator":' ..
+    cjson.encode(operator) .. ',"ranked":' .. ranked .. ',"tried":' .. (filled(tried) or '[]') ..
+    ',"asked_at":' .. asked .. ',"own_only":' .. (own_only == '1' and 'true' or 'false') .. '}'
 end
 
 local function tasks_in(job, open)
   local found = {}
   for _, lane in ipairs(open) do
-    for _, task in ipairs(redis.call('ZRANGE', lane_key(job, lane), 0, most_tasks - 1)) do
-      local frame, on, at, code = get(task_key(task), 'frame', 'failed_on', 'failed_at', 'failed_code')
-      table.insert(found, { task, lane, frame, on or '', at or '0', code or '' })
+    local looked = most_tasks * (lane == 'render' and PASSED_OVER or lane == 'audit' and 4 or 1)
+    local fitting = 0
+    for _, task in ipairs(redis.call('ZRANGE', lane_key(job, lane), 0, looked - 1)) do
+      local frame, on, at, code, excluded =
+        get(task_key(task), 'frame', 'failed_on', 'failed_at', 'failed_code', 'excluded')
+      if not (filled(excluded) and is_in(ARGV[1], excluded)) then
+        table.insert(found, { task, lane, frame, on or '', at or '0', code or '', lane == 'audit' and seat(task) or '' })
+        fitting = fitting + 1
+        if lane ~= 'audit' and fitting >= most_tasks then break end
+      end
     end
   end
   return found
@@ -56,11 +80,10 @@ end
 local found = {}
 for _, job in ipairs(redis.call('ZRANGE', KEYS[1], 0, LOOKED_AT - 1)) do
   if #found >= most_jobs then break end
-  local owner, rank, scene, pin, leased, accepted =
-    get(job_key(job), 'owner', 'rank', 'scene', 'device_class', 'leased', 'accepted')
+  local owner, rank, scene, pin = get(job_key(job), 'owner', 'rank', 'scene', 'device_class')
   if not only_owner or owner == only_owner then
     pin = pin or ''
-    local movable = tonumber(leased) + tonumber(accepted) == 0
+    local movable = is_movable(job)
     local tasks = tasks_in(job, open_lanes(pin, movable))
     if #tasks > 0 then
       table.insert(found, { job, owner, rank, scene, pin, movable and '1' or '0', tasks })

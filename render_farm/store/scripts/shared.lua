@@ -123,6 +123,12 @@ local function drop_extras(job, task)
   redis.call('DEL', task_key(task) .. ':extras')
 end
 
+-- Whether nothing rendered, or being rendered, on the job's device class is left.
+local function is_movable(job)
+  local leased, submitted, auditing, accepted = get(job_key(job), 'leased', 'submitted', 'auditing', 'accepted')
+  return leased + (submitted or 0) + (auditing or 0) + accepted == 0
+end
+
 local function cancel_unfinished(job, tasks)
   for _, task in ipairs(tasks) do
     local state = redis.call('HGET', task_key(task), 'state')

@@ -1,3 +1,4 @@
+-- uses verification.lua
 -- Leases one ready task to a node under a new fencing token.
 --
 -- KEYS[1]  farm:task:{task}
@@ -9,7 +10,9 @@
 -- ARGV[4]  device class of the slot
 -- ARGV[5]  when the lease ends, seconds
 -- Returns  nil where the task is no longer to be had, else {token, task JSON, the job's fields as a
---          flat list, {{task JSON, token, result JSON} for each tile a finish task starts from}}
+--          flat list, {{task JSON, token, result JSON} for each tile a finish task starts from, or for
+--          the one a check looks at}, order of an audit (JSON) or '', and for a check {pixel root,
+--          channels (JSON), {{audit, order, token, result, own, same class} for each audit}}}
 -- Also changes farm:job:{job} (counters, device class), its lane and its events.
 
 local task, node, slot, class = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -18,9 +21,9 @@ if state ~= 'ready' then return nil end
 local now_job = job_state(job)
 if now_job ~= 'rendering' and now_job ~= 'finishing' then return nil end
 
-if kind ~= 'finish' then
-  local pin, leased, accepted = get(job_key(job), 'device_class', 'leased', 'accepted')
-  if filled(pin) and pin ~= class and tonumber(leased) + tonumber(accepted) > 0 then return nil end
+if kind ~= 'finish' and not EXTRA[kind] then
+  local pin = redis.call('HGET', job_key(job), 'device_class')
+  if filled(pin) and pin ~= class and not is_movable(job) then return nil end
   redis.call('HSET', job_key(job), 'device_class', class)
 end
 
@@ -34,10 +37,26 @@ tell_task(job, task, 'leased')
 settle(job)
 
 local inputs = {}
+local looked_at = ''
+if kind == 'check' then
+  local of, of_token = get(KEYS[1], 'of', 'of_token')
+  local root, audits = get(submission_key(of, of_token), 'root', 'audits')
+  local seen = {}
+  for _, audit in ipairs(cjson.decode(filled(audits) or '[]')) do
+    local state, contradicted = get(task_key(audit), 'state', 'contradicted')
+    if state == 'accepted' and contradicted ~= '1' then
+      local found = redis.call('HMGET', task_key(audit), 'audit', 'token', 'result', 'own', 'same_class')
+      table.insert(seen, { audit, unpack(found) })
+    end
+  end
+  table.insert(inputs, redis.call('HMGET', task_key(of), 'task', 'token', 'result'))
+  looked_at = { root, filled(redis.call('HGET', job_key(job), 'channels')) or '[]', seen }
+end
 if kind == 'finish' then
   for _, tile in ipairs(tiles_of(job, frame)) do
     table.insert(inputs, redis.call('HMGET', task_key(tile), 'task', 'token', 'result'))
   end
 end
 local fields = { 'job', 'owner', 'scene', 'settings', 'width', 'height', 'area', 'canvas' }
-return { token, record, redis.call('HMGET', job_key(job), unpack(fields)), inputs }
+return { token, record, redis.call('HMGET', job_key(job), unpack(fields)), inputs,
+  redis.call('HGET', KEYS[1], 'audit') or '', looked_at }

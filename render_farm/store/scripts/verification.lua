@@ -5,8 +5,9 @@
 --                              attestation (its digest), leaf, root, phase (pending: its round is not out;
 --                              open: audits or checks go on; done; void: its job or frame ended before),
 --                              audited ('', '0', '1'), forced, candidates (JSON), audits (JSON list of
---                              tasks), extras, checks, unresolved_by, escalations, second_look (counts), report, verdict, case,
---                              evidence (JSON), check (task), check_token, second, second_signature
+--                              tasks), repeat ('1': an audit by a stranger is to be repeated), extras,
+--                              checks, suspects, escalated (counts), report, verdict, case, evidence
+--                              (JSON), check (task), check_token, second, second_signature, swept
 --   farm:job:{job}:submissions list: 'task token' in the order they came in
 --   farm:job:{job}:rounds      set: beacon rounds that decided about them
 --   farm:job:{job}:roots       hash: pixel root to JSON list of {task, token, frame, rejected}
@@ -175,6 +176,7 @@ end
 -- Nobody can say: the tile is rendered again, by the farm's own nodes after the second time.
 local function leave_unresolved(job, task, token, now, verdict)
   local key = submission_key(task, token)
+  verdict.outcome = 'unresolved'
   if render_again(job, task, token, now, 'unresolved', verdict.reason)
     and redis.call('HINCRBY', task_key(task), 'unresolved', 1) >= 2 then
     local lane, order, state = get(task_key(task), 'lane', 'order', 'state')

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What anybody may check: the farm's rules and log, and to its owner a job's verification and receipts."""
+
+from fastapi import APIRouter, Request, Response
+
+from frame_splitter.errors import NotFound
+from render_farm.api.edge import Owner, answer, described, farm_of
+from render_farm.api.jobs import visible
+from verification.receipt_records import SignedReceipt
+from verification.records import FarmRules, JobVerification, LogProof, Round
+
+router = APIRouter(tags=["verification"])
+
+LARGEST = 1 << 53
+
+
+@router.get("/farm", **described(FarmRules))
+async def show_farm(request: Request) -> Response:
+    """Whom the farm signs as, and the rules it verifies by."""
+    return answer(farm_of(request).rules.public())
+
+
+@router.get("/jobs/{job}/verification", **described(JobVerification))
+async def show_verification(job: str, request: Request, caller: Owner) -> Response:
+    """All submissions of a job with what was signed, drawn, found and decided, signed by the farm."""
+    found = await visible(request, caller, job)
+    return answer(await farm_of(request).publication.signed(found))
+
+
+@router.get("/jobs/{job}/frames/{frame}/receipt", **described(SignedReceipt))
+async def show_receipt(job: str, frame: int, request: Request, caller: Owner) -> Response:
+    """A finished frame's receipt, byte for byte as it was signed."""
+    found = await visible(request, caller, job)
+    document = await farm_of(request).publication.receipt(found, frame)
+    return Response(document, media_type="application/json")
+
+
+@router.get("/log/rounds/{number}", **described(Round))
+async def show_round(number: int, request: Request) -> Response:
+    """A beacon round that receipts named, and the log's signed head when it was out."""
+    found = await farm_of(request).rounds.get(number) if 0 < number < LARGEST else None
+    if found is None:
+        raise NotFound(f"No receipt named round {number}, or it is not out yet.")
+    return answer(found)
+
+
+@router.get("/log/proof", **described(LogProof))
+async def show_proof(leaf: int, size: int, request: Request) -> Response:
+    """That a leaf was in the log when it had `size` leaves."""
+    return answer(await farm_of(request).rounds.proof(leaf, size))

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Beacon rounds, what waits for them, and the farm's log as a Merkle tree."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from frame_splitter.errors import NotFound
+from frame_splitter.fields import decode, encode
+from frame_splitter.ids import TaskId
+from render_farm.store import keys
+from render_farm.store.connection import Connection
+from render_farm.store.jobs import batched
+from verification import log, merkle
+from verification.log import Place
+from verification.records import LogProof, Round
+
+LEAVES_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A round as it was fixed: '' for a value that never came; `size` leaves of the log before it was out.
+    `outcome` is recorded, again (somebody did it before) or early (a lower one comes first).
+    """
+
+    outcome: str
+    value: str
+    size: int
+    beacon_signature: str
+
+
+class Rounds:
+    """The store's rounds and log."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._store = connection
+
+    async def first(self) -> int | None:
+        """The lowest round that something waits for."""
+        found = await self._store.do("ZRANGE", keys.ROUNDS, 0, 0)
+        return int(found[0]) if found else None
+
+    async def record(self, number: int, value: str, beacon_signature: str, after: int) -> Recorded:
+        """Fix a round's value, or that it has none; then round `after` decides if none else is waited for."""
+        places = [keys.ROUNDS, keys.round_of(number), keys.LOG]
+        found = await self._store.run("record_round", places, number, value, beacon_signature, after)
+        return Recorded(found[0], found[1], int(found[2]), found[3])
+
+    async def publish(self, record: Round) -> None:
+        """Keep a round with the log's root."""
+        await self._store.do("HSET", keys.round_of(record.round), "record", encode(record))
+
+    async def waiting(self, number: int) -> list[tuple[TaskId, int]]:
+        """The submissions that a round decides about: their tasks and tokens."""
+        entries = await self._store.do("LRANGE", keys.waiting(number), 0, -1)
+        return [(TaskId(task), int(token)) for task, token in map(str.split, entries)]
+
+    async def finish(self, number: int) -> None:
+        """Everything was decided that waited for a round. Repeating it is harmless."""
+        await self._store.do("DEL", keys.waiting(number))
+        await self._store.do("ZREM", keys.ROUNDS, number)
+
+    async def get(self, number: int) -> Round | None:
+        """A round that is out and was named by a receipt, or None."""
+        found = await self._store.do("HGET", keys.round_of(number), "record")
+        return None if found is None else decode(found, Round)
+
+    async def some(self, numbers: Iterable[int]) -> tuple[Round, ...]:
+        """Those of several rounds that are out, in order."""
+        reads = [("HGET", keys.round_of(number), "record") for number in sorted(numbers)]
+        found = [one for some in batched(reads) for one in await self._store.read(some)]
+        return tuple(decode(one, Round) for one in found if one is not None)
+
+    # --- the log --------------------------------------------------------------------------------
+
+    async def root(self, size: int) -> bytes:
+        """The root over the log's first `size` leaves, which are there."""
+        await self._complete(size)
+        return log.root(size, await self._nodes(log.root_needs(size)))
+
+    async def proof(self, leaf: int, size: int) -> LogProof:
+        """That a leaf is among the first `size`. Raises NotFound where the log is not as long."""
+        known = await self._integrated()
+        if not 0 <= leaf < size <= known:
+            raise NotFound(f"The log has {known} leaves so far: there is no proof of leaf {leaf} in {size}.")
+        needs = {*log.proof_needs(leaf, size), *log.root_needs(size)}
+        nodes = await self._nodes(sorted(needs))
+        path = tuple(one.hex() for one in log.proof(leaf, size, nodes))
+        return LogProof(leaf, size, path, log.root(size, nodes).hex())
+
+    async def _integrated(self) -> int:
+        return int(await self._store.do("GET", keys.LOG_SIZE) or 0)
+
+    async def _complete(self, size: int) -> None:
+        """Store the inner nodes of what came to the log. Two who do it at once store the same."""
+        known = await self._integrated()
+        while known < size:
+            end = min(size, known + LEAVES_AT_ONCE)
+            leaves = await self._store.do("LRANGE", keys.LOG, known, end - 1)
+            nodes = await self._nodes(log.root_needs(known))
+            new: dict[Place, bytes] = {}
+            for number, leaf in enumerate(leaves, known):
+                added = log.append(number, merkle.leaf_hash(bytes.fromhex(leaf)), nodes)
+                new |= added
+                nodes |= added
+            await self._store.do(
+                "HSET", keys.LOG_NODES, *(word for node in new.items() for word in _pair(*node))
+            )
+            await self._store.do("SET", keys.LOG_SIZE, end)
+            known = end
+
+    async def _nodes(self, places: Iterable[Place]) -> dict[Place, bytes]:
+        wanted = list(places)
+        if not wanted:
+            return {}
+        found = await self._store.do("HMGET", keys.LOG_NODES, *map(_field, wanted))
+        return {place: bytes.fromhex(node) for place, node in zip(wanted, found, strict=True)}
+
+
+def _field(place: Place) -> str:
+    return f"{place[0]}:{place[1]}"
+
+
+def _pair(place: Place, node: bytes) -> tuple[str, str]:
+    return _field(place), node.hex()

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What follows from a check's report: a verdict, or another look first."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import structlog
+
+from frame_splitter.audits import CheckReport
+from frame_splitter.errors import InvalidInput
+from frame_splitter.ids import DeviceClass
+from frame_splitter.records import TaskResult
+from render_farm.auditors import Audited, candidates
+from render_farm.rounds import draws_of
+from render_farm.rules import Rules
+from render_farm.store.leases import Holding
+from render_farm.store.submissions import AuditWish, Conclusion, JobFacts, Progressed, Submissions
+from verification import sampling
+from verification.verdict import Case, Outcome, Twin, judge
+
+log = structlog.get_logger()
+
+MOST_ESCALATIONS = 1
+"""How often one more audit is made where a verdict is in doubt."""
+
+
+class Verdicts:
+    """Takes what auditors and checks bring. `online_seconds` as the ticker has it."""
+
+    def __init__(
+        self,
+        submissions: Submissions,
+        rules: Rules,
+        online_seconds: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._submissions = submissions
+        self._rules = rules
+        self._online_seconds = online_seconds
+        self._clock = clock
+
+    async def check(self, held: Holding, result: TaskResult) -> None:
+        """Take a check's report and do what follows from it. Raises StaleLease."""
+        report = result.report
+        if report is None:
+            raise InvalidInput("A check's result needs its report.")
+        of, token = await self._submissions.checked(held.task)
+        known = await self._submissions.progressed(of, token)
+        if known is None:
+            raise InvalidInput("The submission that was checked is not there.")
+        twin = await self._submissions.twin(known.record)
+        job = await self._submissions.job(held.job)
+        online = await self._submissions.online(self._clock() - self._online_seconds)
+        one = known.record
+        draws = draws_of(one, known.value, self._rules)
+        audited = Audited(one.node, one.operator, DeviceClass(one.device_class), job.owner)
+        asked = AuditWish(
+            sampling.first_order(
+                draws, one.task.tile, job.settings.samples, self._rules.policy, one.croppable
+            ),
+            candidates(audited, online, draws),
+        )
+        made = conclude(known, report, job, twin, asked, self._rules)
+        await self._submissions.conclude(held, result, one, made, self._clock())
+        log.info(
+            "submission_checked",
+            task=of,
+            token=token,
+            node=one.node,
+            how=made.how,
+            because=made.because,
+            code=made.verdict.code,
+            reason=made.verdict.reason,
+        )
+
+
+def conclude(
+    known: Progressed,
+    report: CheckReport,
+    job: JobFacts,
+    twin: Twin | None,
+    first: AuditWish,
+    rules: Rules,
+) -> Conclusion:
+    """What follows from a report. `first` is the audit that the round drew, with who would be asked now.
+    Pure.
+    """
+    one = known.record
+    done = [audit for audit in one.audits if audit.attestation is not None]
+    counted = [audit for audit in done if not audit.contradicted and audit.task not in report.contradicted]
+    case = Case(
+        frame=one.task.frame,
+        samples=job.settings.samples,
+        audits=len(counted),
+        same_class=any(audit.same_class for audit in counted) if done else True,
+        noise=job.noise,
+        twin=twin,
+    )
+    verdict = judge(report, case)
+    plain = Conclusion(verdict.outcome.value, verdict, case, report)
+    if verdict.outcome is Outcome.REJECTED and (report.fault is not None or counted or not done):
+        return plain
+    by_own = replace(first, ranked=(), own_only=True)
+    if done and not counted:
+        return replace(plain, how="more", because="escalated", wishes=(by_own,))
+    suspects = sampling.second_order(one.task.tile, report.suspects, rules.policy)
+    if counted and suspects is not None and not known.suspects:
+        wish = AuditWish(suspects, first.ranked)
+        return replace(plain, how="more", because="suspects", wishes=(wish,))
+    if verdict.outcome is not Outcome.ESCALATED:
+        return plain
+    if known.escalated >= MOST_ESCALATIONS:
+        return replace(plain, how="unresolved")
+    forced = "" if one.audited else verdict.reason
+    return replace(plain, how="more", because="escalated", wishes=(by_own,), forced=forced)
