@@ -8,12 +8,11 @@ in many ways; messages are told apart by what they say.
 
 import hashlib
 from dataclasses import asdict, dataclass
+from functools import cache
+from types import ModuleType
 from typing import Annotated, Any
 
 import msgspec
-from eth_account import Account
-from eth_account.messages import _hash_eip191_message, encode_defunct, encode_typed_data
-from eth_keys.constants import SECPK1_N
 
 from frame_splitter.errors import Forbidden
 from frame_splitter.fields import Digest, Name
@@ -21,7 +20,9 @@ from frame_splitter.ids import LeaseToken, TaskId
 from frame_splitter.records import TaskResult
 
 Whole = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
-HALF_ORDER = SECPK1_N // 2
+HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
+"""Half the order of the curve secp256k1 (SEC 2, 2.4.1): of two signatures that say the same, the one with
+the smaller s is canonical (EIP-2)."""
 DOCUMENT = "Render farm document, sha256 "
 """What is signed of a document is this and its sha256 in hexadecimal digits."""
 
@@ -104,6 +105,17 @@ TYPES: dict[type, list[tuple[str, str]]] = {
 Signed = Enrolment | Attestation | Submission | LogHead
 
 
+@cache
+def _eth() -> ModuleType:
+    """The library that signs, loaded when it is first needed: that takes half a second, and whoever only
+    reads records need not wait for it.
+    """
+    import eth_account  # noqa: PLC0415
+    import eth_account.messages  # noqa: PLC0415
+
+    return eth_account
+
+
 def attest(task: TaskId, token: LeaseToken, result: TaskResult) -> Attestation:
     """The attestation a result stands for. Raises BadSignature for a result without pixel root."""
     if result.pixel_root is None:
@@ -121,13 +133,13 @@ def attest(task: TaskId, token: LeaseToken, result: TaskResult) -> Attestation:
 
 def digest(message: Signed, farm: str) -> bytes:
     """The 32 bytes that are signed. `farm` is the farm's address."""
-    hashed: bytes = _hash_eip191_message(_signable(message, farm))
+    hashed: bytes = _eth().messages._hash_eip191_message(_signable(message, farm))
     return hashed
 
 
 def sign_document(data: bytes, key: bytes) -> str:
     """Sign the sha256 of a document as a message for people (EIP-191), which any wallet can check."""
-    return "0x" + bytes(Account.sign_message(_document(data), key).signature).hex()
+    return "0x" + bytes(_eth().Account.sign_message(_document(data), key).signature).hex()
 
 
 def document_signer(data: bytes, signature: str | None) -> str:
@@ -137,7 +149,7 @@ def document_signer(data: bytes, signature: str | None) -> str:
 
 def sign(message: Signed, farm: str, key: bytes) -> str:
     """The signature as 0x and 130 hexadecimal digits."""
-    signed = Account.sign_message(_signable(message, farm), key)
+    signed = _eth().Account.sign_message(_signable(message, farm), key)
     return "0x" + bytes(signed.signature).hex()
 
 
@@ -153,7 +165,7 @@ def _recovered(signable: Any, signature: str | None) -> str:
         raw = bytes.fromhex(signature.removeprefix("0x"))
         if len(raw) != 65 or int.from_bytes(raw[32:64], "big") > HALF_ORDER or raw[64] not in (27, 28):
             raise BadSignature("The signature is not in its one canonical form.")
-        return str(Account.recover_message(signable, signature=raw))
+        return str(_eth().Account.recover_message(signable, signature=raw))
     except BadSignature:
         raise
     except Exception as error:  # the library raises many kinds for points that are not on the curve
@@ -168,11 +180,11 @@ def require_signer(message: Signed, farm: str, signature: str | None, address: s
 
 def address_of(key: bytes) -> str:
     """The address a private key signs as, with its checksum."""
-    return str(Account.from_key(key).address)
+    return str(_eth().Account.from_key(key).address)
 
 
 def _document(data: bytes) -> Any:
-    return encode_defunct(text=f"{DOCUMENT}{hashlib.sha256(data).hexdigest()}")
+    return _eth().messages.encode_defunct(text=f"{DOCUMENT}{hashlib.sha256(data).hexdigest()}")
 
 
 def _signable(message: Signed, farm: str) -> Any:
@@ -182,7 +194,7 @@ def _signable(message: Signed, farm: str) -> Any:
     for name, solidity in fields:
         if solidity == "bytes32":
             values[name] = bytes.fromhex(values[name])
-    return encode_typed_data(
+    return _eth().messages.encode_typed_data(
         {"name": "Render Farm", "version": "1", "verifyingContract": farm},
         {kind.__name__: [{"name": name, "type": solidity} for name, solidity in fields]},
         values,

@@ -42,7 +42,11 @@ class Receipts:
 
     def prepare(self) -> None:
         """Load what checks signatures, beside the waiting for the first frame."""
-        import verification.receipts  # noqa: F401, PLC0415
+        from verification.attestation import address_of  # noqa: PLC0415
+        from verification.receipts import verify  # noqa: F401, PLC0415
+
+        # The library behind is loaded by its first use, whatever that is.
+        address_of(b"\x01" * 32)
 
     def keep(self, frame: int, sha256: str) -> Kept:
         """Fetch, check and write the receipt of a frame whose file has this sha256."""
