@@ -87,7 +87,10 @@ class CropFinding:
     `different` counts pixels that differ in any float of any pass; the rest is about the Combined
     passes: `rmse` linear RGB, `relative` that over the re-render's mean, `cluster` pixels of the largest
     8-connected group that differs, `noise_ratio` the submitted crop's high-frequency energy over the
-    re-render's (1 is alike; above 1 noisier).
+    re-render's (1 is alike; above 1 noisier). `noise`: relative noise of the re-render; where it has some,
+    `bias` (mean brightness over the re-render's, minus 1), `darker` (of the values that differ, the share
+    below the re-render's) and `coarse` (the share of the squared difference that averaging over 4 x 4
+    pixels leaves) say what kind of difference it is.
     """
 
     tile: Tile
@@ -96,6 +99,10 @@ class CropFinding:
     relative: Number = 0.0
     cluster: Pixels = 0
     noise_ratio: Number = 1.0
+    noise: Number = 0.0
+    bias: Number = 0.0
+    darker: Number = 0.0
+    coarse: Number = 0.0
 
 
 @dataclass(frozen=True, slots=True)

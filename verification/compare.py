@@ -27,10 +27,12 @@ from frame_splitter.tiles import relative
 from verification import evidence
 from verification.evidence import combined, is_combined
 from verification.metrics.blocks import suspicious_blocks
+from verification.metrics.character import bias, coarse_share, darker_share
 from verification.metrics.cluster import largest_cluster
 from verification.metrics.difference import Mask, different_pixels
 from verification.metrics.noise import noise_ratio, relative_noise
 from verification.metrics.rmse import relative_rmse, rmse
+from verification.metrics.samples import estimate_samples
 from verification.opening import Faulty, open_picture, open_tile
 from verification.pixel_root import channel_names
 from verification.sampling import AuditPolicy, side_of
@@ -43,6 +45,8 @@ MOST_EVIDENCE = 3
 """Crops that are shown to people."""
 
 LARGEST_NUMBER = 1e30
+MOST_PIXELS = 1 << 17
+"""What a record's numbers and counts go up to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,7 @@ def look(
         crops=tuple(_finding(crop) for crop in found[:MOST_FINDINGS]),
         suspects=tuple(block for _, block in ranked),
         suspicion=_bounded(ranked[0][0]) if ranked else 0.0,
+        samples=_samples(found, samples),
         region=_region(found),
         contradicted=(*broken, *contradicted),
     )
@@ -166,17 +171,27 @@ def _crops(image: Image, tile: Tile, audits: Sequence[_Audit]) -> Iterator[_Crop
 
 def _finding(crop: _Crop) -> CropFinding:
     count = int(crop.different.sum())
-    if count == 0:
-        return CropFinding(crop.tile, 0)
     mine, theirs = combined(crop.submitted), combined(crop.rendered)
+    noise = _bounded(relative_noise(theirs))
+    if count == 0:
+        return CropFinding(crop.tile, 0, noise=noise)
     return CropFinding(
         crop.tile,
-        count,
+        min(count, MOST_PIXELS),
         rmse=_bounded(rmse(mine, theirs)),
         relative=_bounded(relative_rmse(mine, theirs)),
-        cluster=largest_cluster((mine != theirs).any(axis=-1)),
+        cluster=min(largest_cluster((mine != theirs).any(axis=-1)), MOST_PIXELS),
         noise_ratio=_bounded(noise_ratio(mine, theirs)),
+        noise=noise,
+        bias=_bounded(bias(mine, theirs)),
+        darker=darker_share(mine, theirs),
+        coarse=coarse_share(mine, theirs),
     )
+
+
+def _samples(found: Sequence[_Crop], samples: int) -> float | None:
+    wrong = [crop for crop in found if crop.different.any()]
+    return estimate_samples([(combined(one.submitted), combined(one.rendered)) for one in wrong], samples)
 
 
 def _bounded(number: float) -> float:

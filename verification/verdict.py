@@ -1,11 +1,51 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From what was found in a tile to what is decided about it, in a sentence for people. Pure."""
+"""From what was found in a tile to what is decided about it, in a sentence for people. Pure.
 
+Within a device class any float that differs from the re-render rejects a tile; the rest of the numbers only
+say why. They were calibrated as docs/verification.md says.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from statistics import median
 
-from frame_splitter.audits import CheckReport, Fault
-from frame_splitter.fields import Name, Sentence
+from frame_splitter.audits import CheckReport, CropFinding, Fault
+from frame_splitter.fields import FrameNumber, Name, Sentence
+
+DUST = 1e-4
+"""Relative error below which differing floats are another device's rounding, not another picture."""
+
+QUIET = 1e-3
+"""Relative noise below which a crop is the same however it was rendered: empty sky, say."""
+
+SMOOTH = 0.3
+"""Noise over what it must be: below this it was smoothed, or enlarged."""
+
+GRAIN = (0.6, 1.7)
+"""Noise over what it must be, of honest noise from another seed."""
+
+WHITE = 0.13
+"""Share of a difference that averaging leaves, where it is noise and nothing else."""
+
+MISSING_LIGHT = 0.95
+"""Share of values that are darker, where light is missing."""
+
+ODD_NOISE = 4.0
+"""How many times more or less noise than the job's other tiles calls for an audit."""
+
+ALIKE_RELATIVE = 0.03
+ALIKE_NOISE = (0.8, 1.25)
+ALIKE_BIAS = 0.01
+"""What crops of two device classes may differ by and still show the same."""
+
+APART_BIAS = 0.25
+APART_NOISE = (0.4, 2.5)
+"""What no two device classes differ by."""
+
+
+MOST_COUNTED = 1 << 17
+"""Pixels. Records count no further."""
 
 
 class Outcome(StrEnum):
@@ -23,7 +63,7 @@ class Outcome(StrEnum):
 class Twin:
     """Another submission with the same pixel root: its frame, and whether it was rejected."""
 
-    frame: int
+    frame: FrameNumber
     rejected: bool
 
 
@@ -32,15 +72,17 @@ class Case:
     """What a verdict depends on beside the report. `samples` as pinned by the job; `audits` how many
     audits the report compares with (0: only the file was looked at); `same_class`: one of them was on
     the tile's own device class; `noise` the least and greatest of the job's tiles accepted after audits,
-    None before there are any; `twin` another submission with the same pixels.
+    None before there are any; `twin` another submission with the same pixels. `own`: one of the audits is
+    by the farm's own node, or none of its nodes could do it; nobody is rejected on a stranger's word alone.
     """
 
-    frame: int
+    frame: FrameNumber
     samples: int
     audits: int
     same_class: bool = True
     noise: tuple[float, float] | None = None
     twin: Twin | None = None
+    own: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +98,180 @@ def judge(report: CheckReport, case: Case) -> Verdict:
     """Decide about a tile."""
     if report.fault is not None:
         return Verdict(Outcome.REJECTED, report.fault.value, _fault_sentence(report.fault, report.detail))
-    if any(crop.different for crop in report.crops):
-        return Verdict(Outcome.REJECTED, "differs", "Pixels differ from those of the audit.")
-    if case.audits == 0 and report.flat:
-        return Verdict(Outcome.ESCALATED, "flat", "The tile is one colour all over, so it is audited.")
-    return Verdict(Outcome.ACCEPTED, "accepted", "Equal in every float." if case.audits else "Not audited.")
+    if case.audits == 0:
+        return _unaudited(report, case)
+    if not report.crops:
+        return _audit("no_crops", "The audits hold nothing to compare the tile with.")
+    if not _wrong(report):
+        return Verdict(Outcome.ACCEPTED, "accepted", _equal(report))
+    return _same_class(report, case) if case.same_class else _other_class(report, case)
+
+
+def _same_class(report: CheckReport, case: Case) -> Verdict:
+    code, reason = _why(report, case)
+    if not case.own:
+        doubt = f"{reason} So says another node; the farm's own looks before anybody is blamed."
+        return Verdict(Outcome.ESCALATED, "unconfirmed", doubt)
+    return Verdict(Outcome.REJECTED, code, reason)
+
+
+def _wrong(report: CheckReport) -> list[CropFinding]:
+    return [crop for crop in report.crops if crop.different]
+
+
+def _equal(report: CheckReport) -> str:
+    crops = len(report.crops)
+    return f"Equal to the audit in every float of {'its crop' if crops == 1 else f'{crops} crops'}."
+
+
+FAULTS = {
+    Fault.UNDECODABLE: "The picture cannot be decoded.",
+    Fault.TOO_LARGE: "The picture is larger than any render of its size.",
+    Fault.WRONG_SIZE: "The picture has another size than its tile.",
+    Fault.WRONG_PASSES: "The picture has other passes than the job's.",
+    Fault.NOT_FINITE: "The picture holds values that are not finite numbers.",
+    Fault.WRONG_ROOT: "The picture's pixels are not those its node signed.",
+}
 
 
 def _fault_sentence(fault: Fault, detail: str) -> str:
-    return detail or fault.value
+    return detail or FAULTS[fault]
+
+
+# --- before any audit -----------------------------------------------------------------------------
+
+
+def _unaudited(report: CheckReport, case: Case) -> Verdict:
+    """What looks odd is audited; nothing is rejected for its looks."""
+    if report.flat:
+        return _audit("flat", "The tile is one colour all over, so it is audited.")
+    if case.twin is not None and case.twin.frame != case.frame:
+        twin = case.twin.frame
+        return _audit("twin", f"The pixels are those of frame {twin}, too, so the tile is audited.")
+    if case.twin is not None and case.twin.rejected:
+        return _audit("twin", "The pixels are those of a tile that was rejected, so it is audited.")
+    if case.noise is not None and not _usual(report.noise, case.noise):
+        more = "more" if report.noise > case.noise[1] else "less"
+        return _audit("noise", f"The tile has far {more} noise than the job's others, so it is audited.")
+    return Verdict(Outcome.ACCEPTED, "accepted", "Not audited.")
+
+
+def _audit(code: str, reason: str) -> Verdict:
+    return Verdict(Outcome.ESCALATED, code, reason)
+
+
+def _usual(noise: float, others: tuple[float, float]) -> bool:
+    return others[0] / ODD_NOISE <= noise <= others[1] * ODD_NOISE
+
+
+# --- why it differs -------------------------------------------------------------------------------
+
+
+def _why(report: CheckReport, case: Case) -> tuple[str, str]:
+    """A code and a sentence: the first explanation that fits, the surest first."""
+    crops = _wrong(report)
+    where = f"{len(crops)} of {len(report.crops)} crops differ from the audit"
+    if case.twin is not None and case.twin.frame != case.frame:
+        return (
+            "other_frame",
+            f"Pixels of frame {case.twin.frame} where frame {case.frame} was asked; {where}.",
+        )
+    if report.flat:
+        return "differs", f"One colour all over where the audit shows a picture: {where}."
+    if _is_local(report):
+        return "region", _region_sentence(report, where)
+    if report.samples is not None and report.samples <= case.samples - 0.5:
+        about = max(1, round(report.samples))
+        return "too_few_samples", f"Rendered with about {about} of {case.samples} samples: {where}."
+    return "differs", _kind(crops, where)
+
+
+def _is_local(report: CheckReport) -> bool:
+    """Some of what the tile's noise must have changed is untouched: a crop with noise, or part of one."""
+    noisy = [crop for crop in report.crops if crop.noise > QUIET]
+    if any(crop.different == 0 for crop in noisy):
+        return True
+    return bool(noisy) and all(2 * crop.different < min(crop.tile.area, MOST_COUNTED) for crop in noisy)
+
+
+def _region_sentence(report: CheckReport, where: str) -> str:
+    if report.region is None:
+        return f"A part of the tile differs: {where}, the others are equal."
+    width, height = report.region.width, report.region.height
+    article = "An" if str(width)[0] == "8" or width in (11, 18) else "A"
+    return f"{article} {width}x{height} px region differs from the audit; what lies around it is equal."
+
+
+Rule = tuple[Callable[[list[CropFinding]], bool], str]
+
+KINDS: tuple[Rule, ...] = (
+    (
+        lambda crops: max(crop.relative for crop in crops) == 0,
+        "The colours are right, but another pass is not: {where}.",
+    ),
+    (
+        lambda crops: max(crop.relative for crop in crops) < DUST,
+        "The floats differ slightly everywhere, as those of another kind of device than stated: {where}.",
+    ),
+    (
+        lambda crops: median(crop.noise_ratio for crop in crops) < SMOOTH,
+        "Far smoother than its samples make it, so denoised, or rendered smaller and enlarged: {where}.",
+    ),
+    (
+        lambda crops: median(crop.darker for crop in crops) > MISSING_LIGHT,
+        "Light is missing, as with fewer bounces or lights: {where}, and all that differs is darker.",
+    ),
+    (
+        lambda crops: (
+            median(crop.coarse for crop in crops) < WHITE
+            and GRAIN[0] < median(crop.noise_ratio for crop in crops) < GRAIN[1]
+        ),
+        "The same picture with other noise, so another seed or other settings of sampling: {where}.",
+    ),
+    (
+        lambda crops: median(crop.noise_ratio for crop in crops) > GRAIN[1],
+        "Far noisier than its samples make it: {where}.",
+    ),
+    (lambda crops: True, "It shows something else than the scene does there: {where}."),
+)
+"""What kind of difference it is, the first that fits."""
+
+
+def _kind(crops: list[CropFinding], where: str) -> str:
+    return next(sentence for fits, sentence in KINDS if fits(crops)).format(where=where)
+
+
+# --- another device class -------------------------------------------------------------------------
+
+
+def _other_class(report: CheckReport, case: Case) -> Verdict:
+    """Floats of two device classes differ, so statistics decide, and doubt never rejects."""
+    crops = _wrong(report)
+    if all(_shows_the_same(crop) for crop in crops):
+        reason = "Alike within what two kinds of devices differ by; nobody of its own kind could audit it."
+        return Verdict(Outcome.ACCEPTED, "alike", reason)
+    if case.own and all(_shows_another(crop) for crop in crops) and not _is_local(report):
+        code, reason = _why(report, case)
+        return Verdict(Outcome.REJECTED, code, reason)
+    if case.audits >= 2:
+        reason = (
+            "Two audits on other kinds of devices could not tell; it is rendered again, and nobody is blamed."
+        )
+        return Verdict(Outcome.UNRESOLVED, "unresolved", reason)
+    return _audit(
+        "other_class", "It differs from an audit on another kind of device, so it is audited again."
+    )
+
+
+def _shows_the_same(crop: CropFinding) -> bool:
+    least, most = ALIKE_NOISE
+    return (
+        crop.relative < ALIKE_RELATIVE
+        and abs(crop.bias) < ALIKE_BIAS
+        and (least < crop.noise_ratio < most or crop.noise < QUIET)
+    )
+
+
+def _shows_another(crop: CropFinding) -> bool:
+    least, most = APART_NOISE
+    return abs(crop.bias) > APART_BIAS or (crop.noise > QUIET and not least < crop.noise_ratio < most)

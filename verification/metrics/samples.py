@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""With how many samples a crop was rendered whose re-render has all of them.
+
+With fewer samples of the same sequence, the submitted value p is the mean of n samples and the
+re-render's value t that of N which hold those n. Then t and p - t have nothing to do with each other, so
+the noise of p exceeds that of t by exactly the noise of p - t; with another seed, another picture or a
+denoised one it does not. Where that holds, n comes from two sides: N t >= n p in every pixel (light is not
+negative), so n <= N min(t / p), which some pixel reaches where there is much noise; and the noise of p - t
+over that of t is N / n - 1.
+"""
+
+from collections.abc import Sequence
+
+import numpy
+
+from frame_splitter.exr import Pixels
+from verification.metrics.noise import noise_energy
+
+FITS = (0.45, 1.8)
+"""How far the excess of noise over the noise of the difference may lie from 1 in crops of 16 pixels."""
+
+ABOVE, BELOW = 1.6, 0.6
+"""The bound is taken where it is not further above what the noise says; further below it, the two
+contradict each other, and it was something else.
+"""
+
+MOST_DARKER = 0.9
+"""Missing samples make as many values brighter as darker; missing light makes all darker."""
+
+CHANGED_SCALE = 0.04
+"""Denoised scenes store sums: fewer samples then make everything darker by their share."""
+
+Pair = tuple[Pixels, Pixels]
+
+
+def estimate_samples(crops: Sequence[Pair], samples: int) -> float | None:
+    """About how many of `samples` the submitted crops were rendered with, from (submitted, re-render) pairs
+    that differ, of shape (height, width, channels); None where they do not look like fewer samples.
+    """
+    pairs = [(mine.astype(numpy.float64), theirs.astype(numpy.float64)) for mine, theirs in crops]
+    if not pairs or not all(numpy.isfinite(one).all() for pair in pairs for one in pair):
+        return None
+    share = _share_of_light(pairs)
+    if 0 < share < 1 - CHANGED_SCALE:
+        scaled = [(mine / share, theirs) for mine, theirs in pairs]
+        found = _estimate(scaled, samples)
+        if found is not None and share / 1.5 < found / samples < share * 1.5:
+            return share * samples
+    return _estimate(pairs, samples)
+
+
+def _share_of_light(pairs: Sequence[Pair]) -> float:
+    mine, theirs = (float(sum(pair[side].sum() for pair in pairs)) for side in (0, 1))
+    return mine / theirs if theirs > 0 else 1.0
+
+
+def _estimate(pairs: Sequence[Pair], samples: int) -> float | None:
+    apart = sum(noise_energy(mine - theirs) for mine, theirs in pairs)
+    own = sum(noise_energy(theirs) for _, theirs in pairs)
+    more = sum(noise_energy(mine) for mine, _ in pairs) - own
+    if apart <= 0 or not FITS[0] * apart < more < FITS[1] * apart or _mostly_darker(pairs):
+        return None
+    by_noise = samples / (1 + apart / own) if own > 0 else 1.0
+    at_most = _bound(pairs, samples)
+    if at_most < by_noise * BELOW:
+        return None
+    return at_most if at_most < by_noise * ABOVE else by_noise
+
+
+def _mostly_darker(pairs: Sequence[Pair]) -> bool:
+    darker = sum(int((mine < theirs).sum()) for mine, theirs in pairs)
+    return darker > MOST_DARKER * sum(int((mine != theirs).sum()) for mine, theirs in pairs)
+
+
+def _bound(pairs: Sequence[Pair], samples: int) -> float:
+    least = float(samples)
+    for mine, theirs in pairs:
+        lit = mine > 0
+        if lit.any():
+            least = min(least, samples * float((theirs[lit] / mine[lit]).min()))
+    return max(least, 1.0)
