@@ -62,7 +62,7 @@ class Publication:
             raise Conflict(f"Frame {number} is not done yet, so it has no receipt.")
         told = await self.verification(job, number)
         if not told.submissions:
-            raise Conflict(
+            raise NotFound(
                 f"Frame {number} was written whole by the farm's own node and has no tiles: there is nothing "
                 f"that a receipt could prove."
             )

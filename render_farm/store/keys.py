@@ -103,6 +103,11 @@ def node_slots(node_id: str) -> str:
     return f"farm:node:{node_id}:slots"
 
 
+def node_audits(node_id: str) -> str:
+    """Sorted set: device classes on which a node audits, by the time each was last offered."""
+    return f"farm:node:{node_id}:audits"
+
+
 def node_leases(node_id: str) -> str:
     """Set: tasks a node holds."""
     return f"farm:node:{node_id}:leases"

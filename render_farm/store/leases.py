@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Leases: what is ready, taking it, renewing, submitting, giving back, and letting end."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -16,6 +16,7 @@ from frame_splitter.records import (
     LeaseRequest,
     OutputFile,
     RenderSettings,
+    SlotOffer,
     Task,
     TaskFailure,
     TaskKind,
@@ -155,19 +156,21 @@ class Leases:
 
     async def queues(self, asker: Asker, request: LeaseRequest, now: float) -> list[Queue]:
         """What the node could be given now; notes that it was heard of."""
-        places = [keys.OPEN_JOBS, keys.NODES, keys.node(asker.node), keys.node_slots(asker.node)]
+        node = asker.node
+        places = [keys.OPEN_JOBS, keys.NODES, keys.node(node), keys.node_slots(node), keys.node_audits(node)]
         found = await self._store.run(
             "candidates",
             places,
-            asker.node,
+            node,
             now,
             "" if asker.sandboxed else asker.owner,
-            msgspec.json.encode(sorted({offer.device_class for offer in request.offers})),
+            msgspec.json.encode(_classes(request.offers)),
             msgspec.json.encode(lanes(request.offers, asker.own)),
             MOST_JOBS,
             TASKS_PER_LANE,
             msgspec.json.encode([offer.slot for offer in request.offers]),
             int(asker.sandboxed),
+            msgspec.json.encode(_classes(offer for offer in request.offers if TaskKind.AUDIT in offer.kinds)),
         )
         if found == "unbound":
             raise Forbidden("This node has not shown the address it signs with yet: POST /nodes/self first.")
@@ -293,6 +296,10 @@ class Leases:
     async def grace(self, until: float) -> int:
         """Let no lease end before `until`; returns how many were lengthened."""
         return int(await self._store.run("grace", [keys.LEASES], until))
+
+
+def _classes(offers: Iterable[SlotOffer]) -> list[str]:
+    return sorted({offer.device_class for offer in offers})
 
 
 def _beat(beat: Beat) -> dict[str, object]:

@@ -135,18 +135,13 @@ class Submissions:
     async def online(self, since: float) -> list[Online]:
         """Nodes heard of since a time that take audits and have an address."""
         names = await self._store.do("ZRANGEBYSCORE", keys.NODES, since, "+inf")
-        wanted = ("owner", "own", "sandboxed", "classes", "audits", "address")
+        wanted = ("owner", "own", "sandboxed", "address")
         found = await self._store.read([("HMGET", keys.node(name), *wanted) for name in names])
+        classes = await self._store.read([("ZRANGE", keys.node_audits(name), 0, -1) for name in names])
         return [
-            Online(
-                NodeId(name),
-                OwnerId(owner),
-                own == "1",
-                sandboxed == "1",
-                frozenset(decode(classes, list[str])),
-            )
-            for name, (owner, own, sandboxed, classes, audits, address) in zip(names, found, strict=True)
-            if audits == "1" and address
+            Online(NodeId(name), OwnerId(owner), own == "1", sandboxed == "1", frozenset(audits))
+            for name, (owner, own, sandboxed, address), audits in zip(names, found, classes, strict=True)
+            if audits and address
         ]
 
     async def get(self, task: TaskId, token: int) -> SubmissionRecord | None:

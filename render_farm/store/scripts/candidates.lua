@@ -4,6 +4,7 @@
 -- KEYS[2]  farm:nodes                  all nodes by last word
 -- KEYS[3]  farm:node:{node}            the node
 -- KEYS[4]  farm:node:{node}:slots      its slots by last word
+-- KEYS[5]  farm:node:{node}:audits     device classes it audits on, by last word
 -- ARGV[1]  node id
 -- ARGV[2]  now, seconds
 -- ARGV[3]  whose jobs only: an owner id, or '' for everybody's
@@ -13,6 +14,7 @@
 -- ARGV[7]  how many tasks a lane at most
 -- ARGV[8]  JSON list of slots offered
 -- ARGV[9]  '1' if the node is sandboxed
+-- ARGV[10] JSON list of device classes offered for audits
 -- Returns  'unbound' where the node has no address yet, else JSON list of {job, owner, rank, scene, pin or '', movable ('1': the pin may be changed),
 --          {{task, lane, frame, failed_on, failed_at, failed_code, of an audit JSON of the rest}, ...}}
 -- Reads farm:job:{job}, farm:job:{job}:ready:{lane} and farm:task:{task} of those jobs.
@@ -24,11 +26,12 @@ local LOOKED_AT = 1000
 local SLOT_FORGOTTEN = 600
 local PASSED_OVER = 10
 
-local audits = '0'
-for _, lane in ipairs(lanes) do if lane == 'audit' then audits = '1' end end
+local CLASS_FORGOTTEN = 86400
+
 redis.call('ZADD', KEYS[2], now, ARGV[1])
-redis.call('HSET', KEYS[3], 'last_seen', now, 'sandboxed', ARGV[9], 'device_class', classes[1] or '',
-  'classes', ARGV[4], 'audits', audits)
+redis.call('HSET', KEYS[3], 'last_seen', now, 'sandboxed', ARGV[9], 'device_class', classes[1] or '')
+redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', tonumber(now) - CLASS_FORGOTTEN)
+for _, class in ipairs(cjson.decode(ARGV[10])) do redis.call('ZADD', KEYS[5], now, class) end
 redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', tonumber(now) - SLOT_FORGOTTEN)
 for _, slot in ipairs(cjson.decode(ARGV[8])) do redis.call('ZADD', KEYS[4], now, slot) end
 
