@@ -96,6 +96,7 @@ def conclude(
         same_class=any(audit.same_class for audit in counted) if done else True,
         noise=job.noise,
         twin=twin,
+        own=any(audit.own for audit in counted),
     )
     verdict = judge(report, case)
     plain = Conclusion(verdict.outcome.value, verdict, case, report)
