@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Repeating a farm's choices from what it published of a job, to see whether it followed its own rule.
+
+`replay` says in sentences what is wrong. What is signed or drawn is recomputed: signatures, receipts,
+commitments, chances of audits, which submissions were audited, crops, auditors, repeats and verdicts.
+What only the farm has seen (its look at the pixels, a node's standing from other jobs, who was online)
+is taken as told; the farm's signature over the whole record holds it to that. A submission that the
+farm left out altogether shows only where its task was never accepted.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+
+from frame_splitter.errors import FarmError
+from frame_splitter.fields import decode, encode
+from verification import attestation, sampling
+from verification.receipt_records import canonical
+from verification.records import AuditRecord, JobVerification, SubmissionRecord
+from verification.submission_checks import Facts, draws_of, wrong_rounds, wrong_submission
+from verification.verdict import Outcome, Verdict, judge
+
+
+def signed(verification: JobVerification, key: bytes) -> JobVerification:
+    """The job's record as the farm publishes it, signed with its key."""
+    plain = decode(encode(replace(verification, signature=None)), JobVerification)
+    return replace(plain, signature=attestation.sign_document(canonical(plain), key))
+
+
+def replay(verification: JobVerification, farm: str | None = None) -> list[str]:
+    """What the farm did against its own rule, or has not signed; nothing where all holds. `farm` is the
+    address that the record should be of.
+    """
+    return list(_findings(verification, farm))
+
+
+def _findings(verification: JobVerification, farm: str | None) -> Iterator[str]:
+    facts = facts_of(verification)
+    if farm is not None and facts.farm.lower() != farm.lower():
+        yield f"The record is of the farm {facts.farm}, not of {farm}."
+    yield from _wrong_signature(verification)
+    yield from wrong_rounds(facts)
+    yield from _wrong_together(verification)
+    for one in verification.submissions:
+        name = f"{one.task.id} by {one.node}"
+        yield from (f"{name}: {wrong}" for wrong in wrong_submission(one, one.task.id, one.task.tile, facts))
+        yield from (f"{name}: {wrong}" for wrong in _wrong_record(verification, one, facts))
+        yield from (f"{name}: {wrong}" for wrong in _wrong_audits(one, facts))
+        yield from (f"{name}: {wrong}" for wrong in _wrong_verdict(one, facts))
+
+
+def facts_of(verification: JobVerification) -> Facts:
+    """What the job's submissions are checked against."""
+    farm = verification.farm
+    return Facts(
+        farm=farm.address,
+        beacon=farm.beacon,
+        genesis=farm.genesis,
+        period=farm.period,
+        policy=farm.policy,
+        rates=farm.rates,
+        samples=verification.settings.samples,
+        rounds=verification.rounds,
+    )
+
+
+def _wrong_signature(verification: JobVerification) -> Iterator[str]:
+    document = canonical(replace(verification, signature=None))
+    try:
+        signer = attestation.document_signer(document, verification.signature)
+    except FarmError as error:
+        yield f"The farm's signature of the record: {error.sentence}"
+        return
+    if signer.lower() != verification.farm.address.lower():
+        yield "The record was changed after it was signed, or not signed by its farm."
+
+
+def _wrong_together(verification: JobVerification) -> Iterator[str]:
+    """What shows only between submissions."""
+    submissions = verification.submissions
+    leases = Counter((one.task.id, one.token) for one in submissions)
+    yield from (
+        f"{task}: the farm took two submissions under one lease, so it could draw twice."
+        for (task, _), count in leases.items()
+        if count > 1
+    )
+    leaves = Counter(one.leaf for one in submissions)
+    yield from (f"Two submissions claim leaf {leaf} of the log." for leaf in leaves if leaves[leaf] > 1)
+    identities = {(one.node, one.operator, one.address.lower(), one.own) for one in submissions}
+    nodes = Counter(node for node, *_ in identities)
+    yield from (f"{node} has two operators or two keys." for node in nodes if nodes[node] > 1)
+
+
+def _wrong_record(verification: JobVerification, one: SubmissionRecord, facts: Facts) -> Iterator[str]:
+    """Fields that must agree with each other."""
+    if one.job != verification.job or one.task.job != verification.job:
+        yield "it is of another job."
+    if not one.task.id.startswith(f"{verification.job}.f{one.task.frame}.t"):
+        yield "its task's id is not of its frame."
+    if one.attestation.token != one.token:
+        yield "its node signed another lease."
+    if one.attestation.deviceClass != one.device_class:
+        yield "its node signed another device class."
+    if one.attestation.build != one.device_class.rpartition(":")[2]:
+        yield "its node signed another Blender build."
+    named = facts.by_number.get(one.receipt.round)
+    if named is not None and one.leaf >= named.size:
+        yield "it was not in the log when its round came out."
+
+
+def _wrong_audits(one: SubmissionRecord, facts: Facts) -> Iterator[str]:
+    """Who audited it, and whether it was audited again where that was drawn."""
+    draws = draws_of(one, facts)
+    if draws is None or not one.audits:
+        return
+    if one.node in one.candidates:
+        yield "its own node stands among its possible auditors."
+    yield from (
+        f"audit {audit.task}: {audit.node} was not among the auditors that were drawn from."
+        for audit in one.audits
+        if not audit.own and audit.node is not None and audit.node not in one.candidates
+    )
+    first = one.audits[0]
+    due = sampling.is_repeated(draws, facts.policy) and first.attestation is not None and not first.own
+    if due and is_accepted(one) and not any(_repeats(audit, first) for audit in one.audits[1:]):
+        yield "its audit was drawn to be repeated by the farm's own node, and was not."
+    told = set(one.report.contradicted) if one.report is not None else set()
+    if told != {audit.task for audit in one.audits if audit.contradicted}:
+        yield "the audits said to be contradicted are not those of the report."
+
+
+def _repeats(audit: AuditRecord, first: AuditRecord) -> bool:
+    return audit.own and audit.attestation is not None and audit.order == first.order
+
+
+def is_accepted(one: SubmissionRecord) -> bool:
+    """Whether a verdict accepted it."""
+    return one.verdict is not None and one.verdict.outcome is Outcome.ACCEPTED
+
+
+def _wrong_verdict(one: SubmissionRecord, facts: Facts) -> Iterator[str]:
+    """Whether the verdict follows from what was found."""
+    if one.verdict is None:
+        return
+    if one.report is None:
+        if is_accepted(one) and not (one.own and not one.audited):
+            yield "it was accepted without a look at it."
+        return
+    if one.case is None:
+        yield "what its verdict was made from is not told."
+        return
+    yield from _wrong_case(one, facts)
+    expected: Verdict = judge(one.report, one.case)
+    if expected != one.verdict:
+        yield f"the verdict should be '{expected.outcome}': {expected.reason}"
+
+
+def _wrong_case(one: SubmissionRecord, facts: Facts) -> Iterator[str]:
+    case, done = one.case, [audit for audit in one.audits if audit.attestation is not None]
+    if case is None:
+        return
+    if (case.frame, case.samples) != (one.task.frame, facts.samples):
+        yield "its verdict was made for another frame or another number of samples."
+    counted = [audit for audit in done if not audit.contradicted]
+    if not len(counted) <= case.audits <= len(done):
+        yield f"its verdict counts {case.audits} audits, and {len(counted)} were done."
+    if is_accepted(one) and one.audited and not counted:
+        yield "it was to be audited, and was accepted without an audit."
+    if case.same_class and done and not any(audit.same_class for audit in counted):
+        yield "its verdict takes audits of another device class for audits of its own."
