@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from frame_splitter.errors import FarmError
-from gpu_worker.config import node_config
+from gpu_worker.config import node_config, state_folder
 from gpu_worker.devices import Choice
 from gpu_worker.logs import configure_logs
 
@@ -45,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_inspect(commands.add_parser("inspect", help="open a .blend and print what is in it, as JSON"))
     doctor = commands.add_parser("doctor", help="say what this machine can render on, and what it lacks")
     doctor.add_argument("--quiet", action="store_true", help="say nothing where nothing is missing")
+    doctor.add_argument("--state-dir", metavar="DIR", help="the node's folder, as for `run`")
     doctor.set_defaults(command=_doctor)
     return parser
 
@@ -61,12 +62,16 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         help="use a running Ray cluster, all its GPUs (or `auto`)",
     )
-    option("--own", action="store_true", help="also finish frames; for nodes of the farm's operator")
+    option(
+        "--own",
+        action="store_true",
+        help="also finish frames and check other nodes' tiles; for nodes of the farm's operator",
+    )
     option(
         "--state-dir",
         "--cache",
         metavar="DIR",
-        help="where scenes and work are kept",
+        help="where scenes and work are kept, and this node's key and receipts (node.key, receipts.jsonl)",
     )
     option("--cache-size", default="20GB", metavar="SIZE", help="how much of the disk scenes may take (20GB)")
     option("--memory-limit", metavar="SIZE", help="memory of one Blender (the machine's, shared)")
@@ -112,7 +117,7 @@ def _inspect(arguments: argparse.Namespace) -> int:
 def _doctor(arguments: argparse.Namespace) -> int:
     from gpu_worker.doctor import report  # noqa: PLC0415
 
-    text, status = report()
+    text, status = report(state_folder(arguments.state_dir))
     if status or not arguments.quiet:
         print(text)
     return status

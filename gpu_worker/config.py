@@ -52,11 +52,10 @@ def node_config(arguments: argparse.Namespace, environment: Mapping[str, str] = 
     coordinator = arguments.coordinator or environment.get("FARM_COORDINATOR", "")
     if not coordinator:
         raise InvalidInput("Which farm? Give --coordinator URL, or set FARM_COORDINATOR.")
-    state = arguments.state_dir or _default_state(environment)
     return NodeConfig(
         coordinator=checked_url(coordinator),
         token=token,
-        state=Path(state).expanduser().absolute(),
+        state=state_folder(arguments.state_dir, environment),
         device=Choice(arguments.device),
         own=arguments.own,
         sandbox=not arguments.no_sandbox,
@@ -115,9 +114,10 @@ def _memory(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
         return total
 
 
-def _default_state(environment: Mapping[str, str]) -> Path:
+def state_folder(given: str | None, environment: Mapping[str, str] = os.environ) -> Path:
+    """Where a node keeps its key, receipts, scenes and work."""
     base = environment.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(base) / "render-farm" / "node"
+    return Path(given or Path(base) / "render-farm" / "node").expanduser().absolute()
 
 
 def _positive(option: str, value: int | None) -> int | None:

@@ -81,7 +81,10 @@ class Delivery:
         why the task is given back.
         """
         attempt = 0
-        signed = self._signer.sign(lease, result)
+        try:
+            signed = self._signer.sign(lease, result)
+        except (FarmError, OSError) as error:
+            return TaskFailure(FailureCode.NODE, f"The result could not be signed: {error}"[:2000])
         while not lost.is_set():
             attempt += 1
             try:

@@ -1,25 +1,31 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What this machine can render on, and what it lacks, in words."""
 
+import os
+from pathlib import Path
+
+from frame_splitter.errors import FarmError
 from gpu_worker import sandbox
 from gpu_worker.blender import BlenderChild, ChildCommand, ChildLimits
 from gpu_worker.config import cores, default_memory, default_slots, default_threads
 from gpu_worker.devices import device_class, nvidia_gpus
 from gpu_worker.failures import TaskError
+from gpu_worker.identity import KEY_FILE, load_identity
 from gpu_worker.libraries import blender_installed, install_line, missing_libraries
 from gpu_worker.protocol import Ready
 
 
-def report() -> tuple[str, int]:
-    """The report, and the exit status: 0 where this machine can be a node."""
+def report(state: Path) -> tuple[str, int]:
+    """The report, and the exit status: 0 where this machine can be a node with the folder `state`."""
     missing = missing_libraries()
     blender, problem = (None, "") if missing else _try_blender()
-    lines = [*_devices(blender), _sandbox()]
+    key, usable = _key(state)
+    lines = [*_devices(blender), _sandbox(), key]
     if missing:
         lines += [f"missing: {', '.join(missing)}", f"  install them with: {install_line(missing)}"]
     if problem:
         lines.append(f"blender: {problem}")
-    return "\n".join(lines), 1 if missing or blender is None else 0
+    return "\n".join(lines), 0 if blender is not None and usable and not missing else 1
 
 
 def _try_blender() -> tuple[Ready | None, str]:
@@ -44,6 +50,16 @@ def _devices(blender: Ready | None) -> list[str]:
         lines.append(f"blender: {blender.blender}, build {blender.build}")
         lines.append(f"class:   {device_class('OPTIX' if gpus else 'CPU', 0, blender)}")
     return lines
+
+
+def _key(state: Path) -> tuple[str, bool]:
+    """Whether this node can sign its work. Makes no key: that is for the node's first start."""
+    if not os.path.lexists(state / KEY_FILE):
+        return f"key:     made at the node's first start, in {state}", True
+    try:
+        return f"key:     {state / KEY_FILE} signs as {load_identity(state).address}", True
+    except FarmError as error:
+        return f"key:     {error.sentence}", False
 
 
 def _sandbox() -> str:

@@ -19,9 +19,11 @@ from frame_splitter.fields import Signature, decode
 from frame_splitter.records import Lease, TaskResult
 from gpu_worker.coordinator import SubmitAnswer
 from gpu_worker.identity import Identity
+from gpu_worker.signed import Signed
 from verification.attestation import Attestation, BadSignature, Submission, attest, digest, require_signer
 
 RECEIPTS_FILE = "receipts.jsonl"
+SIGNED_FILE = "signed"
 
 log = structlog.get_logger()
 
@@ -46,11 +48,17 @@ class Notary:
     def __init__(self, identity: Identity, farm: str, state: Path) -> None:
         self._identity, self._farm = identity, farm
         self._path = state / RECEIPTS_FILE
+        self._signed = Signed(state / SIGNED_FILE)
         self._lock = threading.Lock()
 
     def sign(self, lease: Lease, result: TaskResult) -> TaskResult:
-        """The result with this node's signature over its attestation."""
+        """The result with this node's signature over its attestation.
+
+        Raises Contradiction for a lease that something else was signed for, OSError where the node's disk
+        does not keep that it signs.
+        """
         message = attest(lease.task.id, lease.token, result)
+        self._signed.remember(message, self._farm)
         return replace(result, signature=self._identity.sign(message, self._farm))
 
     def keep(self, lease: Lease, result: TaskResult, answer: SubmitAnswer) -> None:

@@ -354,3 +354,18 @@ def test_a_farm_that_never_gives_a_receipt_gets_the_task_back(farm, slots, start
     farm.wait_for(lambda: farm.failures)
     assert "no receipt" in farm.failures["t"][0][1].message
     assert farm.calls["result"] == 3
+
+
+def test_a_lease_that_comes_again_with_other_pixels_is_not_signed_again(farm, slots, start):
+    farm.put(lease_of("t"))
+    start(slots[:1])
+    farm.wait_for(lambda: "t" in farm.results)
+    assert slots[0].wait_discarded("t")
+    settle = slots[0].settle
+    slots[0].settle = lambda lease, rendered: dataclasses.replace(
+        settle(lease, rendered), pixel_root="ab" * 32
+    )
+    farm.put(lease_of("t"))
+    farm.wait_for(lambda: farm.failures["t"])
+    assert "taken for a cheat" in farm.failures["t"][0][1].message
+    assert farm.calls["result"] == 1

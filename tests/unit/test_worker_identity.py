@@ -19,6 +19,7 @@ from gpu_worker import identity as identities
 from gpu_worker.coordinator import NodeSelf, SubmitAnswer
 from gpu_worker.identity import enrol, load_identity
 from gpu_worker.notary import Notary, WrongReceipt
+from gpu_worker.signed import Contradiction
 from verification.attestation import BadSignature, Enrolment, address_of, attest, require_signer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fakes"))
@@ -184,6 +185,47 @@ def test_the_signature_is_over_exactly_what_the_farm_will_read(notary, tmp_path)
     require_signer(message, FARM, signed.signature, load_identity(tmp_path).address)
     assert (message.build, message.renderMilliseconds, message.object) == ("b", 500, "aa" * 32)
     assert replace(signed, signature=None) == RESULT
+
+
+def test_nothing_is_signed_that_contradicts_what_was_signed_before(notary, tmp_path):
+    """A farm that hands a lease out twice, the second time with another scene, gets no proof of cheating."""
+    first = notary.sign(LEASE, RESULT)
+    assert notary.sign(LEASE, replace(RESULT, seconds=9.0)) == replace(first, seconds=9.0)
+    again = Notary(load_identity(tmp_path), FARM, tmp_path)
+    for signer in (notary, again):
+        for other in (
+            replace(RESULT, pixel_root="cc" * 32),
+            replace(RESULT, files=(OutputFile("tile.exr", "dd" * 32, 9),)),
+        ):
+            with pytest.raises(Contradiction):
+                signer.sign(LEASE, other)
+    other_farm = Notary(load_identity(tmp_path), address_of(b"\x22" * 32), tmp_path)
+    other_farm.sign(LEASE, replace(RESULT, pixel_root="cc" * 32))
+    again.sign(replace(LEASE, token=LeaseToken(8)), replace(RESULT, pixel_root="cc" * 32))
+    for number in range(40):
+        again.sign(replace(LEASE, token=LeaseToken(100 + number)), RESULT)
+    with pytest.raises(Contradiction):
+        Notary(load_identity(tmp_path), FARM, tmp_path).sign(LEASE, replace(RESULT, pixel_root="ee" * 32))
+
+
+def test_what_was_signed_survives_a_power_cut(notary, tmp_path):
+    notary.sign(LEASE, RESULT)
+    path = tmp_path / "signed"
+    path.write_bytes(path.read_bytes() + b"torn")
+    later = Notary(load_identity(tmp_path), FARM, tmp_path)
+    later.sign(replace(LEASE, token=LeaseToken(8)), RESULT)
+    assert path.stat().st_size == 64
+    for token in (7, 8):
+        with pytest.raises(Contradiction):
+            Notary(load_identity(tmp_path), FARM, tmp_path).sign(
+                replace(LEASE, token=LeaseToken(token)), replace(RESULT, pixel_root="cc" * 32)
+            )
+
+
+def test_a_node_that_cannot_remember_does_not_sign(notary, tmp_path):
+    (tmp_path / "signed").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic link"):
+        notary.sign(LEASE, RESULT)
 
 
 def test_a_good_receipt_is_kept_as_a_line(notary, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from gpu_worker import doctor, sandbox
 from gpu_worker import inspect as inspection
 from gpu_worker.__main__ import main
+from gpu_worker.identity import load_identity
 from gpu_worker.protocol import Ready
 
 FAKE = Path(__file__).parents[1] / "fakes" / "fake_child.py"
@@ -78,21 +79,21 @@ def test_a_scene_in_the_home_folder_is_shown_alone(scene, tmp_path, monkeypatch)
     assert str(scene.parent) not in command
 
 
-def test_the_doctor_names_what_is_missing(monkeypatch):
+def test_the_doctor_names_what_is_missing(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "missing_libraries", lambda: ("libXi.so.6",))
-    text, status = doctor.report()
+    text, status = doctor.report(tmp_path)
     assert status == 1
     assert "missing: libXi.so.6" in text
     assert "sudo apt-get install -y libxi6" in text
 
 
-def test_the_doctor_tells_what_this_machine_renders_on(monkeypatch):
+def test_the_doctor_tells_what_this_machine_renders_on(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "missing_libraries", lambda: ())
     monkeypatch.setattr(doctor, "_try_blender", lambda: (Ready("5.0.1", "abc"), ""))
     monkeypatch.setattr(doctor, "nvidia_gpus", lambda: [("NVIDIA L4", "550.54")])
     monkeypatch.setattr(doctor, "device_class", lambda backend, index, blender: f"{backend}:{index}")
     monkeypatch.setattr(sandbox, "unavailable", lambda: "bubblewrap is not installed.")
-    text, status = doctor.report()
+    text, status = doctor.report(tmp_path)
     assert status == 0
     assert "NVIDIA L4, driver 550.54" in text
     assert "class:   OPTIX:0" in text
@@ -104,3 +105,11 @@ def test_the_doctor_starts_the_real_blender():
     blender, problem = doctor._try_blender()
     assert problem == ""
     assert blender.blender.startswith("5.0.1")
+    assert f"key:     made at the node's first start, in {tmp_path}" in text
+    assert list(tmp_path.iterdir()) == []
+    made = load_identity(tmp_path)
+    assert f"signs as {made.address}" in doctor.report(tmp_path)[0]
+    (tmp_path / "node.key").chmod(0o644)
+    text, status = doctor.report(tmp_path)
+    assert status == 1
+    assert "others may read or change it" in text
