@@ -19,10 +19,13 @@ from verification.metrics.noise import noise_energy
 FITS = (0.45, 1.8)
 """How far the excess of noise over the noise of the difference may lie from 1 in crops of 16 pixels."""
 
-ABOVE, BELOW = 1.6, 0.6
-"""The bound is taken where it is not further above what the noise says; further below it, the two
-contradict each other, and it was something else.
+BELOW = 0.6
+"""Where the bound lies further below what the noise says, the two contradict each other, and it was
+something else.
 """
+
+SHARP, WITNESSES = 1.01, 4
+"""The bound is reached, and not only a bound, where so many values lie so near it."""
 
 MOST_DARKER = 0.9
 """Missing samples make as many values brighter as darker; missing light makes all darker."""
@@ -61,10 +64,10 @@ def _estimate(pairs: Sequence[Pair], samples: int) -> float | None:
     if apart <= 0 or not FITS[0] * apart < more < FITS[1] * apart or _mostly_darker(pairs):
         return None
     by_noise = samples / (1 + apart / own) if own > 0 else 1.0
-    at_most = _bound(pairs, samples)
+    at_most, reached = _bound(pairs, samples)
     if at_most < by_noise * BELOW:
         return None
-    return at_most if at_most < by_noise * ABOVE else by_noise
+    return at_most if reached else min(by_noise, at_most)
 
 
 def _mostly_darker(pairs: Sequence[Pair]) -> bool:
@@ -72,10 +75,11 @@ def _mostly_darker(pairs: Sequence[Pair]) -> bool:
     return darker > MOST_DARKER * sum(int((mine != theirs).sum()) for mine, theirs in pairs)
 
 
-def _bound(pairs: Sequence[Pair], samples: int) -> float:
-    least = float(samples)
-    for mine, theirs in pairs:
-        lit = mine > 0
-        if lit.any():
-            least = min(least, samples * float((theirs[lit] / mine[lit]).min()))
-    return max(least, 1.0)
+def _bound(pairs: Sequence[Pair], samples: int) -> tuple[float, bool]:
+    """The most samples the submitted values can hold, and whether several values say just that."""
+    ratios = numpy.concatenate([theirs[mine > 0] / mine[mine > 0] for mine, theirs in pairs])
+    lowest = numpy.sort(ratios)[:WITNESSES]
+    if lowest.size < WITNESSES:
+        return float(samples), False
+    at_most = max(1.0, samples * min(1.0, float(lowest[0])))
+    return at_most, bool(lowest[0] < 1 and lowest[-1] <= lowest[0] * SHARP)

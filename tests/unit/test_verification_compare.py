@@ -1,0 +1,364 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The look at a submitted tile: honest ones, forged ones, hostile files, and audits that lie."""
+
+import struct
+import zlib
+from dataclasses import replace
+
+import numpy
+import OpenEXR
+import pytest
+
+from frame_splitter import exr
+from frame_splitter.audits import AuditOrder, CheckOrder, Fault, SampleRange
+from frame_splitter.exr import Image, Limits, Part
+from frame_splitter.fields import Tile, decode, encode
+from verification.compare import AuditedFiles, CheckReport, look
+from verification.pixel_root import channel_names, pixel_root
+from verification.sampling import AuditPolicy, cells, side_of
+
+TILE = Tile(96, 40, 224, 136)
+"""Not at the frame's corner, so that the tile's own pixels and the frame's are not the same."""
+
+SAMPLES = 32
+CROPS = (Tile(96, 40, 104, 48), Tile(160, 80, 168, 88), Tile(200, 128, 208, 136))
+SPARSE = SampleRange(5, 2)
+
+
+def light(seed=0):
+    """Samples of every pixel: a bright ball before a gradient, noisy as light is. (samples, h, w, 3)."""
+    rng = numpy.random.default_rng(seed)
+    y, x = numpy.mgrid[: TILE.height, : TILE.width]
+    mean = 0.2 + x / 200 + 2.0 * ((x - 60) ** 2 + (y - 50) ** 2 < 900)
+    noise = rng.gamma(0.7, 1 / 0.7, (SAMPLES, TILE.height, TILE.width, 1))
+    return (mean[None, :, :, None] * noise * (1.0, 0.8, 0.6)).astype("f")
+
+
+def picture(colours, **more):
+    """Combined, with alpha, and a depth pass, rows from the bottom up as tiles count."""
+    height, width, _ = colours.shape
+    passes = {f"Layer.Combined.{name}": colours[..., n] for n, name in enumerate("RGB")}
+    passes["Layer.Combined.A"] = numpy.ones((height, width))
+    depth = more.get("depth", numpy.tile(numpy.linspace(3, 9, width), (height, 1)))
+    parts = (
+        Part("Layer.Combined", {name: top_down(pixels) for name, pixels in passes.items()}, {}),
+        Part("Layer.Depth", {"Layer.Depth.Z": top_down(depth)}, {}),
+    )
+    return Image(width, height, parts)
+
+
+def top_down(pixels):
+    return numpy.ascontiguousarray(pixels[::-1]).astype("f")
+
+
+def inside(rect, tile=TILE):
+    return Tile(rect.x0 - tile.x0, rect.y0 - tile.y0, rect.x1 - tile.x0, rect.y1 - tile.y0)
+
+
+@pytest.fixture(scope="module")
+def truth():
+    samples = light()
+    return picture(samples.mean(0)), picture(samples[SPARSE.first : SPARSE.first + SPARSE.count].mean(0))
+
+
+@pytest.fixture
+def stand(tmp_path, truth):
+    return Stand(tmp_path, *truth)
+
+
+class Stand:
+    """One tile that is looked at, and audits that were made of it."""
+
+    def __init__(self, folder, whole, few):
+        self.folder, self.whole, self.few = folder, whole, few
+        self.made = 0
+
+    def audit(self, crops=CROPS, whole=None, few=None, **facts):
+        """An audit's files; `whole` is what the auditor says the tile looks like."""
+        self.made += 1
+        folder = self.folder / f"audit-{self.made}"
+        folder.mkdir()
+        paths = tuple(folder / f"crop-{n}.exr" for n in range(len(crops)))
+        for path, area in zip(paths, crops, strict=True):
+            exr.write(path, exr.crop(whole or self.whole, inside(area)))
+        sparse = folder / "sparse.exr"
+        exr.write(sparse, few or self.few)
+        name = f"job.1.1.{self.made}"
+        return AuditedFiles(name, AuditOrder(tuple(crops), SPARSE), paths, sparse, **facts)
+
+    def look(self, image, *audits, **more) -> CheckReport:
+        """The report on a tile that its node signed as it is."""
+        path = self.folder / "tile.exr"
+        exr.write(path, image)
+        order = CheckOrder(pixel_root([image]), channel_names(self.whole))
+        return self.look_at(path, order, *audits, **more)
+
+    def look_at(self, path, order, *audits, **more):
+        report = look(path, TILE, SAMPLES, order, audits, **more)
+        assert decode(encode(report), CheckReport) == report
+        return report
+
+
+def changed(image, area, value):
+    """The picture with one area of its colours overwritten."""
+    rows = slice(image.height - area.y1, image.height - area.y0)
+    parts = []
+    for part in image.parts:
+        channels = {name: pixels.copy() for name, pixels in part.channels.items()}
+        if part.name == "Layer.Combined":
+            for pixels in channels.values():
+                pixels[rows, area.x0 : area.x1] = value
+        parts.append(replace(part, channels=channels))
+    return replace(image, parts=tuple(parts))
+
+
+def test_an_honest_tile_equals_its_audit(stand):
+    report = stand.look(stand.whole, stand.audit())
+    assert report.fault is None
+    assert [crop.tile for crop in report.crops] == list(CROPS)
+    assert not any(crop.different for crop in report.crops)
+    assert (report.samples, report.region, report.contradicted, report.flat) == (None, None, (), False)
+    assert report.channels == channel_names(stand.whole)
+
+
+def test_one_bit_in_one_pass_of_one_crop_is_found(stand):
+    depth = numpy.tile(numpy.linspace(3, 9, TILE.width), (TILE.height, 1)).astype("f")
+    x, y = inside(CROPS[1]).x0 + 3, inside(CROPS[1]).y0 + 2
+    depth[y, x] = numpy.nextafter(depth[y, x], numpy.float32(99))
+    forged = picture(light().mean(0), depth=depth)
+    report = stand.look(forged, stand.audit())
+    assert [crop.different for crop in report.crops] == [0, 1, 0]
+    assert report.region == Tile(163, 82, 164, 83)
+    assert report.crops[1].relative == 0
+
+
+def test_the_suspects_are_where_the_tile_was_painted_over_and_on_the_grid(stand):
+    policy = AuditPolicy()
+    painted = Tile(70, 30, 100, 60)
+    report = stand.look(changed(stand.whole, painted, 0.0), stand.audit())
+    assert len(report.suspects) == policy.suspects
+    assert set(report.suspects) <= set(cells(TILE, side_of(TILE, policy)))
+    first = inside(report.suspects[0])
+    assert painted.x0 - 8 < first.x0 < painted.x1
+    assert painted.y0 - 8 < first.y0 < painted.y1
+    honest = stand.look(stand.whole, stand.audit())
+    assert report.suspicion > 3 * honest.suspicion
+
+
+def test_suspects_are_not_what_was_rendered_already(stand):
+    area = inside(CROPS[1])
+    report = stand.look(changed(stand.whole, area, 0.0), stand.audit())
+    assert report.crops[1].different == 64
+    assert not set(report.suspects) & set(CROPS)
+
+
+def test_half_of_the_samples_are_counted(stand):
+    crops = (Tile(96, 40, 128, 72), Tile(160, 80, 192, 112))
+    half = picture(light()[: SAMPLES // 2].mean(0))
+    report = stand.look(half, stand.audit(crops))
+    assert all(crop.different == 1024 for crop in report.crops)
+    assert report.samples == pytest.approx(SAMPLES / 2, rel=0.1)
+    assert stand.look(picture(light(seed=9).mean(0)), stand.audit(crops)).samples is None
+
+
+def test_evidence_is_small_pictures_of_the_crops_that_differ(stand):
+    folder = stand.folder / "evidence"
+    folder.mkdir()
+    stand.look(changed(stand.whole, inside(CROPS[1]), 5.0), stand.audit(), folder=folder)
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["crop-1-difference.png", "crop-1-rendered.png", "crop-1-submitted.png"]
+    for path in folder.iterdir():
+        pixels = read_png(path)
+        assert pixels.shape == (256, 256, 3)
+    assert read_png(folder / "crop-1-submitted.png").min() == 255
+    assert 0 < read_png(folder / "crop-1-rendered.png").mean() < 255
+
+
+def read_png(path):
+    data = path.read_bytes()
+    assert data.startswith(b"\x89PNG\r\n\x1a\n")
+    width, height = struct.unpack(">2I", data[16:24])
+    (size,) = struct.unpack(">I", data[33:37])
+    rows = numpy.frombuffer(zlib.decompress(data[41 : 41 + size]), numpy.uint8).reshape(height, -1)
+    assert not rows[:, 0].any()
+    return rows[:, 1:].reshape(height, width, 3)
+
+
+def test_no_evidence_without_differences(stand):
+    folder = stand.folder / "evidence"
+    folder.mkdir()
+    stand.look(stand.whole, stand.audit(), folder=folder)
+    assert not list(folder.iterdir())
+
+
+# --- audits that are wrong ------------------------------------------------------------------------
+
+
+def test_an_own_nodes_repeat_contradicts_a_slander(stand):
+    slander = stand.audit(whole=picture(light(seed=3).mean(0)))
+    report = stand.look(stand.whole, slander, stand.audit(own=True))
+    assert report.contradicted == (slander.task,)
+    assert not any(crop.different for crop in report.crops)
+
+
+def test_an_own_nodes_repeat_contradicts_an_accomplice(stand):
+    forged = picture(light(seed=3).mean(0))
+    accomplice = stand.audit(whole=forged)
+    report = stand.look(forged, accomplice, stand.audit(own=True))
+    assert report.contradicted == (accomplice.task,)
+    assert all(crop.different for crop in report.crops)
+
+
+def test_a_repeat_that_agrees_contradicts_nobody(stand):
+    report = stand.look(stand.whole, stand.audit(), stand.audit(own=True))
+    assert report.contradicted == ()
+    assert len(report.crops) == 2 * len(CROPS)
+
+
+def test_another_device_class_contradicts_nobody_and_is_not_compared_beside_the_own_class(stand):
+    other = picture(light().mean(0) * 1.0001)
+    report = stand.look(stand.whole, stand.audit(whole=other, own=True, same_class=False), stand.audit())
+    assert report.contradicted == ()
+    assert not any(crop.different for crop in report.crops)
+    alone = stand.look(stand.whole, stand.audit(whole=other, own=True, same_class=False))
+    assert all(crop.different for crop in alone.crops)
+    assert max(crop.relative for crop in alone.crops) < 1e-3
+
+
+@pytest.mark.parametrize("harm", ["cut", "size", "nan", "missing"])
+def test_an_audit_that_is_no_picture_does_not_count(stand, harm):
+    audit = stand.audit()
+    path = audit.crops[0]
+    if harm == "cut":
+        path.write_bytes(path.read_bytes()[:-20])
+    elif harm == "size":
+        exr.write(path, exr.crop(stand.whole, inside(Tile(96, 40, 105, 48))))
+    elif harm == "nan":
+        exr.write(path, changed(exr.crop(stand.whole, inside(CROPS[0])), Tile(0, 0, 1, 1), numpy.nan))
+    else:
+        audit = replace(audit, crops=audit.crops[1:])
+    report = stand.look(stand.whole, audit)
+    assert report.contradicted == (audit.task,)
+    assert report.crops == ()
+
+
+def test_a_sparse_pass_that_is_no_picture_leaves_no_suspects(stand):
+    audit = stand.audit()
+    audit.sparse.write_bytes(b"nothing")
+    report = stand.look(stand.whole, audit)
+    assert report.suspects == ()
+    assert len(report.crops) == len(CROPS)
+
+
+def test_a_sparse_pass_of_numbers_nobody_can_add_up_is_survived(stand):
+    wild = changed(stand.few, Tile(0, 0, 64, 64), 3e38)
+    report = stand.look(stand.whole, stand.audit(few=wild))
+    assert len(report.suspects) == AuditPolicy().suspects
+
+
+# --- files that are no tile -------------------------------------------------------------------------
+
+
+def submitted(stand, image=None):
+    path = stand.folder / "tile.exr"
+    exr.write(path, image or stand.whole)
+    return path, CheckOrder(pixel_root([image or stand.whole]), channel_names(stand.whole))
+
+
+def test_pixels_that_are_not_those_signed(stand):
+    path, _ = submitted(stand)
+    report = stand.look_at(path, CheckOrder("0" * 64))
+    assert report.fault is Fault.WRONG_ROOT
+    assert "signed" in report.detail
+
+
+@pytest.mark.parametrize("harm", ["cut", "header", "text", "empty"])
+def test_files_that_cannot_be_decoded(stand, harm):
+    path, order = submitted(stand)
+    data = path.read_bytes()
+    harmed = {
+        "cut": data[: len(data) // 2],
+        "header": data[:100],
+        "text": b"a picture, honestly",
+        "empty": b"",
+    }
+    path.write_bytes(harmed[harm])
+    assert stand.look_at(path, order).fault is Fault.UNDECODABLE
+
+
+def test_a_picture_of_another_size(stand):
+    path, order = submitted(stand, exr.crop(stand.whole, Tile(0, 0, 64, 48)))
+    report = stand.look_at(path, order)
+    assert report.fault is Fault.WRONG_SIZE
+    assert "64 x 48 pixels instead of 128 x 96" in report.detail
+
+
+@pytest.mark.parametrize("value", [numpy.nan, numpy.inf, -numpy.inf])
+def test_colours_that_are_no_numbers(stand, value):
+    path, order = submitted(stand, changed(stand.whole, Tile(5, 5, 6, 7), value))
+    report = stand.look_at(path, order)
+    assert report.fault is Fault.NOT_FINITE
+    assert "2 values" in report.detail
+
+
+def test_passes_that_are_missing_added_renamed_or_not_floats(stand):
+    combined, depth = stand.whole.parts
+    for parts, words in (
+        ((combined,), "Depth.Z are missing"),
+        ((combined, depth, Part("extra", {"x": depth.channels["Layer.Depth.Z"]}, {})), "extra/x are in"),
+        ((combined, replace(depth, name="Layer.Mist")), "missing"),
+    ):
+        path, order = submitted(stand, replace(stand.whole, parts=parts))
+        report = stand.look_at(path, order)
+        assert report.fault is Fault.WRONG_PASSES
+        assert words in report.detail
+    halves = Part("Layer.Depth", {"Layer.Depth.Z": depth.channels["Layer.Depth.Z"].astype("f2")}, {})
+    path, order = submitted(stand, replace(stand.whole, parts=(combined, halves)))
+    assert stand.look_at(path, order).fault is Fault.WRONG_PASSES
+
+
+def test_a_tile_with_other_passes_than_the_audit_differs_everywhere_where_the_job_has_no_tile_yet(stand):
+    path, order = submitted(stand, replace(stand.whole, parts=stand.whole.parts[:1]))
+    report = stand.look_at(path, replace(order, channels=()), stand.audit())
+    assert report.fault is None
+    assert [crop.different for crop in report.crops] == [64] * len(CROPS)
+
+
+def bomb(path, channels, width=TILE.width, height=TILE.height):
+    """A small file whose header promises much."""
+    row = numpy.zeros((height, width), "f")
+    part = OpenEXR.Part(
+        {"type": OpenEXR.scanlineimage, "compression": OpenEXR.ZIP_COMPRESSION},
+        {f"Layer.{number}.R": row for number in range(channels)},
+        "Layer",
+    )
+    OpenEXR.File([part]).write(str(path))
+
+
+def test_a_picture_that_would_fill_the_memory_is_not_decoded(stand):
+    path = stand.folder / "tile.exr"
+    bomb(path, 600)
+    report = stand.look_at(path, CheckOrder("0" * 64), limits=Limits(decoded_bytes=1 << 20))
+    assert report.fault is Fault.TOO_LARGE
+
+
+def test_an_honest_picture_too_large_for_this_process_is_nobodys_fault(stand):
+    path, order = submitted(stand)
+    with pytest.raises(MemoryError):
+        look(path, TILE, SAMPLES, order, limits=Limits(decoded_bytes=1 << 10))
+
+
+def test_a_file_with_a_long_tail_is_refused_before_it_is_read(stand):
+    path, order = submitted(stand)
+    with path.open("r+b") as file:
+        file.truncate(1 << 33)
+    assert stand.look_at(path, order).fault is Fault.TOO_LARGE
+
+
+def test_one_colour_all_over_is_said_and_a_picture_is_not(stand):
+    grey = changed(stand.whole, Tile(0, 0, TILE.width, TILE.height), 0.5)
+    report = stand.look(grey)
+    assert report.flat
+    assert report.noise == 0
+    assert not stand.look(stand.whole).flat
+    assert stand.look(stand.whole).noise > 0.05
