@@ -42,6 +42,8 @@ LINEAR = (
     "bloom_denoised",
     "alpha_and_depth",
     "two_layers_uncomposited",
+    "layer_with_own_samples",
+    "sample_subset",
     "two_layers_cryptomatte_outputs",
     "two_layers_adaptive_denoised",
     "border_kept",

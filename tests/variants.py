@@ -343,6 +343,20 @@ def two_layers_uncomposited(scene):
 
 
 @variant
+def layer_with_own_samples(scene):
+    second_layer(scene).samples = 2
+
+
+@variant
+def sample_subset(scene):
+    """The artist renders only samples 2 to 5 of 8."""
+    scene.cycles.samples = 8
+    scene.cycles.use_sample_subset = True
+    scene.cycles.sample_offset = 2
+    scene.cycles.sample_subset_length = 4
+
+
+@variant
 def two_layers_cryptomatte_outputs(scene):
     scene.cycles.use_denoising = True
     scene.render.film_transparent = True
