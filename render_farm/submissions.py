@@ -82,7 +82,7 @@ class Counter:
         reason = "The node signed two different pictures under one lease."
         signature = result.signature or ""
         await self._submissions.equivocate(known, signer.message, signature, reason, self._clock())
-        raise Equivocation("This node signed another picture under this lease before: both are kept.")
+        raise Equivocation("This node signed another result under this lease before: both are kept.")
 
     async def take(
         self, caller: Caller, held: Holding, result: TaskResult, signer: Signer

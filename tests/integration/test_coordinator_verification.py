@@ -8,14 +8,16 @@ from dataclasses import replace
 
 import pytest
 
-from frame_splitter.audits import CropFinding
+from frame_splitter.audits import CheckReport, Fault
 from frame_splitter.fields import Tile, decode, encode
+from frame_splitter.records import FailureCode, TaskFailure, TaskKind
 from tests import servers
-from tests.api_calls import FINE, Api
-from verification import replay
-from verification.records import JobVerification
+from tests.api_calls import Api, events, fine, under
+from verification import attestation, merkle, receipts, replay
+from verification.records import JobVerification, LogProof, Round
 
-DIFFERENT = replace(FINE, crops=(CropFinding(Tile(0, 0, 8, 8), different=64, rmse=0.5),))
+LOOKS = (TaskKind.AUDIT, TaskKind.CHECK)
+BLOCK = Tile(0, 0, 8, 8)
 
 
 @pytest.fixture(scope="module")
@@ -37,38 +39,68 @@ def admin(strict_server):
 
 @pytest.fixture
 def ann(admin):
-    return admin.owner()
-
-
-@pytest.fixture
-def guest(admin):
-    """A stranger's node."""
-    return admin.owner("bob").node("guest")
-
-
-@pytest.fixture
-def own(admin):
-    return admin.node("own", own=True)
+    """An artist, whose jobs end with the test."""
+    owner = admin.owner()
+    yield owner
+    for job in owner.ok("GET", "/jobs")["jobs"]:
+        owner.ok("POST", f"/jobs/{job['job']}/cancel")
 
 
 @pytest.fixture
 def device(request):
     """A device class that no other test's nodes have."""
-    return f"cpu:{request.node.name}:5.0.1"
+    return f"cpu:{request.node.name}:bpy-5.0.1"
 
 
-def of(node, device):
-    node.device = device
-    return node
+@pytest.fixture
+def node(admin, device):
+    """Makes a stranger's node, of an operator of its own unless one is given."""
+
+    def made(name, operator=None):
+        found = (operator or admin.owner(name)).node(name)
+        found.device = device
+        return found
+
+    return made
 
 
-def wait_for(node, kind, tries=20):
-    """The node's next lease, which must be of this kind; the round may still have to come."""
-    for _ in range(tries):
-        if leases := node.lease(wait=1.0):
-            assert [lease["task"]["kind"] for lease in leases] == [kind]
+@pytest.fixture
+def liar(node):
+    return node("liar")
+
+
+@pytest.fixture
+def own(admin, device):
+    found = admin.node("own", own=True)
+    found.device = device
+    return found
+
+
+def next_of(node, kind):
+    """The node's next lease of a kind; the round may still have to come."""
+    for _ in range(20):
+        if leases := node.lease(wait=1.0, kinds=(TaskKind(kind),)):
             return leases[0]
     raise AssertionError(f"there was no {kind}")
+
+
+def is_there(node):
+    """The node says that it audits, without getting anything else to do."""
+    assert node.lease(kinds=(TaskKind.AUDIT,)) == []
+
+
+def asked(owner, job):
+    """Who is asked to audit the job's first submission, in order; waits for its round."""
+    with events(owner, job) as stream:
+        next(one for one in stream if one["event"] == "audit")
+    return verification(owner, job).submissions[0].candidates
+
+
+def differs(lease):
+    """A check's report where the first crop is another picture."""
+    honest = fine(lease)
+    first = replace(honest.crops[0], different=64, rmse=0.5, relative=1.0, cluster=64)
+    return replace(honest, crops=(first, *honest.crops[1:]))
 
 
 def verification(owner, job):
@@ -79,24 +111,293 @@ def task_of(owner, job, number=0):
     return owner.ok("GET", f"/jobs/{job}/tasks")["tasks"][number]
 
 
-def test_audited_and_accepted(ann, guest, own, device):
-    of(guest, device), of(own, device)
+def standing(admin, node):
+    view = next(one for one in admin.ok("GET", "/nodes")["nodes"] if one["node"] == node.id)
+    return view["standing"], view["audit_rate"]
+
+
+def told(owner, job, name):
+    """All events of a name so far; the job must have ended."""
+    with events(owner, job) as stream:
+        return [one["data"] for one in stream if one["event"] == name]
+
+
+def reject(liar, own, owner):
+    """The liar's next tile is audited by the own node and found false. Returns its lease."""
+    lease = liar.lease()[0]
+    liar.do(lease, b"lies")
+    own.do(next_of(own, "audit"), b"crops")
+    check = next_of(own, "check")
+    own.do(check, report=differs(check))
+    return lease
+
+
+# --- the good way -----------------------------------------------------------------------------------
+
+
+def test_audited_and_accepted(admin, ann, liar, own):
     job = ann.job(frames=(1,))
-    lease = guest.lease()[0]
-    assert guest.do(lease)["state"] == "submitted"
-    audit = wait_for(own, "audit")
-    assert audit["audit"]["crops"], audit
-    assert audit["inputs"] == []
+    lease = liar.lease()[0]
+    assert liar.do(lease)["state"] == "submitted"
+    audit = next_of(own, "audit")
+    assert audit["audit"]["crops"]
     own.do(audit, b"crops")
-    check = wait_for(own, "check")
+    check = next_of(own, "check")
     assert check["inputs"][0]["task"] == lease["task"]["id"]
     assert [one["task"] for one in check["check"]["audits"]] == [audit["task"]["id"]]
     assert task_of(ann, job)["state"] == "auditing"
     own.do(check)
     assert task_of(ann, job)["state"] == "accepted"
-    own.do(wait_for(own, "finish"))
-    told = ann.ok("GET", f"/jobs/{job}")
-    assert told["state"] == "complete"
-    assert told["audits"] == {"audited": 1, "passed": 1, "rejected": 0, "unresolved": 0}
-    found = verification(ann, job)
-    assert replay.replay(found) == []
+    own.do(next_of(own, "finish"))
+    shown = ann.ok("GET", f"/jobs/{job}")
+    assert (shown["state"], shown["tasks"]["total"]) == ("complete", 2)
+    assert shown["audits"] == {"audited": 1, "passed": 1, "rejected": 0, "unresolved": 0}
+    assert standing(admin, liar) == ({"passed": 1, "failed": 0}, 1_000_000)
+    assert replay.replay(verification(ann, job)) == []
+    steps = [(one["state"], one["auditor"]) for one in told(ann, job, "audit")]
+    assert steps == [("ordered", None), ("done", own.id)]
+    assert [one["outcome"] for one in told(ann, job, "verdict")] == ["accepted"]
+
+
+def test_frames_receipt_holds_without_the_farm(ann, liar, own):
+    job = ann.job(frames=(1,), tiles="2x1")
+    for _ in range(2):
+        liar.do(liar.lease()[0])
+        own.do(next_of(own, "audit"))
+        own.do(next_of(own, "check"))
+    ann.refused(409, "conflict", "GET", f"/jobs/{job}/frames/1/receipt")
+    own.do(next_of(own, "finish"))
+    url = f"{ann.url}/api/v1/jobs/{job}/frames/1/receipt"
+    document = ann.http.request("GET", url, headers={"Authorization": f"Bearer {ann.token}"}).data
+    assert receipts.verify(document, ann.ok("GET", "/farm")["address"]) == []
+    ann.refused(404, "not_found", "GET", f"/jobs/{job}/frames/7/receipt")
+
+
+def test_log_proves_each_submission(ann, liar, own):
+    ann.job(frames=(1, 2, 3))
+    answers = [liar.do(lease) for lease in liar.lease(slots=3)]
+    next_of(own, "audit")
+    anyone = Api(ann.url, "")
+    for one in (answer["receipt"] for answer in answers):
+        found = decode(encode(anyone.ok("GET", f"/log/rounds/{one['submission']['round']}")), Round)
+        head = attestation.LogHead(found.round, found.size, found.root)
+        attestation.require_signer(head, liar.farm, found.signature, liar.farm)
+        proof = decode(encode(anyone.ok("GET", f"/log/proof?leaf={one['leaf']}&size={found.size}")), LogProof)
+        assert proof.root == found.root
+        receipt = decode(encode(one["submission"]), attestation.Submission)
+        leaf = merkle.leaf_hash(attestation.digest(receipt, liar.farm))
+        path = [bytes.fromhex(step) for step in proof.path]
+        assert merkle.verify(leaf, proof.leaf, proof.size, path, bytes.fromhex(found.root))
+    for leaf, size in ((-1, 1), (1, 1), (0, 1 << 60)):
+        anyone.refused(404, "not_found", "GET", f"/log/proof?leaf={leaf}&size={size}")
+    anyone.refused(404, "not_found", "GET", "/log/rounds/1")
+    anyone.refused(404, "not_found", "GET", f"/log/rounds/{1 << 70}")
+
+
+# --- rejected ---------------------------------------------------------------------------------------
+
+
+def test_a_false_tile_is_rendered_again_by_somebody_else(admin, ann, liar, node, own):
+    job = ann.job(frames=(1,))
+    lease = reject(liar, own, ann)
+    again = task_of(ann, job)
+    assert (again["state"], again["node"]) == ("ready", None)
+    assert [one["node"] for one in again["failures"]] == [liar.id]
+    assert "crop" in again["failures"][0]["message"]
+    assert liar.lease() == [], "a node whose tile was rejected never gets it again"
+    assert standing(admin, liar) == ({"passed": 0, "failed": 1}, 1_000_000)
+    honest = node("honest")
+    second = next_of(honest, "render")
+    assert second["task"]["id"] == lease["task"]["id"]
+    honest.do(second)
+    is_there(liar)
+    own.do(next_of(own, "audit"))
+    own.do(next_of(own, "check"))
+    own.do(next_of(own, "finish"))
+    assert ann.ok("GET", f"/jobs/{job}")["audits"] == {
+        "audited": 2,
+        "passed": 1,
+        "rejected": 1,
+        "unresolved": 0,
+    }
+    said = told(ann, job, "verdict")
+    assert [one["outcome"] for one in said] == ["rejected", "accepted"]
+    assert said[0]["node"] == liar.id
+    assert [file["name"] for file in said[0]["evidence"]] == []
+    assert replay.replay(verification(ann, job)) == []
+
+
+@pytest.mark.parametrize("fault", list(Fault))
+def test_a_file_that_is_no_picture_is_rejected_whatever_was_audited(ann, liar, own, fault):
+    ann.job(frames=(1,))
+    liar.do(liar.lease()[0])
+    own.do(next_of(own, "audit"))
+    own.do(next_of(own, "check"), report=CheckReport(fault=fault, detail="It is not."))
+    assert own.lease()[0]["task"]["kind"] == "render"
+
+
+def test_a_file_that_kills_the_decoder_twice_is_rejected(admin, ann, liar, own):
+    job = ann.job(frames=(1,))
+    liar.do(liar.lease()[0])
+    own.do(next_of(own, "audit"))
+    failure = TaskFailure(FailureCode.OUT_OF_MEMORY, "decoding takes too much memory")
+    other = admin.node("other", own=True)
+    states = []
+    for checker in (own, other):
+        check = next_of(checker, "check")
+        answer = checker.ok("POST", f"{under(check)}/failure?token={check['token']}", failure)
+        states.append(answer["state"])
+    assert states == ["ready", "cancelled"]
+    assert "cannot be decoded" in task_of(ann, job)["failures"][0]["message"]
+    assert ann.ok("GET", f"/jobs/{job}")["audits"]["rejected"] == 1
+
+
+def test_a_check_needs_its_report(ann, liar, own):
+    ann.job(frames=(1,))
+    liar.do(liar.lease()[0])
+    own.do(next_of(own, "audit"))
+    check = next_of(own, "check")
+    result = own.sign(check, own.upload(check, b"{}", "report.json"))
+    own.refused(422, "invalid_input", "POST", f"{under(check)}/result?token={check['token']}", result)
+
+
+def test_two_pictures_under_one_lease(admin, ann, liar, own):
+    job = ann.job(frames=(1,))
+    lease = liar.lease()[0]
+    first = liar.upload(lease, b"one")
+    receipt = liar.submit(lease, first).body["receipt"]
+    other = liar.sign(lease, replace(first, pixel_root="ab" * 32))
+    path = f"{under(lease)}/result?token={lease['token']}"
+    liar.refused(409, "equivocation", "POST", path, other)
+    liar.refused(409, "equivocation", "POST", path, other)
+    assert standing(admin, liar)[0] == {"passed": 0, "failed": 1}, "one lie counts once"
+    assert task_of(ann, job)["state"] == "ready"
+    assert liar.lease() == []
+    assert liar.submit(lease, first).body["receipt"] == receipt, "what was acknowledged stays so"
+    kept = verification(ann, job).submissions[0]
+    attestation.require_signer(kept.second, liar.farm, kept.second_signature, liar.address)
+    attestation.require_signer(kept.attestation, liar.farm, kept.signature, liar.address)
+    assert kept.second.pixelRoot == "ab" * 32 != kept.attestation.pixelRoot
+    assert kept.verdict.code == "equivocation"
+    assert own.lease()[0]["task"]["kind"] == "render", "its audits ended with it"
+
+
+def test_somebody_else_cannot_make_a_node_contradict_itself(admin, ann, liar, node):
+    job = ann.job(frames=(1,))
+    lease = liar.lease()[0]
+    first = liar.upload(lease, b"one")
+    liar.submit(lease, first)
+    framer = node("framer")
+    forged = framer.sign(lease, replace(first, pixel_root="ab" * 32))
+    path = f"{under(lease)}/result?token={lease['token']}"
+    liar.refused(403, "bad_signature", "POST", path, forged)
+    framer.refused(409, "stale_lease", "POST", path, forged)
+    assert standing(admin, liar)[0]["failed"] == 0
+    assert verification(ann, job).submissions[0].second is None
+
+
+# --- who audits -------------------------------------------------------------------------------------
+
+
+def test_auditors_are_strangers_in_the_drawn_order(admin, ann, liar, node, own):
+    """Not the node itself, not its operator's other node, not who comes first."""
+    brother = node("brother", operator=None)
+    partner = admin.owner("same")
+    mine, sibling = node("mine", operator=partner), node("sibling", operator=partner)
+    asked = [brother, node("second"), node("third")]
+    for one in (mine, sibling, liar, own, *asked):
+        is_there(one)
+    job = ann.job(frames=(1,))
+    lease = mine.lease(kinds=(TaskKind.RENDER,))[0]
+    mine.do(lease)
+    for one in (mine, sibling):
+        assert one.lease(wait=0.3, kinds=LOOKS) == []
+    found = verification(ann, job).submissions[0]
+    assert set(found.candidates) == {liar.id, own.id, *(one.id for one in asked)}
+    assert found.candidates[-1] == own.id, "the farm's own come last"
+    by_id = {one.id: one for one in (liar, *asked)}
+    for name in found.candidates[1:-1]:
+        assert by_id[name].lease(kinds=LOOKS) == [], "it is not its turn"
+    first = next_of(by_id[found.candidates[0]], "audit")
+    assert "inputs" not in first or first["inputs"] == []
+    assert first["check"] is None
+
+
+def test_an_auditor_never_learns_what_was_submitted(ann, liar, node, own):
+    auditor = node("auditor")
+    is_there(auditor)
+    job = ann.job(frames=(1,))
+    lease = liar.lease()[0]
+    result = liar.upload(lease, b"secret pixels")
+    liar.submit(lease, result)
+    audit = next_of(auditor, "audit")
+    seen = str(audit)
+    for path in (
+        f"{under(audit)}/scene?token={audit['token']}",
+        "/nodes/self",
+        "/farm",
+        "/log/proof?leaf=0&size=1",
+    ):
+        seen += str(auditor.call("GET", path).body)
+    for secret in (result.pixel_root, result.files[0].sha256, f"results/{job}/{lease['task']['id']}/"):
+        assert secret not in seen
+    for path in (f"/jobs/{job}", f"/jobs/{job}/verification", f"/jobs/{job}/events", f"/jobs/{job}/tasks"):
+        auditor.refused(403, "forbidden", "GET", path)
+    thief = {"files": [result.files[0]]}
+    auditor.refused(409, "stale_lease", "POST", f"{under(lease)}/uploads?token={lease['token']}", thief)
+
+
+def test_an_auditor_that_gives_up_is_followed_by_the_next(ann, liar, node, own):
+    auditors = [node("one"), node("two")]
+    for one in auditors:
+        is_there(one)
+    job = ann.job(frames=(1,))
+    liar.do(liar.lease(kinds=(TaskKind.RENDER,))[0])
+    order = asked(ann, job)
+    first, second = sorted(auditors, key=lambda one: order.index(one.id))
+    audit = next_of(first, "audit")
+    failure = TaskFailure(FailureCode.DEVICE, "no GPU any more")
+    first.ok("POST", f"{under(audit)}/failure?token={audit['token']}", failure)
+    assert first.lease(kinds=LOOKS) == []
+    assert next_of(second, "audit")["task"]["id"] == audit["task"]["id"]
+
+
+def test_three_faults_leave_an_audit_to_own_nodes_and_three_of_theirs_to_nobody(admin, ann, liar, node, own):
+    strangers = [node(f"stranger {number}") for number in range(4)]
+    for one in strangers:
+        is_there(one)
+    job = ann.job(frames=(1,))
+    liar.do(liar.lease()[0])
+    order = asked(ann, job)
+    strangers.sort(key=lambda one: order.index(one.id))
+    failure = TaskFailure(FailureCode.CRASHED, "Blender crashed")
+
+    def give_up(one):
+        audit = next_of(one, "audit")
+        return one.ok("POST", f"{under(audit)}/failure?token={audit['token']}", failure)["state"]
+
+    assert [give_up(one) for one in strangers[:3]] == ["ready"] * 3
+    assert strangers[3].lease(kinds=LOOKS) == []
+    owns = [own, *(admin.node(f"own {number}", own=True) for number in range(2))]
+    for one in owns:
+        one.device = own.device
+    assert [give_up(one) for one in owns] == ["ready", "ready", "cancelled"]
+    task = task_of(ann, job)
+    assert (task["state"], task["failures"]) == ("ready", [])
+    assert ann.ok("GET", f"/jobs/{job}")["audits"]["unresolved"] == 1
+    assert standing(admin, liar)[0] == {"passed": 0, "failed": 0}, "nobody is blamed"
+
+
+def test_unresolved_twice_is_kept_for_own_nodes(ann, liar, node, own):
+    job = ann.job(frames=(1,))
+    doubtful = CheckReport(channels=("ViewLayer/Combined.R",))  # the audits hold nothing to compare with
+    for renderer in (liar, node("other")):
+        renderer.do(next_of(renderer, "render"))
+        for _ in range(2):
+            own.do(next_of(own, "audit"))
+            own.do(next_of(own, "check"), report=doubtful)
+    assert ann.ok("GET", f"/jobs/{job}")["audits"]["unresolved"] == 2
+    assert node("third").lease() == []
+    own.do(next_of(own, "render"))
+    next_of(own, "audit")
+    assert replay.replay(verification(ann, job)) == []
