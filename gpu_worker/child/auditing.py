@@ -55,7 +55,8 @@ def _pictures(command: dict[str, Any], overall: "_Overall") -> Iterator[tuple[Pa
 def _take_few_samples(first: int, count: int) -> None:
     """Take only some samples of every pixel, the very ones a tile has, and all else as a tile is rendered.
 
-    Where the file takes only some itself, they are counted from the first of those.
+    Where the file takes only some itself, they are counted from the first of those. Layers with fewer
+    samples of their own would be black beyond them, so all layers take the scene's.
     """
     cycles = bpy.context.scene.cycles
     begin, available = 0, cycles.samples
@@ -64,6 +65,7 @@ def _take_few_samples(first: int, count: int) -> None:
         available = max(1, min(cycles.sample_subset_length, cycles.samples - begin))
     count = min(count, available)
     cycles.use_adaptive_sampling = False
+    cycles.use_layer_samples = "IGNORE"
     cycles.use_sample_subset = True
     cycles.sample_offset = begin + min(first % available, available - count)
     cycles.sample_subset_length = count

@@ -38,6 +38,7 @@ CHANGED = {
         "use_sample_subset",
         "sample_offset",
         "sample_subset_length",
+        "use_layer_samples",
     ),
 }
 """What `_linear_output` and audits change, by the part of the scene it is in."""

@@ -176,3 +176,16 @@ def test_the_sparse_passes_of_all_samples_average_to_the_tile(
             assert apart <= 1e-5 * max(1.0, float(part.channels[channel].max()))
             compared += 1
     assert compared >= 4
+
+
+def test_layers_with_fewer_samples_of_their_own_are_not_black_beyond_them(
+    pair: Pair, scenes: Path, tmp_path: Path
+) -> None:
+    blend = scenes / "layer_with_own_samples.blend"
+    lease = lease_of(pair.auditor, blend)
+    whole = render(pair.node, blend, lease, tmp_path)
+    (sparse,) = audit(pair.auditor, blend, lease, AuditOrder((), SampleRange(2, 2)), tmp_path)
+    for part, few in zip(whole.parts, sparse.parts, strict=True):
+        for name in (name for name in part.channels if name.endswith(".Combined.R")):
+            assert few.channels[name].mean() == pytest.approx(part.channels[name].mean(), rel=0.1)
+    assert bits(render(pair.auditor, blend, lease, tmp_path)) == bits(whole)
