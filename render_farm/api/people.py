@@ -119,7 +119,8 @@ async def list_nodes(request: Request, caller: Owner) -> Response:
 def _new(farm: Farm, kind: str, repeat: Repeat) -> tuple[str, str]:
     """An id and a token: the same ones again for the same key, though no token is stored."""
     if not repeat.key:
-        return f"{kind[0]}{secrets.token_hex(6)}", secrets.token_urlsafe(32)
+        # Hexadecimal, as derived ones are: a token on a command line must not begin with a minus.
+        return f"{kind[0]}{secrets.token_hex(6)}", secrets.token_hex(32)
     parts = (repeat.owner, repeat.key, repeat.digest)
     return f"{kind[0]}{farm.derive('id', kind, *parts)[:12]}", farm.derive("token", kind, *parts)
 

@@ -4,6 +4,7 @@
 import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from frame_splitter.ids import JobId
@@ -91,7 +92,7 @@ def _shown(one: "SubmissionRecord", known: Mapping[str, str]) -> Shown:
         frame=one.task.frame,
         tile=f"{tile.x0},{tile.y0} {tile.width}x{tile.height}",
         node=one.node,
-        name=known.get(one.node, one.node),
+        name=known.get(one.node, "the farm's own" if one.own else one.node),
         own=one.own,
         rate=one.receipt.rate,
         audited=one.audited,
@@ -112,7 +113,7 @@ def _row(one: Shown) -> tuple[str, ...]:
         chance,
         audited,
         one.verdict or "-",
-        one.reason[:100] or "-",
+        shorten(one.reason, 200) or "-",
     )
 
 

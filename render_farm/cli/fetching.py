@@ -118,6 +118,8 @@ class Fetcher:
                 others.append(target)
         self.last = time.monotonic()
         receipt = self._receipts.keep(frame.frame, frame.files[0].sha256) if self._receipts else None
+        if receipt and receipt.note:
+            refused.append(receipt.note)
         return Fetched(frame, path, tuple(others), tuple(refused), receipt)
 
     def _file(self, frame: DoneFrame, index: int, target: Path) -> None:

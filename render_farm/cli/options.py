@@ -71,6 +71,10 @@ _AUDIT = """examples:
 """
 
 
+_MINUS_VALUES = {"--frames": "-[0-9]", "--seed": "-[0-9]", "--token": "-[\\w-]{42}$"}
+"""Options whose values may start with a minus, and what tells those from other options."""
+
+
 class UsageError(InvalidInput):
     """The command line cannot be understood."""
 
@@ -92,10 +96,13 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] | None = None
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:
-    """`--frames -5--1` as `--frames=-5--1`: a value that starts with a minus is no option."""
+    """`--frames -5--1` as `--frames=-5--1`: a value that starts with a minus is no option. Tokens of
+    earlier farms may start so, too.
+    """
     words: list[str] = []
     for word in arguments:
-        if words and words[-1] in ("--frames", "--seed") and re.match(r"-[0-9]", word):
+        value = words and re.match(_MINUS_VALUES.get(words[-1], "$."), word)
+        if value:
             words[-1] += f"={word}"
         else:
             words.append(word)

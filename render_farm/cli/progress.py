@@ -157,6 +157,7 @@ class LiveDisplay:
         from rich.console import Group  # noqa: PLC0415
         from rich.progress_bar import ProgressBar  # noqa: PLC0415
         from rich.table import Table  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415 - names of nodes are no markup
 
         status = self._status
         left = status.seconds_left
@@ -168,8 +169,8 @@ class LiveDisplay:
             f"{_clock(left)} left" if left is not None else status.state,
         )
         for name, doing in status.activity()[:MOST_SLOTS]:
-            slots.add_row("", printable(name), doing)
-        return Group(head, *([f"  {status.audits}"] if status.audits else []), slots)
+            slots.add_row("", Text(printable(name)), doing)
+        return Group(head, *([Text(f"  {status.audits}")] if status.audits else []), slots)
 
 
 def display(status: Status, say: Callable[[str], None]) -> Display:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from frame_splitter.errors import FarmError, InvalidInput
+from frame_splitter.errors import FarmError, InvalidInput, NotFound
 from render_farm.answers import Job
 from render_farm.cli.outputs import Targets
 from render_farm.client import FarmClient
@@ -27,10 +27,13 @@ MOST_SAID = 5
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A receipt on disk (None where there is none to keep), and a sentence for each thing wrong with it."""
+    """A receipt on disk (None where there is none to keep), a sentence for each thing wrong with it, and
+    why there can be none.
+    """
 
     path: Path | None
     problems: tuple[str, ...] = ()
+    note: str = ""
 
 
 class Receipts:
@@ -38,7 +41,7 @@ class Receipts:
 
     def __init__(self, client: FarmClient, job: Job, targets: Targets) -> None:
         self._client, self._job, self._targets = client, job, targets
-        self._lock = threading.Lock()
+        self._lock, self._told = threading.Lock(), False
 
     def prepare(self) -> None:
         """Load what checks signatures, beside the waiting for the first frame."""
@@ -55,9 +58,17 @@ class Receipts:
             problems = self._problems(document, frame, sha256)
             path = self._targets.receipt(frame)
             write_receipt(path, document)
+        except NotFound as error:
+            return Kept(None, note=self._noted(f"Frame {frame} has no receipt: {error.sentence}"))
         except FarmError as error:
             return Kept(None, (f"Frame {frame} has no receipt: {error.sentence}",))
         return Kept(path, tuple(f"The receipt of frame {frame} is wrong: {one}" for one in problems))
+
+    def _noted(self, note: str) -> str:
+        """The note, the first time: what has no receipt mostly has none for all of its frames."""
+        with self._lock:
+            first, self._told = not self._told, True
+        return note if first else ""
 
     def _problems(self, document: bytes, frame: int, sha256: str) -> list[str]:
         from verification.receipts import verify  # noqa: PLC0415

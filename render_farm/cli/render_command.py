@@ -230,8 +230,9 @@ class _Rendering:
         if self._job is None:
             return "Stopped before anything was submitted."
         return (
-            f"Stopped watching; the farm goes on with job {self._job.job}. The same command fetches "
-            f"its frames, `render-farm job cancel {self._job.job}` ends it."
+            f"Stopped watching; the farm goes on with job {self._job.job}. The same command watches it again "
+            f"while it renders, `render-farm job download {self._job.job}` fetches what is done, "
+            f"`render-farm job cancel {self._job.job}` ends it."
         )
 
     def _pause_mine(self, farm: Farm) -> str:

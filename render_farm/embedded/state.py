@@ -172,7 +172,8 @@ class Folder:
 
 
 def _new_secrets() -> Secrets:
-    words = (secrets.token_urlsafe(32), f"farm{secrets.token_hex(8)}", secrets.token_urlsafe(32))
+    # A token is given on command lines too: it must not begin with a minus, as an option does.
+    words = (secrets.token_hex(32), f"farm{secrets.token_hex(8)}", secrets.token_urlsafe(32))
     return Secrets(*words, secrets.token_hex(8))
 
 

@@ -92,6 +92,13 @@ def test_frames_and_seeds_may_start_with_a_minus() -> None:
     assert wish.seed == -7
 
 
+def test_tokens_may_start_with_a_minus() -> None:
+    token = "-" + "a_-" * 14
+    assert parse(["job", "list", "--token", token, "--json"], {}).token == token
+    with pytest.raises(UsageError, match="--token"):
+        parse(["job", "list", "--token", "--json"], {})
+
+
 def test_an_option_after_frames_is_no_value() -> None:
     with pytest.raises(UsageError, match="--frames"):
         parse(["render", "s.blend", "--frames", "--json"], {})

@@ -102,6 +102,7 @@ def test_the_live_display_draws_audits() -> None:
         live.close()
     assert "1 audited, 0 rejected" in drawn.getvalue()
     assert "auditing frame 3" in drawn.getvalue()
+    assert "[red]" in drawn.getvalue()
 
 
 def test_slots_say_what_they_do() -> None:

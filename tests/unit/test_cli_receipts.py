@@ -16,7 +16,7 @@ import pytest
 
 from frame_splitter.errors import InvalidInput
 from render_farm.answers import Frame, Job
-from render_farm.cli.fetching import Fetched, Fetcher
+from render_farm.cli.fetching import Fetched, Fetcher, receipt_path
 from render_farm.cli.outputs import Targets, targets
 from render_farm.cli.program import run
 from render_farm.cli.receipts import Receipts, write_receipt
@@ -138,8 +138,18 @@ def test_what_is_no_receipt_is_not_written(goals: Targets) -> None:
     assert not kept(goals).exists()
 
 
-def test_a_farm_without_receipts_is_doubted(goals: Targets) -> None:
-    with serving(Answer(404)) as (client, _):
+def test_a_frame_that_can_have_no_receipt_is_noted_once(goals: Targets) -> None:
+    none = Answer(404, b'{"code": "not_found", "detail": "It was written whole."}')
+    with serving(none) as (client, _):
+        fetched = fetch(client, goals)
+        assert (fetched.doubts, receipt_path(fetched)) == ((), "")
+        assert fetched.refused == ("Frame 1 has no receipt: It was written whole.",)
+        receipts = Receipts(client, job(), goals)
+        assert [bool(receipts.keep(1, "").note) for _ in range(3)] == [True, False, False]
+
+
+def test_a_farm_that_cannot_make_a_receipt_is_doubted(goals: Targets) -> None:
+    with serving(Answer(500)) as (client, _):
         assert fetch(client, goals).doubts[0].startswith("Frame 1 has no receipt: ")
 
 
