@@ -14,10 +14,14 @@ from collections.abc import Sequence
 import numpy
 
 from frame_splitter.exr import Pixels
+from verification.metrics.character import coarse_share
 from verification.metrics.noise import noise_energy
 
-FITS = (0.45, 1.8)
-"""How far the excess of noise over the noise of the difference may lie from 1 in crops of 16 pixels."""
+FITS = (0.3, 2.5)
+"""How far the excess of noise over the noise of the difference may lie from 1 in a few small crops."""
+
+WHITE = 0.25
+"""Missing samples leave white noise: no more than this share of its square survives averaging."""
 
 BELOW = 0.6
 """Where the bound lies further below what the noise says, the two contradict each other, and it was
@@ -61,7 +65,7 @@ def _estimate(pairs: Sequence[Pair], samples: int) -> float | None:
     apart = sum(noise_energy(mine - theirs) for mine, theirs in pairs)
     own = sum(noise_energy(theirs) for _, theirs in pairs)
     more = sum(noise_energy(mine) for mine, _ in pairs) - own
-    if apart <= 0 or not FITS[0] * apart < more < FITS[1] * apart or _mostly_darker(pairs):
+    if apart <= 0 or not FITS[0] * apart < more < FITS[1] * apart or not _is_noise(pairs):
         return None
     by_noise = samples / (1 + apart / own) if own > 0 else 1.0
     at_most, reached = _bound(pairs, samples)
@@ -70,9 +74,15 @@ def _estimate(pairs: Sequence[Pair], samples: int) -> float | None:
     return at_most if reached else min(by_noise, at_most)
 
 
-def _mostly_darker(pairs: Sequence[Pair]) -> bool:
+def _is_noise(pairs: Sequence[Pair]) -> bool:
+    """The difference is white, and not all of it darker."""
+    different = sum(int((mine != theirs).sum()) for mine, theirs in pairs)
     darker = sum(int((mine < theirs).sum()) for mine, theirs in pairs)
-    return darker > MOST_DARKER * sum(int((mine != theirs).sum()) for mine, theirs in pairs)
+    squares = [float(((mine - theirs) ** 2).sum()) for mine, theirs in pairs]
+    coarse = sum(
+        square * coarse_share(mine, theirs) for square, (mine, theirs) in zip(squares, pairs, strict=True)
+    )
+    return darker <= MOST_DARKER * different and coarse <= WHITE * sum(squares)
 
 
 def _bound(pairs: Sequence[Pair], samples: int) -> tuple[float, bool]:
