@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who may audit, and when."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from render_farm.auditors import (
+    OTHER_CLASS_SECONDS,
+    STEP_SECONDS,
+    Audited,
+    Online,
+    Seat,
+    candidates,
+    may_audit,
+)
+from verification.sampling import Draws
+
+DRAWS = Draws(b"value", b"receipt")
+WORK = Audited("liar", "bob", "cpu:a", "ann")
+SEAT = Seat("cpu:a", "liar", "bob", ("x", "y", "mine"), 100.0)
+
+
+def online(node, operator="eve", own=False, sandboxed=True, classes=("cpu:a",)):
+    return Online(node, operator, own, sandboxed, frozenset(classes))
+
+
+def test_strangers_come_before_own_nodes():
+    nodes = [online("mine", "admin", own=True), online("x"), online("y", "zoe")]
+    found = candidates(WORK, nodes, DRAWS)
+    assert set(found[:2]) == {"x", "y"}
+    assert found[2] == "mine"
+
+
+@pytest.mark.parametrize(
+    "unfit",
+    [
+        online("liar"),
+        online("brother", "bob"),
+        online("other class", classes=("cuda:a",)),
+        online("not sandboxed", sandboxed=False),
+    ],
+    ids=lambda one: one.node,
+)
+def test_who_cannot_audit(unfit):
+    assert candidates(WORK, [unfit, online("x")], DRAWS) == ("x",)
+
+
+def test_a_node_outside_a_sandbox_sees_its_own_operators_scenes():
+    assert candidates(WORK, [online("hers", "ann", sandboxed=False)], DRAWS) == ("hers",)
+
+
+def test_own_nodes_of_another_class_only_where_there_is_nobody_else():
+    other = online("mine", "admin", own=True, classes=("cuda:a",))
+    assert candidates(WORK, [other], DRAWS) == ("mine",)
+    assert candidates(WORK, [other, online("x")], DRAWS) == ("x",)
+    same = online("mine too", "admin", own=True)
+    assert candidates(WORK, [other, same], DRAWS) == ("mine too",)
+
+
+def test_own_nodes_work_is_audited_by_its_others_and_never_listed_itself():
+    mine = Audited("mine", "admin", "cpu:a", "ann")
+    nodes = [online("mine", "admin", own=True), online("other", "admin", own=True), online("x")]
+    assert candidates(mine, nodes, DRAWS) == ("x", "other")
+    assert candidates(mine, nodes[:1], DRAWS) == ()
+
+
+@given(some.lists(some.text(min_size=1), unique=True, max_size=8), some.randoms())
+def test_order_depends_on_the_draws_only(names, random):
+    nodes = [online(name) for name in names if name != "liar"]
+    shuffled = list(nodes)
+    random.shuffle(shuffled)
+    assert candidates(WORK, nodes, DRAWS) == candidates(WORK, shuffled, DRAWS)
+
+
+def asked(node, now, seat=SEAT, operator="eve", own=False, device="cpu:a"):
+    return may_audit(seat, node, operator, own, device, now)
+
+
+def test_one_after_the_other():
+    for number, node in enumerate(SEAT.ranked):
+        turn = 100.0 + number * STEP_SECONDS
+        assert not asked(node, turn - 0.1, own=node == "mine")
+        assert asked(node, turn, own=node == "mine")
+    assert not asked("newcomer", 100 + 3 * STEP_SECONDS - 0.1)
+    assert asked("newcomer", 100 + 3 * STEP_SECONDS)
+
+
+def test_those_who_tried_are_left_out_and_the_others_move_up():
+    seat = replace(SEAT, tried=("x",))
+    assert asked("y", 100, seat)
+    assert not asked("x", 1e9, seat)
+
+
+@pytest.mark.parametrize(
+    "who",
+    [
+        {"node": "liar"},
+        {"node": "z", "operator": "bob"},
+        {"node": "z", "device": "cuda:a"},
+    ],
+)
+def test_never(who):
+    assert not asked(**{"now": 1e9, **who})
+
+
+def test_the_own_node_audits_itself_where_there_is_nobody_else():
+    seat = replace(SEAT, node="mine", operator="admin", ranked=())
+    assert asked("mine", 100, seat, operator="admin", own=True)
+    seat = replace(seat, ranked=("x",))
+    assert not asked("mine", 100, seat, operator="admin", own=True)
+
+
+def test_own_only_seats():
+    seat = replace(SEAT, own_only=True)
+    assert not asked("x", 1e9, seat)
+    assert asked("mine", 100, seat, own=True)
+    assert not asked("gpu", 100, seat, own=True, device="cuda:a")
+    assert asked("gpu", 100 + OTHER_CLASS_SECONDS, seat, own=True, device="cuda:a")

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a round decides about a submission, and what follows from a check: the pure parts."""
+
+from dataclasses import replace
+
+import pytest
+
+from frame_splitter.audits import AuditOrder, CheckReport, CropFinding, Fault
+from frame_splitter.fields import Tile
+from frame_splitter.records import RenderSettings, Task, TaskKind
+from render_farm import rules as farm_rules
+from render_farm.auditors import Online
+from render_farm.rounds import decide
+from render_farm.store.submissions import AuditWish, JobFacts, Progressed
+from render_farm.verdicts import conclude
+from verification.attestation import Attestation, Submission
+from verification.rate import Rates, Standing
+from verification.records import AuditRecord, SubmissionRecord
+from verification.sampling import MILLION, AuditPolicy
+from verification.verdict import Twin
+
+RULES = farm_rules.local(b"\x01" * 32, 0.5, AuditPolicy(), Rates())
+TILE = Tile(0, 0, 64, 64)
+JOB = JobFacts("ann", "s" * 64, RenderSettings(16, 0, 100, "PNG"), None)
+SIGNED = Attestation("j.f1.t0", 1, "ab" * 32, "cd" * 32, "cpu:a:5", "5", 10)
+ONE = SubmissionRecord(
+    job="j",
+    task=Task("j.f1.t0", "j", TaskKind.RENDER, 1, TILE),
+    token=1,
+    node="n",
+    operator="bob",
+    address="0x" + "1" * 40,
+    own=False,
+    device_class="cpu:a:5",
+    attestation=SIGNED,
+    signature="0x" + "0" * 130,
+    receipt=Submission("ef" * 32, 1, 7, "00" * 32, MILLION),
+    receipt_signature="0x" + "0" * 130,
+    leaf=0,
+    standing=Standing(),
+    operator_standing=Standing(),
+    croppable=True,
+)
+VALUE = "11" * 32
+NODES = [Online("x", "eve", False, True, frozenset({"cpu:a:5"}))]
+
+
+def with_rate(one, rate):
+    return replace(one, receipt=replace(one.receipt, rate=rate))
+
+
+def decided(one, forced="", missed=False):
+    return decide(one, VALUE, forced, missed, JOB, NODES, RULES)
+
+
+def test_never_drawn_is_checked_or_accepted():
+    assert decided(with_rate(ONE, 0)).how == "check"
+    assert decided(with_rate(replace(ONE, own=True), 0)).how == "accept"
+
+
+def test_always_drawn_is_audited_by_whom_the_draw_says():
+    made = decided(ONE)
+    assert (made.how, made.forced, made.candidates, made.wishes[0].ranked) == ("audit", "", ("x",), ("x",))
+    assert made.wishes[0].audit.crops
+    assert decided(ONE) == made, "the same value decides the same"
+    other = decide(ONE, "22" * 32, "", False, JOB, NODES, RULES)
+    assert other.wishes[0].audit != made.wishes[0].audit
+
+
+def test_tiles_whose_crops_would_differ_are_rendered_whole():
+    assert decided(replace(ONE, croppable=False)).wishes[0].audit == AuditOrder((TILE,))
+
+
+def test_a_reason_is_given_only_where_the_round_does_not_say_so_itself():
+    assert decided(with_rate(ONE, 0), "caught since").forced == "caught since"
+    assert decided(ONE, "caught since").forced == ""
+    assert decided(ONE, "never came", missed=True).forced == "never came"
+
+
+# --- after a check ----------------------------------------------------------------------------------
+
+CROP = Tile(0, 0, 8, 8)
+EQUAL = CheckReport(channels=("a/Combined.R",), noise=0.5, crops=(CropFinding(CROP, 0, noise=1.0),))
+WRONG = replace(EQUAL, crops=(CropFinding(CROP, 64, rmse=0.5, relative=0.9, cluster=64, noise=1.0),))
+FIRST = AuditWish(AuditOrder((CROP,)), ("x",))
+
+
+def audit(name, own=False, **fields):
+    node = "mine" if own else "x"
+    return AuditRecord(name, FIRST.audit, node=node, own=own, attestation=SIGNED, **fields)
+
+
+def concluded(report, *audits, twin=None, suspects=0, escalated=0, audited=True):
+    record = replace(ONE, audits=audits, audited=audited)
+    known = Progressed(record, VALUE, suspects, escalated, None, 0)
+    return conclude(known, report, JOB, twin, FIRST, RULES)
+
+
+def test_equal_is_accepted():
+    assert concluded(EQUAL, audit("a1")).how == "accepted"
+    assert concluded(replace(EQUAL, crops=()), audited=False).how == "accepted"
+
+
+def test_own_nodes_word_rejects_and_a_strangers_alone_does_not():
+    assert concluded(WRONG, audit("a1", own=True)).how == "rejected"
+    made = concluded(WRONG, audit("a1"))
+    assert (made.how, made.because, made.wishes[0].own_only) == ("more", "escalated", True)
+    assert made.forced == "", "it was audited because its round said so"
+    assert concluded(WRONG, audit("a1"), audit("a2", own=True), escalated=1).how == "rejected"
+
+
+@pytest.mark.parametrize("fault", list(Fault))
+def test_no_picture_is_rejected_without_any_audit(fault):
+    assert concluded(CheckReport(fault=fault), audited=False).how == "rejected"
+
+
+def test_suspects_are_rendered_once():
+    report = replace(EQUAL, suspects=(Tile(8, 8, 16, 16),), suspicion=9.0)
+    made = concluded(report, audit("a1", own=True))
+    assert (made.how, made.because, made.wishes[0].audit) == (
+        "more",
+        "suspects",
+        AuditOrder((Tile(8, 8, 16, 16),)),
+    )
+    assert concluded(report, audit("a1", own=True), audit("a2", own=True), suspects=1).how == "accepted"
+
+
+def test_what_looks_odd_is_audited_with_the_reason():
+    made = concluded(replace(EQUAL, crops=(), flat=True), audited=False)
+    assert (made.how, made.because) == ("more", "escalated")
+    assert "one colour" in made.forced
+    copied = concluded(replace(EQUAL, crops=()), twin=Twin(2, rejected=False), audited=False)
+    assert "frame 2" in copied.forced
+
+
+def test_contradicted_audits_do_not_count():
+    report = replace(WRONG, contradicted=("a1",))
+    made = concluded(report, audit("a1"))
+    assert (made.how, made.case.audits) == ("more", 0), "nothing is left that was compared with"
+    both = concluded(replace(EQUAL, contradicted=("a1",)), audit("a1"), audit("a2", own=True, repeat=True))
+    assert (both.how, both.case.audits) == ("accepted", 1)
+
+
+def test_doubt_ends_after_one_more_audit():
+    doubtful = replace(EQUAL, crops=())
+    assert concluded(doubtful, audit("a1")).how == "more"
+    assert concluded(doubtful, audit("a1"), audit("a2", own=True), escalated=1).how == "unresolved"
+
+
+def test_case_says_what_was_compared_with():
+    made = concluded(EQUAL, audit("a1", own=True, same_class=False))
+    assert (made.case.same_class, made.case.own, made.case.audits, made.case.samples) == (False, True, 1, 16)
