@@ -25,7 +25,6 @@ from frame_splitter.fields import Tile
 from frame_splitter.ids import TaskId
 from frame_splitter.tiles import relative
 from verification import evidence
-from verification.evidence import combined, is_combined
 from verification.metrics.blocks import suspicious_blocks
 from verification.metrics.character import bias, coarse_share, darker_share
 from verification.metrics.cluster import largest_cluster
@@ -34,6 +33,7 @@ from verification.metrics.noise import noise_ratio, relative_noise
 from verification.metrics.rmse import relative_rmse, rmse
 from verification.metrics.samples import estimate_samples
 from verification.opening import Faulty, open_picture, open_tile
+from verification.passes import combined, is_combined, pass_name
 from verification.pixel_root import channel_names
 from verification.sampling import AuditPolicy, side_of
 
@@ -204,7 +204,7 @@ def _is_flat(image: Image) -> bool:
         bool((pixels == pixels[0, 0]).all())
         for part in image.parts
         for name, pixels in part.channels.items()
-        if is_combined(part.name or name)
+        if is_combined(pass_name(part.name, name))
     ]
     return bool(flat) and all(flat)
 

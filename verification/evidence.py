@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from frame_splitter.exr import Image, Pixels
 from verification.metrics.difference import Mask
+from verification.passes import colours
 
 SMALLEST = 256
 """Pixels. Crops are scaled up by a whole number until their longer edge has about this many."""
@@ -21,24 +22,9 @@ HEAT = numpy.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252
 """Colours from no difference to the largest."""
 
 
-def combined(image: Image) -> Pixels:
-    """The red, green and blue of the first Combined pass, or of the first pass where there is none, of
-    shape (height, width, 3), top row first.
-    """
-    parts = sorted(image.parts, key=lambda part: not is_combined(part.name or next(iter(part.channels))))
-    names = {name.rpartition(".")[2]: pixels for name, pixels in parts[0].channels.items()}
-    first = next(iter(parts[0].channels.values()))
-    return numpy.stack([names.get(colour, first) for colour in "RGB"], axis=-1)
-
-
-def is_combined(name: str) -> bool:
-    """Whether a part, or a channel, is a Combined pass."""
-    return "Combined" in name.split(".")
-
-
 def write_crop(folder: Path, number: int, submitted: Image, rendered: Image, different: Mask) -> None:
     """Three PNGs: `crop-N-submitted.png`, `-rendered.png` and `-difference.png`."""
-    mine, theirs = combined(submitted), combined(rendered)
+    mine, theirs = colours(submitted), colours(rendered)
     white = _white(theirs)
     write_png(folder / f"crop-{number}-submitted.png", enlarged(tone_mapped(mine, white)))
     write_png(folder / f"crop-{number}-rendered.png", enlarged(tone_mapped(theirs, white)))
@@ -68,8 +54,8 @@ def heat_map(submitted: Pixels, rendered: Pixels, different: Mask) -> Bytes:
     place = numpy.where(different, 0.15 + 0.85 * numpy.clip(seen, 0, 1), 0.0) * (len(HEAT) - 1)
     low = numpy.minimum(place.astype(int), len(HEAT) - 2)
     share = (place - low)[..., None]
-    colours: Bytes = (HEAT[low] * (1 - share) + HEAT[low + 1] * share + 0.5).astype(numpy.uint8)
-    return colours
+    mapped: Bytes = (HEAT[low] * (1 - share) + HEAT[low + 1] * share + 0.5).astype(numpy.uint8)
+    return mapped
 
 
 def _relative(submitted: Pixels, rendered: Pixels) -> Pixels:

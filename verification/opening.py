@@ -11,6 +11,7 @@ from frame_splitter.errors import InvalidInput
 from frame_splitter.exr import COLOURS, Image, Limits, read
 from frame_splitter.exr_header import Header, read_header
 from frame_splitter.fields import Tile
+from verification.passes import pass_name
 from verification.pixel_root import channel_names, pixel_root
 
 MOST_CHANNELS = 512
@@ -98,7 +99,7 @@ def _passes_sentence(found: set[str], wanted: set[str]) -> str:
 
 
 def _list(names: list[str]) -> str:
-    shown = ", ".join(name[:100] for name in names[:5])
+    shown = ", ".join(name[:100].removeprefix("/") for name in names[:5])
     return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown
 
 
@@ -109,5 +110,6 @@ def _check_finite(image: Image) -> None:
                 continue
             wrong = pixels.size - int(numpy.isfinite(pixels).sum())
             if wrong:
-                sentence = f"The pass {part.name[:200]} holds {wrong} values that are not finite numbers."
+                where = pass_name(part.name, name)[:200]
+                sentence = f"The pass {where} holds {wrong} values that are not finite numbers."
                 raise Faulty(Fault.NOT_FINITE, sentence)

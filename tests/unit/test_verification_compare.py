@@ -47,6 +47,12 @@ def picture(colours, **more):
     return Image(width, height, parts)
 
 
+def in_one_part(image):
+    """The same picture as a node's Blender writes it: all passes in one part without a name."""
+    channels = {name: pixels for part in image.parts for name, pixels in part.channels.items()}
+    return replace(image, parts=(Part("", channels, {}),))
+
+
 def top_down(pixels):
     return numpy.ascontiguousarray(pixels[::-1]).astype("f")
 
@@ -58,20 +64,27 @@ def inside(rect, tile=TILE):
 @pytest.fixture(scope="module")
 def truth():
     samples = light()
-    return picture(samples.mean(0)), picture(samples[SPARSE.first : SPARSE.first + SPARSE.count].mean(0))
+    few = samples[SPARSE.first : SPARSE.first + SPARSE.count]
+    return picture(samples.mean(0)), picture(few.mean(0))
 
 
-@pytest.fixture
-def stand(tmp_path, truth):
-    return Stand(tmp_path, *truth)
+@pytest.fixture(params=[in_one_part, lambda image: image], ids=["one part", "a part each"])
+def stand(tmp_path, truth, request):
+    return Stand(tmp_path, *truth, request.param)
 
 
 class Stand:
-    """One tile that is looked at, and audits that were made of it."""
+    """One tile that is looked at, and audits that were made of it. `layout`: how files hold passes."""
 
-    def __init__(self, folder, whole, few):
-        self.folder, self.whole, self.few = folder, whole, few
+    def __init__(self, folder, whole, few, layout):
+        self.folder, self.whole, self.few, self.layout = folder, whole, few, layout
         self.made = 0
+
+    def write(self, path, image):
+        exr.write(path, self.layout(image))
+
+    def order(self, image):
+        return CheckOrder(pixel_root([self.layout(image)]), channel_names(self.layout(self.whole)))
 
     def audit(self, crops=CROPS, whole=None, few=None, **facts):
         """An audit's files; `whole` is what the auditor says the tile looks like."""
@@ -80,18 +93,17 @@ class Stand:
         folder.mkdir()
         paths = tuple(folder / f"crop-{n}.exr" for n in range(len(crops)))
         for path, area in zip(paths, crops, strict=True):
-            exr.write(path, exr.crop(whole or self.whole, inside(area)))
+            self.write(path, exr.crop(whole or self.whole, inside(area)))
         sparse = folder / "sparse.exr"
-        exr.write(sparse, few or self.few)
+        self.write(sparse, few or self.few)
         name = f"job.1.1.{self.made}"
         return AuditedFiles(name, AuditOrder(tuple(crops), SPARSE), paths, sparse, **facts)
 
     def look(self, image, *audits, **more) -> CheckReport:
         """The report on a tile that its node signed as it is."""
         path = self.folder / "tile.exr"
-        exr.write(path, image)
-        order = CheckOrder(pixel_root([image]), channel_names(self.whole))
-        return self.look_at(path, order, *audits, **more)
+        self.write(path, image)
+        return self.look_at(path, self.order(image), *audits, **more)
 
     def look_at(self, path, order, *audits, **more):
         report = look(path, TILE, SAMPLES, order, audits, **more)
@@ -118,7 +130,7 @@ def test_an_honest_tile_equals_its_audit(stand):
     assert [crop.tile for crop in report.crops] == list(CROPS)
     assert not any(crop.different for crop in report.crops)
     assert (report.samples, report.region, report.contradicted, report.flat) == (None, None, (), False)
-    assert report.channels == channel_names(stand.whole)
+    assert report.channels == channel_names(stand.layout(stand.whole))
 
 
 def test_one_bit_in_one_pass_of_one_crop_is_found(stand):
@@ -232,9 +244,9 @@ def test_an_audit_that_is_no_picture_does_not_count(stand, harm):
     if harm == "cut":
         path.write_bytes(path.read_bytes()[:-20])
     elif harm == "size":
-        exr.write(path, exr.crop(stand.whole, inside(Tile(96, 40, 105, 48))))
+        stand.write(path, exr.crop(stand.whole, inside(Tile(96, 40, 105, 48))))
     elif harm == "nan":
-        exr.write(path, changed(exr.crop(stand.whole, inside(CROPS[0])), Tile(0, 0, 1, 1), numpy.nan))
+        stand.write(path, changed(exr.crop(stand.whole, inside(CROPS[0])), Tile(0, 0, 1, 1), numpy.nan))
     else:
         audit = replace(audit, crops=audit.crops[1:])
     report = stand.look(stand.whole, audit)
@@ -261,8 +273,8 @@ def test_a_sparse_pass_of_numbers_nobody_can_add_up_is_survived(stand):
 
 def submitted(stand, image=None):
     path = stand.folder / "tile.exr"
-    exr.write(path, image or stand.whole)
-    return path, CheckOrder(pixel_root([image or stand.whole]), channel_names(stand.whole))
+    stand.write(path, image or stand.whole)
+    return path, stand.order(image or stand.whole)
 
 
 def test_pixels_that_are_not_those_signed(stand):
@@ -305,8 +317,8 @@ def test_passes_that_are_missing_added_renamed_or_not_floats(stand):
     combined, depth = stand.whole.parts
     for parts, words in (
         ((combined,), "Depth.Z are missing"),
-        ((combined, depth, Part("extra", {"x": depth.channels["Layer.Depth.Z"]}, {})), "extra/x are in"),
-        ((combined, replace(depth, name="Layer.Mist")), "missing"),
+        ((combined, depth, Part("extra", {"x": depth.channels["Layer.Depth.Z"]}, {})), "x are in"),
+        ((combined, Part("Layer.Mist", {"Layer.Mist.Z": depth.channels["Layer.Depth.Z"]}, {})), "missing"),
     ):
         path, order = submitted(stand, replace(stand.whole, parts=parts))
         report = stand.look_at(path, order)

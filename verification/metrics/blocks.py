@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from frame_splitter.exr import Image
 from frame_splitter.fields import Tile
+from verification.passes import pass_name
 from verification.pixel_root import Channel, channels
 
 Array = NDArray[numpy.float32]
@@ -82,13 +83,17 @@ def suspicious_blocks(
 def block_scores(submitted: Image, sparse: Image, share: float, side: int) -> Cells:
     """How little each block fits, in standard deviations of the tile's own blocks."""
     both = zip(channels(submitted), channels(sparse), strict=True)
-    pairs = [pair for pair in both if not pair[0].part.endswith(FIRST_SAMPLE_ONLY)]
+    pairs = [pair for pair in both if not _pass(pair).endswith(FIRST_SAMPLE_ONLY)]
     shape = -(-submitted.height // side), -(-submitted.width // side)
     scores = numpy.zeros(shape)
-    for _, group in groupby(pairs, key=lambda pair: pair[0].part):
+    for _, group in groupby(sorted(pairs, key=_pass), key=_pass):
         for test in _tests([_sums(mine, theirs, share, side) for mine, theirs in group]):
             numpy.maximum(scores, test, out=scores)
     return scores
+
+
+def _pass(pair: tuple[Channel, Channel]) -> str:
+    return pass_name(pair[0].part, pair[0].name)
 
 
 def spread_out(scores: Cells, count: int) -> list[tuple[int, int]]:

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Render passes in a picture: tiles hold all of them in one part, Blender's own files one in each."""
+
+import numpy
+
+from frame_splitter.exr import Image, Pixels
+
+COMBINED = "Combined"
+
+
+def pass_name(part: str, channel: str) -> str:
+    """The pass a channel belongs to, as `Layer.Pass`: its own name without the last word, or its part's."""
+    return channel.rpartition(".")[0] or part
+
+
+def is_combined(name: str) -> bool:
+    """Whether a pass is a layer's Combined."""
+    return name.rpartition(".")[2] == COMBINED
+
+
+def combined(image: Image) -> Pixels:
+    """Red, green and blue of all Combined passes side by side, of shape (height, width, 3 x layers), top row
+    first; all channels where there is no such pass.
+    """
+    found = [
+        pixels
+        for name, pixels in sorted(_channels(image).items())
+        if is_combined(name.rpartition(".")[0]) and name[-1] in "RGB"
+    ]
+    return numpy.stack(found or list(_channels(image).values()), axis=-1)
+
+
+def colours(image: Image) -> Pixels:
+    """What a person would look at: red, green and blue of the first layer's Combined pass, or of the first
+    channels where there is none, of shape (height, width, 3), top row first.
+    """
+    channels = _channels(image)
+    layers = sorted(name[:-2] for name in channels if is_combined(name[:-2]) and name.endswith(".R"))
+    first = next(iter(channels.values()))
+    if not layers:
+        return numpy.stack([first] * 3, axis=-1)
+    return numpy.stack([channels.get(f"{layers[0]}.{colour}", first) for colour in "RGB"], axis=-1)
+
+
+def _channels(image: Image) -> dict[str, Pixels]:
+    return {
+        f"{pass_name(part.name, name)}.{name.rpartition('.')[2]}": pixels
+        for part in image.parts
+        for name, pixels in part.channels.items()
+    }
