@@ -176,6 +176,19 @@ def test_offers_name_the_kinds_a_slot_takes(farm, tmp_path, start):
     assert slots[1].ran == ["f"]
 
 
+def test_a_check_leaves_what_a_slot_has_warm(farm, tmp_path, start):
+    slot = FakeSlot("finish-0", tmp_path, (TaskKind.FINISH, TaskKind.CHECK))
+    farm.put(lease_of("f", TaskKind.FINISH))
+    start([slot])
+    farm.wait_for(lambda: "f" in farm.results)
+    farm.put(dataclasses.replace(lease_of("c", TaskKind.CHECK), scene=SceneId("other")))
+    farm.wait_for(lambda: "c" in farm.results)
+    asked = len(farm.requests)
+    farm.put(lease_of("g", TaskKind.FINISH))
+    farm.wait_for(lambda: "g" in farm.results and len(farm.requests) >= asked)
+    assert {offer.warm_scene for one in farm.requests[1:] for offer in one.offers} == {"s" * 64}
+
+
 def test_leases_are_renewed_with_progress(farm, slots, start):
     farm.put(lease_of("long"))
     start(slots)

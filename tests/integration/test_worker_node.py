@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A whole node as a process, on a real local Ray, with a fake child and a fake coordinator."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -13,9 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from frame_splitter.fields import Tile
+from frame_splitter.audits import AuditAnswer, AuditOrder, CheckOrder, SampleRange
+from frame_splitter.fields import StoredFile, Tile
 from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
-from frame_splitter.records import FailureCode, Lease, RenderSettings, Task, TaskKind
+from frame_splitter.records import FailureCode, Lease, RenderSettings, Task, TaskKind, TileInput
 
 FAKES = Path(__file__).parents[1] / "fakes"
 sys.path.insert(0, str(FAKES))
@@ -176,6 +178,49 @@ def test_a_node_signs_its_results_and_keeps_the_receipts(farm, node):
     lines = [json.loads(line) for line in (state / "receipts.jsonl").read_text().splitlines()]
     assert {line["attestation"]["task"] for line in lines} >= {"good:0", "good:5"}
     assert (state / "node.key").stat().st_mode & 0o77 == 0
+
+
+def stored(farm, task, file):
+    """A file that a node has delivered, as the coordinator lists it to the next."""
+    return StoredFile(file.name, file.sha256, file.size, f"{farm.url}/store/{task}/{file.name}")
+
+
+def test_a_tile_is_audited_by_a_slot_that_renders_and_checked_by_the_one_that_finishes(farm, node):
+    """The fake child renders an audit in another way than a tile, so they differ."""
+    order = AuditOrder((Tile(0, 0, 8, 8),), SampleRange(0, 2))
+    audit = dataclasses.replace(lease_of(farm, "audited", 1, TaskKind.AUDIT), audit=order)
+    farm.put(lease_of(farm, "audited", 0), audit)
+    farm.wait_for(lambda: {"audited:0", "audited:1"} <= farm.results.keys())
+    tile, found = (farm.results[f"audited:{number}"][1] for number in range(2))
+    assert [file.name for file in found.files] == ["crop-0.exr", "sparse.exr"]
+    files = tuple(stored(farm, "audited:1", file) for file in found.files)
+    answer = AuditAnswer(TaskId("audited:1"), order, files)
+    check = dataclasses.replace(
+        lease_of(farm, "audited", 2, TaskKind.CHECK),
+        inputs=(TileInput(TaskId("audited:0"), WHOLE, stored(farm, "audited:0", tile.files[0])),),
+        check=CheckOrder(tile.pixel_root, (), (answer,)),
+    )
+    farm.put(check)
+    farm.wait_for(lambda: "audited:2" in farm.results)
+    result = farm.results["audited:2"][1]
+    assert (result.report.fault, result.report.crops[0].different) == (None, 64)
+    assert {file.name for file in result.files} > {"report.json", "crop-0-difference.png"}
+    assert farm.objects["/store/audited:2/crop-0-difference.png"].startswith(b"\x89PNG")
+
+
+def test_a_farm_that_is_away_when_a_node_starts_is_waited_for(tmp_path):
+    farm = FakeCoordinator()
+    farm.away = True
+    node = Node(farm, tmp_path / "state", "--slots", "1")
+    try:
+        farm.wait_for(lambda: farm.calls["self"] >= 2, 90)
+        farm.away = False
+        farm.wait_for(lambda: farm.requests, 90)
+    finally:
+        status = node.finish()
+        farm.close()
+    assert status == 0
+    assert farm.address is not None
 
 
 def test_a_second_node_in_the_same_folder_is_refused(farm, node, tmp_path):
