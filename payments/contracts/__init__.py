@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The contracts: Solidity in `src/`, and what they compile to in `artifacts/`."""
