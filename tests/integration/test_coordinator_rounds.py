@@ -1,0 +1,399 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rounds on a real store: values that come late or never, two coordinators at once, death between steps."""
+
+import asyncio
+import hashlib
+from dataclasses import replace
+
+import pytest
+
+from frame_splitter.errors import NotFound, Unavailable
+from frame_splitter.records import LeaseRequest, OutputFile, SlotOffer, TaskKind, TaskResult
+from render_farm import rules as farm_rules
+from render_farm.dispatch import Bell
+from render_farm.rounds import LOOK_AGAIN_SECONDS, MISSED_SECONDS, Ticker
+from render_farm.scheduler import Asker, Choice
+from render_farm.store.connection import Connection
+from render_farm.store.identities import Caller, Repeat, Role
+from render_farm.store.jobs import Jobs
+from render_farm.store.leases import Leases
+from render_farm.store.rounds import Rounds
+from render_farm.store.submissions import Submissions
+from render_farm.submissions import Counter, Equivocation
+from tests.integration.test_coordinator_states import new_job
+from verification import attestation, merkle
+from verification.rate import Rates
+from verification.sampling import AuditPolicy
+
+KEY = b"\x07" * 32
+NODE = Caller(Role.NODE, "bob", "n", False)
+PERIOD = 1.0
+
+
+SELDOM = Rates(floor=1, halving=1)
+"""A trusted node's work is audited once in a million."""
+
+
+class Beacon:
+    """Rounds a test hands out: those in `missing` are not to be had."""
+
+    genesis = 0.0
+    period = PERIOD
+
+    def __init__(self):
+        self.missing = set()
+        self.asked = []
+
+    def commitment(self, number):
+        return "00" * 32
+
+    async def value(self, number):
+        self.asked.append(number)
+        return None if number in self.missing else hashlib.sha256(b"%d" % number).digest()
+
+    def signature(self, number):
+        return ""
+
+
+class World:
+    """A store with a job of several whole frames, one stranger's node, and a clock of its own."""
+
+    def __init__(self, connection, rates):
+        self.connection, self.now, self.beacon = connection, 1000.5, Beacon()
+        self.rules = replace(farm_rules.local(KEY, PERIOD, AuditPolicy(), rates), beacon=self.beacon)
+        self.jobs, self.leases = Jobs(connection), Leases(connection)
+        self.submissions, self.rounds = Submissions(connection), Rounds(connection)
+        self.named = []
+        self.counter = Counter(self.leases, self.submissions, self.rules, self.named.append, self.clock)
+        self.ticker = self.another()
+
+    def clock(self):
+        return self.now
+
+    def another(self):
+        return Ticker(self.rounds, self.submissions, self.rules, Bell(), 40.0, self.clock)
+
+    async def start(self, frames):
+        await self.connection.do("FLUSHALL")
+        address = attestation.address_of(KEY)
+        await self.connection.do("HSET", "farm:node:n", "address", address, "owner", "bob", "own", "0")
+        await self.jobs.create(new_job("j", frames, 1, False, self.now), Repeat("ann", "", ""))
+
+    async def is_trusted(self):
+        for key in ("farm:node:n", "farm:owner:bob"):
+            await self.connection.do("HSET", key, "passed", 10**9)
+
+    async def lease(self):
+        asker = Asker("n", "bob", own=False, sandboxed=True)
+        offer = SlotOffer("s", (TaskKind.RENDER,), "cpu")
+        queue = (await self.leases.queues(asker, LeaseRequest((offer,)), self.now))[0]
+        return await self.leases.take(Choice(offer, queue, queue.tasks[0]), "n", self.now + 30)
+
+    def result(self, taken, root="ab" * 32):
+        file = OutputFile("tile.exr", "cd" * 32, 1)
+        result = TaskResult((file,), 1.0, 0.5, "cpu", pixel_root=root)
+        message = attestation.attest(taken.task.id, taken.token, result)
+        return replace(result, signature=attestation.sign(message, self.rules.address, KEY))
+
+    async def submit(self, taken, result=None):
+        result = result or self.result(taken)
+        signer = await self.counter.signer(NODE, taken.task.id, taken.token, result)
+        before = await self.counter.before(NODE, taken.task.id, taken.token, result, signer)
+        if before:
+            return before
+        held = await self.leases.submitting(taken.task.id, taken.token, "n", result)
+        return (await self.counter.take(NODE, held, result, signer))[1]
+
+    async def state(self, number=0):
+        return await self.connection.do("HGET", f"farm:task:j.f{number}.t0", "state")
+
+
+def run(url, work, frames=3, rates=None):
+    async def inside():
+        connection = Connection(url)
+        try:
+            world = World(connection, rates or Rates())
+            await world.start(frames)
+            await work(world)
+        finally:
+            await connection.close()
+
+    asyncio.run(inside())
+
+
+@pytest.fixture
+def url(valkey_server):
+    return valkey_server.url
+
+
+def test_nothing_pending_asks_nobody(url):
+    async def work(world):
+        assert await world.ticker.step() == LOOK_AGAIN_SECONDS
+        assert world.beacon.asked == []
+
+    run(url, work)
+
+
+def test_sleeps_exactly_until_the_next_round(url):
+    async def work(world):
+        receipt = await world.submit(await world.lease())
+        assert receipt.submission.round == 1002, "round 1001 is out at 1000 seconds"
+        assert world.named == [1002]
+        assert await world.ticker.step() == pytest.approx(0.5)
+        assert world.beacon.asked == []
+        world.now += 0.5
+        assert await world.ticker.step() == 0.0
+        assert await world.state() == "auditing"
+        assert await world.ticker.step() == LOOK_AGAIN_SECONDS
+
+    run(url, work)
+
+
+def test_a_submission_wakes_the_ticker(url):
+    async def work(world):
+        world.counter = Counter(world.leases, world.submissions, world.rules, world.ticker.named, world.clock)
+        running = asyncio.create_task(world.ticker.run())
+        world.now = 1000.99
+        await world.submit(await world.lease())
+        world.now += 0.02
+        await until_audited(world)
+        running.cancel()
+
+    run(url, work)
+
+
+def test_a_late_value_is_waited_for(url):
+    async def work(world):
+        await world.submit(await world.lease())
+        world.beacon.missing.add(1002)
+        world.now = 1001.0 + MISSED_SECONDS - 1
+        assert await world.ticker.step() == 1.0
+        assert await world.state() == "submitted"
+        world.beacon.missing.clear()
+        assert await world.ticker.step() == 0.0
+        one = await world.submissions.progressed("j.f0.t0", 1)
+        assert (one.record.audited, one.record.forced) == (True, "")
+        assert await world.rounds.get(1002) is not None
+
+    run(url, work)
+
+
+def test_a_round_that_never_comes_means_an_audit_drawn_from_the_next(url):
+    async def work(world):
+        await world.is_trusted()
+        receipt = await world.submit(await world.lease())
+        assert receipt.submission.rate == 1
+        later = await world.lease()
+        world.beacon.missing.add(1002)
+        world.now = 1001.0 + MISSED_SECONDS
+        assert await world.ticker.step() == 0.0
+        assert (await world.rounds.get(1002)).value == ""
+        await world.submit(later)
+        assert await world.ticker.step() > 0, "the next round is not out yet"
+        world.now += 1.0
+        assert await world.ticker.step() == 0.0
+        one = await world.submissions.progressed("j.f0.t0", 1)
+        assert one.record.audited
+        assert "never came" in one.record.forced
+        numbers = await world.submissions.rounds_of("j")
+        rounds = await world.rounds.some(numbers)
+        drawn = next(found for found in rounds if found.round > 1002 and found.value)
+        assert one.value == drawn.value
+        assert (await world.submissions.progressed("j.f1.t0", 1)).record.forced == ""
+
+    run(url, work, rates=SELDOM)
+
+
+def test_many_rounds_missed_in_a_row(url):
+    async def work(world):
+        await world.submit(await world.lease())
+        for _ in range(3):
+            number = await world.rounds.first()
+            world.beacon.missing.add(number)
+            world.now = number - 1 + MISSED_SECONDS
+            assert await world.ticker.step() == 0.0
+            assert await world.state() == "submitted"
+        world.now = await world.rounds.first() - 1
+        assert await world.ticker.step() == 0.0
+        assert await world.state() == "auditing"
+        assert await world.rounds.first() is None
+
+    run(url, work)
+
+
+def test_two_coordinators_decide_once(url):
+    async def work(world):
+        for _ in range(3):
+            await world.submit(await world.lease())
+        world.now += 1.0
+        await asyncio.gather(*(world.another().step() for _ in range(6)))
+        assert await world.rounds.first() is None
+        audits = [(await world.submissions.progressed(f"j.f{n}.t0", 1)).record.audits for n in range(3)]
+        assert [len(one) for one in audits] == [1, 1, 1]
+        job = await world.jobs.get("j")
+        assert job.audits.audited == 3
+
+    run(url, work)
+
+
+async def until_audited(world):
+    """Waits for the first tile's audit, event by event."""
+    after = "0"
+    async with asyncio.timeout(10):
+        while await world.state() != "auditing":
+            for entry, _ in await world.connection.follow("farm:job:j:events", after, 5.0, 1):
+                after = entry
+
+
+async def steps_of(ticker):
+    for _ in range(3):
+        await ticker.step()
+
+
+class Dies(Exception):
+    """The coordinator is killed here."""
+
+
+@pytest.mark.parametrize("step", range(1, 12))
+def test_killed_between_any_two_steps(url, step):
+    """Whatever was done when the coordinator died, the next one ends with the same."""
+
+    async def work(world):
+        for _ in range(2):
+            await world.submit(await world.lease())
+        world.now += 1.0
+        done, steps = world.connection.run, iter(range(1, 100))
+        plain = world.connection.do
+
+        def deadly(ask):
+            async def asked(*arguments):
+                if next(steps) == step:
+                    raise Dies
+                return await ask(*arguments)
+
+            return asked
+
+        world.connection.run, world.connection.do = deadly(done), deadly(plain)
+        with pytest.raises(Dies):
+            await steps_of(world.ticker)
+        world.connection.run, world.connection.do = done, plain
+        await world.another().step()
+        assert await world.rounds.first() is None
+        assert [await world.state(number) for number in range(2)] == ["auditing"] * 2
+        assert (await world.jobs.get("j")).audits.audited == 2
+        found = await world.rounds.get(1002)
+        assert found.size == 2
+        leaves = [merkle.leaf_hash(bytes.fromhex(leaf)) for leaf in await plain("LRANGE", "farm:log", 0, -1)]
+        assert found.root == merkle.root(leaves).hex()
+
+    run(url, work)
+
+
+def test_no_receipt_names_a_round_that_was_recorded(url):
+    """A coordinator whose clock is behind, or that was held up, makes the receipt again."""
+
+    async def work(world):
+        first, second = await world.lease(), await world.lease()
+        await world.submit(first)
+        world.now += 1.0
+        await world.ticker.step()
+        world.now -= 1.0
+        receipt = await world.submit(second)
+        assert receipt.submission.round == 1003
+        assert (await world.rounds.get(1002)).size == 1
+
+    run(url, work)
+
+
+def test_log_grows_and_every_head_holds(url):
+    async def work(world):
+        heads = []
+        for _ in range(9):
+            await world.submit(await world.lease())
+            number = await world.rounds.first()
+            world.now = number - 0.5
+            await world.ticker.step()
+            heads.append(await world.rounds.get(number))
+        leaves = [
+            merkle.leaf_hash(bytes.fromhex(leaf))
+            for leaf in await world.connection.do("LRANGE", "farm:log", 0, -1)
+        ]
+        for head in heads:
+            assert head.root == merkle.root(leaves[: head.size]).hex()
+            for leaf in range(head.size):
+                proof = await world.rounds.proof(leaf, head.size)
+                path = [bytes.fromhex(one) for one in proof.path]
+                root = bytes.fromhex(head.root)
+                assert merkle.verify(leaves[leaf], leaf, head.size, path, root)
+        with pytest.raises(NotFound):
+            await world.rounds.proof(0, 10)
+
+    run(url, work, frames=9)
+
+
+def test_cancelled_before_its_round(url):
+    async def work(world):
+        await world.submit(await world.lease())
+        await world.jobs.intend("j", "cancel")
+        world.now += 1.0
+        assert await world.ticker.step() == 0.0
+        assert await world.state() == "cancelled"
+        assert (await world.submissions.progressed("j.f0.t0", 1)).record.audits == ()
+        assert (await world.rounds.get(1002)).size == 1, "what was submitted stays in the log"
+
+    run(url, work)
+
+
+def test_caught_since_means_an_audit(url):
+    """Work submitted before its node was caught is audited although its chance was low."""
+
+    async def work(world):
+        await world.is_trusted()
+        receipt = await world.submit(await world.lease())
+        assert receipt.submission.rate == 1
+        await world.connection.do("HINCRBY", "farm:node:n", "failed", 1)
+        world.now += 1.0
+        await world.ticker.step()
+        one = (await world.submissions.progressed("j.f0.t0", 1)).record
+        assert one.audited
+        assert "found false" in one.forced
+
+    run(url, work, rates=SELDOM)
+
+
+def test_equivocation_after_the_verdict_is_kept_and_counts_once(url):
+    async def work(world):
+        taken = await world.lease()
+        receipt = await world.submit(taken)
+        other = world.result(taken, "ef" * 32)
+        for _ in range(2):
+            with pytest.raises(Equivocation):
+                await world.submit(taken, other)
+        assert await world.submit(taken) == receipt
+        assert await world.state() == "ready"
+        assert await world.connection.do("HMGET", "farm:node:n", "failed", "passed") == ["1", "0"]
+        one = (await world.submissions.progressed("j.f0.t0", 1)).record
+        assert one.second.pixelRoot == "ef" * 32
+        world.now += 1.0
+        await world.ticker.step()
+        assert await world.state() == "ready", "its round decides nothing any more"
+
+    run(url, work)
+
+
+def test_a_store_that_is_away_is_asked_again(url):
+    async def work(world):
+        await world.submit(await world.lease())
+        world.now += 1.0
+        real = world.connection.do
+
+        async def away(*command):
+            world.connection.do = real
+            raise Unavailable("away")
+
+        world.connection.do = away
+        running = asyncio.create_task(world.ticker.run())
+        await until_audited(world)
+        running.cancel()
+
+    run(url, work)
