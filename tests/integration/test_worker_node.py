@@ -258,7 +258,7 @@ def test_a_node_that_is_still_starting_ends_at_once(farm, tmp_path):
         time.sleep(0.02)
     below = node.below()
     node.process.send_signal(signal.SIGTERM)
-    assert node.process.wait(5) in {signal.SIGTERM, 128 + signal.SIGTERM}  # Ray has a handler of its own
+    assert node.process.wait(30) in {signal.SIGTERM, 128 + signal.SIGTERM}  # Ray has a handler of its own
     assert psutil.wait_procs(below, 15)[1] == []
     node.reader.join(10)
     node.process.stderr.close()
