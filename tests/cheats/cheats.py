@@ -155,6 +155,11 @@ def painted(image: Image, _: Command) -> Image:
     return edited(image, change)
 
 
+def halved(pixels: Pixels) -> Pixels:
+    """What was nothing becomes something, too."""
+    return pixels / 2 + 0.1
+
+
 def noise(pixels: Pixels) -> Pixels:
     return numpy.random.default_rng(5).random(pixels.shape)
 
@@ -208,7 +213,7 @@ CHEATS: dict[str, Cheat] = {
     "black": Cheat("hands in black", picture=everywhere(numpy.zeros_like)),
     "grey": Cheat("hands in grey", picture=everywhere(lambda old: numpy.full_like(old, 0.5), "Combined")),
     "noise": Cheat("hands in noise", picture=everywhere(noise, "Combined")),
-    "cryptomatte": Cheat("falsifies the cryptomatte", picture=everywhere(numpy.flipud, "Crypto")),
+    "cryptomatte": Cheat("falsifies the cryptomatte", picture=everywhere(halved, "Crypto")),
     "depth": Cheat("falsifies the depth pass", picture=everywhere(lambda old: old * 1.01, "Depth")),
     "nan": Cheat(
         "hands in a pixel that is no number", picture=everywhere(with_one(numpy.nan), "Combined"), broken=True

@@ -30,6 +30,14 @@ def plain_room(room: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def plain_large(room: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All of its frames at twice the size."""
+    folder = tmp_path_factory.mktemp("plain-large")
+    render_plainly(Plain(room, folder, FRAMES, resolution_percentage=200))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def forger(tmp_path_factory: pytest.TempPathFactory, room: Path) -> Iterator[Forger]:
     with forging(tmp_path_factory.mktemp("forger"), room) as one:
         yield one

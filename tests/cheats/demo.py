@@ -14,6 +14,7 @@ from pathlib import Path
 from frame_splitter.errors import FarmError
 from frame_splitter.fields import decode
 from frame_splitter.ids import JobId
+from render_farm.cli.console import log_to_stderr
 from render_farm.cli.verdicts import Names, sentence
 from render_farm.job_events import Event, VerdictEvent
 from tests.cheats.cheats import CHEATS
@@ -52,6 +53,7 @@ def _run(cheat: str, folder: Path) -> int:
     if cheat in PASSES:
         scene = folder / "room.blend"
         run("cheats/scene.py", str(scene))
+    log_to_stderr("error")
     with running(folder, print) as farm:
         print(f"Two nodes: the farm's own, and a stranger's named liar that {SHOWN[cheat].what}.")
         print(f"Rendering {len(FRAMES)} frames of {scene.name} ...")

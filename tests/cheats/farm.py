@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from frame_splitter.fields import Tile
-from frame_splitter.records import JobSpec
+from frame_splitter.ids import JobId
+from frame_splitter.records import JobSpec, TaskKind, TaskState
 from render_farm.bundle import bundle
 from render_farm.client import FarmClient
 from render_farm.doctor import inspect
@@ -65,10 +66,13 @@ class Liar:
 
 @dataclass
 class Story:
-    """What happened to one job: its events, its submissions, and what the liar did meanwhile."""
+    """What happened to one job: its events, its submissions, whose tiles were accepted, by frame and tile,
+    and what the liar did meanwhile.
+    """
 
     events: list[Event]
     record: JobVerification
+    accepted: dict[tuple[int, Tile], str | None]
     lies: list[Lie]
     files: dict[int, Path] = field(default_factory=dict)
 
@@ -114,13 +118,21 @@ class CheatedFarm:
             events.append(event)
             hear(event)
         self.liar.is_told("")
-        story = Story(events, self.client.verification(job), self.liar.lies()[before:])
+        record, lies = self.client.verification(job), self.liar.lies()[before:]
+        story = Story(events, record, self._accepted(job), lies)
         for frame in self.client.frames(job):
             for file in frame.files[:1]:
                 target = self.folder / "frames" / job / f"{frame.frame:04d}{Path(file.name).suffix}"
                 target.parent.mkdir(parents=True, exist_ok=True)
                 story.files[frame.frame] = self.client.download(file, target)
         return story
+
+    def _accepted(self, job: JobId) -> dict[tuple[int, Tile], str | None]:
+        return {
+            (one.task.frame, one.task.tile): one.node
+            for one in self.client.tasks(job)
+            if one.task.kind is TaskKind.RENDER and one.state is TaskState.ACCEPTED
+        }
 
     def logs(self) -> str:
         """The ends of the parts' logs, for a failure's report."""

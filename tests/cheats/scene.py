@@ -2,7 +2,7 @@
 """`python scene.py FILE`: a scene in which every cheat leaves a mark.
 
 64x64 pixels, 16 samples, 12 frames: a textured floor, coloured walls that light each other, a moving ball,
-and depth and cryptomatte passes that the written multilayer EXR keeps.
+and depth and cryptomatte passes that the written float EXR is composited from.
 """
 
 import sys
@@ -57,11 +57,28 @@ def room() -> None:
 
 
 def passes(scene: bpy.types.Scene) -> None:
+    """Where the cryptomatte says ball, the written picture is the depth pass."""
     layer = scene.view_layers[0]
     layer.use_pass_z = layer.use_pass_cryptomatte_object = True
+    tree = bpy.data.node_groups.new("Compositing", "CompositorNodeTree")
+    tree.interface.new_socket("Image", in_out="OUTPUT", socket_type="NodeSocketColor")
+    scene.compositing_node_group = tree
+    layers, sink = tree.nodes.new("CompositorNodeRLayers"), tree.nodes.new("NodeGroupOutput")
+    matte = tree.nodes.new("CompositorNodeCryptomatteV2")
+    matte.source, matte.scene = "RENDER", scene
+    matte.layer_name, matte.matte_id = f"{layer.name}.CryptoObject", "ball"
+    mix = tree.nodes.new("ShaderNodeMix")
+    mix.data_type = "RGBA"
+    for output, target in (
+        (layers.outputs["Image"], matte.inputs["Image"]),
+        (matte.outputs["Matte"], mix.inputs["Factor"]),
+        (layers.outputs["Image"], mix.inputs["A"]),
+        (layers.outputs["Depth"], mix.inputs["B"]),
+        (mix.outputs["Result"], sink.inputs["Image"]),
+    ):
+        tree.links.new(output, target)
     image = scene.render.image_settings
-    image.media_type, image.color_depth = "MULTI_LAYER_IMAGE", "32"
-    image.file_format = "OPEN_EXR_MULTILAYER"
+    image.file_format, image.color_depth = "OPEN_EXR", "32"
 
 
 def main(path: str) -> None:

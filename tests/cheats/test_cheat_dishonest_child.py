@@ -41,7 +41,7 @@ class Liar:
 
 def lease(frame: int = 6, samples: int = 16, seed: int = 7, size: int = 64, region: Tile = REGION) -> Lease:
     task = Task(TaskId("job.1"), JobId("job"), TaskKind.RENDER, frame, region)
-    settings = RenderSettings(samples, seed, size * 100 // 64, "OPEN_EXR_MULTILAYER")
+    settings = RenderSettings(samples, seed, size * 100 // 64, "OPEN_EXR")
     whole = Tile(0, 0, size, size)
     names = (SceneId("0" * 64), OwnerId("me"))
     return Lease(task, LeaseToken(1), "0", 30.0, *names, settings, size, size, whole, whole)
