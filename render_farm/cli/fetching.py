@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from frame_splitter.errors import FarmError, InvalidInput
@@ -47,8 +47,8 @@ def receipt_path(fetched: Fetched) -> str:
 
 
 class Fetcher:
-    """Fetches each frame of a job once, in threads. In those, `saved` is called for each, and `say`
-    with a sentence for one that could not be fetched.
+    """Fetches each frame of a job once, in threads. In those, `saved` is called for each as soon as it is
+    on disk (its receipt follows), and `say` with a sentence for what could not be fetched or is wrong.
     """
 
     def __init__(
@@ -102,7 +102,16 @@ class Fetcher:
             self._say(f"Frame {frame.frame}: {error.sentence}")
             raise
         self._saved(fetched)
-        return fetched
+        return self._with_receipt(fetched) if self._receipts else fetched
+
+    def _with_receipt(self, fetched: Fetched) -> Fetched:
+        """The frame is there; its receipt may have to wait for a beacon's round."""
+        assert self._receipts is not None
+        receipt = self._receipts.keep(fetched.frame.frame, fetched.frame.files[0].sha256)
+        for sentence in (*receipt.problems, *([receipt.note] if receipt.note else [])):
+            self._say(sentence)
+        notes = (receipt.note,) if receipt.note else ()
+        return replace(fetched, refused=(*fetched.refused, *notes), receipt=receipt)
 
     def _fetch_all(self, frame: DoneFrame) -> Fetched:
         path = self._targets.frames[frame.frame]
@@ -117,10 +126,7 @@ class Fetcher:
                 self._file(frame, index, target)
                 others.append(target)
         self.last = time.monotonic()
-        receipt = self._receipts.keep(frame.frame, frame.files[0].sha256) if self._receipts else None
-        if receipt and receipt.note:
-            refused.append(receipt.note)
-        return Fetched(frame, path, tuple(others), tuple(refused), receipt)
+        return Fetched(frame, path, tuple(others), tuple(refused))
 
     def _file(self, frame: DoneFrame, index: int, target: Path) -> None:
         def renewed() -> StoredFile:

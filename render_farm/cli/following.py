@@ -58,7 +58,7 @@ def follow(
             status.frames_done += 1
             seconds = f"{fetched.frame.render_seconds:.1f} s"
             shown.line(f"Frame {fetched.frame.frame}: {fetched.path} ({seconds})")
-            for problem in (*fetched.refused, *fetched.doubts):
+            for problem in fetched.refused:
                 shown.line(problem)
 
         names = Names(client, job.job)

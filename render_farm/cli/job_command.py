@@ -153,7 +153,7 @@ def _fetched(
 
     def saved(fetched: Fetched) -> None:
         path = f"Frame {fetched.frame.frame}: {fetched.path}"
-        for sentence in (path, *fetched.refused, *fetched.doubts):
+        for sentence in (path, *fetched.refused):
             console.say(sentence)
 
     with closing(Fetcher(client, job.job, goals, saved, console.say, receipts)) as fetcher:

@@ -135,8 +135,8 @@ def write_receipt(path: Path, document: bytes) -> None:
     """Write a receipt whole or not at all. Raises FarmError where something else is in its place, or the
     disk does not take it.
     """
-    if os.path.lexists(path):
-        _refuse_other(path)
+    if os.path.lexists(path) and _older(path) == document:
+        return
     part = path.with_name(f".{path.name[-100:]}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         with part.open("xb") as file:
@@ -148,14 +148,16 @@ def write_receipt(path: Path, document: bytes) -> None:
         part.unlink(missing_ok=True)
 
 
-def _refuse_other(path: Path) -> None:
-    """Only an older receipt is replaced."""
+def _older(path: Path) -> bytes:
+    """The receipt that is there; nothing else is replaced."""
     try:
         if path.is_symlink() or not path.is_file():
             raise InvalidInput(f"{path} is no plain file.")
-        read_receipt(read_bounded(path))
+        document = read_bounded(path)
+        read_receipt(document)
     except InvalidInput as error:
         raise InvalidInput(f"{path} is there already and is no receipt: it was left as it is.") from error
+    return document
 
 
 def beside(path: Path) -> Path | None:

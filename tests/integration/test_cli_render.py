@@ -163,7 +163,8 @@ def until_said(process: subprocess.Popen[str], words: str) -> bool:
 @pytest.mark.farm
 def test_ctrl_c_and_the_same_command_again(scenes: Path, tmp_path: Path) -> None:
     folder = tmp_path / "farm"
-    line = command("render", scenes / "quick.blend", "--slots", "1", "--state-dir", folder, "--json")
+    given = ("--frames", "1-8", "--slots", "1", "--state-dir", folder, "--json")
+    line = command("render", scenes / "quick.blend", *given)
     with interrupted(line, tmp_path, "Frame ") as (process, said):
         assert process.wait(SECONDS) == 130
         assert "The same command goes on with it" in said()
@@ -172,14 +173,15 @@ def test_ctrl_c_and_the_same_command_again(scenes: Path, tmp_path: Path) -> None
     assert done
     result = subprocess.run(line, capture_output=True, text=True, check=True, cwd=tmp_path, timeout=SECONDS)
     answered = json.loads(result.stdout)
-    assert len(answered["frames"]) == 4
-    assert len(list((tmp_path / "quick-frames").iterdir())) == 4
+    assert len(answered["frames"]) == 8
+    for ending in ("png", "receipt.json"):
+        assert len(list((tmp_path / "quick-frames").glob(f"*.{ending}"))) == 8
     assert {name: (tmp_path / "quick-frames" / name).stat().st_mtime_ns for name in done} == done
     with farm(folder, "--no-node") as client:
         before = {f".f{int(name[:4])}." for name in done}
         tasks = client.tasks(JobId(answered["job"]))
         again = [t.task.id for t in tasks if t.attempts != 1 and any(frame in t.task.id for frame in before)]
-        assert len(tasks) == 8
+        assert len(tasks) == 16
         assert again == [], "finished frames were rendered twice"
     assert leftovers(folder) == []
 

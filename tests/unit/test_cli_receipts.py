@@ -2,6 +2,7 @@
 """Receipts fetched with frames, kept beside them, and checked: true ones, false ones, and what is none."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -62,7 +63,9 @@ def serving(*receipts: Answer) -> Iterator[tuple[FarmClient, Scripted]]:
         yield client, server
 
 
-def fetch(client: FarmClient, goals: Targets, receipts: bool = True) -> Fetched:
+def fetch(
+    client: FarmClient, goals: Targets, receipts: bool = True, say: Callable[[str], None] = print
+) -> Fetched:
     stored = msgspec.json.decode(receipt_of(1, PICTURE))["receipt"]["files"][0]
     frame = msgspec.convert(
         {
@@ -76,7 +79,7 @@ def fetch(client: FarmClient, goals: Targets, receipts: bool = True) -> Fetched:
         Frame,
     )
     wanted = Receipts(client, job(), goals) if receipts else None
-    with closing(Fetcher(client, JOB, goals, lambda _: None, print, wanted)) as fetcher:
+    with closing(Fetcher(client, JOB, goals, lambda one: say(str(one.path)), say, wanted)) as fetcher:
         fetcher.take(frame)
         return fetcher.finish()[1]
 
@@ -166,6 +169,24 @@ def test_an_older_receipt_is_replaced(goals: Targets) -> None:
     with serving(Answer(body=receipt_of(1, PICTURE))) as (client, _):
         assert fetch(client, goals).doubts == ()
     assert kept(goals).read_bytes() == receipt_of(1, PICTURE)
+
+
+def test_the_same_receipt_is_not_written_again(goals: Targets) -> None:
+    kept(goals).parent.mkdir()
+    for _ in range(2):
+        write_receipt(kept(goals), receipt_of(1, PICTURE))
+        os.utime(kept(goals), ns=(1, 1))
+    write_receipt(kept(goals), receipt_of(1, PICTURE))
+    assert kept(goals).stat().st_mtime_ns == 1
+
+
+def test_a_frame_is_told_before_its_receipt_is_there(goals: Targets) -> None:
+    said: list[str] = []
+    wrong = Answer(body=receipt_of(2, PICTURE))
+    with serving(wrong) as (client, _):
+        fetch(client, goals, say=said.append)
+    assert said[0] == f"{goals.frames[1]}"
+    assert said[1].startswith("The receipt of frame 1 is wrong: ")
 
 
 def test_something_else_is_never_overwritten(goals: Targets, tmp_path: Path) -> None:
