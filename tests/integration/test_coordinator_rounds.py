@@ -385,13 +385,13 @@ def test_a_store_that_is_away_is_asked_again(url):
     async def work(world):
         await world.submit(await world.lease())
         world.now += 1.0
-        real = world.connection.do
+        real = world.rounds.first
 
-        async def away(*command):
-            world.connection.do = real
+        async def away():
+            world.rounds.first = real
             raise Unavailable("away")
 
-        world.connection.do = away
+        world.rounds.first = away
         running = asyncio.create_task(world.ticker.run())
         await until_audited(world)
         running.cancel()
