@@ -12,7 +12,9 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from frame_splitter.audits import SPARSE, CheckReport, Fault, crop_name
+from frame_splitter.errors import FarmError
 from frame_splitter.fields import Digest, Tile
+from frame_splitter.ids import TaskId
 from frame_splitter.records import FailureCode, Lease, OutputFile, TaskKind, TaskOutput
 from frame_splitter.tiles import contains, relative, with_overscan
 from gpu_worker.blender import Wrap
@@ -61,6 +63,14 @@ class Wanted:
     tile: Tile
 
 
+class _Hurt(FarmError):
+    """The picture process could not look: it died, or had not enough memory."""
+
+    def __init__(self, sentence: str, by_death: bool) -> None:
+        super().__init__(sentence)
+        self.by_death = by_death
+
+
 class Checker:
     """Takes over files and decodes pictures, one after the other, in the order it is asked.
 
@@ -93,14 +103,14 @@ class Checker:
         """Put the tiles together. Raises TaskError(BAD_INPUT) naming those that cannot be used."""
         self._do(lambda: self._stitch(lease, pieces, merged, stopped))
 
-    def look(self, request: Look, stopped: threading.Event) -> CheckReport:
-        """What is found in a submitted tile.
+    def look(self, request: Look, tile: TaskId, stopped: threading.Event) -> CheckReport:
+        """What is found in the tile that the task `tile` submitted.
 
         A tile that the picture process does not survive is a finding, too. Raises TaskError: BAD_INPUT
-        naming the audit whose picture it does not survive, NODE or OUT_OF_MEMORY where this machine is
-        the reason.
+        naming the audits it does not survive, or the tile where the pictures are as they should be but
+        larger than this node can look at, which is nobody's fault; NODE where this machine is the reason.
         """
-        return self._do(lambda: self._look(request, stopped))
+        return self._do(lambda: self._look(request, tile, stopped))
 
     def kill(self) -> None:
         """End what is being decoded."""
@@ -127,38 +137,41 @@ class Checker:
             code = FailureCode.BAD_INPUT if tasks else FailureCode.BAD_OUTPUT
             raise TaskError(code, error.sentence, tasks) from error
 
-    def _look(self, request: Look, stopped: threading.Event) -> CheckReport:
+    def _look(self, request: Look, tile: TaskId, stopped: threading.Event) -> CheckReport:
         try:
             return self._looked(request, stopped)
-        except PictureDied as error:
+        except _Hurt as error:
             alone = replace(request, audits=(), evidence=None)
             try:
                 self._looked(alone, stopped)
-            except PictureDied as again:
-                return CheckReport(fault=Fault.UNDECODABLE, detail=again.sentence)
+            except _Hurt as again:
+                if again.by_death:
+                    return CheckReport(fault=Fault.UNDECODABLE, detail=again.sentence)
+                raise TaskError(FailureCode.BAD_INPUT, again.sentence, (tile,)) from again
             bad = tuple(
-                one.task for one in request.audits if self._kills(replace(alone, audits=(one,)), stopped)
+                one.task for one in request.audits if self._hurts(replace(alone, audits=(one,)), stopped)
             )
-            code = FailureCode.BAD_INPUT if bad else FailureCode.NODE
-            raise TaskError(code, error.sentence, bad) from error
+            raise TaskError(FailureCode.BAD_INPUT, error.sentence, bad or (tile,)) from error
 
-    def _kills(self, request: Look, stopped: threading.Event) -> bool:
+    def _hurts(self, request: Look, stopped: threading.Event) -> bool:
         try:
             self._looked(request, stopped)
-        except PictureDied:
+        except _Hurt:
             return True
         return False
 
     def _looked(self, request: Look, stopped: threading.Event) -> CheckReport:
-        """Raises PictureDied only where the pictures are the likely reason."""
+        """Raises _Hurt where the pictures are the likely reason that nothing is found."""
         try:
             return self._pictures.look(request)
-        except PictureDied as error:
+        except TaskError as error:
             if stopped.is_set():
                 raise Cancelled from error
-            if error.by_system:
-                raise TaskError(FailureCode.NODE, error.sentence) from error
-            raise
+            if isinstance(error, PictureDied) and not error.by_system:
+                raise _Hurt(error.sentence, by_death=True) from error
+            if error.failure is FailureCode.OUT_OF_MEMORY:
+                raise _Hurt(error.sentence, by_death=False) from error
+            raise TaskError(FailureCode.NODE, error.sentence) from error
 
     def _killers(self, pieces: list[tuple[Path, Tile]], stopped: threading.Event) -> tuple[int, ...]:
         """Which tiles the process that decodes pictures does not survive."""

@@ -245,7 +245,8 @@ class Slot:
             self._activity("fetching tiles")
             self._fetch((tile, *checks.audit_fetches(lease, inputs)))
             self._activity("checking")
-            report = self._checker.look(checks.look_request(lease, inputs, raw), self._stopped)
+            request = checks.look_request(lease, inputs, raw)
+            report = self._checker.look(request, tile.task, self._stopped)
             shutil.rmtree(inputs)
         return Rendered(checks.write_report(report, raw), began, 0.0, 0, report=report)
 

@@ -316,13 +316,26 @@ def test_an_audit_that_kills_whoever_decodes_it_is_named(weak_slot, store, tmp_p
     assert (failure.code, failure.bad_inputs) == (FailureCode.BAD_INPUT, ("bad",))
 
 
-@pytest.mark.parametrize(("word", "code"), [(b"OOM", "node"), (b"EXHAUST", "out_of_memory")])
-def test_a_machine_without_memory_blames_nobody(weak_slot, store, tmp_path, word, code):
-    """An honest picture may be too large for a small machine."""
-    lease = check_of(store, tmp_path, picture(), file=store.put("tile.exr", word))
+def test_a_machine_that_is_out_of_memory_blames_nobody(weak_slot, store, tmp_path):
+    """The system kills what is largest, which may well be the process that decodes pictures."""
+    failure = do(weak_slot, check_of(store, tmp_path, picture(), file=store.put("tile.exr", b"OOM")))
+    assert isinstance(failure, TaskFailure), failure
+    assert (failure.code, failure.bad_inputs) == (FailureCode.NODE, ())
+
+
+@pytest.mark.parametrize("whose", ["tile", "bad"])
+def test_pictures_too_large_to_look_at_are_named_and_no_finding(weak_slot, store, tmp_path, whose):
+    """An honest tile of many passes may be too large for a small machine: its node is not to blame."""
+    audits = [audit_of(store, tmp_path, "good"), audit_of(store, tmp_path, "bad")]
+    file = store.put("big.exr", b"EXHAUST")
+    if whose == "bad":
+        named = dataclasses.replace(file, name="crop-0.exr")
+        audits[1] = dataclasses.replace(audits[1], files=(named, audits[1].files[1]))
+    lease = check_of(store, tmp_path, picture(), audits, file=file if whose == "tile" else None)
     failure = do(weak_slot, lease)
     assert isinstance(failure, TaskFailure), failure
-    assert (str(failure.code), failure.bad_inputs) == (code, ())
+    assert (failure.code, failure.bad_inputs) == (FailureCode.BAD_INPUT, (whose,))
+    assert "memory" in failure.message
 
 
 def test_a_check_that_is_cancelled_blames_nobody_and_leaves_blender_alone(weak_slot, store, tmp_path):
