@@ -28,6 +28,9 @@ GRAIN = (0.6, 1.7)
 WHITE = 0.13
 """Share of a difference that averaging leaves, where it is noise and nothing else."""
 
+COARSE = 0.5
+"""Share of a difference that averaging leaves, where it is another picture."""
+
 MISSING_LIGHT = 0.95
 """Share of values that are darker, where light is missing."""
 
@@ -214,12 +217,16 @@ KINDS: tuple[Rule, ...] = (
         "The floats differ slightly everywhere, as those of another kind of device than stated: {where}.",
     ),
     (
-        lambda crops: median(crop.noise_ratio for crop in crops) < SMOOTH,
-        "Far smoother than its samples make it, so denoised, or rendered smaller and enlarged: {where}.",
-    ),
-    (
         lambda crops: median(crop.darker for crop in crops) > MISSING_LIGHT,
         "Light is missing, as with fewer bounces or lights: {where}, and all that differs is darker.",
+    ),
+    (
+        lambda crops: median(crop.coarse for crop in crops) > COARSE,
+        "It shows something else than the scene does there: {where}.",
+    ),
+    (
+        lambda crops: median(crop.noise_ratio for crop in crops) < SMOOTH,
+        "Far smoother than its samples make it, so denoised, or rendered smaller and enlarged: {where}.",
     ),
     (
         lambda crops: (

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A program: the renders that benchmarks/verification.py replays, honest or not, by the node's own code.
+
+    python benchmarks/verification_render.py BLEND JOBS.json
+
+JOBS.json is a list of `{"path", "frame", "settings", "width", "height", "region", "cheat", "subset"}`. What
+lies at `path` is not rendered again. One JSON line is printed for each render, with its CPU seconds.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import bpy
+
+from gpu_worker.child import rendering
+from gpu_worker.child.denoising import store_for_denoising
+
+Job = dict[str, Any]
+Cheat = Callable[[Any], None]
+
+
+def fewer_samples(share: float) -> Cheat:
+    """Only `share` of the samples; what is stored keeps the scale of all of them."""
+
+    def change(scene: Any) -> None:
+        scene.cycles.samples = max(1, round(scene.cycles.samples * share))
+
+    return change
+
+
+def denoised(scene: Any) -> None:
+    """An eighth of the samples, denoised by Cycles."""
+    fewer_samples(1 / 8)(scene)
+    scene.cycles.use_denoising = True
+    scene.cycles.denoising_use_gpu = False
+    for layer in scene.view_layers:
+        layer.cycles.use_denoising = True
+
+
+def other_seed(scene: Any) -> None:
+    """Another seed."""
+    scene.cycles.seed += 1
+
+
+def fewer_bounces(scene: Any) -> None:
+    """One bounce in all."""
+    scene.cycles.max_bounces = 1
+
+
+def no_textures(scene: Any) -> None:
+    """Every texture is unplugged; where there is none, every shader's colours are its plain ones."""
+    trees = [material.node_tree for material in bpy.data.materials if material.node_tree]
+    links = [(tree, link) for tree in trees for link in tree.links]
+    textures = [(tree, link) for tree, link in links if link.from_node.bl_idname.startswith("ShaderNodeTex")]
+    textures = [(tree, link) for tree, link in textures if "TexCoord" not in link.from_node.bl_idname]
+    for tree, link in textures or [pair for pair in links if pair[1].to_socket.name == "Base Color"]:
+        tree.links.remove(link)
+    if not textures:
+        for tree in trees:
+            for node in tree.nodes:
+                for socket in node.inputs:
+                    if socket.name in {"Base Color", "Color"} and socket.type == "RGBA":
+                        socket.default_value = (0.5, 0.5, 0.5, 1)
+
+
+CHEATS: dict[str, Cheat] = {
+    "": lambda scene: None,
+    "half samples": fewer_samples(1 / 2),
+    "3/4 samples": fewer_samples(3 / 4),
+    "60/64 samples": fewer_samples(60 / 64),
+    "1/8 + denoise": denoised,
+    "other seed": other_seed,
+    "fewer bounces": fewer_bounces,
+    "no textures": no_textures,
+}
+
+
+class Renderer:
+    """Renders jobs in one Blender that keeps its scene warm as a node's does."""
+
+    def __init__(self, blend: str, threads: int) -> None:
+        self._blend = blend
+        self._threads = threads
+        self._opened: str | None = None
+        self._subset: tuple[int, int] | None = None
+        rendering.store_for_denoising = self._prepare
+        self._cheat = ""
+
+    def open(self, cheat: str) -> float:
+        """Load the scene unless it is loaded for this cheat; CPU seconds."""
+        began = time.process_time()
+        if cheat != self._opened:
+            rendering.open_scene(self._blend)
+            rendering.use_device("CPU", 0, self._threads)
+            self._opened = cheat
+        return time.process_time() - began
+
+    def render(self, job: Job) -> float:
+        """Render one job; CPU seconds."""
+        self._cheat, subset = job["cheat"], job.get("subset")
+        self._subset = tuple(subset) if subset else None
+        began = time.process_time()
+        command = {name: job[name] for name in ("frame", "settings", "width", "height", "region", "area")}
+        rendering.render_frame(command | {"output": "linear", "path": job["path"]}, lambda done, total: None)
+        return time.process_time() - began
+
+    def _prepare(self, scene: Any, area: dict[str, int]) -> None:
+        """What `store_for_denoising` does, then what a cheat or a sparse pass changes."""
+        own = scene.cycles.use_adaptive_sampling
+        store_for_denoising(scene, area)
+        CHEATS[self._cheat](scene)
+        scene.cycles.use_sample_subset = self._subset is not None
+        if self._subset:
+            scene.cycles.sample_offset, scene.cycles.sample_subset_length = self._subset
+            scene.cycles.use_adaptive_sampling = False
+        else:
+            scene.cycles.use_adaptive_sampling = own
+
+
+def main() -> None:
+    """Render what is not there yet."""
+    blend, jobs = sys.argv[1], json.loads(Path(sys.argv[2]).read_text())
+    renderer = Renderer(blend, int(os.environ.get("THREADS", "1")))
+    for job in jobs:
+        path = Path(job["path"])
+        if path.exists():
+            continue
+        loading = renderer.open(job["cheat"])
+        job["path"] = str(path.with_suffix(".part"))
+        cpu = renderer.render(job)
+        Path(job["path"]).rename(path)
+        print(json.dumps({"path": str(path), "cpu": cpu, "load": loading}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
