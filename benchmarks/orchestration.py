@@ -5,7 +5,8 @@
 
 The store, the object store and the coordinator are the real ones, started for the run. Each client is
 a process that leases one task at a time, asks for an upload link, PUTs a result of `--size` random
-bytes and submits it. Nothing is rendered, so the time of a task is what the farm adds to it.
+bytes, signs it and submits it for a signed receipt; nothing is drawn for an audit. Nothing is rendered,
+so the time of a task is what the farm adds to it.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ import urllib3
 
 from frame_splitter.facts import Adaptive, FileFormat, SceneFacts
 from frame_splitter.fields import encode
+from frame_splitter.ids import DeviceClass
 from frame_splitter.records import (
     Blob,
     JobSpec,
@@ -42,9 +44,11 @@ from frame_splitter.records import (
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests import servers
+from verification import attestation
 
 STEPS = ("lease", "uploads", "put", "submit")
 TILES = 9
+DEVICE = DeviceClass("benchmark")
 KINDS = (TaskKind.RENDER, TaskKind.FINISH)
 
 
@@ -134,11 +138,21 @@ def start_job(owner: Api, tasks: int) -> str:
     return str(owner.call("POST", "/jobs", {"spec": spec, "facts": facts()})["job"])
 
 
+def enrol(api: Api, key: bytes) -> str:
+    """Bind the client's address; returns the farm's."""
+    known = api.call("GET", "/nodes/self")
+    address = attestation.address_of(key)
+    signature = attestation.sign(attestation.Enrolment(known["node"], address), known["farm"], key)
+    api.call("POST", "/nodes/self", {"address": address, "signature": signature})
+    return str(known["farm"])
+
+
 def work(url: str, token: str, size: int, start: Any, done: Any) -> None:
     """One client: leases until nothing is left. Reports its steps' times and its CPU seconds."""
-    api, store = Api(url, token, urllib3.PoolManager()), urllib3.PoolManager()
+    api, store, key = Api(url, token, urllib3.PoolManager()), urllib3.PoolManager(), os.urandom(32)
+    farm_address = enrol(api, key)
     padding, rows = os.urandom(size), []
-    offer = SlotOffer("slot", KINDS, "benchmark")  # type: ignore[arg-type]
+    offer = SlotOffer("slot", KINDS, DEVICE)
     start.wait()
     while True:
         times = [time.perf_counter()]
@@ -155,7 +169,10 @@ def work(url: str, token: str, size: int, start: Any, done: Any) -> None:
         stored = store.request("PUT", upload["url"], headers=upload["headers"], body=content)
         assert stored.status == 200, stored.data
         times.append(time.perf_counter())
-        api.call("POST", f"{lease}/result?{token_of}", TaskResult((file,), 0.0, 0.0, "benchmark"))  # type: ignore[arg-type]
+        result = TaskResult((file,), 0.0, 0.0, DEVICE, pixel_root=file.sha256)
+        message = attestation.attest(leases[0]["task"]["id"], leases[0]["token"], result)
+        signed = replace(result, signature=attestation.sign(message, farm_address, key))
+        api.call("POST", f"{lease}/result?{token_of}", signed)
         times.append(time.perf_counter())
         rows.append(times)
     done.put((rows, time.process_time()))

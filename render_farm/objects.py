@@ -24,6 +24,7 @@ from botocore.utils import percent_encode
 
 from frame_splitter.errors import Unavailable
 from frame_splitter.ids import JobId, OwnerId, TaskId
+from frame_splitter.records import OutputFile
 from render_farm.heads import OBJECTS_AWAY, Answer, Heads
 
 T = TypeVar("T")
@@ -65,9 +66,11 @@ def blob_key(owner: OwnerId, sha256: str) -> str:
     return f"blobs/{owner}/{sha256}"
 
 
-def result_key(job: JobId, task: TaskId, token: int, name: str) -> str:
-    """Where a file of a result lies; each lease has a place of its own."""
-    return f"results/{job}/{task}/{token}/{name}"
+def result_key(job: JobId, task: TaskId, token: int, file: OutputFile) -> str:
+    """Where a file of a result lies: each lease has a place of its own, and in it each content, so that a
+    link which was asked for and not used cannot change what was submitted.
+    """
+    return f"results/{job}/{task}/{token}/{file.sha256}/{file.name}"
 
 
 class Objects:

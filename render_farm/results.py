@@ -205,7 +205,7 @@ class Results:
 
     def stored(self, job: JobId, task: TaskId, token: int, file: OutputFile) -> StoredFile:
         """A file of a result, with a link to fetch it."""
-        link = self._objects.get_link(result_key(job, task, token, file.name))
+        link = self._objects.get_link(result_key(job, task, token, file))
         return StoredFile(file.name, file.sha256, file.size, link)
 
 
@@ -229,4 +229,4 @@ def _printable(text: str) -> str:
 
 
 def _key(held: Holding, file: OutputFile) -> str:
-    return result_key(held.job, held.task, held.token, file.name)
+    return result_key(held.job, held.task, held.token, file)

@@ -200,7 +200,7 @@ def test_submit_needs_its_object(ann, own):
     wrong_size = replace(result, files=(replace(file, size=4),))
     assert "3 bytes instead of 4" in own.refused(409, "conflict", "POST", path, wrong_size)
     wrong_sum = replace(result, files=(replace(file, sha256="0" * 64),))
-    assert "other contents" in own.refused(409, "conflict", "POST", path, own.sign(lease, wrong_sum))
+    assert "was not uploaded" in own.refused(409, "conflict", "POST", path, own.sign(lease, wrong_sum))
     assert own.submit(lease, result).status == 200
 
 

@@ -4,13 +4,14 @@
 Nodes here speak HTTP; pictures are a few bytes, and a check finds what the test says.
 """
 
+import hashlib
 from dataclasses import replace
 
 import pytest
 
 from frame_splitter.audits import CheckReport, Fault
 from frame_splitter.fields import Tile, decode, encode
-from frame_splitter.records import FailureCode, TaskFailure, TaskKind
+from frame_splitter.records import FailureCode, OutputFile, TaskFailure, TaskKind
 from tests import servers
 from tests.api_calls import Api, events, fine, under
 from verification import attestation, merkle, receipts, replay
@@ -401,3 +402,17 @@ def test_unresolved_twice_is_kept_for_own_nodes(ann, liar, node, own):
     own.do(next_of(own, "render"))
     next_of(own, "audit")
     assert replay.replay(verification(ann, job)) == []
+
+
+def test_a_link_kept_back_cannot_change_what_was_submitted(ann, liar, own):
+    """The node asks for links to two pictures, submits one, and sends the other afterwards."""
+    ann.job(frames=(1,))
+    lease = liar.lease()[0]
+    good, bad = b"good pixels", b"evil pixels"
+    order = {"files": [OutputFile("tile.exr", hashlib.sha256(bad).hexdigest(), len(bad))]}
+    link = liar.ok("POST", f"{under(lease)}/uploads?token={lease['token']}", order)["uploads"][0]
+    liar.do(lease, good)
+    liar.put(link, bad)
+    own.do(next_of(own, "audit"))
+    check = next_of(own, "check")
+    assert liar.http.request("GET", check["inputs"][0]["file"]["url"]).data == good
