@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from frame_splitter.errors import InvalidInput
 from render_farm.cli.console import Console, log_to_stderr
 from render_farm.cli.options import RULES
+from render_farm.client import FarmClient
 from render_farm.embedded.supervisor import Farm, FarmOptions, state_folder
 
 
 @dataclass(frozen=True, slots=True)
 class UpResult:
-    """Where the farm answers, and the operator's token."""
+    """Where the farm answers, the operator's token, and the address its receipts are signed by."""
 
     url: str
     token: str
     state_dir: str
+    address: str
 
 
 def run(chosen: argparse.Namespace, console: Console) -> int:
@@ -68,5 +70,8 @@ def _tell(farm: Farm, console: Console) -> None:
     console.say(f"Its folder is {farm.folder.path}, with its logs in logs/.")
     if not farm.is_local:
         console.say("Other machines can join: `render-farm node add NAME` prints what to run there.")
-    result = UpResult(farm.public_url, farm.token, str(farm.folder.path))
+    with FarmClient(farm.url, farm.token) as client:
+        address = client.rules().address
+    console.say(f"Its receipts are signed by {address}: `render-farm receipt verify FILE --farm {address}`.")
+    result = UpResult(farm.public_url, farm.token, str(farm.folder.path), address)
     console.result(result, "")

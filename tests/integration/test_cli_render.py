@@ -169,7 +169,7 @@ def test_ctrl_c_and_the_same_command_again(scenes: Path, tmp_path: Path) -> None
         assert process.wait(SECONDS) == 130
         assert "The same command goes on with it" in said()
     assert leftovers(folder) == []
-    done = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "quick-frames").iterdir()}
+    done = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "quick-frames").glob("*.png")}
     assert done
     result = subprocess.run(line, capture_output=True, text=True, check=True, cwd=tmp_path, timeout=SECONDS)
     answered = json.loads(result.stdout)

@@ -4,6 +4,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -41,6 +42,7 @@ def up(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
             said = farm.stdout.readline()
             assert said, farm.stderr.read()
             assert json.loads(said)["url"].startswith("http://127.0.0.")
+            assert re.fullmatch("0x[0-9a-fA-F]{40}", json.loads(said)["address"])
             yield farm
         finally:
             if farm.poll() is None:
