@@ -29,13 +29,16 @@ from verification.verdict import Case, judge
 
 @dataclass(frozen=True)
 class Amount:
-    """How much is replayed: beacon values a whole cheat and a place, places a local cheat, and verdicts."""
+    """How much is replayed: beacon values a whole cheat and a place, places a local cheat and
+    scene, and verdicts.
+    """
 
-    draws: int = 2000
-    draws_a_place: int = 200
-    places: int = 30
-    verdicts: int = 5
-    golem_draws: int = 200
+    draws: int = 1000
+    draws_a_place: int = 60
+    places: int = 8
+    verdicts: int = 3
+    golem_draws: int = 50
+    golem_draws_a_place: int = 10
 
 
 @dataclass
@@ -132,7 +135,8 @@ class Replay:
         said = Counter(self.verdict(cheated, number) for number in range(self.amount.verdicts))
         shares = {"share": float(cheated.different.mean()), "crops": crops, "suspects": suspects}
         both = 1 - (1 - crops) * (1 - suspects)
-        return shares | {"both": both, "said": dict(said), "golem": self.golem(cheated)}
+        golem = self.golem(cheated, self.amount.golem_draws)
+        return shares | {"both": both, "said": dict(said), "golem": golem}
 
     def local(self, kind: str, area: float) -> dict[str, Any]:
         """A local cheat in many places."""
@@ -142,7 +146,7 @@ class Replay:
             few = self.passes[number % len(self.passes)]
             seen = any(touched(cheated, block) for block in self.suspects(cheated.image, few))
             crops = self.caught_by_crops(cheated, f"{kind} {area} {number}", self.amount.draws_a_place)
-            rows.append((crops, float(seen), self.golem(cheated)))
+            rows.append((crops, float(seen), self.golem(cheated, self.amount.golem_draws_a_place)))
         found: dict[str, Any] = {"kind": kind, "area": area, "places": len(rows)}
         found["formula"] = 1 - (1 - area) ** crop_count(self.scene.tile, POLICY.crops, POLICY)
         if rows:
@@ -152,10 +156,10 @@ class Replay:
             found["golem"] = {name: statistics.fmean(row[2][name] for row in rows) for name in BOUNDS}
         return found
 
-    def golem(self, cheated: Cheated) -> dict[str, float]:
+    def golem(self, cheated: Cheated, draws: int) -> dict[str, float]:
         """How often Golem's scheme refuses the tile."""
         golem, chosen = Golem(luma(cheated.image), self.seen), random.Random(self.scene.name)
-        refused = [golem.refuses(chosen) for _ in range(self.amount.golem_draws)]
+        refused = [golem.refuses(chosen) for _ in range(draws)]
         return {name: statistics.fmean(one[name] for one in refused) for name in BOUNDS}
 
     def verdict(self, cheated: Cheated, number: int) -> str:
@@ -187,12 +191,11 @@ def uncounted(image: Image) -> Image:
 
 def costs(shelf: Shelf) -> dict[str, float]:
     """CPU seconds of the tile, of loading, of an audit's parts; the audit's share of the tile."""
+    rows = {row["path"]: row for row in map(json.loads, shelf.costs.read_text().splitlines())}
     spent: dict[str, list[float]] = {}
-    load_seconds = 0.0
-    for line in shelf.costs.read_text().splitlines():
-        row = json.loads(line)
-        spent.setdefault(Path(row["path"]).stem.split("_")[0], []).append(row["cpu"])
-        load_seconds = max(load_seconds, row["load"])
+    for path, row in rows.items():
+        spent.setdefault(Path(path).stem.split("_")[0], []).append(row["cpu"])
+    load_seconds = max(row["load"] for row in rows.values())
     few, crop = statistics.median(spent["sparse"]), statistics.fmean(spent["crop"])
     tile, crops = spent["tile"][0], POLICY.crops + POLICY.suspects
     audit = few + crops * crop

@@ -68,6 +68,29 @@ def test_another_pixel_never_makes_the_largest_cluster_smaller(mask, data):
     assert largest_cluster(more) >= largest_cluster(mask)
 
 
+def flooded(mask):
+    """The largest group, found pixel by pixel."""
+    left = {(int(row), int(column)) for row, column in zip(*mask.nonzero(), strict=True)}
+    largest = 0
+    while left:
+        waiting, size = [left.pop()], 0
+        while waiting:
+            row, column = waiting.pop()
+            size += 1
+            around = {(row + down, column + right) for down in (-1, 0, 1) for right in (-1, 0, 1)} & left
+            left -= around
+            waiting += around
+        largest = max(largest, size)
+    return largest
+
+
+@given(st.integers(0, 2**32), st.floats(0.05, 0.95), st.integers(1, 40), st.integers(1, 40))
+@settings(deadline=None)
+def test_clusters_are_those_of_a_flood(seed, density, height, width):
+    mask = numpy.random.default_rng(seed).random((height, width)) < density
+    assert largest_cluster(mask) == flooded(mask)
+
+
 def test_clusters_by_hand():
     rows = ["##...#", "..#..#", "......", "#.#.#."]
     mask = numpy.array([[letter == "#" for letter in row] for row in rows])
