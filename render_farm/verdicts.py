@@ -2,13 +2,14 @@
 """What follows from a check's report: a verdict, or another look first."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import structlog
 
-from frame_splitter.audits import CheckReport
+from frame_splitter.audits import AuditOrder, CheckReport
 from frame_splitter.errors import InvalidInput
+from frame_splitter.fields import Tile
 from frame_splitter.ids import DeviceClass
 from frame_splitter.records import TaskResult
 from render_farm.auditors import Audited, candidates
@@ -17,6 +18,7 @@ from render_farm.rules import Rules
 from render_farm.store.leases import Holding
 from render_farm.store.submissions import AuditWish, Conclusion, JobFacts, Progressed, Submissions
 from verification import sampling
+from verification.records import AuditRecord
 from verification.verdict import Case, Outcome, Twin, judge
 
 log = structlog.get_logger()
@@ -87,6 +89,8 @@ def conclude(
     Pure.
     """
     one = known.record
+    earlier = (audit.task for audit in one.audits if audit.contradicted)
+    report = replace(report, contradicted=tuple(dict.fromkeys((*earlier, *report.contradicted))))
     done = [audit for audit in one.audits if audit.attestation is not None]
     counted = [audit for audit in done if not audit.contradicted and audit.task not in report.contradicted]
     case = Case(
@@ -96,7 +100,7 @@ def conclude(
         same_class=any(audit.same_class for audit in counted) if done else True,
         noise=job.noise,
         twin=twin,
-        own=any(audit.own for audit in counted),
+        own=_own_says_so(counted, report),
     )
     verdict = judge(report, case)
     plain = Conclusion(verdict.outcome.value, verdict, case, report)
@@ -105,13 +109,35 @@ def conclude(
     by_own = replace(first, ranked=(), own_only=True)
     if done and not counted:
         return replace(plain, how="more", because="escalated", wishes=(by_own,))
+    doubted = _doubted(counted, report)
     suspects = sampling.second_order(one.task.tile, report.suspects, rules.policy)
-    if counted and suspects is not None and not known.suspects:
-        wish = AuditWish(suspects, first.ranked)
+    if counted and suspects is not None and not known.suspects and not doubted:
+        wish = replace(by_own if report.contradicted else first, audit=suspects)
         return replace(plain, how="more", because="suspects", wishes=(wish,))
     if verdict.outcome is not Outcome.ESCALATED:
         return plain
     if known.escalated >= MOST_ESCALATIONS:
         return replace(plain, how="unresolved")
     forced = "" if one.audited else verdict.reason
-    return replace(plain, how="more", because="escalated", wishes=(by_own,), forced=forced)
+    again = tuple(replace(by_own, audit=order) for order in doubted) or (by_own,)
+    return replace(plain, how="more", because="escalated", wishes=again, forced=forced)
+
+
+def _own_says_so(audits: Sequence[AuditRecord], report: CheckReport) -> bool:
+    """Whether the farm's own node rendered one of the crops that differ, or any crop where none do."""
+    wrong = _wrong_crops(report)
+    mine = [audit for audit in audits if audit.own]
+    return any(wrong & set(audit.order.crops) for audit in mine) if wrong else bool(mine)
+
+
+def _doubted(audits: Sequence[AuditRecord], report: CheckReport) -> tuple[AuditOrder, ...]:
+    """The orders of strangers whose crops differ: the own node must do the very same ones again, or an
+    auditor could lie about whatever crops the own node does not render.
+    """
+    wrong = _wrong_crops(report)
+    orders = (audit.order for audit in audits if not audit.own and wrong & set(audit.order.crops))
+    return () if _own_says_so(audits, report) else tuple(dict.fromkeys(orders))
+
+
+def _wrong_crops(report: CheckReport) -> set[Tile]:
+    return {crop.tile for crop in report.crops if crop.different}

@@ -141,6 +141,30 @@ def test_contradicted_audits_do_not_count():
     assert (both.how, both.case.audits) == ("accepted", 1)
 
 
+ELSEWHERE = Tile(48, 48, 56, 56)
+SECOND = AuditOrder((ELSEWHERE,))
+
+
+def test_a_second_look_by_a_stranger_is_repeated_by_the_own_node_before_it_counts():
+    """The own node has done the first crops, and a stranger lies about the suspects' blocks."""
+    report = replace(EQUAL, crops=(*EQUAL.crops, replace(WRONG.crops[0], tile=ELSEWHERE)))
+    lie = replace(audit("a2"), order=SECOND)
+    made = concluded(report, audit("a1", own=True), lie, suspects=1)
+    assert (made.how, made.because, made.case.own) == ("more", "escalated", False)
+    assert [(wish.audit, wish.own_only) for wish in made.wishes] == [(SECOND, True)]
+    confirmed = replace(audit("a3", own=True), order=SECOND)
+    assert concluded(report, audit("a1", own=True), lie, confirmed, suspects=1, escalated=1).how == "rejected"
+
+
+def test_suspects_wait_until_a_strangers_word_is_confirmed_and_are_then_the_own_nodes():
+    suspects = (Tile(8, 8, 16, 16),)
+    made = concluded(replace(WRONG, suspects=suspects), audit("a1"))
+    assert (made.because, made.wishes[0].audit) == ("escalated", FIRST.audit)
+    slandered = replace(EQUAL, suspects=suspects, contradicted=("a1",))
+    made = concluded(slandered, audit("a1"), audit("a2", own=True), escalated=1)
+    assert (made.because, made.wishes[0].own_only) == ("suspects", True)
+
+
 def test_doubt_ends_after_one_more_audit():
     doubtful = replace(EQUAL, crops=())
     assert concluded(doubtful, audit("a1")).how == "more"
