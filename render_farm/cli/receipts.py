@@ -59,7 +59,7 @@ class Receipts:
             path = self._targets.receipt(frame)
             write_receipt(path, document)
         except NotFound as error:
-            return Kept(None, note=self._noted(f"Frame {frame} has no receipt: {error.sentence}"))
+            return Kept(None, note=self._noted(f"No receipt: {error.sentence}"))
         except FarmError as error:
             return Kept(None, (f"Frame {frame} has no receipt: {error.sentence}",))
         return Kept(path, tuple(f"The receipt of frame {frame} is wrong: {one}" for one in problems))

@@ -146,7 +146,7 @@ def test_a_frame_that_can_have_no_receipt_is_noted_once(goals: Targets) -> None:
     with serving(none) as (client, _):
         fetched = fetch(client, goals)
         assert (fetched.doubts, receipt_path(fetched)) == ((), "")
-        assert fetched.refused == ("Frame 1 has no receipt: It was written whole.",)
+        assert fetched.refused == ("No receipt: It was written whole.",)
         receipts = Receipts(client, job(), goals)
         assert [bool(receipts.keep(1, "").note) for _ in range(3)] == [True, False, False]
 
