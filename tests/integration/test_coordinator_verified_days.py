@@ -316,3 +316,63 @@ def test_two_nodes_of_one_operator_may_share_a_key(parts):
     second = Node(day.ann.url, made["token"], id=made["node"], key=first.key)
     second.enrol()
     assert second.ok("GET", "/nodes/self")["address"] == first.address
+
+
+def give_back(day, lease, code, *bad):
+    failure = TaskFailure(code, "it cannot be looked at", bad)
+    return day.own.ok("POST", f"{under(lease)}/failure?token={lease['token']}", failure)["state"]
+
+
+def test_audits_that_cannot_be_looked_at_do_not_count_and_cost_their_auditor(parts):
+    _, coordinator = parts(*ALL)
+    day = Day(coordinator)
+    auditor = day.node("auditor")
+    assert auditor.lease(kinds=(TaskKind.AUDIT,)) == []
+    day.liar.do(day.liar.lease(kinds=(TaskKind.RENDER,))[0])
+    audit = day.next_of(auditor, "audit")
+    auditor.do(audit, b"a picture that kills the decoder")
+    check = day.next_of(day.own, "check")
+    assert give_back(day, check, FailureCode.BAD_INPUT, audit["task"]["id"]) == "cancelled"
+    again = day.next_of(day.own, "audit")
+    assert again["audit"] == audit["audit"]
+    day.own.do(again)
+    check = day.next_of(day.own, "check")
+    assert [one["task"] for one in check["check"]["audits"]] == [again["task"]["id"]]
+    day.own.do(check)
+    assert day.tile()["state"] == "accepted"
+    views = {one["node"]: one["standing"] for one in day.admin.ok("GET", "/nodes")["nodes"]}
+    assert views[auditor.id] == {"passed": 0, "failed": 1}
+    assert replay.replay(day.verification()) == []
+
+
+def test_a_tile_nobody_can_look_at_is_rendered_again_without_blame(parts):
+    _, coordinator = parts(*ALL)
+    day = Day(coordinator)
+    lease = day.liar.lease()[0]
+    day.liar.do(lease)
+    day.audit()
+    states = []
+    for _ in range(3):
+        check = day.next_of(day.own, "check")
+        states.append(give_back(day, check, FailureCode.BAD_INPUT, lease["task"]["id"]))
+    assert states == ["ready", "ready", "cancelled"]
+    assert day.tile()["state"] == "ready"
+    assert day.ann.ok("GET", f"/jobs/{day.job}")["audits"]["unresolved"] == 1
+
+
+def test_another_jobs_audits_cannot_be_named(parts):
+    """Only own nodes check; what one names by mistake touches nothing else."""
+    _, coordinator = parts(*ALL)
+    day = Day(coordinator, frames=(1, 2))
+    first, second = day.liar.lease(slots=2)
+    day.liar.do(first, b"one")
+    day.liar.do(second, b"two")
+    audits = [day.next_of(day.own, "audit") for _ in range(2)]
+    for audit in audits:
+        day.own.do(audit)
+    check = day.next_of(day.own, "check")
+    mine = check["check"]["audits"][0]["task"]
+    other = next(one["task"]["id"] for one in audits if one["task"]["id"] != mine)
+    assert give_back(day, check, FailureCode.BAD_INPUT, other) == "ready"
+    marks = [audit.contradicted for one in day.verification().submissions for audit in one.audits]
+    assert marks == [False, False]

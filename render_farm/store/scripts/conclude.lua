@@ -42,11 +42,7 @@ local verdict = cjson.decode(ARGV[7])
 redis.call('HSET', KEYS[2], 'report', ARGV[9], 'verdict', ARGV[7], 'case', ARGV[8], 'evidence', ARGV[10],
   'check', task, 'check_token', token)
 for _, audit in ipairs(cjson.decode(ARGV[12])) do
-  local auditor, operator, before = get(task_key(audit), 'node', 'operator', 'contradicted')
-  if before ~= '1' then
-    redis.call('HSET', task_key(audit), 'contradicted', '1')
-    fall(auditor, operator)
-  end
+  contradict(audit)
 end
 
 local audited, of_node, operator = get(KEYS[2], 'audited', 'node', 'operator')

@@ -11,7 +11,7 @@
 -- ARGV[7]  failure (JSON), kept with the task
 -- ARGV[8]  the node's sentence
 -- ARGV[9]  how many faults fail a task
--- ARGV[10] JSON list: tiles a finish task could not use, rendered again
+-- ARGV[10] JSON list: tiles a finish task could not use, rendered again; audits a check could not look at
 -- Returns  'ready' | 'waiting' (a finish task whose tiles are rendered again) | 'failed' | 'stale' |
 --          'cancelled' (an audit or a check that is not tried again)
 -- Also changes farm:job:{job}, farm:frame:{job}:{frame}, other tasks of the frame, lanes and events.
@@ -22,7 +22,7 @@ if not job then return 'stale' end
 local kind, frame = get(KEYS[1], 'kind', 'frame')
 note_failure(task, ARGV[7])
 if EXTRA[kind] then
-  local outcome = extra_failed(job, task, now, code, ARGV[6] == '1', sentence)
+  local outcome = extra_failed(job, task, now, code, ARGV[6] == '1', sentence, cjson.decode(ARGV[10]))
   settle(job)
   return outcome
 end

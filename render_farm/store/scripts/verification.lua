@@ -213,6 +213,34 @@ local function audit_failed(job, task, node, now, code, at_fault)
   return 'ready'
 end
 
+local function contradict(audit)
+  local node, operator, own, before = get(task_key(audit), 'node', 'operator', 'own', 'contradicted')
+  if before == '1' then return end
+  redis.call('HSET', task_key(audit), 'contradicted', '1')
+  if own ~= '1' then fall(node, operator) end
+end
+
+-- Audits whose pictures cannot be looked at do not count; without them there may be none left to compare
+-- with. Returns the check's next state, or nil where no audit of its submission was named.
+local function drop_audits(of, token, named)
+  local known, left = {}, 0
+  for _, audit in ipairs(named) do known[audit] = true end
+  local last
+  for _, audit in ipairs(cjson.decode(filled(redis.call('HGET', submission_key(of, token), 'audits')) or '[]')) do
+    local state, contradicted = get(task_key(audit), 'state', 'contradicted')
+    if known[audit] and state == 'accepted' then
+      contradict(audit)
+      last = audit
+    elseif state == 'accepted' and contradicted ~= '1' then
+      left = left + 1
+    end
+  end
+  if not last then return nil end
+  if left > 0 then return 'ready' end
+  local order = redis.call('HGET', task_key(last), 'audit')
+  return 'again', { audit = order, ranked = {}, own_only = '1', ['repeat'] = '0' }
+end
+
 -- A file that kills the decoder twice is no picture; other trouble is the node's own and passes.
 local function check_failed(task, code, at_fault)
   if code == 'expired' then return 'ready' end
@@ -223,13 +251,20 @@ local function check_failed(task, code, at_fault)
   return 'ready'
 end
 
--- An audit or a check was given back or its lease ended. Returns the task's next state.
-local function extra_failed(job, task, now, code, at_fault, sentence)
+-- An audit or a check was given back or its lease ended; `bad` are tasks whose files a check could not
+-- look at. Returns the task's next state.
+local function extra_failed(job, task, now, code, at_fault, sentence, bad)
   local kind, of, token, node = get(task_key(task), 'kind', 'of', 'of_token', 'node')
-  local outcome
-  if kind == 'audit' then
+  local outcome, order
+  if kind == 'check' and bad then outcome, order = drop_audits(of, token, bad) end
+  if outcome == 'again' then
+    move(job, task, 'leased', 'cancelled')
+    make_audits(job, of, token, { order }, now)
+    return 'cancelled'
+  end
+  if not outcome and kind == 'audit' then
     outcome = audit_failed(job, task, node, now, code, at_fault)
-  else
+  elseif not outcome then
     outcome = check_failed(task, code, at_fault)
   end
   if outcome == 'ready' then
