@@ -21,9 +21,10 @@ AREAS = (0.001, 0.003, 0.01, 0.03, 0.05)
 
 KINDS = ("black", "copied from afar", "copied from beside", "untextured")
 
-TOLD = 0.05
-"""A region counts as changed where its colours differ by this share of the honest brightness on average;
-elsewhere (black painted black, texture where there is none) nobody loses anything."""
+TOLD, GRAIN = 0.05, 4
+"""A region counts as changed where its colours, averaged over squares of GRAIN pixels, differ by this share
+of the honest brightness; elsewhere (black painted black, a surface without texture) nobody loses anything.
+What is copied counts even where only its noise is another, since it was not rendered."""
 
 Mask = NDArray[numpy.bool_]
 Change = Callable[[Pixels], Pixels]
@@ -138,7 +139,8 @@ def _region(honest: Image, plain: Image, kind: str, area: float, chosen: random.
             channels[name][place] = 0 if kind == "black" else other.channels[name][source]
         parts[number] = replace(part, channels=channels)
     image = replace(honest, parts=tuple(parts))
-    return Cheated(kind, image, different_pixels(image, honest)) if tells(image, honest, place) else None
+    told = tells(image, honest, place, 1 if kind.startswith("copied") else GRAIN)
+    return Cheated(kind, image, different_pixels(image, honest)) if told else None
 
 
 Place = tuple[slice, slice]
@@ -152,15 +154,24 @@ def _source(honest: Image, kind: str, x: int, y: int, edge: int, chosen: random.
     return (slice(y, y + edge), slice(x, x + edge)) if x >= 0 else None
 
 
-def tells(image: Image, honest: Image, place: Place) -> bool:
-    """Whether what is seen in that place is another picture, and not only other noise of the same."""
+def tells(image: Image, honest: Image, place: Place, grain: int) -> bool:
+    """Whether that place differs by TOLD, averaged over squares of `grain` pixels."""
     apart = total = 0.0
     for mine, theirs in zip(image.parts, honest.parts, strict=True):
         for name, pixels in theirs.channels.items():
             if is_colour(name) and name[-1] in "RGB":
-                apart += float(numpy.abs(mine.channels[name][place] - pixels[place]).mean())
+                difference = coarse(mine.channels[name][place] - pixels[place], grain)
+                apart += float(numpy.abs(difference).mean())
                 total += float(numpy.abs(pixels).mean())
     return apart > TOLD * total
+
+
+def coarse(pixels: Pixels, grain: int) -> Pixels:
+    """Means over squares; what is left over at the edges is dropped."""
+    grain = min(grain, *pixels.shape)
+    height, width = (edge // grain for edge in pixels.shape)
+    squares = pixels[: height * grain, : width * grain].reshape(height, grain, width, grain)
+    return numpy.asarray(squares.mean(axis=(1, 3)))
 
 
 def touched(cheated: Cheated, tile: Tile) -> bool:

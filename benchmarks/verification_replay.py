@@ -35,8 +35,8 @@ class Amount:
 
     draws: int = 1000
     draws_a_place: int = 60
-    places: int = 8
-    verdicts: int = 3
+    places: int = 12
+    verdicts: int = 4
     golem_draws: int = 50
     golem_draws_a_place: int = 10
 
