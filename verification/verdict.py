@@ -19,8 +19,11 @@ DUST = 1e-4
 QUIET = 1e-3
 """Relative noise below which a crop is the same however it was rendered: empty sky, say."""
 
-SMOOTH = 0.3
+VERY_SMOOTH, SMOOTH = 0.1, 0.3
 """Noise over what it must be: below this it was smoothed, or enlarged."""
+
+VERY_NOISY = 8.0
+"""Noise over what it must be, of no render with any number of samples."""
 
 GRAIN = (0.6, 1.7)
 """Noise over what it must be, of honest noise from another seed."""
@@ -28,7 +31,7 @@ GRAIN = (0.6, 1.7)
 WHITE = 0.13
 """Share of a difference that averaging leaves, where it is noise and nothing else."""
 
-COARSE = 0.5
+COARSE, VERY_COARSE = 0.5, 0.9
 """Share of a difference that averaging leaves, where it is another picture."""
 
 MISSING_LIGHT = 0.95
@@ -205,6 +208,10 @@ def _region_sentence(report: CheckReport, where: str) -> str:
     return f"{article} {width}x{height} px region differs from the audit; what lies around it is equal."
 
 
+TOO_SMOOTH = "Far smoother than its samples make it, so denoised, or rendered smaller and enlarged: {where}."
+TOO_NOISY = "Far noisier than its samples make it: {where}."
+SOMETHING_ELSE = "It shows something else than the scene does there: {where}."
+
 Rule = tuple[Callable[[list[CropFinding]], bool], str]
 
 KINDS: tuple[Rule, ...] = (
@@ -221,13 +228,15 @@ KINDS: tuple[Rule, ...] = (
         "Light is missing, as with fewer bounces or lights: {where}, and all that differs is darker.",
     ),
     (
-        lambda crops: median(crop.coarse for crop in crops) > COARSE,
-        "It shows something else than the scene does there: {where}.",
+        lambda crops: (
+            median(crop.noise_ratio for crop in crops) < VERY_SMOOTH
+            and median(crop.coarse for crop in crops) < VERY_COARSE
+        ),
+        TOO_SMOOTH,
     ),
-    (
-        lambda crops: median(crop.noise_ratio for crop in crops) < SMOOTH,
-        "Far smoother than its samples make it, so denoised, or rendered smaller and enlarged: {where}.",
-    ),
+    (lambda crops: median(crop.noise_ratio for crop in crops) > VERY_NOISY, TOO_NOISY),
+    (lambda crops: median(crop.coarse for crop in crops) > COARSE, SOMETHING_ELSE),
+    (lambda crops: median(crop.noise_ratio for crop in crops) < SMOOTH, TOO_SMOOTH),
     (
         lambda crops: (
             median(crop.coarse for crop in crops) < WHITE
@@ -235,11 +244,8 @@ KINDS: tuple[Rule, ...] = (
         ),
         "The same picture with other noise, so another seed or other settings of sampling: {where}.",
     ),
-    (
-        lambda crops: median(crop.noise_ratio for crop in crops) > GRAIN[1],
-        "Far noisier than its samples make it: {where}.",
-    ),
-    (lambda crops: True, "It shows something else than the scene does there: {where}."),
+    (lambda crops: median(crop.noise_ratio for crop in crops) > GRAIN[1], TOO_NOISY),
+    (lambda crops: True, SOMETHING_ELSE),
 )
 """What kind of difference it is, the first that fits."""
 
