@@ -35,9 +35,8 @@ class Publication:
         found = [self._linked(one) async for one in self._submissions.of_job(job.job, frame)]
         numbers = await self._submissions.rounds_of(job.job)
         rounds = await self._rounds.some(numbers)
-        return JobVerification(
-            job.job, job.scene, job.settings, self._rules.public(), tuple(found), tuple(rounds)
-        )
+        rules = (await self._submissions.rules(job.job, self._rules)).public()
+        return JobVerification(job.job, job.scene, job.settings, rules, tuple(found), tuple(rounds))
 
     def _linked(self, known: Progressed) -> SubmissionRecord:
         """The record with links to its evidence."""

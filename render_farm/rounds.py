@@ -136,7 +136,8 @@ class Ticker:
         now = await self._submissions.submitter(one.node, one.operator)
         missed = one.receipt.round != number
         forced = _forced(one, missed, now.standing)
-        made = decide(one, value, forced, missed, jobs[one.job], online, self._rules)
+        rules = await self._submissions.rules(one.job, self._rules)
+        made = decide(one, value, forced, missed, jobs[one.job], online, rules)
         outcome = await self._submissions.decide(one, made, self._clock())
         log.info("submission_decided", task=task, token=token, how=made.how, outcome=outcome)
 

@@ -30,6 +30,14 @@ class Rules:
         return FarmRules(self.address, self.name, beacon.genesis, beacon.period, self.policy, self.rates)
 
 
+@dataclass(frozen=True, slots=True)
+class JobRules:
+    """What stays of the rules for a job, whatever the farm's become later."""
+
+    policy: AuditPolicy
+    rates: Rates
+
+
 def local(key: bytes, period: float, policy: AuditPolicy, rates: Rates) -> Rules:
     """Rules with a beacon of the farm's own. Its secret comes from the key, so that it survives restarts."""
     beacon = LocalBeacon(hmac.digest(key, b"beacon", "sha256"), period=period)

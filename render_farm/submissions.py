@@ -89,9 +89,10 @@ class Counter:
     ) -> tuple[TaskState, SubmissionReceipt]:
         """Store a tile's result under a receipt. Raises StaleLease."""
         work = await self._submissions.work(held.task)
+        rules = await self._submissions.rules(held.job, self._rules)
         after = 0
         for _ in range(TRIES):
-            new = self._receipt(caller, held, result, signer, work, after)
+            new = self._receipt(caller, held, result, signer, work, rules, after)
             done = await self._leases.submit(held, result, self._clock(), new)
             if done.outcome in {"accepted", "submitted"}:
                 self._rung(new.record.receipt.round)
@@ -109,9 +110,16 @@ class Counter:
         )
 
     def _receipt(
-        self, caller: Caller, held: Holding, result: TaskResult, signer: Signer, work: Work, after: int
+        self,
+        caller: Caller,
+        held: Holding,
+        result: TaskResult,
+        signer: Signer,
+        work: Work,
+        rules: Rules,
+        after: int,
     ) -> NewSubmission:
-        rules, submitter, now = self._rules, signer.submitter, self._clock()
+        submitter, now = signer.submitter, self._clock()
         rate = audit_rate(submitter.standing, submitter.operator_standing, caller.own, rules.rates)
         number = max(next_round(rules.beacon, now), after + 1)
         receipt = Submission(signer.digest, int(now * 1000), number, rules.beacon.commitment(number), rate)

@@ -53,17 +53,16 @@ class Verdicts:
             raise InvalidInput("The submission that was checked is not there.")
         twin = await self._submissions.twin(known.record)
         job = await self._submissions.job(held.job)
+        rules = await self._submissions.rules(held.job, self._rules)
         online = await self._submissions.online(self._clock() - self._online_seconds)
         one = known.record
-        draws = draws_of(one, known.value, self._rules)
+        draws = draws_of(one, known.value, rules)
         audited = Audited(one.node, one.operator, DeviceClass(one.device_class), job.owner)
         asked = AuditWish(
-            sampling.first_order(
-                draws, one.task.tile, job.settings.samples, self._rules.policy, one.croppable
-            ),
+            sampling.first_order(draws, one.task.tile, job.settings.samples, rules.policy, one.croppable),
             candidates(audited, online, draws),
         )
-        made = conclude(known, report, job, twin, asked, self._rules)
+        made = conclude(known, report, job, twin, asked, rules)
         await self._submissions.conclude(held, result, one, made, self._clock())
         log.info(
             "submission_checked",

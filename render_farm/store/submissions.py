@@ -14,6 +14,7 @@ from frame_splitter.ids import JobId, LeaseToken, NodeId, OwnerId, SceneId, Task
 from frame_splitter.records import FailureCode, OutputFile, RenderSettings, Task, TaskResult
 from render_farm.answers import Failure
 from render_farm.auditors import Online
+from render_farm.rules import JobRules, Rules
 from render_farm.store import keys
 from render_farm.store.connection import Connection
 from render_farm.store.jobs import batched, digest_of
@@ -131,6 +132,18 @@ class Submissions:
         owner, scene, settings, least, most = await self._store.do("HMGET", keys.job(job), *wanted)
         noise = None if least is None else (float(least), float(most))
         return JobFacts(OwnerId(owner), SceneId(scene), decode(settings, RenderSettings), noise)
+
+    async def rules(self, job: JobId, now: Rules) -> Rules:
+        """The rules a job is verified by: the farm's at its first submission. A farm that changes its rates
+        keeps to those that older receipts were made by.
+        """
+        place = keys.job(job)
+        kept = await self._store.do("HGET", place, "rules")
+        if kept is None:
+            await self._store.do("HSETNX", place, "rules", encode(JobRules(now.policy, now.rates)))
+            kept = await self._store.do("HGET", place, "rules")
+        pinned = decode(kept, JobRules)
+        return replace(now, policy=pinned.policy, rates=pinned.rates)
 
     async def online(self, since: float) -> list[Online]:
         """Nodes heard of since a time that take audits and have an address."""
