@@ -17,11 +17,10 @@ from render_farm.auditors import Audited, Online, candidates
 from render_farm.dispatch import Bell
 from render_farm.rules import Rules
 from render_farm.store.rounds import Recorded, Rounds
-from render_farm.store.submissions import AuditWish, Decision, JobFacts, Submissions
+from render_farm.store.submissions import AuditWish, Decision, JobFacts, Submissions, Submitter
 from verification import attestation, sampling
 from verification.attestation import LogHead
 from verification.beacon import next_round, round_time
-from verification.rate import Standing
 from verification.records import Round, SubmissionRecord
 from verification.sampling import Draws
 
@@ -135,18 +134,19 @@ class Ticker:
             jobs[one.job] = await self._submissions.job(one.job)
         now = await self._submissions.submitter(one.node, one.operator)
         missed = one.receipt.round != number
-        forced = _forced(one, missed, now.standing)
+        forced = _forced(one, missed, now)
         rules = await self._submissions.rules(one.job, self._rules)
         made = decide(one, value, forced, missed, jobs[one.job], online, rules)
         outcome = await self._submissions.decide(one, made, self._clock())
         log.info("submission_decided", task=task, token=token, how=made.how, outcome=outcome)
 
 
-def _forced(one: SubmissionRecord, missed: bool, now: Standing) -> str:
+def _forced(one: SubmissionRecord, missed: bool, now: Submitter) -> str:
     if missed:
         return f"Beacon round {one.receipt.round} never came, so all that it would have decided is audited."
-    if now.failed > one.standing.failed:
-        return "Other work of its node was found false after this was submitted."
+    before = one.standing.failed, one.operator_standing.failed
+    if now.standing.failed > before[0] or now.operator_standing.failed > before[1]:
+        return "Other work of its node or operator was found false after this was submitted."
     return ""
 
 

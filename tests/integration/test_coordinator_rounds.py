@@ -344,14 +344,15 @@ def test_cancelled_before_its_round(url):
     run(url, work)
 
 
-def test_caught_since_means_an_audit(url):
+@pytest.mark.parametrize("who", ["farm:node:n", "farm:owner:bob"])
+def test_caught_since_means_an_audit(url, who):
     """Work submitted before its node was caught is audited although its chance was low."""
 
     async def work(world):
         await world.is_trusted()
         receipt = await world.submit(await world.lease())
         assert receipt.submission.rate == 1
-        await world.connection.do("HINCRBY", "farm:node:n", "failed", 1)
+        await world.connection.do("HINCRBY", who, "failed", 1)
         world.now += 1.0
         await world.ticker.step()
         one = (await world.submissions.progressed("j.f0.t0", 1)).record

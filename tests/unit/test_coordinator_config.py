@@ -51,3 +51,54 @@ def test_missing_secret_is_named(missing):
 def test_unusable_settings_are_refused(flags):
     with pytest.raises(InvalidInput):
         read(flags, SECRETS)
+
+
+@pytest.mark.parametrize("key", ["", "11" * 31, "11" * 33, "zz" * 32, "00" * 32, "ff" * 32])
+def test_what_is_no_signing_key_is_said_without_telling_it(key):
+    with pytest.raises(InvalidInput, match="FARM_SIGNING_KEY") as refused:
+        read([], SECRETS | {"FARM_SIGNING_KEY": key})
+    assert not key or key not in refused.value.sentence
+
+
+def test_key_decides_address_and_beacon_and_shows_nowhere():
+    first, second = (read([], SECRETS | {"FARM_SIGNING_KEY": key * 32}).rules for key in ("11", "22"))
+    assert first.address != second.address
+    assert first.beacon.commitment(7) != second.beacon.commitment(7)
+    again = read([], SECRETS | {"FARM_SIGNING_KEY": "0x" + "11" * 32})
+    assert again.rules.address == first.address
+    assert again.rules.beacon.commitment(7) == first.beacon.commitment(7), "it survives restarts"
+    assert "11" * 8 not in repr(again)
+    assert str(first.key) not in repr(again)
+
+
+def test_rates_and_policy_are_shares():
+    flags = ["--audit-own", "0", "--audit-floor", "0.25", "--audit-repeat", "1", "--audit-crops", "9"]
+    rules = read(flags, SECRETS | {"FARM_AUDIT_SUSPECTS": "0", "FARM_BEACON_PERIOD": "2"}).rules
+    assert (rules.rates.own, rules.rates.floor, rules.policy.repeat) == (0, 250_000, 1_000_000)
+    assert (rules.policy.crops, rules.policy.suspects, rules.beacon.period) == (9, 0, 2.0)
+
+
+def test_public_beacon():
+    rules = read(["--beacon", "https://a.example,https://b.example"], SECRETS).rules
+    assert rules.name == rules.public().beacon != "local"
+    assert rules.beacon.period == 3.0
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--audit-own", "1.5"],
+        ["--audit-floor", "-0.1"],
+        ["--audit-repeat", "x"],
+        ["--audit-crops", "0"],
+        ["--audit-crops", "65"],
+        ["--audit-halving", "0"],
+        ["--audit-sparse-samples", "0"],
+        ["--beacon", "drand"],
+        ["--beacon", "https://a.example,ftp://b.example"],
+        ["--beacon-period", "0"],
+    ],
+)
+def test_unusable_rules_are_refused(flags):
+    with pytest.raises(InvalidInput, match=flags[0].lstrip("-")):
+        read(flags, SECRETS)
