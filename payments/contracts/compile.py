@@ -3,7 +3,7 @@
 
     python -m payments.contracts.compile [--check]
 
-Needs node and `npm ci` in this folder. Settings are those of foundry.toml: forge tests what is deployed.
+Needs node and `npm ci` in this folder. Settings are those of foundry.toml. The forge tests run the artifacts.
 """
 
 import json
@@ -89,7 +89,8 @@ def _pinned(package: str) -> str:
 
 
 def _settings() -> dict[str, Any]:
-    profile = tomllib.loads((HERE / "foundry.toml").read_text())["profile"]["default"]
+    profiles = tomllib.loads((HERE / "foundry.toml").read_text())["profile"]
+    profile = profiles["default"] | profiles["deploy"]
     return {
         "optimizer": {"enabled": profile["optimizer"], "runs": profile["optimizer_runs"]},
         "viaIR": profile["via_ir"],

@@ -4,10 +4,8 @@ pragma solidity 0.8.37;
 import {ERC20} from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import {Windows} from "../src/Jobs.sol";
 import {Terms} from "../src/MarketMessages.sol";
 import {PlainToken} from "../src/PlainToken.sol";
-import {RenderMarket} from "../src/RenderMarket.sol";
 import {World} from "./World.sol";
 
 /// @notice One in a hundred goes to nobody.
@@ -61,7 +59,7 @@ contract CallingToken is ERC20("Call", "CALL") {
 contract TokensTest is World {
     function _market(ERC20 other) private {
         build();
-        market = new RenderMarket(other, Windows(CLAIM, DECISION, GRACE, UNBONDING, SLASH_DELAY));
+        market = deploy(other);
         vault = market.vault();
     }
 

@@ -14,6 +14,7 @@ interface Vm {
     function prank(address sender) external;
     function warp(uint256 time) external;
     function chainId(uint256 id) external;
+    function envOr(string calldata name, string calldata other) external view returns (string memory);
     function assume(bool condition) external pure;
     function expectRevert() external;
     function expectPartialRevert(bytes4 selector) external;

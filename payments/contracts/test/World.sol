@@ -89,12 +89,25 @@ abstract contract World {
         vm.warp(1_800_000_000);
         hashes = new Hashes();
         token = new RenderToken(address(this), RICH);
-        market = new RenderMarket(token, Windows(CLAIM, DECISION, GRACE, UNBONDING, SLASH_DELAY));
+        market = deploy(token);
         vault = market.vault();
         disputes = market.disputes();
         fund(client, DEPOSIT * 10);
         fund(watcher, DEPOSIT);
         give(OPERATOR, 1000e18);
+    }
+
+    /// @dev From the committed artifact, which is what farms deploy; mutants are made from the sources.
+    function deploy(IERC20 with) internal returns (RenderMarket made) {
+        Windows memory windows = Windows(CLAIM, DECISION, GRACE, UNBONDING, SLASH_DELAY);
+        bytes32 from = keccak256(bytes(vm.envOr("CONTRACTS_FROM", "artifacts")));
+        if (from == keccak256("sources")) return new RenderMarket(with, windows);
+        bytes memory code = vm.parseJsonBytes(vm.readFile("artifacts/RenderMarket.json"), ".bytecode");
+        code = bytes.concat(code, abi.encode(with, windows));
+        assembly {
+            made := create(0, add(code, 32), mload(code))
+        }
+        require(address(made) != address(0), "the artifact was not deployed");
     }
 
     /// @dev Tokens, and leave for the market to take them.
