@@ -160,6 +160,11 @@ def halved(pixels: Pixels) -> Pixels:
     return pixels / 2 + 0.1
 
 
+def as_elsewhere(pixels: Pixels) -> Pixels:
+    """Off by as little as another processor's arithmetic is."""
+    return pixels * (1 + numpy.random.default_rng(5).normal(0, 2e-6, pixels.shape))
+
+
 def noise(pixels: Pixels) -> Pixels:
     return numpy.random.default_rng(5).random(pixels.shape)
 
@@ -207,6 +212,9 @@ CHEATS: dict[str, Cheat] = {
     "previous-frame": Cheat("hands in the tile of the frame before", frame_before),
     "other-tile": Cheat("hands in another node's tile", tile_opposite),
     "wrong-seed": Cheat("renders with another seed", another_seed),
+    "other-device": Cheat(
+        "renders on another kind of device than it says", picture=everywhere(as_elsewhere, "Combined")
+    ),
     "fewer-bounces": Cheat("lets light bounce once", change=one_bounce),
     "dropped-texture": Cheat("leaves the textures out", change=no_textures),
     "painted": Cheat("paints a square of 16 pixels over", picture=painted),

@@ -42,6 +42,7 @@ CAUGHT = {
     "half-size": SMOOTH,
     "other-frame": ANOTHER,
     "wrong-seed": Caught("differs", r"same picture with other noise"),
+    "other-device": Caught("differs", r"another kind of device than stated"),
     "fewer-bounces": Caught("differs", r"Light is missing"),
     "dropped-texture": ANOTHER,
     "painted": Caught("region", r"\d+x\d+ px region differs"),
