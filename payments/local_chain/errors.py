@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the chain answers when it cannot do what was asked: JSON-RPC error codes with a sentence."""
 
-PARSE, REQUEST, METHOD, PARAMS, SERVER, REVERTED = -32700, -32600, -32601, -32602, -32000, 3
+PARSE, REQUEST, METHOD, PARAMS, INTERNAL, SERVER = -32700, -32600, -32601, -32602, -32603, -32000
+REVERTED = 3
 
 
 class RpcError(Exception):

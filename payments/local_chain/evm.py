@@ -14,7 +14,7 @@ from eth.abc import (
 )
 from eth.chains.base import MiningChain
 from eth.db.atomic import AtomicDB
-from eth.exceptions import HeaderNotFound, TransactionNotFound
+from eth.exceptions import HeaderNotFound, PyEVMError, TransactionNotFound
 from eth.vm.forks.cancun import CancunVM
 from eth.vm.spoof import SpoofTransaction
 from eth_typing import Address, BlockNumber, Hash32
@@ -26,6 +26,8 @@ from payments.local_chain.journal import Genesis
 
 GAS_LIMIT = 30_000_000
 """Of a block, and so of a transaction and of a call."""
+BLOBS = b"\x03"
+"""The type of transactions that carry blobs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +102,12 @@ class Evm:
     def decode(self, raw: bytes) -> SignedTransactionAPI:
         """A signed transaction. Raises Refused for what is none, or is for another chain."""
         builder = self._chain.get_vm().get_transaction_builder()
+        if raw[:1] == BLOBS:
+            raise Refused("transaction type not supported: no blobs")
         try:
             transaction = builder.decode(raw)
             transaction.check_signature_validity()
-        except (RLPException, ValidationError, ValueError, TypeError, IndexError, AttributeError) as error:
+        except (PyEVMError, RLPException, ValidationError, ValueError, TypeError, IndexError) as error:
             raise Refused("invalid transaction: it cannot be decoded, or its signature is wrong") from error
         if transaction.chain_id != self.chain_id:
             raise Refused(f"invalid chain id for signer: have {transaction.chain_id} want {self.chain_id}")

@@ -27,6 +27,12 @@ Hex = Annotated[str, msgspec.Meta(pattern="^0x([0-9a-f]{2})*$")]
 Time = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
 
 
+class NotKept(FarmError):
+    """A block could not be written down: the chain must end, it knows more than its journal."""
+
+    code = "not_kept"
+
+
 class Damaged(FarmError):
     """The journal is not what this program wrote."""
 
@@ -83,13 +89,14 @@ class Journal:
         _sync_folder(folder)
 
     def append(self, entry: Entry) -> None:
-        """On the disk when it returns. Raises OSError, and then the chain must end: it knows a block more
-        than its journal.
-        """
+        """On the disk when it returns. Raises NotKept; what was half-written is cut off at the next start."""
         line = _line(entry)
         start = self._ends[-1] if self._ends else 0
-        _write(self._file, line)
-        os.fsync(self._file.fileno())
+        try:
+            _write(self._file, line)
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise NotKept(f"{self.path} cannot be written to: {error.strerror}.") from error
         self.entries.append(entry)
         self._ends.append(start + len(line))
 

@@ -4,16 +4,24 @@
 import ipaddress
 import json
 import threading
+import traceback
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from frame_splitter.errors import InvalidInput
-from payments.local_chain.errors import PARSE, REQUEST, RpcError
+from payments.local_chain.errors import INTERNAL, PARSE, REQUEST, RpcError
+from payments.local_chain.journal import NotKept
 
 MOST_BYTES = 256 * 1024
 """Of a request: a contract's creation has at most 48 KiB of code, in hexadecimal digits."""
-MOST_CONNECTIONS = 256
+MOST_BRACKETS = 1000
+"""Opening ones, in a request. py-evm raises Python's recursion limit beyond what a thread's stack holds, so
+that reading deep JSON would end the process instead of raising an exception.
+"""
+MOST_CONNECTIONS = 64
+STACK = 64 << 20
+"""Bytes a thread, for contracts that call each other 1024 deep."""
 IDLE_SECONDS = 60
 
 Answer = Callable[[str, list[Any]], Any]
@@ -21,7 +29,7 @@ Answer = Callable[[str, list[Any]], Any]
 
 class Server(ThreadingHTTPServer):
     """Answers calls with `answer`; `port` 0 takes a free one. Raises InvalidInput for an address that is not
-    loopback. An exception of `answer` that is no RpcError goes to `broken`, and nothing is answered.
+    loopback. NotKept goes to `broken`, and nothing is answered.
     """
 
     daemon_threads = True
@@ -31,6 +39,7 @@ class Server(ThreadingHTTPServer):
             raise InvalidInput(f"The local chain listens on loopback only, not on {host}.")
         self.answer = answer
         self.broken = broken
+        threading.stack_size(STACK)
         self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
         super().__init__((host, port), _Handler)
 
@@ -67,7 +76,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         try:
             self._send(200, respond(body, self.server.answer))
-        except Exception as error:
+        except NotKept as error:
             self.close_connection = True
             self.server.broken(error)
 
@@ -113,9 +122,16 @@ def respond(body: bytes, answer: Answer) -> dict[str, Any]:
         return {"jsonrpc": "2.0", "id": number, "result": answer(request["method"], request["params"])}
     except RpcError as error:
         return _failure(number, error)
+    except NotKept:
+        raise
+    except Exception as error:  # whatever a stranger's transaction does to py-evm, the chain goes on
+        traceback.print_exc()
+        return _failure(number, RpcError(INTERNAL, f"internal error: {type(error).__name__}"))
 
 
 def _parse(body: bytes) -> dict[str, Any]:
+    if body.count(b"[") + body.count(b"{") > MOST_BRACKETS:
+        raise RpcError(PARSE, f"the body has more than {MOST_BRACKETS} brackets")
     try:
         request = json.loads(body)
     except (ValueError, RecursionError) as error:
