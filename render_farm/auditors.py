@@ -30,12 +30,15 @@ class Online:
 
 @dataclass(frozen=True, slots=True)
 class Audited:
-    """What is audited: whose work on which device class, of whose job."""
+    """What is audited: whose work on which device class, of whose job; `excluded` are nodes found false in
+    that job.
+    """
 
     node: NodeId
     operator: OwnerId
     device_class: DeviceClass
     owner: OwnerId
+    excluded: frozenset[NodeId] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ def candidates(audited: Audited, online: Iterable[Online], draws: Draws) -> tupl
     """All who could audit it now, in the order they are asked: strangers of the same device class, then
     the farm's own nodes of it; where there is neither, its own nodes of other classes.
     """
-    others = [one for one in online if one.node != audited.node]
+    others = [one for one in online if one.node != audited.node and one.node not in audited.excluded]
     same = [one for one in others if audited.device_class in one.classes]
     strangers = [
         one

@@ -48,6 +48,11 @@ def job_frames(job_id: str) -> str:
     return f"farm:job:{job_id}:frames"
 
 
+def job_excluded(job_id: str) -> str:
+    """Set: nodes that get no more tasks of a job."""
+    return f"farm:job:{job_id}:excluded"
+
+
 def events(job_id: str) -> str:
     """Stream: what happened to a job, capped."""
     return f"farm:job:{job_id}:events"

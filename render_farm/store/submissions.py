@@ -44,12 +44,15 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class JobFacts:
-    """What of a job decides about its submissions. `noise`: the least and most of accepted tiles."""
+    """What of a job decides about its submissions. `noise`: the least and most of accepted tiles;
+    `excluded`: nodes found false in it.
+    """
 
     owner: OwnerId
     scene: SceneId
     settings: RenderSettings
     noise: tuple[float, float] | None
+    excluded: frozenset[NodeId] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +132,12 @@ class Submissions:
     async def job(self, job: JobId) -> JobFacts:
         """A job that exists."""
         wanted = ("owner", "scene", "settings", "noise_least", "noise_most")
-        owner, scene, settings, least, most = await self._store.do("HMGET", keys.job(job), *wanted)
+        (owner, scene, settings, least, most), excluded = await self._store.read(
+            [("HMGET", keys.job(job), *wanted), ("SMEMBERS", keys.job_excluded(job))]
+        )
         noise = None if least is None else (float(least), float(most))
-        return JobFacts(OwnerId(owner), SceneId(scene), decode(settings, RenderSettings), noise)
+        pinned = decode(settings, RenderSettings)
+        return JobFacts(OwnerId(owner), SceneId(scene), pinned, noise, frozenset(map(NodeId, excluded)))
 
     async def rules(self, job: JobId, now: Rules) -> Rules:
         """The rules a job is verified by: the farm's at its first submission. A farm that changes its rates

@@ -228,6 +228,18 @@ def test_a_false_tile_is_rendered_again_by_somebody_else(admin, ann, liar, node,
     assert replay.replay(verification(ann, job)) == []
 
 
+def test_a_node_that_lied_gets_nothing_more_of_the_job(ann, liar, node, own):
+    job = ann.job(frames=(1, 2, 3))
+    reject(liar, own, ann)
+    assert liar.lease(kinds=(TaskKind.RENDER, TaskKind.AUDIT)) == []
+    honest = node("honest")
+    honest.do(next_of(honest, "render"))
+    next_of(own, "audit")
+    assert verification(ann, job).submissions[1].candidates == (own.id,)
+    other = ann.job(frames=(4,))
+    assert liar.lease()[0]["task"]["job"] == other
+
+
 @pytest.mark.parametrize("fault", list(Fault))
 def test_a_file_that_is_no_picture_is_rejected_whatever_was_audited(ann, liar, own, fault):
     ann.job(frames=(1,))

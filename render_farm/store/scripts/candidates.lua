@@ -17,7 +17,7 @@
 -- ARGV[10] JSON list of device classes offered for audits
 -- Returns  'unbound' where the node has no address yet, else JSON list of {job, owner, rank, scene, pin or '', movable ('1': the pin may be changed),
 --          {{task, lane, frame, failed_on, failed_at, failed_code, of an audit JSON of the rest}, ...}}
--- Reads farm:job:{job}, farm:job:{job}:ready:{lane} and farm:task:{task} of those jobs.
+-- Reads farm:job:{job}, farm:job:{job}:excluded, farm:job:{job}:ready:{lane} and farm:task:{task} of those jobs.
 
 local now, only_owner = ARGV[2], filled(ARGV[3])
 local classes, lanes = cjson.decode(ARGV[4]), cjson.decode(ARGV[5])
@@ -84,7 +84,8 @@ local found = {}
 for _, job in ipairs(redis.call('ZRANGE', KEYS[1], 0, LOOKED_AT - 1)) do
   if #found >= most_jobs then break end
   local owner, rank, scene, pin = get(job_key(job), 'owner', 'rank', 'scene', 'device_class')
-  if not only_owner or owner == only_owner then
+  local mine = not only_owner or owner == only_owner
+  if mine and redis.call('SISMEMBER', job_key(job) .. ':excluded', ARGV[1]) == 0 then
     pin = pin or ''
     local movable = is_movable(job)
     local tasks = tasks_in(job, open_lanes(pin, movable))

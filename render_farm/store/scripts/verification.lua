@@ -12,6 +12,7 @@
 --   farm:job:{job}:rounds      set: beacon rounds that decided about them
 --   farm:job:{job}:roots       hash: pixel root to JSON list of {task, token, frame, rejected}
 --   farm:job:{job}:unaudited:{node}  set: 'task token' of what was accepted, or will be, without an audit
+--   farm:job:{job}:excluded    set: nodes that get no more tasks of the job
 --   farm:log                   list: digests of receipts of submission, the leaves of the farm's log
 --   farm:rounds                sorted set: rounds that something waits for, by number
 --   farm:round:{round}:waiting list: 'task token' of what the round decides
@@ -119,7 +120,12 @@ local function render_again(job, task, token, now, code, sentence)
   return false
 end
 
-local function exclude(task, node)
+-- A stranger's node that was found false gets nothing more of the job: each of its tiles would only cost
+-- another audit. Own nodes may be all there are to finish it: they are kept from the task alone.
+local function exclude(job, task, node)
+  if redis.call('HGET', 'farm:node:' .. node, 'own') ~= '1' then
+    redis.call('SADD', job_key(job) .. ':excluded', node)
+  end
   local excluded = cjson.decode(filled(redis.call('HGET', task_key(task), 'excluded')) or '[]')
   table.insert(excluded, node)
   redis.call('HSET', task_key(task), 'excluded', cjson.encode(excluded))
@@ -164,7 +170,7 @@ local function reject_submission(job, task, token, now, verdict, failure)
   local node, operator, root = get(key, 'node', 'operator', 'root')
   render_again(job, task, token, now, 'rejected', verdict.reason)
   redis.call('HSET', key, 'phase', 'done')
-  exclude(task, node)
+  exclude(job, task, node)
   note_failure(task, failure)
   fall(node, operator)
   mark_root_rejected(job, task, token, root)
