@@ -22,7 +22,7 @@ from tests.cheats.farm import CheatedFarm, Story, running
 from tests.reference import Plain, assert_same_picture, render_plainly, run
 
 ORBIT = Path(__file__).resolve().parents[2] / "samples" / "orbit.blend"
-FRAMES = tuple(range(1, 13))
+FRAMES = 12
 SETTINGS = {"samples": 16, "resolution_percentage": 25}
 PASSES = ("cryptomatte", "depth", "wrong-pass", "missing-pass")
 """These need a scene with passes to falsify."""
@@ -34,7 +34,9 @@ def main() -> int:
     """Run the demo; 1 where a lie was believed or a frame differs."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("cheat", metavar="CHEAT", help=f"one of: {', '.join(SHOWN)}")
-    cheat = parser.parse_args().cheat
+    parser.add_argument("--frames", type=int, default=FRAMES, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    cheat, frames = options.cheat, tuple(range(1, options.frames + 1))
     if cheat not in SHOWN:
         print(f"There is no cheat {cheat!r}. There are:", file=sys.stderr)
         for name, known in SHOWN.items():
@@ -42,13 +44,13 @@ def main() -> int:
         return 2
     with tempfile.TemporaryDirectory(prefix="render-farm-demo-") as folder:
         try:
-            return _run(cheat, Path(folder))
+            return _run(cheat, frames, Path(folder))
         except FarmError as error:
             print(f"The demo ended: {error.sentence}", file=sys.stderr)
             return 1
 
 
-def _run(cheat: str, folder: Path) -> int:
+def _run(cheat: str, frames: tuple[int, ...], folder: Path) -> int:
     scene = ORBIT
     if cheat in PASSES:
         scene = folder / "room.blend"
@@ -56,10 +58,10 @@ def _run(cheat: str, folder: Path) -> int:
     log_to_stderr("error")
     with running(folder, print) as farm:
         print(f"Two nodes: the farm's own, and a stranger's named liar that {SHOWN[cheat].what}.")
-        print(f"Rendering {len(FRAMES)} frames of {scene.name} ...")
-        story = farm.render(scene, cheat, _teller(farm), frames=FRAMES, **SETTINGS)
+        print(f"Rendering {len(frames)} frames of {scene.name} ...")
+        story = farm.render(scene, cheat, _teller(farm), frames=frames, **SETTINGS)
     believed = _tell_of_lies(story, farm.liar.node)
-    return int(not _compare(story, scene, folder) or believed)
+    return int(not _compare(story, scene, frames, folder) or believed)
 
 
 def _teller(farm: CheatedFarm) -> Callable[[Event], None]:
@@ -92,12 +94,12 @@ def _tell_of_lies(story: Story, liar: str) -> bool:
     return bool(accepted)
 
 
-def _compare(story: Story, scene: Path, folder: Path) -> bool:
+def _compare(story: Story, scene: Path, frames: tuple[int, ...], folder: Path) -> bool:
     """Whether the frames are plain Blender's."""
     print("Rendering the same frames with plain Blender ...")
-    render_plainly(Plain(scene, folder / "plain", FRAMES, **SETTINGS))
+    render_plainly(Plain(scene, folder / "plain", frames, **SETTINGS))
     equal = 0
-    for number in FRAMES:
+    for number in frames:
         if number not in story.files:
             print(f"  Frame {number} is missing.")
             continue
@@ -106,8 +108,8 @@ def _compare(story: Story, scene: Path, folder: Path) -> bool:
             equal += 1
         except AssertionError as error:
             print(f"  Frame {number}: {error}")
-    print(f"{equal} frames equal Blender's" + ("." if equal == len(FRAMES) else f", of {len(FRAMES)}."))
-    return equal == len(FRAMES)
+    print(f"{equal} frames equal Blender's" + ("." if equal == len(frames) else f", of {len(frames)}."))
+    return equal == len(frames)
 
 
 if __name__ == "__main__":

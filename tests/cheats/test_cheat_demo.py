@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def demo(cheat: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "tests.cheats.demo", cheat]
+    command = [sys.executable, "-m", "tests.cheats.demo", cheat, "--frames", "4"]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY, timeout=280)
 
 
@@ -30,10 +30,10 @@ def test_a_name_that_is_none_lists_them_all() -> None:
 def test_the_cheat_is_rejected_its_work_redone_and_the_frames_are_blenders() -> None:
     done = demo("half-samples")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"from node liar was rejected: .* samples", done.stdout), done.stdout
+    assert re.search(r"from node liar was rejected: .* It is rendered again\.", done.stdout), done.stdout
     told, rejected, accepted = map(
         int, re.search(r"lied (\d+) times: (\d+) rejected, (\d+) accepted", done.stdout).groups()
     )
     assert told == rejected > 0
     assert accepted == 0
-    assert done.stdout.endswith("12 frames equal Blender's.\n")
+    assert done.stdout.endswith("4 frames equal Blender's.\n")

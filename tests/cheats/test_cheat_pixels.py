@@ -4,11 +4,11 @@ right sentence; done again by somebody else; and the artist's frame is Blender's
 """
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.cheats.caught import CAUGHT, may_be_said
 from tests.cheats.farm import CheatedFarm, Lie, Story
 from tests.reference import assert_same_picture
 from verification.records import SubmissionRecord
@@ -19,39 +19,6 @@ pytestmark = [pytest.mark.farm, pytest.mark.timeout(300)]
 FRAMES = (5, 6, 7)
 SIZE = {"tiles": "1x1", "resolution_percentage": 200}
 """128x128 pixels, of which an audit renders four crops of 8x8: fewer could not tell why pixels differ."""
-
-
-@dataclass(frozen=True)
-class Caught:
-    """How a cheat ends: the verdict's code, and what its sentence says."""
-
-    code: str
-    words: str
-
-
-FEWER = Caught("too_few_samples", r"[Rr]endered with about \d+ of 16 samples")
-SMOOTH = Caught("differs", r"smoother than its samples make it")
-ANOTHER = Caught("differs", r"something else than the scene does there")
-COLOURS = Caught("differs", r"colours are right, but another pass is not")
-
-CAUGHT = {
-    "half-samples": FEWER,
-    "three-quarters-samples": FEWER,
-    "nearly-all-samples": FEWER,
-    "eighth-denoised": SMOOTH,
-    "half-size": SMOOTH,
-    "other-frame": ANOTHER,
-    "wrong-seed": Caught("differs", r"same picture with other noise"),
-    "other-device": Caught("differs", r"another kind of device than stated"),
-    "fewer-bounces": Caught("differs", r"Light is missing"),
-    "dropped-texture": ANOTHER,
-    "painted": Caught("region", r"\d+x\d+ px region differs"),
-    "black": Caught("differs", r"One colour all over"),
-    "grey": Caught("differs", r"One colour all over"),
-    "noise": Caught("differs", r"[Ff]ar noisier"),
-    "cryptomatte": COLOURS,
-    "depth": COLOURS,
-}
 
 
 def told_about(story: Story, lie: Lie, liar: str) -> SubmissionRecord:
@@ -78,15 +45,13 @@ def assert_blenders(story: Story, plain: Path) -> None:
 def test_a_cheat_is_caught_and_its_work_done_again(
     cheated: CheatedFarm, room: Path, plain_large: Path, cheat: str
 ) -> None:
-    expected = CAUGHT[cheat]
     story = cheated.render(room, cheat, frames=FRAMES, **SIZE)
     assert story.lies, cheated.logs()
     for lie in story.lies:
         record = told_about(story, lie, cheated.liar.node)
         assert record.verdict is not None
         assert record.verdict.outcome is Outcome.REJECTED, record.verdict
-        assert record.verdict.code == expected.code, (record.verdict, record.report)
-        assert re.search(expected.words, record.verdict.reason), (record.verdict, record.report)
+        assert may_be_said(cheat, record.verdict), (record.verdict, record.report)
     assert_redone(story, cheated.liar.node)
     assert len(story.files) == len(FRAMES)
     assert_blenders(story, plain_large)
