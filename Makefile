@@ -44,6 +44,30 @@ check: setup ## ruff, mypy and the import contracts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+CONTRACTS := payments/contracts
+MODULES := $(CONTRACTS)/node_modules/.installed
+
+$(MODULES): $(CONTRACTS)/package.json $(CONTRACTS)/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is needed: apt-get install nodejs npm" >&2; exit 1; }
+	@cd $(CONTRACTS) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+.PHONY: contracts
+contracts: $(STAMP) $(MODULES) ## compile the contracts into their artifacts and write down what calls cost
+	@$(BIN)/python -m payments.contracts.compile
+	@cd $(CONTRACTS) && tools/forge.mjs test --match-contract GasTest
+	@$(BIN)/python -m payments.contracts.gas
+
+.PHONY: contracts-test
+contracts-test: $(STAMP) $(MODULES) ## test the contracts: artifacts are the sources', forge tests, no call costs more
+	@$(BIN)/python -m payments.contracts.compile --check
+	@cd $(CONTRACTS) && tools/forge.mjs test
+	@$(BIN)/python -m payments.contracts.gas --check
+
+.PHONY: contracts-mutants
+contracts-mutants: $(STAMP) $(MODULES) ## take each guard out of the contracts and see a test fail (long)
+	@$(BIN)/python -m payments.contracts.mutants
+
 .PHONY: lock
 lock: $(STAMP) ## write requirements.lock from what is installed
 	@$(BIN)/pip freeze --exclude-editable | grep -viE '^(pip|setuptools|wheel)==' > requirements.lock

@@ -61,7 +61,7 @@ MUTANTS = (
     Mutant(
         "a claim is added to what was paid since",
         STATEFUL,
-        (("Claims.sol", "claim.base + claim.extra)", "agreement.paid + claim.extra)"),),
+        (("Claims.sol", "claim.base + claim.extra,", "agreement.paid + claim.extra,"),),
     ),
     Mutant("a claim settles again", STATEFUL, (("Claims.sol", "agreement.state = State.Open;", ""),)),
     Mutant(

@@ -52,8 +52,8 @@ abstract contract Agreements is Jobs {
         bytes32 indexed agreement, uint64 indexed job, address indexed operator, address node, uint256 cap
     );
     event CapRaised(bytes32 indexed agreement, uint256 cap);
-    event Paid(bytes32 indexed agreement, uint256 amount, uint256 cumulative);
-    event Redeemed(bytes32 indexed agreement, bytes32 acceptedRoot);
+    /// @notice `acceptedRoot` is that of the voucher; zero where a claim was paid.
+    event Paid(bytes32 indexed agreement, uint256 amount, uint256 cumulative, bytes32 acceptedRoot);
     event AgreementClosed(bytes32 indexed agreement, uint256 paid);
     event OfferCancelled(address indexed operator, uint64 number);
 
@@ -99,8 +99,8 @@ abstract contract Agreements is Jobs {
         _useOffer(operator, offer, order.cap);
         _commit(order.job, order.cap);
         _write(id, operator, offer, order);
-        _vault().back(operator, id, _required(order.job, order.cap));
         emit AgreementOpened(id, order.job, operator, offer.node, order.cap);
+        _vault().back(operator, id, _required(order.job, order.cap));
     }
 
     /// @notice Let an agreement earn more. Anybody may bring what the session key signed.
@@ -114,8 +114,8 @@ abstract contract Agreements is Jobs {
         _commit(agreement.job, more);
         agreement.cap = raise.cap;
         uint256 required = _required(agreement.job, raise.cap - agreement.paid);
-        _vault().back(agreement.operator, raise.agreement, required);
         emit CapRaised(raise.agreement, raise.cap);
+        _vault().back(agreement.operator, raise.agreement, required);
     }
 
     /// @notice Pay what a voucher says beyond what was paid. Anybody may bring it; an old one pays nothing.
@@ -161,19 +161,21 @@ abstract contract Agreements is Jobs {
     function _redeem(Voucher calldata voucher, bytes calldata signature) internal returns (uint128 amount) {
         Agreement storage agreement = _agreements[voucher.agreement];
         _requireRecentSession(agreement.job, MarketMessages.hash(voucher), signature);
-        amount = _payUpTo(voucher.agreement, agreement, voucher.cumulative);
-        if (amount > 0) emit Redeemed(voucher.agreement, voucher.acceptedRoot);
+        amount = _payUpTo(voucher.agreement, agreement, voucher.cumulative, voucher.acceptedRoot);
     }
 
     /// @dev Pay until `cumulative` is paid in all: the greater of two figures, never their sum.
-    function _payUpTo(bytes32 id, Agreement storage agreement, uint128 cumulative) internal returns (uint128 amount) {
+    function _payUpTo(bytes32 id, Agreement storage agreement, uint128 cumulative, bytes32 root)
+        internal
+        returns (uint128 amount)
+    {
         (uint128 cap, uint128 paid) = (agreement.cap, agreement.paid);
         if (cumulative <= paid) return 0;
         if (agreement.state == State.Closed) revert WrongState(id, State.Closed);
         if (cumulative > cap) revert OverCap(cap, cumulative);
         amount = cumulative - paid;
         agreement.paid = cumulative;
-        emit Paid(id, amount, cumulative);
+        emit Paid(id, amount, cumulative, root);
         token.safeTransfer(agreement.payee, amount);
     }
 
@@ -187,8 +189,8 @@ abstract contract Agreements is Jobs {
         agreement.state = State.Closed;
         _jobs[agreement.job].committed -= left;
         offers[agreement.operator][agreement.offer].used -= left;
-        _vault().unbond(agreement.operator, id);
         emit AgreementClosed(id, agreement.paid);
+        _vault().unbond(agreement.operator, id);
     }
 
     function _operatorOf(Offer calldata offer, bytes calldata signature, bytes32 ordered)

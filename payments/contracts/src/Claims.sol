@@ -220,7 +220,7 @@ abstract contract Claims is Agreements {
         agreement.state = State.Open;
         uint128 bond = claim.bond;
         claim.bond = 0;
-        _payUpTo(id, agreement, claim.base + claim.extra);
+        _payUpTo(id, agreement, claim.base + claim.extra, 0);
         emit ClaimSettled(id, claim.extra, agreement.paid);
         if (bond > 0) token.safeTransfer(winner, bond);
     }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 pragma solidity 0.8.37;
 
-import {Offer, Order, Release, Terms, Voucher} from "../src/MarketMessages.sol";
+import {Offer, Order, Raise, Release, Terms, Voucher} from "../src/MarketMessages.sol";
 import {World} from "./World.sol";
 
-/// @notice What each step of a job costs, for `forge snapshot`: each test is one step with its signing.
+/// @notice What each call costs inside the chain (a transaction adds its base and its bytes), for gas.py.
 contract GasTest is World {
     uint64 private job;
     bytes32 private id;
@@ -30,12 +30,13 @@ contract GasTest is World {
     }
 
     function test_open_job() public {
-        address other = address(0xC2);
-        fund(other, DEPOSIT);
         Terms memory terms = someTerms();
-        terms.client = other;
         terms.name = "j2";
-        openJob(terms, DEPOSIT);
+        bytes memory signature = marketSig(FARM, hashes.terms(terms));
+        vm.startSnapshotGas("open_job");
+        vm.prank(client);
+        market.openJob(terms, signature, DEPOSIT);
+        vm.stopSnapshotGas();
     }
 
     function test_open_agreement() public {
@@ -44,30 +45,48 @@ contract GasTest is World {
         Order memory order = someOrder(job, offer);
         order.salt = 99;
         order.cap = 10e18;
-        open(offer, OPERATOR, order, SESSION);
+        (bytes memory one, bytes memory two) =
+            (marketSig(OPERATOR, hashes.offer(offer)), marketSig(SESSION, hashes.order(order)));
+        vm.startSnapshotGas("open_agreement");
+        market.openAgreement(offer, one, order, two);
+        vm.stopSnapshotGas();
     }
 
     function test_raise_cap() public {
-        raiseCap(id, CAP + 1e18);
+        Raise memory said = Raise(id, CAP + 1e18);
+        bytes memory signature = marketSig(SESSION, hashes.raise(said));
+        vm.startSnapshotGas("raise_cap");
+        market.raiseCap(said, signature);
+        vm.stopSnapshotGas();
     }
 
-    function test_redeem_first() public {
-        redeem(id, 10e18);
+    function test_redeem() public {
+        Voucher memory said = Voucher(id, 10e18, bytes32(uint256(1)));
+        bytes memory signature = marketSig(SESSION, hashes.voucher(said));
+        vm.startSnapshotGas("redeem");
+        market.redeem(said, signature);
+        vm.stopSnapshotGas();
     }
 
     function test_redeem_ten_in_one() public {
         bytes[] memory calls = ten;
+        vm.startSnapshotGas("redeem_ten_in_one");
         market.multicall(calls);
+        vm.stopSnapshotGas();
     }
 
     function test_release_for() public {
         Release memory said = Release(id, 0);
         bytes memory signature = marketSig(OPERATOR, hashes.release(said));
+        vm.startSnapshotGas("release_for");
         market.releaseFor(said, signature);
+        vm.stopSnapshotGas();
     }
 
     function test_refund() public {
         vm.warp(block.timestamp + LIFE + GRACE);
+        vm.startSnapshotGas("refund");
         market.refund(job);
+        vm.stopSnapshotGas();
     }
 }

@@ -45,7 +45,7 @@ contract BareMarket is Claims {
     }
 
     function pay(bytes32 id, uint128 cumulative) external returns (uint128) {
-        return _payUpTo(id, _agreements[id], cumulative);
+        return _payUpTo(id, _agreements[id], cumulative, 0);
     }
 
     function committedOf(uint64 job) external view returns (uint128) {

@@ -25,6 +25,6 @@ interface Vm {
     function parseJsonAddress(string calldata json, string calldata key) external pure returns (address);
     function parseJsonString(string calldata json, string calldata key) external pure returns (string memory);
     function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);
-    function startSnapshotGas(string calldata name) external returns (uint256);
+    function startSnapshotGas(string calldata name) external;
     function stopSnapshotGas() external returns (uint256);
 }
