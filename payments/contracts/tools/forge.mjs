@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // SPDX-License-Identifier: GPL-3.0-or-later
-// forge itself, with its own exit status: the launcher that npm installs ends with 0 when tests fail.
+// The forge of this machine, from the package npm installs for it. (The launcher package is not used: it ends with
+// 0 when tests fail.)
 import { spawnSync } from "node:child_process";
 import { createRequire } from "node:module";
 
