@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a wallet means to send, written down before anything is sent.
+
+An intent has one nonce for ever, and the chain carries out one transaction a nonce: however often it is sent
+again, with whatever fee, it happens once.
+"""
+
+import fcntl
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Protocol
+
+import msgspec
+
+from frame_splitter.errors import Conflict, InvalidInput
+from frame_splitter.fields import Digest, Name, Seconds, decode, encode
+
+Raw = Annotated[str, msgspec.Meta(pattern="^0x([0-9a-f]{2})*$", max_length=1 << 19)]
+Whole = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+Target = Annotated[str, msgspec.Meta(pattern="^(0x[0-9a-fA-F]{40})?$")]
+Digits = Annotated[str, msgspec.Meta(pattern="^[0-9]{1,78}$")]
+MOST_BYTES = 64 << 20
+
+
+class Outcome(StrEnum):
+    """PENDING: may still happen. DONE: happened. REVERTED: mined, and the contract refused. DISPLACED:
+    another transaction of this wallet took the nonce, so this one never happens.
+    """
+
+    PENDING = "pending"
+    DONE = "done"
+    REVERTED = "reverted"
+    DISPLACED = "displaced"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One signed transaction for an intent; fees in Wei a gas, `time` in seconds since the epoch."""
+
+    hash: Digest
+    raw: Raw
+    max_fee: Whole
+    tip: Whole
+    time: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """Something to be done once. `key` is its caller's name for it; `to` is '' where a contract is made;
+    `value` is Wei in decimal digits.
+    """
+
+    key: Name
+    to: Target
+    data: Raw
+    value: Digits
+    nonce: Whole
+    gas: Whole
+    attempts: tuple[Attempt, ...] = ()
+    outcome: Outcome = Outcome.PENDING
+    transaction: Digest | None = None
+
+
+class Outbox(Protocol):
+    """Where intents are kept. `save` returns when the intent is safe, and replaces the one of its key."""
+
+    def all(self) -> tuple[Intent, ...]:
+        """All intents, by nonce."""
+
+    def save(self, intent: Intent) -> None:
+        """Keep an intent."""
+
+
+class FileOutbox:
+    """An outbox in a file, held by one process at a time: two would give the same nonce to two intents.
+    Raises Conflict where another holds it, InvalidInput where it is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._intents = {intent.key: intent for intent in self._read()}
+        except BlockingIOError as error:
+            os.close(self._lock)
+            raise Conflict(f"Another process sends from {path}.") from error
+        except InvalidInput:
+            os.close(self._lock)
+            raise
+
+    def all(self) -> tuple[Intent, ...]:
+        """All intents, by nonce."""
+        return tuple(sorted(self._intents.values(), key=lambda intent: intent.nonce))
+
+    def save(self, intent: Intent) -> None:
+        """Keep an intent: on the disk when this returns."""
+        intents = {**self._intents, intent.key: intent}
+        part = self._path.with_suffix(".part")
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(encode(tuple(intents.values())))
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(self._path)
+        self._sync_folder()
+        self._intents = intents
+
+    def close(self) -> None:
+        """Let another process have it."""
+        os.close(self._lock)
+
+    def _read(self) -> tuple[Intent, ...]:
+        if not self._path.exists():
+            return ()
+        with self._path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise InvalidInput(f"{self._path} is larger than any outbox.")
+        return decode(data, tuple[Intent, ...])
+
+    def _sync_folder(self) -> None:
+        descriptor = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
