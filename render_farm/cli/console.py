@@ -52,5 +52,6 @@ def log_to_stderr(level: str = "warning") -> None:
             structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # Looked up at every event: whoever replaces stderr means it.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )
