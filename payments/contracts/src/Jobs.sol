@@ -15,7 +15,7 @@ import {PlainToken} from "./PlainToken.sol";
 /// @param decision how long arbiters have for a contested claim
 /// @param grace how long after a job's deadline its agreements stay open for vouchers and claims
 /// @param unbonding how long stake stays slashable after its agreement; longer than the three above together
-/// @param slash how long after its proposal a slash by arbiters is carried out
+/// @param slash how long after its proposal a slash by arbiters is carried out; at most `unbonding`
 struct Windows {
     uint64 claim;
     uint64 decision;
@@ -109,6 +109,7 @@ abstract contract Jobs is EIP712("Render Market", "1"), ReentrancyGuardTransient
         uint256 all = uint256(windows.claim) + windows.decision + windows.grace;
         bool someZero = windows.claim == 0 || windows.decision == 0 || windows.grace == 0 || windows.slash == 0;
         if (someZero || windows.unbonding <= all || windows.unbonding > LONGEST) revert BadWindows();
+        if (windows.slash > windows.unbonding) revert BadWindows();
         token = token_;
         claimWindow = windows.claim;
         decisionWindow = windows.decision;

@@ -274,6 +274,10 @@ contract DisputesTest is World {
         new RenderMarket(token, Windows(1, 2, 3, 7, 1));
         vm.expectRevert(abi.encodeWithSelector(Jobs.BadWindows.selector));
         new RenderMarket(token, Windows(1, 2, 3, 7, 0));
+        vm.expectRevert(abi.encodeWithSelector(Jobs.BadWindows.selector));
+        new RenderMarket(token, Windows(1, 2, 3, 7, 8));
+        vm.expectRevert(abi.encodeWithSelector(Jobs.BadWindows.selector));
+        new RenderMarket(token, Windows(1, 2, 3, 367 days, 1));
     }
 
     /// However much is taken and whatever price is named: at least a tenth burns, nobody gets what is not theirs.
