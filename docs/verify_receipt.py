@@ -1,59 +1,59 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Check a frame's receipt with nothing of the farm's: python verify_receipt.py RECEIPT [FARM'S ADDRESS]"""
-import hashlib, hmac, json, sys  # noqa: E401
-from eth_account import Account
-from eth_account.messages import _hash_eip191_message, encode_defunct, encode_typed_data
+import hashlib, hmac, json, sys
+from eth_account import Account, messages
 TYPES = {"Attestation": "string task,uint64 token,bytes32 pixelRoot,bytes32 object,string deviceClass,string build,uint64 renderMilliseconds",
          "LogHead": "uint64 round,uint64 size,bytes32 root", "Submission": "bytes32 attestation,uint64 time,uint64 round,bytes32 commitment,uint32 rate"}
+sys.setrecursionlimit(1000)  # a library raises it so far that deep nesting would end the program
 def canonical(value): return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 def sha(data): return hashlib.sha256(data).digest()
 def typed(kind, says):
     form = [dict(zip(("type", "name"), field.split())) for field in TYPES[kind].split(",")]
     raw = {f["name"]: bytes.fromhex(says[f["name"]]) if f["type"] == "bytes32" else says[f["name"]] for f in form}
-    return encode_typed_data({"name": "Render Farm", "version": "1", "verifyingContract": farm}, {kind: form}, raw)
+    return messages.encode_typed_data({"name": "Render Farm", "version": "1", "verifyingContract": farm}, {kind: form}, raw)
 def signed(what, signature, by): return Account.recover_message(what, signature=signature).lower() == by.lower()
 def root(node, place, last, path):  # RFC 6962, section 2.1.1
-    while last:
+    while last > 0:
         if place % 2 or place < last:
-            node = sha(b"\1" + (path.pop(0) + node if place % 2 else node + path.pop(0)))
+            node = sha(b"\1" + (bytes.fromhex(path.pop(0)) + node if place % 2 else node + bytes.fromhex(path.pop(0))))
         place, last = place // 2, last // 2
     return node.hex() if not path else ""
 def faults(t):
     a, r, p, one = t["attestation"], t["receipt"], t["proof"], rounds[t["receipt"]["round"]]
-    digest = _hash_eip191_message(typed("Submission", r))
+    digest = messages._hash_eip191_message(typed("Submission", r))
     seed = hmac.digest(bytes.fromhex(min((n, o["value"]) for n, o in rounds.items() if n >= r["round"] and o["value"])[1]), digest, "sha256")
-    due = not one["value"] or int.from_bytes(hmac.digest(seed, b"audit", "sha256"), "big") % 10**6 < r["rate"]
-    place = root(sha(b"\0" + digest), p["leaf"], p["size"] - 1, [bytes.fromhex(step) for step in p["path"]])
+    due = not one["value"] or int(hmac.digest(seed, b"audit", "sha256").hex(), 16) % 10**6 < r["rate"]
     yield signed(typed("Attestation", {**a, "task": t["task"]}), t["signature"], t["address"]), "not what its node signed"
-    yield _hash_eip191_message(typed("Attestation", a)).hex() == r["attestation"], "its receipt of submission is another's"
+    yield messages._hash_eip191_message(typed("Attestation", a)).hex() == r["attestation"], "its receipt of submission is another's"
     yield signed(typed("Submission", r), t["receipt_signature"], farm), "its receipt is not the farm's"
     yield r["time"] < rules["genesis_ms"] + (r["round"] - 1) * rules["period_ms"], "its round was out before it came"
     yield not one["value"] or r["commitment"] in ("0" * 64, sha(bytes.fromhex(one["value"])).hex()), "a commitment is broken"
-    yield 0 <= p["leaf"] < p["size"] == one["size"] and place == p["root"] == one["root"], "it is not in its round's log"
+    yield 0 <= p["leaf"] < p["size"] == one["size"] and root(sha(b"\0" + digest), p["leaf"], p["size"] - 1, p["path"][:]) == p["root"] == one["root"], "it is not in its round's log"
     yield t["audited"] if due else not t["audited"] or t["forced"], "audited or not: its round says otherwise"
     for x in t["audits"]:
         yield (x["own"] or x["operator"] != t["operator"]) and signed(typed("Attestation", {**x["attestation"], "task": x["task"]}), x["signature"], x["address"]), "not its auditor"
     if t in body["tiles"]:
         same = [x["same_class"] for x in t["audits"] if not x["contradicted"]]
-        yield t["verdict"]["outcome"] == "accepted" and (same or not t["audited"]), "it was not accepted, or not audited"
-        yield not (any(same) and t["metric"] and t["metric"]["different"]), "it differs from its audit"
+        fine = (same or not t["audited"]) and not (any(same) and (t["metric"] or {}).get("different"))
+        yield fine and t["verdict"]["outcome"] == "accepted", "it was not accepted, not audited, or not equal to its audit"
         yield [a["deviceClass"], a["build"]] == [body["device_class"], body["build"]], "it is of another Blender"
 def grid(area, tiles):  # rows from the top, without gap or overlap
-    xs, ys = sorted({(t["x0"], t["x1"]) for t in tiles}), sorted({(t["y0"], t["y1"]) for t in tiles})
+    xs, ys = (sorted({(t[a], t[b]) for t in tiles}) for a, b in (("x0", "x1"), ("y0", "y1")))
     sides = (sum(xs, ()), area["x0"], area["x1"]), (sum(ys, ()), area["y0"], area["y1"])
-    whole = all(s[0] == a and s[1:-1:2] == s[2::2] and s[-1] == b for s, a, b in sides)
-    return whole and tiles == [dict(x0=x, y0=y, x1=u, y1=v) for y, v in ys[::-1] for x, u in xs]
+    whole = [dict(x0=x, y0=y, x1=u, y1=v) for y, v in ys[::-1] for x, u in xs]
+    return tiles == whole and all(s[0] == a and s[1:-1:2] == s[2::2] and s[-1] == b for s, a, b in sides)
 def checks():
     yield canonical(document) == text.removesuffix(b"\n") and len(document) == 2, "it is not in canonical form"
-    yield signed(encode_defunct(text="Render farm document, sha256 " + sha(canonical(body)).hex()), document["signature"], farm) and farm.lower() == (sys.argv[2:] or [farm])[0].lower(), "not signed by the farm, or changed"
-    for one in rounds.values(): yield signed(typed("LogHead", one), one["signature"], farm), "a log's head is not the farm's"
+    said = messages.encode_defunct(text=f"Render farm document, sha256 {sha(canonical(body)).hex()}")
+    yield signed(said, document["signature"], farm) and farm.lower() == (sys.argv[2:] or [farm])[0].lower(), "not the farm's, or changed"
+    for one in body["rounds"]: yield signed(typed("LogHead", one), one["signature"], farm), "a log's head is not the farm's"
     yield all(t["task"] == f"{body['job']}.f{body['frame']}.t{i}" for i, t in enumerate(body["tiles"])), "other tasks"
     yield grid(body["area"], [t["tile"] for t in body["tiles"]]), "the tiles do not cover the frame"
     for t in body["tiles"] + body["refused"]: yield from ((holds, f"{t['task']}: {why}") for holds, why in faults(t))
 try:
     document = json.loads(text := open(sys.argv[1], "rb").read(1 << 25))
-    body, farm, rules = (body := document["receipt"]), body["farm"], body["rules"]
-    rounds = {one["round"]: one for one in body["rounds"]}
+    body, farm = (body := document["receipt"]), body["farm"]
+    rounds, rules = {one["round"]: one for one in body["rounds"]}, body["rules"]
     wrong = [why for holds, why in checks() if not holds]
 except Exception as error:
     wrong = [f"this is no receipt: {error!r}"]

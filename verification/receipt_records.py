@@ -3,7 +3,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
@@ -26,7 +26,7 @@ MOST_TILES = 10_000
 FRACTION = "_millionths"
 """What the names of figures end in that are fractions elsewhere."""
 
-T = TypeVar("T")
+T = TypeVar("T", AuditPolicy, Rates)
 
 Whole = Annotated[int, msgspec.Meta(ge=-(1 << 53), le=1 << 53)]
 Figures = Annotated[dict[Name, Whole], msgspec.Meta(max_length=64)]
@@ -207,6 +207,10 @@ def _converted(figures: Mapping[str, int], kind: type[T]) -> T:
         name.removesuffix(FRACTION): value / MILLION if name.endswith(FRACTION) else value
         for name, value in figures.items()
     }
+    if set(fractions) != {one.name for one in fields(kind)}:
+        raise InvalidInput(
+            "The receipt's rules cannot be used: figures are missing, or there are unknown ones."
+        )
     try:
         return msgspec.convert(fractions, type=kind)
     except msgspec.ValidationError as error:
