@@ -75,6 +75,8 @@ abstract contract Agreements is Jobs {
     error OverCap(uint256 cap, uint256 asked);
     /// @notice Only the agreement's operator may do this.
     error NotOperator(address caller);
+    /// @notice There is not one signature for each voucher.
+    error UnlikeLengths();
     /// @notice Less was paid than the operator wants before it gives up the rest.
     error PaidLess(uint256 paid, uint256 wanted);
 
@@ -121,6 +123,14 @@ abstract contract Agreements is Jobs {
     /// @notice Pay what a voucher says beyond what was paid. Anybody may bring it; an old one pays nothing.
     function redeem(Voucher calldata voucher, bytes calldata signature) external nonReentrant returns (uint128) {
         return _redeem(voucher, signature);
+    }
+
+    /// @notice The same for many, for less gas than one by one.
+    function redeemAll(Voucher[] calldata vouchers, bytes[] calldata signatures) external nonReentrant {
+        if (vouchers.length != signatures.length) revert UnlikeLengths();
+        for (uint256 i = 0; i < vouchers.length; i++) {
+            _redeem(vouchers[i], signatures[i]);
+        }
     }
 
     /// @notice The operator gives up what the agreement could still earn; its stake begins to unbond.

@@ -8,7 +8,8 @@ import {World} from "./World.sol";
 contract GasTest is World {
     uint64 private job;
     bytes32 private id;
-    bytes[] private ten;
+    Voucher[] private ten;
+    bytes[] private signatures;
 
     function setUp() public {
         build();
@@ -25,7 +26,8 @@ contract GasTest is World {
             bytes32 other = open(offer, OPERATOR, order, SESSION);
             token.transfer(offer.payee, 1);
             Voucher memory said = Voucher(other, 9e18, bytes32(uint256(i)));
-            ten.push(abi.encodeCall(market.redeem, (said, marketSig(SESSION, hashes.voucher(said)))));
+            ten.push(said);
+            signatures.push(marketSig(SESSION, hashes.voucher(said)));
         }
     }
 
@@ -69,9 +71,9 @@ contract GasTest is World {
     }
 
     function test_redeem_ten_in_one() public {
-        bytes[] memory calls = ten;
+        (Voucher[] memory vouchers, bytes[] memory signed) = (ten, signatures);
         vm.startSnapshotGas("redeem_ten_in_one");
-        market.multicall(calls);
+        market.redeemAll(vouchers, signed);
         vm.stopSnapshotGas();
     }
 

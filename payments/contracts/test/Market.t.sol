@@ -408,6 +408,25 @@ contract MarketTest is World {
         market.redeem(voucher, good);
     }
 
+    /// Somebody who brings one of them first does not spoil the others.
+    function test_many_vouchers_at_once() public {
+        uint64 job = openJob();
+        Offer memory offer = someOffer();
+        Order memory order = someOrder(job, offer);
+        Voucher[] memory vouchers = new Voucher[](3);
+        bytes[] memory signatures = new bytes[](3);
+        for (uint64 i = 0; i < 3; i++) {
+            order.salt = i;
+            vouchers[i] = Voucher(open(offer, OPERATOR, order, SESSION), 1e18 * (i + 1), 0);
+            signatures[i] = marketSig(SESSION, hashes.voucher(vouchers[i]));
+        }
+        market.redeem(vouchers[1], signatures[1]);
+        market.redeemAll(vouchers, signatures);
+        same(balance(payee), 6e18);
+        vm.expectRevert(abi.encodeWithSelector(Agreements.UnlikeLengths.selector));
+        market.redeemAll(vouchers, new bytes[](2));
+    }
+
     function test_malleated_signature_is_refused() public {
         bytes32 id = openAgreement(openJob());
         Voucher memory voucher = Voucher(id, 1e18, 0);
