@@ -68,6 +68,19 @@ contracts-test: $(STAMP) $(MODULES) ## test the contracts: artifacts are the sou
 contracts-mutants: $(STAMP) $(MODULES) ## take each guard out of the contracts and see a test fail (long)
 	@$(BIN)/python -m payments.contracts.mutants
 
+PROVERS := $(CURDIR)/build/provers
+
+$(PROVERS)/.installed: Makefile
+	@$(PYTHON) -m venv $(PROVERS)
+	@$(PROVERS)/bin/pip install --quiet --disable-pip-version-check halmos==0.3.3 slither-analyzer==0.11.6
+	@ln -sf $(CURDIR)/$(CONTRACTS)/tools/forge.mjs $(PROVERS)/bin/forge
+	@touch $@
+
+.PHONY: contracts-proofs
+contracts-proofs: $(MODULES) $(PROVERS)/.installed ## prove the rules on money for all values (halmos), then slither
+	@cd $(CONTRACTS) && PATH="$(PROVERS)/bin:$$PATH" halmos --contract ProofsTest
+	@cd $(CONTRACTS) && PATH="$(PROVERS)/bin:$$PATH" slither . --filter-paths 'node_modules|test' --fail-none
+
 .PHONY: lock
 lock: $(STAMP) ## write requirements.lock from what is installed
 	@$(BIN)/pip freeze --exclude-editable | grep -viE '^(pip|setuptools|wheel)==' > requirements.lock

@@ -276,7 +276,7 @@ contract Handler is World {
     function _offer(uint256 operator) private view returns (Offer memory offer) {
         offer = someOffer();
         offer.price = 1;
-        offer.capacity = 900;
+        offer.capacity = 400;
         offer.expiry = type(uint64).max;
         offer.payee = payeeOf(operator);
     }
