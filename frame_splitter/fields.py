@@ -10,15 +10,16 @@ from frame_splitter.errors import InvalidInput
 
 T = TypeVar("T")
 
-Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+# A pattern's $ lets a newline follow; the length does not.
+Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
 Size = Annotated[int, msgspec.Meta(ge=0, le=1 << 42)]
 Pixels = Annotated[int, msgspec.Meta(ge=0, le=1 << 17)]
 FrameNumber = Annotated[int, msgspec.Meta(ge=-1_048_574, le=1_048_574)]
 Name = Annotated[str, msgspec.Meta(max_length=1024)]
 Sentence = Annotated[str, msgspec.Meta(max_length=4096)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
-Address = Annotated[str, msgspec.Meta(pattern="^0x[0-9a-fA-F]{40}$")]
-Signature = Annotated[str, msgspec.Meta(pattern="^0x[0-9a-f]{130}$")]
+Address = Annotated[str, msgspec.Meta(pattern="^0x[0-9a-fA-F]{40}$", max_length=42)]
+Signature = Annotated[str, msgspec.Meta(pattern="^0x[0-9a-f]{130}$", max_length=132)]
 
 
 def encode(record: object) -> bytes:

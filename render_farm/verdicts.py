@@ -123,9 +123,12 @@ def conclude(
 
 
 def _own_says_so(audits: Sequence[AuditRecord], report: CheckReport) -> bool:
-    """Whether the farm's own node rendered one of the crops that differ, or any crop where none do."""
+    """Whether the farm's own node rendered one of the crops that differ, or any crop where none do. On
+    another device class than strangers did it can confirm nothing of theirs.
+    """
     wrong = _wrong_crops(report)
-    mine = [audit for audit in audits if audit.own]
+    of_the_class = any(audit.same_class for audit in audits)
+    mine = [audit for audit in audits if audit.own and (audit.same_class or not of_the_class)]
     return any(wrong & set(audit.order.crops) for audit in mine) if wrong else bool(mine)
 
 

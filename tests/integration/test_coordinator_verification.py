@@ -416,6 +416,31 @@ def test_unresolved_twice_is_kept_for_own_nodes(ann, liar, node, own):
     assert replay.replay(verification(ann, job)) == []
 
 
+def call_broken(one):
+    lease = next_of(one, "render")
+    failure = TaskFailure(FailureCode.SCENE, "This scene is broken, it says.")
+    one.ok("POST", f"{under(lease)}/failure?token={lease['token']}", failure)
+
+
+def test_strangers_alone_cannot_call_a_scene_broken(ann, liar, node, own):
+    job = ann.job(frames=(1,))
+    is_there(own)
+    for one in (liar, node("other"), node("third")):
+        call_broken(one)
+    assert task_of(ann, job)["state"] == "ready"
+    assert node("fourth").lease() == [], "it is kept for the own node"
+    own.do(next_of(own, "render"))
+    assert task_of(ann, job)["state"] != "failed"
+
+
+def test_an_own_node_confirms_that_a_scene_is_broken(ann, liar, node, own):
+    job = ann.job(frames=(1,))
+    is_there(own)
+    for broken in (liar, node("other"), node("third"), own):
+        call_broken(broken)
+    assert (task_of(ann, job)["state"], ann.ok("GET", f"/jobs/{job}")["state"]) == ("failed", "failed")
+
+
 def test_a_link_kept_back_cannot_change_what_was_submitted(ann, liar, own):
     """The node asks for links to two pictures, submits one, and sends the other afterwards."""
     ann.job(frames=(1,))

@@ -109,6 +109,12 @@ def test_own_nodes_word_rejects_and_a_strangers_alone_does_not():
     assert concluded(WRONG, audit("a1"), audit("a2", own=True), escalated=1).how == "rejected"
 
 
+def test_an_own_node_of_another_class_does_not_confirm_a_strangers_lie():
+    assert concluded(WRONG, audit("a1"), audit("a2", own=True, same_class=False)).how == "more"
+    again = concluded(WRONG, audit("a1"), audit("a2", own=True, same_class=False), escalated=1)
+    assert again.how == "unresolved"
+
+
 @pytest.mark.parametrize("fault", list(Fault))
 def test_no_picture_is_rejected_without_any_audit(fault):
     assert concluded(CheckReport(fault=fault), audited=False).how == "rejected"

@@ -31,6 +31,7 @@
 local EVENTS_KEPT = 20000
 local BROKEN_FRAMES = 3
 local FAILURES_KEPT = 20
+local OWN_NODE_SECONDS = 120
 local UNFINISHED = { waiting = true, ready = true, leased = true, submitted = true, auditing = true }
 local EXTRA = { audit = true, check = true }
 local TILE_LANES = { render = true, kept = true }
@@ -198,6 +199,26 @@ local function back_to_ready(job, task, from, now, code, detail)
   move(job, task, from, 'ready')
   tell_task(job, task, 'ready', detail)
   redis.call('HSET', task_key(task), 'node', '', 'slot', '', 'progress', '')
+end
+
+-- Whether one of the farm's own nodes was heard of lately that works on a device class.
+local function has_own_node(class, now)
+  for _, node in ipairs(redis.call('SMEMBERS', 'farm:owner:admin:nodes')) do
+    local own, seen = get('farm:node:' .. node, 'own', 'last_seen')
+    if own == '1' and tonumber(now) - tonumber(seen or 0) < OWN_NODE_SECONDS
+      and redis.call('ZSCORE', 'farm:node:' .. node .. ':audits', class) then
+      return true
+    end
+  end
+  return false
+end
+
+-- A ready task that only own nodes may take from now on.
+local function keep_for_own(job, task)
+  local lane, order = get(task_key(task), 'lane', 'order')
+  redis.call('ZREM', lane_key(job, lane), task)
+  redis.call('HSET', task_key(task), 'lane', 'kept')
+  redis.call('ZADD', lane_key(job, 'kept'), order, task)
 end
 
 -- Keeps why a task went wrong; `failure` as JSON.

@@ -179,16 +179,15 @@ local function reject_submission(job, task, token, now, verdict, failure)
   sweep(job, node, now, 'Its node was found dishonest in this job, and this tile had not been audited.')
 end
 
--- Nobody can say: the tile is rendered again, by the farm's own nodes after the second time.
+-- Nobody can say: the tile is rendered again, by the farm's own nodes after the second time, where one
+-- works on its device class.
 local function leave_unresolved(job, task, token, now, verdict)
   local key = submission_key(task, token)
   verdict.outcome = 'unresolved'
   if render_again(job, task, token, now, 'unresolved', verdict.reason)
-    and redis.call('HINCRBY', task_key(task), 'unresolved', 1) >= 2 then
-    local lane, order, state = get(task_key(task), 'lane', 'order', 'state')
-    redis.call('ZREM', lane_key(job, lane), task)
-    redis.call('HSET', task_key(task), 'lane', 'kept')
-    redis.call('ZADD', lane_key(job, 'kept'), order, task)
+    and redis.call('HINCRBY', task_key(task), 'unresolved', 1) >= 2
+    and has_own_node(redis.call('HGET', task_key(task), 'class'), now) then
+    keep_for_own(job, task)
   end
   redis.call('HSET', key, 'phase', 'done')
   redis.call('HINCRBY', job_key(job), 'unresolved', 1)
