@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from frame_splitter.errors import Conflict, InvalidInput
 from frame_splitter.ids import LeaseToken, TaskId
@@ -89,6 +89,13 @@ class Days(RuleBasedStateMachine):
         self.events += 1
         return f"event {self.events}"
 
+    @initialize()
+    def begin(self) -> None:
+        self.deposit(10**22)
+        self.cap(NAMES[0], 30)
+        self.cap(NAMES[1], 30)
+        self.hear(3)
+
     @rule(amount=AMOUNTS)
     def deposit(self, amount: int) -> None:
         def change(market: Market) -> None:
@@ -155,26 +162,30 @@ class Days(RuleBasedStateMachine):
         self.happen(Slashed(self.event(), name, Wei(amount), Wei(amount // 2)), lambda _market: None)
 
     @precondition(lambda self: self.chain)
-    @rule()
-    def hear(self) -> None:
-        entry, change = self.chain.pop(0)
-        self.take(entry)
-        change(self.heard)
+    @rule(count=st.integers(1, 12))
+    def hear(self, count: int) -> None:
+        for entry, change in self.chain[:count]:
+            self.take(entry)
+            change(self.heard)
+        del self.chain[:count]
 
-    @rule(name=st.sampled_from(NAMES), amount=AMOUNTS, frame=st.sampled_from([None, 1, 2, 3]))
-    def accept(self, name: str, amount: int, frame: int | None) -> None:
-        self.tasks += 1
-        self.try_to_take(accepted(f"task {self.tasks}", amount, name, frame))
+    @rule(data=st.data(), amounts=st.lists(AMOUNTS, min_size=2, max_size=8))
+    def accept(self, data: st.DataObject, amounts: list[int]) -> None:
+        frame = data.draw(st.sampled_from([1, 2, 3, None]))
+        for amount in amounts:
+            self.tasks += 1
+            name = data.draw(st.sampled_from(NAMES[:2] + sorted(self.heard.caps)))
+            self.try_to_take(accepted(f"task {self.tasks}", amount, name, frame))
 
     @precondition(lambda self: self.tasks)
     @rule(data=st.data(), amount=AMOUNTS)
     def accept_or_return_again(self, data: st.DataObject, amount: int) -> None:
         """Another lease of an old task, or the old lease given back."""
-        task = f"task {data.draw(st.integers(1, self.tasks))}"
-        if data.draw(st.booleans()):
-            self.try_to_take(Returned(TaskId(task), LeaseToken(1)))
-        else:
-            self.try_to_take(accepted(task, amount, NAMES[0], 1, 2))
+        for _ in range(4):
+            task = f"task {data.draw(st.integers(1, self.tasks))}"
+            if data.draw(st.booleans()):
+                self.try_to_take(Returned(TaskId(task), LeaseToken(1)))
+            self.try_to_take(accepted(task, amount, NAMES[0], 1, data.draw(st.sampled_from([1, 2]))))
 
     @rule(frame=st.sampled_from([1, 2, 3]))
     def settle(self, frame: int) -> None:
@@ -256,7 +267,7 @@ class Days(RuleBasedStateMachine):
 
 
 TestDays = Days.TestCase
-TestDays.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestDays.settings = settings(max_examples=200, stateful_step_count=80, deadline=None)
 
 
 OPEN = (Deposited("d", Wei(100)), Capped(NAMES[0], Wei(60)))
