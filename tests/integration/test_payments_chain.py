@@ -3,8 +3,8 @@
 
 import itertools
 import json
-import pickle
 import logging
+import pickle
 import random
 from collections.abc import Iterator
 from pathlib import Path
