@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from eth_account import Account
+from eth_account.typed_transactions.typed_transaction import TypedTransaction
+from hexbytes import HexBytes
 
 from frame_splitter.errors import Conflict, InvalidInput, NotFound
+from payments.json_input import read_json
 
 MOST_BYTES = 16 * 1024
 """Of a keystore file; they have about 500."""
@@ -35,7 +38,9 @@ class Key:
 
     def sign_transaction(self, fields: dict[str, Any]) -> bytes:
         """A transaction's fields as the bytes that are sent."""
-        return bytes(self._account.sign_transaction(fields).raw_transaction)
+        # As bytes: the library takes written addresses with their checksum only.
+        to = bytes.fromhex(fields["to"].removeprefix("0x"))
+        return bytes(self._account.sign_transaction({**fields, "to": to}).raw_transaction)
 
     def reveal(self) -> bytes:
         """The 32 secret bytes, for what signs typed data. They are not to be kept or shown."""
@@ -46,6 +51,15 @@ class Key:
 
     def __reduce__(self) -> Any:
         raise TypeError("A key is not to be pickled.")
+
+
+def read_transaction(raw: bytes) -> tuple[str, dict[str, Any]]:
+    """Who signed a transaction (of type 1 or above), and its fields. Raises ValueError for what is none."""
+    try:
+        fields = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
+        return str(Account.recover_transaction(raw)), dict(fields)
+    except Exception as error:  # the libraries raise many kinds for bytes that are no transaction
+        raise ValueError("no signed transaction") from error
 
 
 def new_key() -> Key:
@@ -111,8 +125,8 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise NotFound(f"The keystore file {path} cannot be read: {error.strerror}.") from error
     try:
-        record = json.loads(data) if len(data) <= MOST_BYTES else None
-    except (ValueError, RecursionError):
+        record = read_json(data) if len(data) <= MOST_BYTES else None
+    except ValueError:
         record = None
     if not isinstance(record, dict) or record.get("version") != 3:
         raise InvalidInput(f"{path} is not a keystore file of version 3.")

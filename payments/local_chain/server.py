@@ -10,15 +10,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from frame_splitter.errors import InvalidInput
+from payments.json_input import read_json
 from payments.local_chain.errors import INTERNAL, PARSE, REQUEST, RpcError
 from payments.local_chain.journal import NotKept
 
 MOST_BYTES = 256 * 1024
 """Of a request: a contract's creation has at most 48 KiB of code, in hexadecimal digits."""
-MOST_BRACKETS = 1000
-"""Opening ones, in a request. py-evm raises Python's recursion limit beyond what a thread's stack holds, so
-that reading deep JSON would end the process instead of raising an exception.
-"""
 MOST_CONNECTIONS = 64
 STACK = 64 << 20
 """Bytes a thread, for contracts that call each other 1024 deep."""
@@ -130,12 +127,10 @@ def respond(body: bytes, answer: Answer) -> dict[str, Any]:
 
 
 def _parse(body: bytes) -> dict[str, Any]:
-    if body.count(b"[") + body.count(b"{") > MOST_BRACKETS:
-        raise RpcError(PARSE, f"the body has more than {MOST_BRACKETS} brackets")
     try:
-        request = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise RpcError(PARSE, "the body is not JSON") from error
+        request = read_json(body)
+    except ValueError as error:
+        raise RpcError(PARSE, "the body is not JSON, or has too many brackets") from error
     if not isinstance(request, dict):
         raise RpcError(REQUEST, "one call at a time: the body must be an object")
     if not isinstance(request.get("method"), str) or not isinstance(request.get("id"), int | str | None):
