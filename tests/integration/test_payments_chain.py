@@ -193,6 +193,24 @@ def test_a_stalled_chain_gets_a_higher_fee_and_pays_once(fresh: LocalChain, tmp_
     assert wallet.outbox.all()[0].transaction == attempts[-1].hash
 
 
+def test_an_earlier_attempt_may_be_the_one_that_is_mined(fresh: LocalChain, tmp_path: Path) -> None:
+    with flaky_rpc(fresh.url) as relay:
+        wallet, to = Wallet(fresh, tmp_path, relay.url, patience=60), new_key().address
+        fresh.rpc("evm_setAutomine", False)
+        wallet.sender.submit("pay", to, value=Wei(5))
+        wallet.sender.advance()
+        wallet.now += 61
+        relay.plan = lambda method: Fault.REFUSE if method == "eth_sendRawTransaction" else Fault.NONE
+        with pytest.raises(Unavailable):
+            wallet.sender.advance()
+        fresh.rpc("evm_setAutomine", True)
+        assert wallet.outcomes() == [Outcome.DONE]
+        (intent,) = wallet.outbox.all()
+        assert len(intent.attempts) == 2
+        assert intent.transaction == intent.attempts[0].hash
+        assert balance(fresh, to) == 5
+
+
 def test_a_chain_that_forgot_what_waited_is_told_again(fresh: LocalChain, tmp_path: Path) -> None:
     with flaky_rpc(fresh.url) as relay:
         wallet, to = Wallet(fresh, tmp_path, relay.url), new_key().address

@@ -297,6 +297,7 @@ def test_a_tile_that_was_returned_is_paid_to_whoever_renders_it_again() -> None:
     )
     assert (ledger.cumulative(NAMES[0]), ledger.cumulative(NAMES[1])) == (0, 12)
     ledger.apply(Returned(TaskId("a"), LeaseToken(1)))
+    assert ledger.room(NAMES[0]) == 60
     with pytest.raises(Contradiction, match="owed already"):
         ledger.apply(Returned(TaskId("a"), LeaseToken(2)))
 
