@@ -7,6 +7,7 @@ in many ways; messages are told apart by what they say.
 """
 
 import hashlib
+import sys
 from dataclasses import asdict, dataclass
 from functools import cache
 from types import ModuleType
@@ -108,11 +109,14 @@ Signed = Enrolment | Attestation | Submission | LogHead
 @cache
 def _eth() -> ModuleType:
     """The library that signs, loaded when it is first needed: that takes half a second, and whoever only
-    reads records need not wait for it.
+    reads records need not wait for it. One of its own libraries raises Python's recursion limit beyond what
+    a thread's stack holds, so that deep JSON from a stranger would end the process.
     """
+    limit = sys.getrecursionlimit()
     import eth_account  # noqa: PLC0415
     import eth_account.messages  # noqa: PLC0415
 
+    sys.setrecursionlimit(limit)
     return eth_account
 
 

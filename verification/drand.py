@@ -10,10 +10,12 @@ import asyncio
 import functools
 import hashlib
 import importlib
+import sys
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Annotated
 
 import msgspec
@@ -36,6 +38,9 @@ TIMEOUT = 4.0
 KEPT_SIGNATURES = 4096
 CURVES = ("py_ecc.optimized_bls12_381", "py_ecc.bls.hash_to_curve", "py_ecc.bls.point_compression")
 """Loaded when a public beacon is read: they take half a second."""
+
+RECURSION = 6_000
+"""Calls within calls that a pairing makes at most, with some room."""
 
 HASH_TO_G1 = b"BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_NUL_"
 
@@ -88,12 +93,23 @@ def wrong(chain_hash: str, round_number: int, value: str, signature: str) -> str
     return ""
 
 
+@functools.cache
+def _curves() -> list[ModuleType]:
+    """The curve's library. It raises Python's recursion limit beyond what a thread's stack holds, so that
+    deep JSON from a stranger would end the process; it does not need that much.
+    """
+    limit = sys.getrecursionlimit()
+    loaded = [importlib.import_module(name) for name in CURVES]
+    sys.setrecursionlimit(max(limit, RECURSION))
+    return loaded
+
+
 @functools.lru_cache(maxsize=1024)
 def is_signed(chain: Chain, round_number: int, signature: bytes) -> bool:
     """Whether the chain signed this round: e(H(m), key) = e(signature, generator of G2)."""
     if len(signature) != 48 or not 0 < round_number < 1 << 64:
         return False
-    curve, hash_to_curve, point_compression = map(importlib.import_module, CURVES)
+    curve, hash_to_curve, point_compression = _curves()
     try:
         point = point_compression.decompress_G1(int.from_bytes(signature, "big"))
     except ValueError:

@@ -177,13 +177,13 @@ def _why(report: CheckReport, case: Case) -> tuple[str, str]:
     """A code and a sentence: the first explanation that fits, the surest first."""
     crops = _wrong(report)
     where = f"{len(crops)} of {len(report.crops)} crops differ from the audit"
+    if report.flat:
+        return "differs", f"One colour all over where the audit shows a picture: {where}."
     if case.twin is not None and case.twin.frame != case.frame:
         return (
             "other_frame",
             f"Pixels of frame {case.twin.frame} where frame {case.frame} was asked; {where}.",
         )
-    if report.flat:
-        return "differs", f"One colour all over where the audit shows a picture: {where}."
     if _is_local(report):
         return "region", _region_sentence(report, where)
     if report.samples is not None and report.samples <= case.samples - 0.5:

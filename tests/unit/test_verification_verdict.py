@@ -165,3 +165,9 @@ def test_every_report_has_a_verdict_that_can_be_sent_and_equal_floats_are_never_
         assert verdict.outcome in {Outcome.ACCEPTED, Outcome.ESCALATED}
     if not case.own:
         assert verdict.outcome is not Outcome.REJECTED
+
+
+def test_a_flat_tile_is_called_flat_even_where_another_frame_was_flat_too():
+    verdict = judge(replace(report(256, 256), flat=True), replace(CASE, twin=Twin(13, True)))
+    assert verdict.outcome is Outcome.REJECTED
+    assert verdict.reason.startswith("One colour all over")
