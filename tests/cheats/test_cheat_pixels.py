@@ -58,16 +58,20 @@ def test_a_cheat_is_caught_and_its_work_done_again(
 
 
 def test_a_frame_handed_in_twice_is_named(cheated: CheatedFarm, room: Path, plain_large: Path) -> None:
-    """The frame before is somebody's honest work, so its pixels are known; its first one may be nobody's."""
-    story = cheated.render(room, "previous-frame", frames=FRAMES, **SIZE)
-    assert story.lies
-    verdicts = [told_about(story, lie, cheated.liar.node).verdict for lie in story.lies]
-    assert all(one is not None and one.outcome is Outcome.REJECTED for one in verdicts), verdicts
-    named = [one for one in verdicts if one is not None and one.code == "other_frame"]
-    assert all(re.search(r"Pixels of frame \d+ where frame \d+ was asked", one.reason) for one in named)
-    assert named, verdicts
-    assert_redone(story, cheated.liar.node)
-    assert_blenders(story, plain_large)
+    """The frame before is somebody's honest work: it is named as soon as the farm has seen it. The liar may
+    be quicker once or twice; then only the difference can be told.
+    """
+    for _ in range(5):
+        story = cheated.render(room, "previous-frame", frames=FRAMES, **SIZE)
+        assert story.lies
+        verdicts = [told_about(story, lie, cheated.liar.node).verdict for lie in story.lies]
+        assert all(one is not None and one.outcome is Outcome.REJECTED for one in verdicts), verdicts
+        assert_redone(story, cheated.liar.node)
+        assert_blenders(story, plain_large)
+        if any(one is not None and one.code == "other_frame" for one in verdicts):
+            break
+    (named, *_) = [one for one in verdicts if one is not None and one.code == "other_frame"]
+    assert re.search(r"Pixels of frame \d+ where frame \d+ was asked", named.reason)
 
 
 @pytest.mark.parametrize(

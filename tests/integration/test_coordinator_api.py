@@ -35,11 +35,10 @@ def admin(coordinator_server):
 
 @pytest.fixture
 def ann(admin):
-    """An owner; what she leaves unfinished is cancelled, so that no other test's node gets it."""
-    owner = admin.owner()
-    yield owner
-    for job in owner.ok("GET", "/jobs?unfinished=true")["jobs"]:
-        owner.ok("POST", f"/jobs/{job['job']}/cancel")
+    """An owner. What anybody left unfinished is cancelled: its node shall get this test's tasks only."""
+    for job in admin.ok("GET", "/jobs?unfinished=true")["jobs"]:
+        admin.ok("POST", f"/jobs/{job['job']}/cancel")
+    return admin.owner()
 
 
 @pytest.fixture
