@@ -175,9 +175,11 @@ def test_frames_receipt_holds_without_the_farm(ann, liar, own):
 
 
 def test_log_proves_each_submission(ann, liar, own):
-    ann.job(frames=(1, 2, 3))
+    job = ann.job(frames=(1, 2, 3))
     answers = [liar.do(lease) for lease in liar.lease(slots=3)]
-    next_of(own, "audit")
+    with events(ann, job) as stream:  # each has a round of its own, and all must be out
+        audits = (one for one in stream if one["event"] == "audit")
+        assert len({next(audits)["data"]["task"] for _ in answers}) == 3
     anyone = Api(ann.url, "")
     for one in (answer["receipt"] for answer in answers):
         found = decode(encode(anyone.ok("GET", f"/log/rounds/{one['submission']['round']}")), Round)
