@@ -127,12 +127,14 @@ class TaskState(StrEnum):
 
 
 class JobState(StrEnum):
-    """Derived from a job's tasks and intents, never stored beside them."""
+    """Derived from a job's tasks, money and intents, never stored beside them."""
 
+    AWAITING_FUNDS = "awaiting_funds"
     RENDERING = "rendering"
     PAUSED = "paused"
     FINISHING = "finishing"
     COMPLETE = "complete"
+    SETTLED = "settled"
     FAILED = "failed"
     CANCELLED = "cancelled"
 
@@ -186,6 +188,8 @@ class Lease:
     inputs: tuple[TileInput, ...] = ()
     audit: AuditOrder | None = None
     check: CheckOrder | None = None
+    agreement: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$", max_length=64)] = ""
+    units: Annotated[int, msgspec.Meta(ge=0, le=1 << 53)] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,12 +283,14 @@ class SlotOffer:
 @dataclass(frozen=True, slots=True)
 class LeaseRequest:
     """A node asks for at most one lease a free slot. `wait` seconds: how long to hold the answer
-    open when there is nothing to do (0: answer at once).
+    open when there is nothing to do (0: answer at once). `refuses`: jobs that it has done as much for as
+    it will without a voucher.
     """
 
     offers: tuple[SlotOffer, ...]
     wait: Annotated[float, msgspec.Meta(ge=0, le=30)] = 0.0
     sandboxed: bool = False
+    refuses: Annotated[tuple[JobId, ...], msgspec.Meta(max_length=1000)] = ()
 
 
 @dataclass(frozen=True, slots=True)
