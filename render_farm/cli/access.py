@@ -22,19 +22,27 @@ PATIENCE = 120.0
 @dataclass(frozen=True, slots=True)
 class Access:
     """A farm to talk to, which other machines reach at `public_url`. `own` is the farm this command
-    runs itself and ends with; None otherwise.
+    runs itself and ends with; None otherwise. `chain` is the URL of an embedded farm's own chain.
     """
 
     client: FarmClient
     public_url: str
     own: Farm | None = None
+    chain: str = ""
 
 
 @contextmanager
 def open_farm(
-    chosen: argparse.Namespace, say: Callable[[str], None], *, node: bool, slots: int | None = None
+    chosen: argparse.Namespace,
+    say: Callable[[str], None],
+    *,
+    node: bool,
+    slots: int | None = None,
+    money: bool = False,
 ) -> Iterator[Access]:
-    """Find the farm, or start one for as long as the block lasts (with a `node` of `slots` slots)."""
+    """Find the farm, or start one for as long as the block lasts (with a `node` of `slots` slots, and with
+    a chain of its own for `money`).
+    """
     if chosen.coordinator:
         if not chosen.token:
             raise UsageError("--coordinator needs --token as well (or FARM_TOKEN).")
@@ -46,12 +54,12 @@ def open_farm(
         running = find_running(folder, say)
         if running is not None:
             with _connected(running.url, running.token, gone=lambda: not folder.in_use()) as client:
-                yield Access(client, running.public_url)
+                yield Access(client, running.public_url, chain=running.chain)
             return
-        farm = Farm(folder, FarmOptions(slots=slots, node=node, temporary=True), say)
+        farm = Farm(folder, FarmOptions(slots=slots, node=node, temporary=True, money=money), say)
         try:
             with farm.running(), FarmClient(farm.url, farm.token, patience=PATIENCE) as client:
-                yield Access(client, farm.public_url, farm)
+                yield Access(client, farm.public_url, farm, farm.chain_url)
             return
         except FolderInUse:
             # Another command was faster: join its farm.

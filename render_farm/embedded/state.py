@@ -6,6 +6,7 @@ farm.json     where the running farm answers, its operator's token, its processe
 secrets.json  generated once; mode 0600
 ports.json    loopback ports, chosen once, kept so that a restart answers where it did before
 valkey/ seaweed/ node/ bundles/ logs/
+chain/        the farm's own chain, its wallets, and what names its contracts
 """
 
 import contextlib
@@ -60,7 +61,7 @@ class Process:
 @dataclass(frozen=True, slots=True)
 class RunningFarm:
     """How a command reaches the farm that runs on a folder; other machines by `public_url`.
-    `temporary`: it ends with the command that started it.
+    `temporary`: it ends with the command that started it. `chain` is the URL of its own chain.
     """
 
     url: str
@@ -69,6 +70,7 @@ class RunningFarm:
     process: Process
     parts: dict[str, Process] = field(default_factory=dict)
     temporary: bool = False
+    chain: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ import structlog
 
 from frame_splitter.errors import FarmError, InvalidInput
 from render_farm.client import FarmClient
-from render_farm.embedded import seaweed, valkey
+from render_farm.embedded import money, seaweed, valkey
 from render_farm.embedded.part import Part, Program
 from render_farm.embedded.state import Folder, Process, RunningFarm
 
@@ -46,7 +46,8 @@ class FarmOptions:
     """What `render-farm up` can change. Empty addresses mean the embedded part.
 
     `bind` is `host` or `host:port`; `slots` and `threads` are the own node's, None lets it choose;
-    `rules` are options of the coordinator about audits, with their values.
+    `rules` are options of the coordinator about audits, with their values. With `money` the farm takes
+    paid jobs: on its own chain, or on `chain`.
     """
 
     redis_url: str = ""
@@ -59,6 +60,8 @@ class FarmOptions:
     node: bool = True
     temporary: bool = False
     rules: tuple[tuple[str, str], ...] = ()
+    money: bool = False
+    chain: money.Outside | None = None
 
 
 class Farm:
@@ -86,8 +89,11 @@ class Farm:
             stack.enter_context(self.folder.locked())
             _end_leftovers(self.folder.announced())
             stack.callback(self._stop)
+            services = self._start_services()
+            if self.options.money:
+                self._start_money(services)
             # All at once: the coordinator loads longer than the others take to answer, and waits for them.
-            for part in (*self._start_services(), self._start_coordinator()):
+            for part in (*services, self._start_coordinator()):
                 part.wait()
             if self._shares_objects:
                 self._add("relay", self._relay_program()).wait()
@@ -102,13 +108,24 @@ class Farm:
         if "node" in self._parts:
             self._parts["node"].wait()
 
+    def wait_for_money(self) -> None:
+        """Wait until chain and settler are at work. Raises PartFailed where one cannot start."""
+        for name in ("chain", "settler"):
+            if name in self._parts:
+                self._parts[name].wait()
+
+    @property
+    def chain_url(self) -> str:
+        """Where the embedded chain answers; empty where there is none."""
+        return money.chain_url(self.folder) if "chain" in self._parts else ""
+
     @property
     def is_local(self) -> bool:
         """Whether the coordinator listens to this machine only."""
         return self._host in LOOPBACK
 
     def part(self, name: str) -> Part:
-        """One of the parts by name: valkey, seaweed, coordinator or node."""
+        """One of the parts by name: valkey, seaweed, chain, settler, coordinator or node."""
         return self._parts[name]
 
     def _add(self, name: str, program: Program) -> Part:
@@ -124,6 +141,32 @@ class Farm:
         if not self.options.s3_endpoint:
             services.append(self._add("seaweed", self._seaweed_program()))
         return services
+
+    def _start_money(self, services: list[Part]) -> None:
+        """Start chain and settler. Only the first start waits for them: they make the contracts then, whose
+        addresses the coordinator must know.
+        """
+        home = money.money_folder(self.folder)
+        needs = [part for part in services if part.program.name == "valkey"]
+        home.create()
+        if self.options.chain is None:
+            needs.append(self._add("chain", money.chain_program(self.folder)))
+        settler = money.settler_program(self.folder, self._redis_url(), tuple(needs), self.options.chain)
+        part = self._add("settler", settler)
+        if self.options.chain is None and not home.network.exists():
+            self._say("Setting up the farm's own chain, once ...")
+            part.wait()
+
+    def _redis_url(self) -> str:
+        embedded = valkey.url(self.folder.path / "valkey", socket_path=self.folder.valkey_socket())
+        return self.options.redis_url or embedded
+
+    def _network(self) -> dict[str, str]:
+        """The coordinator's option for the contracts it signs for."""
+        if not self.options.money:
+            return {}
+        chain = self.options.chain
+        return {"--chain": str(chain.network if chain else money.money_folder(self.folder).network)}
 
     def _start_coordinator(self) -> Part:
         self._port = self._port or self.folder.choose_port("coordinator")
@@ -163,14 +206,16 @@ class Farm:
         options = {
             "--bind": self._host or "127.0.0.1",
             "--port": str(self._port),
-            "--redis-url": given.redis_url
-            or valkey.url(self.folder.path / "valkey", socket_path=self.folder.valkey_socket()),
+            "--redis-url": self._redis_url(),
             "--s3-endpoint": endpoint,
             "--s3-public-endpoint": given.s3_public_endpoint or self._public_objects() or endpoint,
             "--public-url": self.public_url,
             **dict(given.rules),
+            **self._network(),
         }
         environment = {"FARM_ADMIN_TOKEN": secrets.admin_token, "FARM_SIGNING_KEY": secrets.signing_key}
+        # Nobody's settings decide whether this farm takes paid jobs: it has a settler, or it has none.
+        environment["FARM_CHAIN"] = ""
         if not given.s3_endpoint:
             environment |= {"AWS_ACCESS_KEY_ID": secrets.s3_key, "AWS_SECRET_ACCESS_KEY": secrets.s3_secret}
         words = [word for pair in options.items() for word in pair]
@@ -222,6 +267,10 @@ class Farm:
             words += ["--slots", str(self.options.slots)]
         if self.options.threads:
             words += ["--threads-per-slot", str(self.options.threads)]
+        environment = {"FARM_NODE_TOKEN": token}
+        if self.options.money and self.options.chain is None:
+            selling, wallet = money.selling_options(self.folder)
+            words, environment = words + selling, environment | wallet
 
         def line() -> list[str]:
             nonlocal started
@@ -231,7 +280,7 @@ class Farm:
         return Program(
             name="node",
             command=line,
-            environment=lambda: {"FARM_NODE_TOKEN": token},
+            environment=lambda: environment,
             log=self.folder.log("node"),
             ready=lambda _: self._is_online(node, started),
             start_seconds=180.0,
@@ -270,6 +319,7 @@ class Farm:
                     Process(me.pid, me.create_time()),
                     parts,
                     self.options.temporary,
+                    self.chain_url,
                 )
             )
 
