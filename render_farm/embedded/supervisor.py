@@ -28,6 +28,7 @@ import structlog
 from frame_splitter.errors import FarmError, InvalidInput
 from render_farm.client import FarmClient
 from render_farm.embedded import money, seaweed, valkey
+from render_farm.embedded.money import Outside
 from render_farm.embedded.part import Part, Program
 from render_farm.embedded.state import Folder, Process, RunningFarm
 
@@ -61,7 +62,7 @@ class FarmOptions:
     temporary: bool = False
     rules: tuple[tuple[str, str], ...] = ()
     money: bool = False
-    chain: money.Outside | None = None
+    chain: Outside | None = None
 
 
 class Farm:
