@@ -58,6 +58,16 @@ class Slashed:
 
 
 @dataclass(frozen=True, slots=True)
+class Promised:
+    """Farm: it signed that an agreement may earn up to `cap`. Whoever holds that may bring it to the chain
+    at any time, so it takes up the budget as if it were there.
+    """
+
+    agreement: Digest
+    cap: Wei
+
+
+@dataclass(frozen=True, slots=True)
 class Accepted:
     """Farm: work done under a lease was accepted and earns `amount`. With a frame it is a tile, and counts
     once the frame is settled; without it is an audit, and counts at once.
@@ -86,4 +96,6 @@ class Settled:
     frame: FrameNumber
 
 
-Entry = Deposited | Refunded | Capped | Paid | Closed | Slashed | Accepted | Returned | Settled
+Entry = (
+    Deposited | Refunded | Capped | Paid | Closed | Slashed | Promised | Accepted | Returned | Settled
+)

@@ -4,6 +4,8 @@
 At every moment, to the unit: deposited = paid + owed + refunded + refundable. Entries may be
 repeated, and those of the farm may come late among those of the chain: the balance is the same in the end.
 An entry that cannot be is refused, and changes nothing. A task is paid for under one lease.
+What was promised may be used before the chain has heard of it; what the chain says is held against the chain's
+own figures alone, because it is so whatever was promised.
 """
 
 from dataclasses import dataclass, field
@@ -18,6 +20,7 @@ from payments.entries import (
     Deposited,
     Entry,
     Paid,
+    Promised,
     Refunded,
     Returned,
     Settled,
@@ -72,11 +75,13 @@ class Balance:
 
 @dataclass(slots=True)
 class Account:
-    """One agreement. `accepted`: earned by work that was accepted, owed or not yet; `credits`: what is owed
-    or was paid, in the order in which it came to be owed, which is that of the voucher's tree.
+    """One agreement. `cap` is the chain's, 0 before it is open there; `accepted`: earned by work that was
+    accepted, owed or not yet; `credits`: what is owed or was paid, in the order in which it came to be owed,
+    which is that of the voucher's tree.
     """
 
-    cap: Wei
+    cap: Wei = NOTHING
+    promised: Wei = NOTHING
     paid: Wei = NOTHING
     closed: bool = False
     accepted: Wei = NOTHING
@@ -84,9 +89,14 @@ class Account:
     credits: list[Accepted] = field(default_factory=list)
 
     @property
-    def reserved(self) -> Wei:
-        """What it takes up of the budget."""
+    def committed(self) -> Wei:
+        """What it takes up of the budget on the chain."""
         return self.paid if self.closed else self.cap
+
+    @property
+    def limit(self) -> Wei:
+        """What it may earn at most, and so what of the budget is spoken for."""
+        return self.paid if self.closed else max(self.cap, self.promised)
 
     @property
     def owed(self) -> Wei:
@@ -123,7 +133,9 @@ class Ledger:
             case Paid():
                 self._pay(entry)
             case Closed():
-                self._account(entry.agreement).closed = True
+                self._on_chain(entry.agreement).closed = True
+            case Promised():
+                self._promise(entry)
             case Accepted():
                 self._accept(entry)
             case Returned():
@@ -149,7 +161,7 @@ class Ledger:
     def room(self, agreement: str) -> Wei:
         """How much more work may be accepted under an agreement. Raises NoAgreement."""
         account = self._account(agreement)
-        return Wei(0) if account.closed else Wei(account.cap - account.accepted)
+        return Wei(0) if account.closed else Wei(account.limit - account.accepted)
 
     def credits(self, agreement: str) -> tuple[Accepted, ...]:
         """What a voucher for the agreement is over, in its order. Raises NoAgreement."""
@@ -159,13 +171,21 @@ class Ledger:
         """What a voucher for the agreement says; it never falls, and is never above the cap."""
         return self._account(agreement).credited
 
+    def free(self) -> int:
+        """What of the budget is neither used up nor promised. Below 0 where the chain has not kept what
+        was promised: its client took the money back before the promise was there.
+        """
+        return self._budget() - sum(account.limit for account in self._accounts.values())
+
     def compensated(self) -> Wei:
         """What the client got out of operators' stake."""
         return Wei(sum(slash.to_client for slash in self._slashes.values()))
 
+    def _budget(self) -> int:
+        return sum(self._deposits.values()) - sum(self._refunds.values())
+
     def _available(self) -> Wei:
-        budget = sum(self._deposits.values()) - sum(self._refunds.values())
-        return Wei(budget - sum(account.reserved for account in self._accounts.values()))
+        return Wei(self._budget() - sum(account.committed for account in self._accounts.values()))
 
     def _refund(self, entry: Refunded) -> None:
         if entry.event not in self._refunds and entry.amount > self._available():
@@ -181,13 +201,14 @@ class Ledger:
             raise NoAgreement(f"Agreement {entry.agreement} is closed: its cap stays.")
         if entry.cap - before > self._available():
             raise OverBudget(f"{entry.cap - before} more cannot be reserved: {self._available()} is free.")
-        if account is None:
-            self._accounts[entry.agreement] = Account(entry.cap)
-        else:
-            account.cap = entry.cap
+        self._accounts.setdefault(entry.agreement, Account()).cap = entry.cap
+
+    def _promise(self, entry: Promised) -> None:
+        account = self._accounts.setdefault(entry.agreement, Account())
+        account.promised = max(account.promised, entry.cap)
 
     def _pay(self, entry: Paid) -> None:
-        account = self._account(entry.agreement)
+        account = self._on_chain(entry.agreement)
         if entry.cumulative <= account.paid:
             return
         if account.closed:
@@ -206,7 +227,7 @@ class Ledger:
         account = self._account(entry.agreement)
         if account.closed:
             raise NoAgreement(f"Agreement {entry.agreement} is closed: no work is accepted under it.")
-        if account.accepted + entry.amount > account.cap:
+        if account.accepted + entry.amount > account.limit:
             raise OverCap(
                 f"{entry.task} earns {entry.amount}, and its agreement has {self.room(entry.agreement)}."
             )
@@ -238,6 +259,12 @@ class Ledger:
     def _account(self, agreement: str) -> Account:
         account = self._accounts.get(agreement)
         if account is None:
+            raise NoAgreement(f"Agreement {agreement} was neither promised nor is it on the chain yet.")
+        return account
+
+    def _on_chain(self, agreement: str) -> Account:
+        account = self._accounts.get(agreement)
+        if account is None or account.cap == 0:
             raise NoAgreement(f"There is no agreement {agreement} on the chain yet.")
         return account
 
