@@ -21,6 +21,7 @@ from frame_splitter.records import (
     TaskState,
     Upload,
 )
+from payments.statements import JobMoney
 from verification.attestation import Submission
 from verification.rate import Standing
 
@@ -170,6 +171,7 @@ class Job:
     render_seconds: float
     failure: str | None
     audits: AuditCounts = AuditCounts()
+    money: JobMoney | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from frame_splitter.fields import StoredFile, decode
 from frame_splitter.records import JobState
 from render_farm.answers import Job
 
-FINAL_STATES = frozenset({JobState.COMPLETE, JobState.FAILED, JobState.CANCELLED})
+FINAL_STATES = frozenset({JobState.COMPLETE, JobState.SETTLED, JobState.FAILED, JobState.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)

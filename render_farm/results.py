@@ -76,6 +76,8 @@ class Results:
             inputs=inputs,
             audit=taken.audit,
             check=None if taken.check is None else self._check(taken.task.job, taken.check),
+            agreement=taken.agreement,
+            units=taken.units,
         )
 
     def _check(self, job: JobId, check: StoredCheck) -> CheckOrder:

@@ -3,7 +3,7 @@
 
 import hashlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import msgspec
@@ -22,6 +22,8 @@ from frame_splitter.records import (
     TaskOutput,
     TaskState,
 )
+from payments.promises import SignedTerms
+from payments.statements import JobMoney, Payment
 from render_farm.answers import AuditCounts, Failure, FrameCounts, Job, TaskCounts, TaskView
 from render_farm.scheduler import rank
 from render_farm.store import keys
@@ -33,7 +35,21 @@ Item = TypeVar("Item")
 UNFINISHED = ("waiting", "ready", "leased", "submitted", "auditing")
 """States of tasks that a job still waits for."""
 
-FINISHED = frozenset({JobState.COMPLETE, JobState.FAILED, JobState.CANCELLED})
+FINISHED = frozenset({JobState.COMPLETE, JobState.SETTLED, JobState.FAILED, JobState.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class NewMoney:
+    """What a paid job starts with. `units` are those of the tasks that are paid for, `audit_units` what an
+    audit of each counts as; micro-units.
+    """
+
+    payment: Payment
+    terms: SignedTerms
+    units: Mapping[TaskId, int]
+    audit_units: Mapping[TaskId, int]
+    symbol: str
+    decimals: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +74,7 @@ class NewJob:
     tasks: tuple[Task, ...]
     croppable: bool = False
     overscan: int = 0
+    money: NewMoney | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +112,12 @@ def state_of(fields: Mapping[str, str]) -> JobState:
         return JobState.CANCELLED
     if not any(int(fields.get(name, 0)) for name in UNFINISHED):
         broken = int(fields["failed"]) + int(fields["frames_failed"])
-        return JobState.FAILED if broken else JobState.COMPLETE
-    if fields["pause"] == "1":
+        if broken:
+            return JobState.FAILED
+        return JobState.SETTLED if fields.get("settled") == "1" else JobState.COMPLETE
+    if fields.get("paid") == "1" and fields.get("funded") != "1":
+        return JobState.AWAITING_FUNDS
+    if fields["pause"] == "1" or fields.get("held"):
         return JobState.PAUSED
     return JobState.RENDERING if int(fields["rendering"]) else JobState.FINISHING
 
@@ -115,9 +136,10 @@ class Jobs:
             keys.ALL_JOBS,
             keys.owner_jobs(new.owner),
             keys.same_work(new.owner, new.fingerprint),
+            keys.PAID_JOBS,
         ]
         known = (new.job, repeat.digest, repeat.seconds, msgspec.json.encode(_fields(new)))
-        outcome = await self._store.run("create_job", places, *known, new.created, _tasks(new.tasks))
+        outcome = await self._store.run("create_job", places, *known, new.created, _tasks(new))
         return JobId(told_apart(outcome))
 
     async def made_before(self, repeat: Repeat) -> JobId | None:
@@ -211,22 +233,40 @@ def _fields(new: NewJob) -> dict[str, str]:
         "canvas": encode(new.canvas).decode(),
         "croppable": "1" if new.croppable else "0",
         "overscan": str(new.overscan),
+        **(_money_fields(new.money) if new.money else {}),
     }
 
 
-def _tasks(tasks: tuple[Task, ...]) -> bytes:
-    return msgspec.json.encode(
-        [
-            {
-                "id": task.id,
-                "kind": task.kind,
-                "lane": lane(task),
-                "frame": task.frame,
-                "task": encode(task).decode(),
-            }
-            for task in tasks
-        ]
-    )
+def _money_fields(money: NewMoney) -> dict[str, str]:
+    shown = JobMoney(money.payment.budget, symbol=money.symbol, decimals=money.decimals)
+    return {
+        "paid": "1",
+        "funded": "0",
+        "payment": encode(money.payment).decode(),
+        "terms": encode(money.terms).decode(),
+        "money": encode(shown).decode(),
+        "units": str(sum(money.units.values())),
+        "units_left": str(sum(money.units.values())),
+        "largest_units": str(max(money.units.values())),
+    }
+
+
+def _tasks(new: NewJob) -> bytes:
+    return msgspec.json.encode([_task_fields(task, new.money) for task in new.tasks])
+
+
+def _task_fields(task: Task, money: NewMoney | None) -> dict[str, object]:
+    fields = {
+        "id": task.id,
+        "kind": task.kind,
+        "lane": lane(task),
+        "frame": task.frame,
+        "task": encode(task).decode(),
+    }
+    if money is None or task.id not in money.units:
+        return fields
+    # As strings: the scripts' JSON keeps fourteen digits of a number.
+    return fields | {"units": str(money.units[task.id]), "audit_units": str(money.audit_units[task.id])}
 
 
 _AUDITS = ("audited", "passed", "rejected", "unresolved")
@@ -256,7 +296,15 @@ def _job(job: JobId, fields: dict[str, str]) -> Job:
         render_seconds=max(0.0, float(fields["render_seconds"])),
         failure=fields.get("failure"),
         audits=AuditCounts(*(int(fields.get(name, 0)) for name in _AUDITS)),
+        money=_money(fields),
     )
+
+
+def _money(fields: Mapping[str, str]) -> JobMoney | None:
+    if "money" not in fields:
+        return None
+    shown = decode(fields["money"], JobMoney)
+    return replace(shown, notice=fields.get("held") or shown.notice)
 
 
 def _frame(fields: dict[str, str]) -> StoredFrame:

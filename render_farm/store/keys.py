@@ -11,6 +11,24 @@ OPEN_JOBS = "farm:jobs:open"
 ALL_JOBS = "farm:jobs"
 """Sorted set: every job by its time of creation."""
 
+PAID_JOBS = "farm:jobs:paid"
+"""Sorted set: paid jobs whose money is not all where it belongs, by time of creation."""
+
+MONEY_CHANGED = "farm:money:changed"
+"""Stream: jobs whose money changed, capped."""
+
+WORK_CHANGED = "farm:work:changed"
+"""Stream: jobs of which more may be leased because of their money, capped."""
+
+MONEY_CURSOR = "farm:money:cursor"
+"""String: up to where the chain was read."""
+
+MONEY_LOCK = "farm:money:lock"
+"""String: the process that keeps the books, until it is heard of no more."""
+
+SELLING = "farm:nodes:selling"
+"""Set: nodes with an offer."""
+
 LEASES = "farm:leases"
 """Sorted set: every leased task by the time its lease ends."""
 
@@ -51,6 +69,46 @@ def job_frames(job_id: str) -> str:
 def job_excluded(job_id: str) -> str:
     """Set: nodes that get no more tasks of a job."""
     return f"farm:job:{job_id}:excluded"
+
+
+def job_entries(job_id: str) -> str:
+    """List: what the farm adds to a paid job's books."""
+    return f"farm:job:{job_id}:entries"
+
+
+def job_chain(job_id: str) -> str:
+    """List: what the chain adds to a paid job's books."""
+    return f"farm:job:{job_id}:chain"
+
+
+def job_orders(job_id: str) -> str:
+    """Set: nodes that have an order of a job."""
+    return f"farm:job:{job_id}:orders"
+
+
+def order(job_id: str, node_id: str) -> str:
+    """Hash: a node's agreement for a job, and how much work it may do under it."""
+    return f"farm:job:{job_id}:order:{node_id}"
+
+
+def job_units(job_id: str) -> str:
+    """Hash: a paid job's frames by number, each as many micro-units as its quote says."""
+    return f"farm:job:{job_id}:units"
+
+
+def job_releases(job_id: str) -> str:
+    """Hash: signed releases of a job's agreements."""
+    return f"farm:job:{job_id}:releases"
+
+
+def agreement(digest: str) -> str:
+    """Hash: an agreement's job and node, and what was signed for it at its beginning."""
+    return f"farm:agreement:{digest}"
+
+
+def promises(node_id: str) -> str:
+    """Stream: what a node was promised, change by change."""
+    return f"farm:node:{node_id}:promises"
 
 
 def events(job_id: str) -> str:

@@ -102,6 +102,8 @@ class Taken:
     inputs: tuple[StoredInput, ...]
     audit: AuditOrder | None = None
     check: StoredCheck | None = None
+    agreement: str = ""
+    units: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,7 @@ class Leases:
             msgspec.json.encode([offer.slot for offer in request.offers]),
             int(asker.sandboxed),
             msgspec.json.encode(_classes(offer for offer in request.offers if TaskKind.AUDIT in offer.kinds)),
+            encode(request.refuses),
         )
         if found == "unbound":
             raise Forbidden("This node has not shown the address it signs with yet: POST /nodes/self first.")
@@ -330,6 +333,8 @@ def _taken(
     inputs: list[list[str]],
     audit: str,
     check: tuple[str, str, list[list[str]]] | str,
+    agreement: str,
+    units: str,
 ) -> Taken:
     _, owner, scene, settings, width, height, area, canvas = job
     return Taken(
@@ -346,6 +351,8 @@ def _taken(
         tuple(_input(*entry) for entry in inputs),
         decode(audit, AuditOrder) if audit else None,
         None if isinstance(check, str) else _check(*check),
+        agreement,
+        int(units),
     )
 
 

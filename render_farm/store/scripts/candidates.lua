@@ -15,9 +15,11 @@
 -- ARGV[8]  JSON list of slots offered
 -- ARGV[9]  '1' if the node is sandboxed
 -- ARGV[10] JSON list of device classes offered for audits
+-- ARGV[11] JSON list of jobs that the node renders nothing more for now
 -- Returns  'unbound' where the node has no address yet, else JSON list of {job, owner, rank, scene, pin or '', movable ('1': the pin may be changed),
 --          {{task, lane, frame, failed_on, failed_at, failed_code, of an audit JSON of the rest}, ...}}
--- Reads farm:job:{job}, farm:job:{job}:excluded, farm:job:{job}:ready:{lane} and farm:task:{task} of those jobs.
+-- Reads farm:job:{job}, farm:job:{job}:excluded, farm:job:{job}:ready:{lane}, farm:job:{job}:order:{node} and
+-- farm:task:{task} of those jobs.
 
 local now, only_owner = ARGV[2], filled(ARGV[3])
 local classes, lanes = cjson.decode(ARGV[4]), cjson.decode(ARGV[5])
@@ -37,14 +39,27 @@ for _, slot in ipairs(cjson.decode(ARGV[8])) do redis.call('ZADD', KEYS[4], now,
 
 if not filled(redis.call('HGET', KEYS[3], 'address')) then return 'unbound' end
 
-local offered = {}
+local offered, refused = {}, {}
 for _, class in ipairs(classes) do offered[class] = true end
+for _, job in ipairs(cjson.decode(ARGV[11])) do refused[job] = true end
+local own, offer = get(KEYS[3], 'own', 'offer')
 
-local function open_lanes(pin, movable)
+-- How many units of a job's work the node may be given: none where a stranger's node has no agreement, or
+-- sells and the job is free.
+local function room(job, paid)
+  if own == '1' then return math.huge end
+  if paid ~= '1' then return filled(offer) and -1 or math.huge end
+  local agreement, cap, used = get(order_key(job, ARGV[1]), 'agreement', 'units_cap', 'units_used')
+  return filled(agreement) and cap - used or -1
+end
+
+local function open_lanes(job, pin, movable)
   local suits = pin == '' or movable or offered[pin]
   local open = {}
   for _, lane in ipairs(lanes) do
-    if suits or lane == 'finish' or lane == 'audit' or lane == 'check' then table.insert(open, lane) end
+    if refused[job] then
+      if lane == 'finish' or lane == 'check' then table.insert(open, lane) end
+    elseif suits or lane == 'finish' or lane == 'audit' or lane == 'check' then table.insert(open, lane) end
   end
   return open
 end
@@ -62,15 +77,15 @@ local function seat(task)
     ',"asked_at":' .. asked .. ',"own_only":' .. (own_only == '1' and 'true' or 'false') .. '}'
 end
 
-local function tasks_in(job, open)
+local function tasks_in(job, open, most_units)
   local found = {}
   for _, lane in ipairs(open) do
     local looked = most_tasks * (lane == 'render' and PASSED_OVER or lane == 'audit' and 4 or 1)
     local fitting = 0
     for _, task in ipairs(redis.call('ZRANGE', lane_key(job, lane), 0, looked - 1)) do
-      local frame, on, at, code, excluded =
-        get(task_key(task), 'frame', 'failed_on', 'failed_at', 'failed_code', 'excluded')
-      if not (filled(excluded) and is_in(ARGV[1], excluded)) then
+      local frame, on, at, code, excluded, units =
+        get(task_key(task), 'frame', 'failed_on', 'failed_at', 'failed_code', 'excluded', 'units')
+      if tonumber(units or 0) <= most_units and not (filled(excluded) and is_in(ARGV[1], excluded)) then
         table.insert(found, { task, lane, frame, on or '', at or '0', code or '', lane == 'audit' and seat(task) or '' })
         fitting = fitting + 1
         if lane ~= 'audit' and fitting >= most_tasks then break end
@@ -83,12 +98,13 @@ end
 local found = {}
 for _, job in ipairs(redis.call('ZRANGE', KEYS[1], 0, LOOKED_AT - 1)) do
   if #found >= most_jobs then break end
-  local owner, rank, scene, pin = get(job_key(job), 'owner', 'rank', 'scene', 'device_class')
+  local owner, rank, scene, pin, paid = get(job_key(job), 'owner', 'rank', 'scene', 'device_class', 'paid')
   local mine = not only_owner or owner == only_owner
-  if mine and redis.call('SISMEMBER', job_key(job) .. ':excluded', ARGV[1]) == 0 then
+  local most_units = room(job, paid)
+  if mine and most_units >= 0 and redis.call('SISMEMBER', job_key(job) .. ':excluded', ARGV[1]) == 0 then
     pin = pin or ''
     local movable = is_movable(job)
-    local tasks = tasks_in(job, open_lanes(pin, movable))
+    local tasks = tasks_in(job, open_lanes(job, pin, movable), most_units)
     if #tasks > 0 then
       table.insert(found, { job, owner, rank, scene, pin, movable and '1' or '0', tasks })
     end

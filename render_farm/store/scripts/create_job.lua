@@ -5,12 +5,14 @@
 -- KEYS[3]  farm:jobs                          all jobs
 -- KEYS[4]  farm:owner:{owner}:jobs            the owner's jobs
 -- KEYS[5]  farm:owner:{owner}:same:{fp}       the owner's jobs of the same work
+-- KEYS[6]  farm:jobs:paid                     paid jobs whose money is not all where it belongs
 -- ARGV[1]  job id
 -- ARGV[2]  digest of what is asked for, to tell another request under the same key
 -- ARGV[3]  seconds the key is remembered, 0 without a key
 -- ARGV[4]  JSON object: fields of the job's hash, all strings
 -- ARGV[5]  time of creation in seconds
--- ARGV[6]  JSON list of tasks: {id, kind, lane, frame, task} where task is the record's JSON
+-- ARGV[6]  JSON list of tasks: {id, kind, lane, frame, task} where task is the record's JSON; of a paid job
+--          also units and audit_units (strings) of tasks that are paid for
 -- Returns  {'created', job} | {'again', job} | {'other', job} (same key, another request)
 
 local job, digest = ARGV[1], ARGV[2]
@@ -46,6 +48,10 @@ for order, task in ipairs(tasks) do
   names[order] = task.id
   redis.call('HSET', task_key(task.id), 'task', task.task, 'job', job, 'kind', task.kind,
     'lane', task.lane, 'frame', task.frame, 'order', order, 'state', state)
+  if task.units then
+    redis.call('HSET', task_key(task.id), 'units', task.units, 'audit_units', task.audit_units)
+    redis.call('HINCRBY', KEYS[1] .. ':units', task.frame, task.units)
+  end
 end
 for first = 1, #names, BATCH do
   redis.call('RPUSH', KEYS[1] .. ':tasks', unpack(names, first, math.min(first + BATCH - 1, #names)))
@@ -67,6 +73,7 @@ redis.call('HSET', KEYS[1], 'total', #tasks, 'waiting', waiting, 'ready', ready,
 redis.call('ZADD', KEYS[3], ARGV[5], job)
 redis.call('ZADD', KEYS[4], ARGV[5], job)
 redis.call('ZADD', KEYS[5], ARGV[5], job)
+if is_paid(job) then redis.call('ZADD', KEYS[6], ARGV[5], job) end
 if ARGV[3] ~= '0' then
   redis.call('HSET', KEYS[2], 'job', job, 'digest', digest)
   redis.call('EXPIRE', KEYS[2], ARGV[3])

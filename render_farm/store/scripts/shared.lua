@@ -7,7 +7,10 @@
 --                              failed_code, progress (JSON), result (JSON), digest, render_seconds,
 --                              excluded (JSON list of nodes that never get it again), unresolved (count);
 --                              what is absent is 0 or empty. Audits and checks also have of, of_token (the
---                              submission), wants (its device class), and verification.lua's fields
+--                              submission), wants (its device class), and verification.lua's fields.
+--                              Of paid jobs also units (micro-units it counts as; none where it is not paid
+--                              for), audit_units (what an audit of it counts as), agreement (that whose
+--                              units it uses up now, or '')
 --   farm:task:{task}:extras    list: audits and checks of the task's last submission
 --   farm:job:{job}             hash: the job's record; counters total, waiting, ready, leased, submitted,
 --                              auditing, accepted, failed, cancelled, rendering (unfinished tasks other than
@@ -15,15 +18,22 @@
 --                              passed, rejected, unresolved; extra_{state} of audits and checks, which are
 --                              none of the job's tasks; intents cancel, pause; device_class (the pin);
 --                              rank; announced (last state in events); channels, noise_least, noise_most (of
---                              tiles accepted after an audit)
+--                              tiles accepted after an audit). Of paid jobs also paid ('1'), funded ('0',
+--                              '1'), held (why it is set aside, or ''), settled ('1': all money is where it
+--                              belongs), units_left (of unfinished tiles), payment, terms, money, statement
+--                              (JSON)
 --   farm:job:{job}:ready:{lane}  sorted set: ready tasks by their order; a lane is render, kept (tiles for
 --                              own nodes only), final (Blender writes the files), finish, audit, check or probe
 --   farm:job:{job}:extras      set: unfinished audits and checks
 --   farm:job:{job}:tasks       list: task ids in order
 --   farm:job:{job}:events      stream: events, capped
+--   farm:job:{job}:order:{node}  hash: agreement, units_cap, units_used (by tasks that are leased, submitted or
+--                              accepted under that agreement)
+--   farm:job:{job}:entries     list: JSON objects, what a paid job's books are made of; only appended to
+--   farm:money:changed         stream: jobs whose money changed, capped
 --   farm:frame:{job}:{frame}   hash: tiles (count), accepted (count), tasks (JSON list of tile ids),
 --                              finish (task id or ''), state, render_seconds, files (JSON), by (task id),
---                              by_token
+--                              by_token, settled ('1': a paid job's books were told that it ended)
 --   farm:node:{node}:leases    set: tasks the node holds
 --   farm:leases                sorted set: leased tasks by the time their lease ends
 --   farm:jobs:open             sorted set: jobs with ready tasks, not paused or cancelled, by rank
@@ -35,6 +45,9 @@ local OWN_NODE_SECONDS = 120
 local UNFINISHED = { waiting = true, ready = true, leased = true, submitted = true, auditing = true }
 local EXTRA = { audit = true, check = true }
 local TILE_LANES = { render = true, kept = true }
+local USES_UNITS = { leased = true, submitted = true, auditing = true, accepted = true }
+local RINGS_KEPT = 1000
+local NO_ROOT = string.rep('0', 64)
 
 local function task_key(task) return 'farm:task:' .. task end
 local function job_key(job) return 'farm:job:' .. job end
@@ -64,9 +77,75 @@ local function tell_task(job, task, state, detail)
   })
 end
 
--- Moves a task between states with all that hangs on it: counters, its lane, its lease.
+local function order_key(job, node) return job_key(job) .. ':order:' .. node end
+
+local function is_paid(job) return redis.call('HGET', job_key(job), 'paid') == '1' end
+
+-- Wakes who keeps the books.
+local function ring_money(job)
+  redis.call('XADD', 'farm:money:changed', 'MAXLEN', '~', RINGS_KEPT, '*', 'job', job)
+end
+
+-- One entry of the books. Units are written as they are stored: cjson keeps 14 digits only.
+local function entry(kind, fields, units)
+  fields.kind = kind
+  local text = cjson.encode(fields)
+  if units then text = text:sub(1, -2) .. ',"units":' .. units .. '}' end
+  return text
+end
+
+local function enter(job, text)
+  redis.call('RPUSH', job_key(job) .. ':entries', text)
+  ring_money(job)
+end
+
+-- Work that is paid for was accepted; `frame` is nil for an audit.
+local function enter_accepted(job, task, frame)
+  local token, node, units, agreement, result = get(task_key(task), 'token', 'node', 'units', 'agreement', 'result')
+  if not filled(units) then return end
+  local root = cjson.decode(result).pixel_root
+  enter(job, entry('accepted', { task = task, token = tonumber(token), node = node, agreement = agreement or '',
+    root = type(root) == 'string' and root or NO_ROOT, frame = tonumber(frame) or cjson.null }, units))
+end
+
+-- A frame of a paid job ended, one way or another: what is accepted of it is owed.
+local function settle_frame(job, frame)
+  if is_paid(job) and redis.call('HSETNX', frame_key(job, frame), 'settled', 1) == 1 then
+    enter(job, entry('settled', { frame = tonumber(frame) }))
+  end
+end
+
+-- The same for all frames that are left; there may be a hundred thousand.
+local function settle_frames(job)
+  if not is_paid(job) then return end
+  local some = {}
+  local function flush()
+    if #some > 0 then redis.call('RPUSH', job_key(job) .. ':entries', unpack(some)) end
+    some = {}
+  end
+  for _, frame in ipairs(redis.call('LRANGE', job_key(job) .. ':frames', 0, -1)) do
+    if redis.call('HSETNX', frame_key(job, frame), 'settled', 1) == 1 then
+      table.insert(some, entry('settled', { frame = tonumber(frame) }))
+      if #some == 1000 then flush() end
+    end
+  end
+  flush()
+  ring_money(job)
+end
+
+-- A task no longer uses units of the agreement it was leased under.
+local function give_units_back(job, task)
+  local agreement, units, node = get(task_key(task), 'agreement', 'units', 'node')
+  if not filled(agreement) then return end
+  redis.call('HSET', task_key(task), 'agreement', '')
+  if redis.call('HGET', order_key(job, node), 'agreement') == agreement then
+    redis.call('HINCRBY', order_key(job, node), 'units_used', '-' .. units)
+  end
+end
+
+-- Moves a task between states with all that hangs on it: counters, its lane, its lease, its units.
 local function move(job, task, from, to)
-  local kind, lane, order, node = get(task_key(task), 'kind', 'lane', 'order', 'node')
+  local kind, lane, order, node, units = get(task_key(task), 'kind', 'lane', 'order', 'node', 'units')
   redis.call('HSET', task_key(task), 'state', to)
   local prefix = EXTRA[kind] and 'extra_' or ''
   redis.call('HINCRBY', job_key(job), prefix .. from, -1)
@@ -76,8 +155,12 @@ local function move(job, task, from, to)
       redis.call('SREM', job_key(job) .. ':extras', task)
     elseif kind ~= 'finish' then
       redis.call('HINCRBY', job_key(job), 'rendering', UNFINISHED[to] and 1 or -1)
+      if filled(units) then
+        redis.call('HINCRBY', job_key(job), 'units_left', (UNFINISHED[to] and '' or '-') .. units)
+      end
     end
   end
+  if USES_UNITS[from] and not USES_UNITS[to] then give_units_back(job, task) end
   if to == 'ready' then redis.call('ZADD', lane_key(job, lane), order, task) end
   if from == 'ready' then redis.call('ZREM', lane_key(job, lane), task) end
   if from == 'leased' then
@@ -87,15 +170,16 @@ local function move(job, task, from, to)
 end
 
 local function job_state(job)
-  local cancel, pause, waiting, ready, leased, submitted, auditing, rendering, failed, broken =
-    get(job_key(job), 'cancel', 'pause', 'waiting', 'ready', 'leased', 'submitted', 'auditing', 'rendering',
-      'failed', 'frames_failed')
+  local cancel, pause, waiting, ready, leased, submitted, auditing, rendering, failed, broken, paid, funded, notice,
+    settled = get(job_key(job), 'cancel', 'pause', 'waiting', 'ready', 'leased', 'submitted', 'auditing', 'rendering',
+      'failed', 'frames_failed', 'paid', 'funded', 'held', 'settled')
   if cancel == '1' then return 'cancelled' end
   if waiting + ready + leased + (submitted or 0) + (auditing or 0) == 0 then
     if tonumber(failed) + tonumber(broken) > 0 then return 'failed' end
-    return 'complete'
+    return settled == '1' and 'settled' or 'complete'
   end
-  if pause == '1' then return 'paused' end
+  if paid == '1' and funded ~= '1' then return 'awaiting_funds' end
+  if pause == '1' or filled(notice) then return 'paused' end
   if tonumber(rendering) == 0 then return 'finishing' end
   return 'rendering'
 end
@@ -112,14 +196,22 @@ local function settle(job)
   if state ~= announced then
     redis.call('HSET', job_key(job), 'announced', state)
     tell(job, 'job', { state = state })
+    if is_paid(job) then ring_money(job) end
   end
 end
 
--- Ends what audits and checks a task still has.
+-- Ends what audits and checks a task still has. Audits that were done are paid for whatever the verdict was,
+-- unless they were contradicted.
 local function drop_extras(job, task)
   for _, extra in ipairs(redis.call('LRANGE', task_key(task) .. ':extras', 0, -1)) do
-    local state = redis.call('HGET', task_key(extra), 'state')
-    if UNFINISHED[state] then move(job, extra, state, 'cancelled') end
+    local state, contradicted = get(task_key(extra), 'state', 'contradicted')
+    if UNFINISHED[state] then
+      move(job, extra, state, 'cancelled')
+    elseif state == 'accepted' and contradicted == '1' then
+      give_units_back(job, extra)
+    elseif state == 'accepted' then
+      enter_accepted(job, extra)
+    end
   end
   redis.call('DEL', task_key(task) .. ':extras')
 end
@@ -153,12 +245,16 @@ local function cancel_job(job)
       move(job, task, state, 'cancelled')
       tell_task(job, task, 'cancelled')
     elseif UNFINISHED[state] then
+      if state == 'auditing' then drop_extras(job, task) end
+      if USES_UNITS[state] then give_units_back(job, task) end
       redis.call('HSET', task_key(task), 'state', 'cancelled')
     end
   end
   local waiting, ready, submitted, auditing = get(key, 'waiting', 'ready', 'submitted', 'auditing')
   redis.call('HINCRBY', key, 'cancelled', waiting + ready + (submitted or 0) + (auditing or 0))
-  redis.call('HSET', key, 'waiting', 0, 'ready', 0, 'submitted', 0, 'auditing', 0, 'rendering', 0)
+  redis.call('HSET', key, 'waiting', 0, 'ready', 0, 'submitted', 0, 'auditing', 0, 'rendering', 0, 'units_left', 0,
+    'given_up', 1)
+  settle_frames(job)
   for _, lane in ipairs({ 'render', 'kept', 'final', 'finish', 'probe' }) do
     redis.call('DEL', lane_key(job, lane))
   end
@@ -176,6 +272,7 @@ local function break_frame(job, frame, sentence)
   table.insert(members, filled(redis.call('HGET', key, 'finish')))
   cancel_unfinished(job, members)
   redis.call('HSET', key, 'state', 'failed')
+  settle_frame(job, frame)
   redis.call('HSETNX', job_key(job), 'failure', sentence)
   local broken = redis.call('HINCRBY', job_key(job), 'frames_failed', 1)
   tell(job, 'frame', { frame = tonumber(frame), state = 'failed', detail = sentence,
@@ -238,6 +335,7 @@ local function accept(job, task, from, now)
   redis.call('HINCRBYFLOAT', job_key(job), 'render_seconds', seconds)
   local of_frame = redis.call('HINCRBYFLOAT', key, 'render_seconds', seconds)
   if lane ~= 'finish' then
+    enter_accepted(job, task, frame)
     local accepted = redis.call('HINCRBY', key, 'accepted', 1)
     local tiles, finish = get(key, 'tiles', 'finish')
     if filled(finish) and accepted == tonumber(tiles) then
@@ -251,6 +349,7 @@ local function accept(job, task, from, now)
     redis.call('HSET', key, 'state', 'done', 'files', cjson.encode(files), 'by', task, 'by_token', token,
       'done_at', now)
     redis.call('HINCRBY', job_key(job), 'frames_done', 1)
+    settle_frame(job, frame)
     tell(job, 'frame', { frame = tonumber(frame), state = 'done', files = files, by = task,
       by_token = tonumber(token), render_seconds = tonumber(of_frame),
       tiles = tonumber(redis.call('HGET', key, 'tiles')) })
@@ -259,7 +358,8 @@ end
 
 -- Takes an accepted tile back: it is rendered again. The frame's finish task is the caller's business.
 local function take_back(job, tile, now, code, sentence)
-  local frame, seconds = get(task_key(tile), 'frame', 'render_seconds')
+  local frame, seconds, token, units = get(task_key(tile), 'frame', 'render_seconds', 'token', 'units')
+  if filled(units) then enter(job, entry('returned', { task = tile, token = tonumber(token) })) end
   back_to_ready(job, tile, 'accepted', now, code, sentence)
   redis.call('HSET', task_key(tile), 'result', '', 'digest', '')
   redis.call('HINCRBY', frame_key(job, frame), 'accepted', -1)

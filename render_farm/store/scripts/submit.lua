@@ -48,7 +48,7 @@ if how ~= '' then
   local entry, root = task .. ' ' .. token, ARGV[13]
   redis.call('HSET', KEYS[2], 'base', ARGV[9], 'job', job, 'node', node, 'operator', ARGV[14],
     'attestation', attestation, 'leaf', number, 'root', root, 'phase', how == 'wait' and 'pending' or 'done',
-    'audited', how == 'wait' and '' or '0')
+    'audited', how == 'wait' and '' or '0', 'agreement', redis.call('HGET', KEYS[1], 'agreement') or '')
   redis.call('RPUSH', job_key(job) .. ':submissions', entry)
   redis.call('SADD', job_key(job) .. ':rounds', round)
   redis.call('ZADD', KEYS[4], round, round)

@@ -11,15 +11,27 @@
 -- ARGV[5]  when the lease ends, seconds
 -- Returns  nil where the task is no longer to be had, else {token, task JSON, the job's fields as a
 --          flat list, {{task JSON, token, result JSON} for each tile a finish task starts from, or for
---          the one a check looks at}, order of an audit (JSON) or '', and for a check {pixel root,
---          channels (JSON), {{audit, order, token, result, own, same class} for each audit}}}
--- Also changes farm:job:{job} (counters, device class), its lane and its events.
+--          the one a check looks at}, order of an audit (JSON) or '', for a check {pixel root,
+--          channels (JSON), {{audit, order, token, result, own, same class} for each audit}} or '', the
+--          agreement it is done under or '', and the units it counts as}
+-- Also changes farm:job:{job} (counters, device class), farm:job:{job}:order:{node}, its lane and its events.
+-- Work that is paid for needs room in the node's order; own nodes without it work unpaid.
 
 local task, node, slot, class = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local job, state, kind, frame, record = get(KEYS[1], 'job', 'state', 'kind', 'frame', 'task')
+local job, state, kind, frame, record, units = get(KEYS[1], 'job', 'state', 'kind', 'frame', 'task', 'units')
 if state ~= 'ready' then return nil end
 local now_job = job_state(job)
 if now_job ~= 'rendering' and now_job ~= 'finishing' then return nil end
+
+local under = ''
+if filled(units) then
+  local agreement, cap, used = get(order_key(job, node), 'agreement', 'units_cap', 'units_used')
+  if filled(agreement) and used + units <= tonumber(cap) then
+    under = agreement
+  elseif redis.call('HGET', 'farm:node:' .. node, 'own') ~= '1' then
+    return nil
+  end
+end
 
 if kind ~= 'finish' and not EXTRA[kind] then
   local pin = redis.call('HGET', job_key(job), 'device_class')
@@ -30,6 +42,8 @@ end
 local token = redis.call('HINCRBY', KEYS[1], 'token', 1)
 redis.call('HINCRBY', KEYS[1], 'attempts', 1)
 redis.call('HSET', KEYS[1], 'node', node, 'slot', slot, 'class', class, 'progress', '')
+if filled(units) then redis.call('HSET', KEYS[1], 'agreement', under) end
+if under ~= '' then redis.call('HINCRBY', order_key(job, node), 'units_used', units) end
 move(job, task, 'ready', 'leased')
 redis.call('ZADD', KEYS[2], ARGV[5], task)
 redis.call('SADD', KEYS[3], task)
@@ -59,4 +73,4 @@ if kind == 'finish' then
 end
 local fields = { 'job', 'owner', 'scene', 'settings', 'width', 'height', 'area', 'canvas' }
 return { token, record, redis.call('HMGET', job_key(job), unpack(fields)), inputs,
-  redis.call('HGET', KEYS[1], 'audit') or '', looked_at }
+  redis.call('HGET', KEYS[1], 'audit') or '', looked_at, under, filled(units) or '0' }

@@ -7,7 +7,8 @@
 --                              audited ('', '0', '1'), forced, candidates (JSON), audits (JSON list of
 --                              tasks), repeat ('1': an audit by a stranger is to be repeated), extras,
 --                              checks, suspects, escalated (counts), report, verdict, case, evidence
---                              (JSON), check (task), check_token, second, second_signature, swept
+--                              (JSON), check (task), check_token, second, second_signature, swept, agreement
+--                              (that it was made under, or '')
 --   farm:job:{job}:submissions list: 'task token' in the order they came in
 --   farm:job:{job}:rounds      set: beacon rounds that decided about them
 --   farm:job:{job}:roots       hash: pixel root to JSON list of {task, token, frame, rejected}
@@ -32,7 +33,7 @@ local function submission_key(task, token) return 'farm:submission:' .. task .. 
 local function make_extra(job, task, token, kind, fields)
   local key = submission_key(task, token)
   local id = task .. '.' .. token .. '.' .. kind .. redis.call('HINCRBY', key, 'extras', 1)
-  local record, frame, order = get(task_key(task), 'task', 'frame', 'order')
+  local record, frame, order, units = get(task_key(task), 'task', 'frame', 'order', 'audit_units')
   record = cjson.decode(record)
   record.id, record.kind = id, kind
   if kind == 'audit' then
@@ -40,6 +41,7 @@ local function make_extra(job, task, token, kind, fields)
   end
   redis.call('HSET', task_key(id), 'task', cjson.encode(record), 'job', job, 'kind', kind, 'lane', kind,
     'frame', frame, 'order', order, 'state', 'ready', 'of', task, 'of_token', token, unpack(fields))
+  if kind == 'audit' and filled(units) then redis.call('HSET', task_key(id), 'units', units) end
   redis.call('RPUSH', task_key(task) .. ':extras', id)
   redis.call('SADD', job_key(job) .. ':extras', id)
   redis.call('HINCRBY', job_key(job), 'extra_ready', 1)
@@ -99,6 +101,7 @@ end
 local function frame_is_open(job, task)
   local frame = redis.call('HGET', task_key(task), 'frame')
   return redis.call('HGET', frame_key(job, frame), 'state') == 'rendering'
+    and redis.call('HGET', job_key(job), 'given_up') ~= '1'
 end
 
 -- Puts a tile back that was submitted, is audited, or was accepted for a frame that is not done yet.
@@ -167,7 +170,12 @@ end
 -- The submission is false: its node is excluded from the task and its standing starts anew.
 local function reject_submission(job, task, token, now, verdict, failure)
   local key = submission_key(task, token)
-  local node, operator, root = get(key, 'node', 'operator', 'root')
+  local node, operator, root, agreement = get(key, 'node', 'operator', 'root', 'agreement')
+  local frame, units = get(task_key(task), 'frame', 'units')
+  if filled(units) then
+    enter(job, entry('rejected', { task = task, token = tonumber(token), node = node, agreement = agreement or '',
+      frame = tonumber(frame), code = verdict.code, reason = verdict.reason }, units))
+  end
   render_again(job, task, token, now, 'rejected', verdict.reason)
   redis.call('HSET', key, 'phase', 'done')
   exclude(job, task, node)
