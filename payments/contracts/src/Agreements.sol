@@ -19,17 +19,18 @@ enum State {
 /// @param cap the most that may be paid; reserved in the job's budget while it is open
 /// @param paid never falls, never above `cap`
 /// @param offer the operator's number of the offer it was opened with
+/// @dev In this order paying reads two words, raising and closing three; the fourth is for claims and disputes.
 struct Agreement {
     uint128 cap;
     uint128 paid;
     address payee;
     uint64 job;
     State state;
-    uint16 claimTasks;
     address operator;
-    uint96 taskCap;
-    address node;
     uint64 offer;
+    uint16 claimTasks;
+    address node;
+    uint96 taskCap;
 }
 
 /// @notice How much of an offer is taken.
