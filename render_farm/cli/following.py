@@ -2,7 +2,7 @@
 """A job followed to its end: events shown, frames fetched as they come."""
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 
 from frame_splitter.errors import FarmError
@@ -10,6 +10,7 @@ from frame_splitter.fields import decode
 from frame_splitter.records import JobState
 from render_farm.answers import Job
 from render_farm.cli.fetching import Fetched, Fetcher
+from render_farm.cli.money_watch import MoneyWatch
 from render_farm.cli.outputs import Targets
 from render_farm.cli.progress import Display, Status, display
 from render_farm.cli.receipts import Receipts
@@ -62,7 +63,9 @@ def follow(
                 shown.line(problem)
 
         names = Names(client, job.job)
-        with closing(Fetcher(client, job.job, targets, saved, shown.line, receipts)) as fetcher:
+        paid = job.money is not None
+        watch = MoneyWatch(client, job.job, status, shown) if paid else nullcontext()
+        with watch, closing(Fetcher(client, job.job, targets, saved, shown.line, receipts)) as fetcher:
             for event in client.events(job.job):
                 if event.kind == "verdict":
                     _heed_verdict(decode(event.data, VerdictEvent), status, shown, names)
@@ -91,7 +94,8 @@ def _heed(event: Event, status: Status, shown: Display, fetcher: Fetcher) -> Non
             shown.line(f"Frame {frame.frame} failed.")
     elif event.kind == "job":
         job = decode(event.data, Job)
-        if job.state is JobState.PAUSED and status.state != job.state.value:
+        held = job.money is not None and bool(job.money.notice)
+        if job.state is JobState.PAUSED and status.state != job.state.value and not held:
             shown.line(f"The job is paused: `render-farm job resume {job.job}` goes on with it.")
         status.state = job.state.value
     elif event.kind == "task":

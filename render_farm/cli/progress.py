@@ -41,6 +41,7 @@ class Status:
     slots: dict[tuple[str, str], str] = field(default_factory=dict)
     audits: Audits = field(default_factory=Audits)
     state: str = ""
+    money: str = ""
 
     def task(self, event: TaskEvent) -> None:
         """A task was leased, submitted, ended or went back."""
@@ -170,7 +171,8 @@ class LiveDisplay:
         )
         for name, doing in status.activity()[:MOST_SLOTS]:
             slots.add_row("", Text(printable(name)), doing)
-        return Group(head, *([Text(f"  {status.audits}")] if status.audits else []), slots)
+        asides = (str(status.audits) if status.audits else "", printable(status.money))
+        return Group(head, *(Text(f"  {aside}") for aside in asides if aside), slots)
 
 
 def display(status: Status, say: Callable[[str], None]) -> Display:

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The options of commands that pay: a budget, a wallet, and which chain."""
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+PAID = """
+  render-farm render shot.blend --budget 12.5          pay for it: quote, deposit, frames, the rest back
+"""
+
+_STATEMENT = """examples:
+  render-farm job statement --last                     what the last paid job cost, and where it went
+  render-farm job statement JOB --check                the same, held against the chain itself
+  render-farm job statement JOB --json | jq '.deposit - .paid - .refunded'
+
+Amounts in JSON are integers in the token's smallest unit. With --check it exits with 1 when the chain
+says otherwise.
+"""
+
+_FUND = """example:
+  render-farm job fund JOB 2.5                         2.5 tokens more, from your wallet to the job's budget
+"""
+
+_REFUND = """examples:
+  render-farm job refund JOB                           ends the job's spending and takes back what is free
+  render-farm job refund --last
+
+A job that still renders is not touched: cancel or pause it first. What is owed for accepted work is paid.
+"""
+
+
+Adder = Callable[..., argparse.ArgumentParser]
+"""Adds an action of `job`, by name, with what argparse knows of it."""
+
+
+def add_budget(command: argparse.ArgumentParser, known: Mapping[str, str]) -> None:
+    """How `render` is told to pay."""
+    group = command.add_argument_group("paying (default: the job is free, on machines that work for free)")
+    group.add_argument("--budget", metavar="AMOUNT", help="pay, at most so much of the token, such as 12.5")
+    group.add_argument(
+        "--price-cap", metavar="P", help="the most a render unit may cost (default: the quote's price)"
+    )
+    add_wallet(group, known)
+
+
+def add_wallet(
+    command: "argparse.ArgumentParser | argparse._ArgumentGroup", known: Mapping[str, str]
+) -> None:
+    """Which wallet pays, on which chain. A chain's URL may carry a secret: it has no option."""
+    for name, variable, meaning in (
+        ("wallet", "FARM_WALLET", "the keystore file of the wallet that pays"),
+        ("password-file", "FARM_WALLET_PASSWORD_FILE", "the file with its password"),
+        ("chain", "FARM_CHAIN", "the file that names the chain's contracts; its URL is in FARM_CHAIN_URL"),
+    ):
+        command.add_argument(
+            f"--{name}",
+            metavar="FILE",
+            type=Path,
+            default=Path(known[variable]) if known.get(variable) else None,
+            help=f"{meaning} [{variable}] (default: the embedded farm's)",
+        )
+    command.set_defaults(chain_url=known.get("FARM_CHAIN_URL", ""))
+
+
+def add_money_actions(add: Adder, common: argparse.ArgumentParser, known: Mapping[str, str]) -> None:
+    """`job statement`, `job fund` and `job refund`."""
+    statement = add("statement", parents=[common], help="where a job's money went", epilog=_STATEMENT)
+    _add_which(statement)
+    statement.add_argument(
+        "--check", action="store_true", help="compare every amount and transaction with the chain"
+    )
+    add_wallet(statement, known)
+    fund = add("fund", parents=[common], help="add to a job's budget", epilog=_FUND)
+    fund.add_argument("job", metavar="JOB", help="the job's id")
+    fund.add_argument("amount", metavar="AMOUNT", help="how much of the token, such as 2.5")
+    add_wallet(fund, known)
+    refund = add("refund", parents=[common], help="take back what a job has left", epilog=_REFUND)
+    _add_which(refund)
+    add_wallet(refund, known)
+
+
+def _add_which(command: argparse.ArgumentParser) -> None:
+    which = command.add_mutually_exclusive_group(required=True)
+    which.add_argument("job", metavar="JOB", nargs="?", help="the job's id")
+    which.add_argument("--last", action="store_true", help="the newest of your jobs that has money")
