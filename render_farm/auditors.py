@@ -19,19 +19,22 @@ OTHER_CLASS_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Online:
-    """A node that is there. `sandboxed` nodes may be given anybody's scenes."""
+    """A node that is there. `sandboxed` nodes may be given anybody's scenes; one that `sells` does nothing
+    for free.
+    """
 
     node: NodeId
     operator: OwnerId
     own: bool
     sandboxed: bool
     classes: frozenset[str]
+    sells: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Audited:
     """What is audited: whose work on which device class, of whose job; `excluded` are nodes found false in
-    that job.
+    that job, `ordered` those it has agreements with (None: the job is free).
     """
 
     node: NodeId
@@ -39,6 +42,13 @@ class Audited:
     device_class: DeviceClass
     owner: OwnerId
     excluded: frozenset[NodeId] = frozenset()
+    ordered: frozenset[NodeId] | None = None
+
+    def may_ask(self, one: Online) -> bool:
+        """Whether the stranger's node may be given work of this job at all."""
+        works = not one.sells if self.ordered is None else one.node in self.ordered
+        may_see = one.sandboxed or one.operator == self.owner
+        return works and may_see and one.operator != self.operator
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +72,7 @@ def candidates(audited: Audited, online: Iterable[Online], draws: Draws) -> tupl
     """
     others = [one for one in online if one.node != audited.node and one.node not in audited.excluded]
     same = [one for one in others if audited.device_class in one.classes]
-    strangers = [
-        one
-        for one in same
-        if not one.own
-        and one.operator != audited.operator
-        and (one.sandboxed or one.operator == audited.owner)
-    ]
+    strangers = [one for one in same if not one.own and audited.may_ask(one)]
     own = [one for one in same if one.own] or ([] if strangers else [one for one in others if one.own])
     return (*_ranked(draws, strangers), *_ranked(draws, own))
 

@@ -6,6 +6,7 @@ Secrets come from the environment or from files only, so that they show in no li
 
 import argparse
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,14 +14,19 @@ from urllib.parse import urlsplit
 
 from frame_splitter.audits import MOST_CROPS
 from frame_splitter.errors import InvalidInput
+from payments import network
+from payments.network import Network
+from payments.statements import NOBODY
 from render_farm import rules
 from render_farm.objects import Place
-from render_farm.rules import Rules
+from render_farm.rules import Arbiters, Rules
 from verification.attestation import address_of
 from verification.beacon import LOCAL
 from verification.rate import Rates
 from verification.sampling import MILLION, AuditPolicy
 
+MOST_ARBITERS = 16
+_ADDRESS = re.compile("0x[0-9a-fA-F]{40}")
 _FLAGS = {
     "beacon": ("local", "where chance comes from: local, or addresses of drand servers, comma between"),
     "beacon-period": ("0.5", "seconds between two rounds of a local beacon"),
@@ -40,6 +46,9 @@ _FLAGS = {
     "s3-bucket": ("farm", "bucket for scenes and results; made when missing"),
     "s3-region": ("us-east-1", "region the bucket is in"),
     "lease-seconds": ("30", "how long a lease lasts without a heartbeat"),
+    "chain": ("", "the chain's TOML file: with it the farm takes paid jobs"),
+    "arbiters": ("", "addresses that decide about stake, comma between; by default the farm's own"),
+    "arbiter-threshold": ("1", "how many of the arbiters must agree"),
     "admin-token-file": ("", "file that holds the operator's token (or FARM_ADMIN_TOKEN)"),
 }
 
@@ -56,6 +65,8 @@ class Config:
     lease_seconds: float
     admin_token: str
     rules: Rules = field(repr=False)
+    network: Network | None = None
+    arbiters: Arbiters | None = None
 
 
 def read(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Config:
@@ -71,6 +82,8 @@ def read(arguments: Sequence[str], environment: Mapping[str, str] | None = None)
         lease_seconds=_number(chosen["lease_seconds"], "lease-seconds", 0.2, 3600),
         admin_token=_admin_token(chosen["admin_token_file"], known),
         rules=_rules(chosen, _signing_key(known)),
+        network=network.load(Path(chosen["chain"])) if chosen["chain"] else None,
+        arbiters=_arbiters(chosen),
     )
 
 
@@ -142,6 +155,18 @@ def _rules(chosen: dict[str, str], key: bytes) -> Rules:
         return rules.drand(key, urls, policy, rates)
     period = _number(chosen["beacon_period"], "beacon-period", 0.01, 3600)
     return rules.local(key, period, policy, rates)
+
+
+def _arbiters(chosen: dict[str, str]) -> Arbiters | None:
+    """The arbiters named, or None for the farm itself."""
+    named = tuple(name.strip() for name in chosen["arbiters"].split(",") if name.strip())
+    threshold = _count(chosen, "arbiter-threshold", 1, 1, max(1, len(named)))
+    if len(named) > MOST_ARBITERS or len({name.lower() for name in named}) != len(named):
+        raise InvalidInput(f"--arbiters takes at most {MOST_ARBITERS} addresses, each once.")
+    for name in named:
+        if not _ADDRESS.fullmatch(name) or name == NOBODY:
+            raise InvalidInput(f"--arbiters names '{name}', which is no address.")
+    return Arbiters(named, threshold) if named else None
 
 
 def _share(chosen: dict[str, str], flag: str, otherwise: int) -> int:

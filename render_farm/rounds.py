@@ -166,7 +166,7 @@ def decide(
     drawn = sampling.is_audited(draws, one.receipt.rate)
     if not drawn and not forced:
         return Decision("accept" if one.own else "check", value)
-    audited = Audited(one.node, one.operator, one.device_class, job.owner, job.excluded)
+    audited = Audited(one.node, one.operator, one.device_class, job.owner, job.excluded, job.ordered)
     asked = candidates(audited, online, draws)
     order = sampling.first_order(draws, one.task.tile, job.settings.samples, rules.policy, one.croppable)
     return Decision(

@@ -31,6 +31,14 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
+class Arbiters:
+    """Who decides about stake and contested claims: `threshold` of them."""
+
+    addresses: tuple[str, ...]
+    threshold: int
+
+
+@dataclass(frozen=True, slots=True)
 class JobRules:
     """What stays of the rules for a job, whatever the farm's become later."""
 

@@ -57,7 +57,8 @@ class Verdicts:
         online = await self._submissions.online(self._clock() - self._online_seconds)
         one = known.record
         draws = draws_of(one, known.value, rules)
-        audited = Audited(one.node, one.operator, DeviceClass(one.device_class), job.owner, job.excluded)
+        device_class = DeviceClass(one.device_class)
+        audited = Audited(one.node, one.operator, device_class, job.owner, job.excluded, job.ordered)
         asked = AuditWish(
             sampling.first_order(draws, one.task.tile, job.settings.samples, rules.policy, one.croppable),
             candidates(audited, online, draws),

@@ -82,8 +82,13 @@ def job_chain(job_id: str) -> str:
 
 
 def job_orders(job_id: str) -> str:
-    """Set: nodes that have an order of a job."""
+    """Set: a job's agreements."""
     return f"farm:job:{job_id}:orders"
+
+
+def job_ordered(job_id: str) -> str:
+    """Set: nodes that a job has agreements with."""
+    return f"farm:job:{job_id}:ordered"
 
 
 def order(job_id: str, node_id: str) -> str:

@@ -205,15 +205,21 @@ class Money:
         from where to go on. Look at the jobs after asking with '', or a change may be missed.
         """
         if not after:
-            newest = await self._store.do("XREVRANGE", keys.MONEY_CHANGED, "+", "-", "COUNT", 1)
-            return str(newest[0][0]) if newest else BEGINNING
+            return await self._newest(keys.MONEY_CHANGED)
         found = await self._store.follow(keys.MONEY_CHANGED, after, wait, 1000)
         return found[-1][0] if found else after
 
-    async def work_changed(self, after: str, wait: float) -> str:
-        """As `changed`, for more of a job that may be leased."""
+    async def work_changed(self, after: str, wait: float) -> tuple[str, frozenset[NodeId]]:
+        """As `changed`, for what nodes may do and were promised; also says which nodes ('' for all)."""
+        if not after:
+            return await self._newest(keys.WORK_CHANGED), frozenset()
         found = await self._store.follow(keys.WORK_CHANGED, after, wait, 1000)
-        return found[-1][0] if found else after
+        nodes = frozenset(NodeId(fields.get("node", "")) for _, fields in found)
+        return (found[-1][0] if found else after), nodes
+
+    async def _newest(self, stream: str) -> str:
+        newest = await self._store.do("XREVRANGE", stream, "+", "-", "COUNT", 1)
+        return str(newest[0][0]) if newest else BEGINNING
 
     async def hold_lock(self, who: str, seconds: float) -> bool:
         """Hold the lock of the one process that keeps the books, or go on holding it, for so long."""
@@ -283,13 +289,14 @@ class Money:
             keys.agreement(promise.agreement),
             keys.promises(node),
             keys.WORK_CHANGED,
+            keys.job_ordered(job),
         ]
         told = (promise.agreement, units_cap, encode(base), encode(news))
         await self._store.run("promise", places, job, node, *told)
 
-    async def promises(self, node: NodeId, after: str, wait: float) -> Promises:
-        """What a node was promised since `after`; waits up to `wait` seconds for the first."""
-        found = await self._store.follow(keys.promises(node), after, wait, PROMISES_AT_ONCE)
+    async def promises(self, node: NodeId, after: str = BEGINNING) -> Promises:
+        """What a node was promised since `after`, some at a time."""
+        found = await self._store.follow(keys.promises(node), after, 0.0, PROMISES_AT_ONCE)
         names = sorted({fields["agreement"] for _, fields in found})
         known = dict(
             zip(names, await self._store.hashes([keys.agreement(name) for name in names]), strict=True)

@@ -45,7 +45,7 @@ class Work:
 @dataclass(frozen=True, slots=True)
 class JobFacts:
     """What of a job decides about its submissions. `noise`: the least and most of accepted tiles;
-    `excluded`: nodes found false in it.
+    `excluded`: nodes found false in it; `ordered`: nodes it has agreements with, None where it is free.
     """
 
     owner: OwnerId
@@ -53,6 +53,7 @@ class JobFacts:
     settings: RenderSettings
     noise: tuple[float, float] | None
     excluded: frozenset[NodeId] = frozenset()
+    ordered: frozenset[NodeId] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +132,21 @@ class Submissions:
 
     async def job(self, job: JobId) -> JobFacts:
         """A job that exists."""
-        wanted = ("owner", "scene", "settings", "noise_least", "noise_most")
-        (owner, scene, settings, least, most), excluded = await self._store.read(
-            [("HMGET", keys.job(job), *wanted), ("SMEMBERS", keys.job_excluded(job))]
+        wanted = ("owner", "scene", "settings", "noise_least", "noise_most", "paid")
+        found, *sets = await self._store.read(
+            [
+                ("HMGET", keys.job(job), *wanted),
+                ("SMEMBERS", keys.job_excluded(job)),
+                ("SMEMBERS", keys.job_ordered(job)),
+            ]
         )
+        owner, scene, settings, least, most, paid = found
         noise = None if least is None else (float(least), float(most))
         pinned = decode(settings, RenderSettings)
-        return JobFacts(OwnerId(owner), SceneId(scene), pinned, noise, frozenset(map(NodeId, excluded)))
+        excluded, ordered = (frozenset(map(NodeId, names)) for names in sets)
+        return JobFacts(
+            OwnerId(owner), SceneId(scene), pinned, noise, excluded, ordered if paid == "1" else None
+        )
 
     async def rules(self, job: JobId, now: Rules) -> Rules:
         """The rules a job is verified by: the farm's at its first submission. A farm that changes its rates
@@ -154,12 +163,14 @@ class Submissions:
     async def online(self, since: float) -> list[Online]:
         """Nodes heard of since a time that take audits and have an address."""
         names = await self._store.do("ZRANGEBYSCORE", keys.NODES, since, "+inf")
-        wanted = ("owner", "own", "sandboxed", "address")
+        wanted = ("owner", "own", "sandboxed", "address", "offer")
         found = await self._store.read([("HMGET", keys.node(name), *wanted) for name in names])
         classes = await self._store.read([("ZRANGE", keys.node_audits(name), 0, -1) for name in names])
         return [
-            Online(NodeId(name), OwnerId(owner), own == "1", sandboxed == "1", frozenset(audits))
-            for name, (owner, own, sandboxed, address), audits in zip(names, found, classes, strict=True)
+            Online(NodeId(name), OwnerId(owner), own == "1", sandboxed == "1", frozenset(audits), bool(offer))
+            for name, (owner, own, sandboxed, address, offer), audits in zip(
+                names, found, classes, strict=True
+            )
             if audits and address
         ]
 
