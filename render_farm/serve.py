@@ -8,19 +8,18 @@ standard error. SIGTERM and SIGINT end it; what is held open is answered first.
 import asyncio
 import gc
 import json
-import logging
 import signal
 import socket
 import sys
 from collections.abc import Sequence
 from types import FrameType
 
-import structlog
 import uvicorn
 
 from frame_splitter.errors import FarmError
 from render_farm import config
 from render_farm.api.app import create
+from render_farm.event_log import log_to_stderr
 from render_farm.farm import Farm
 
 GRACE_SECONDS = 3
@@ -77,21 +76,6 @@ async def serve(chosen: config.Config) -> None:
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     await Server(settings, farm).serve()
-
-
-def log_to_stderr() -> None:
-    """One structured event a line."""
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(name)s: %(message)s")
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -258,6 +258,10 @@ class Money:
             if "offer" in fields and float(fields.get("last_seen", 0)) >= since
         ]
 
+    async def is_own(self, node: NodeId) -> bool:
+        """Whether a node is the farm's own."""
+        return bool(await self._store.do("HGET", keys.node(node), "own") == "1")
+
     async def order(self, job: JobId, node: NodeId) -> StoredOrder | None:
         """The agreement that a node's work for a job is done under now, or None."""
         agreement = await self._store.do("HGET", keys.order(job, node), "agreement")

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How much of operators' stake and offers is spoken for, on the chain or by promises. Pure."""
+
+from collections.abc import Iterable
+
+from payments.money import Wei
+from render_farm.settlement.book import Book, Held
+
+WHOLE = 10_000
+"""A share of one, in ten-thousandths, as in the contract."""
+
+
+def required(still_open: int, share: int) -> int:
+    """The stake that must stand behind what may still be earned, as the contract counts it."""
+    return -(-max(0, still_open) * share // WHOLE)
+
+
+def most_open(stake: int, share: int) -> int:
+    """The most that may still be earned with so much stake behind it."""
+    return max(0, stake) * WHOLE // share
+
+
+def free_stake(operator: str, on_chain: int, books: Iterable[Book]) -> int:
+    """What is left of an operator's free stake once all is locked that its promises need."""
+    missing = sum(
+        _missing(book, held)
+        for book in books
+        for held in book.held.values()
+        if held.operator.lower() == operator.lower()
+    )
+    return on_chain - missing
+
+
+def behind(book: Book, held: Held) -> int:
+    """The stake behind an agreement, locked already or promised."""
+    return book.escrow.locked(held.agreement) + _missing(book, held)
+
+
+def _missing(book: Book, held: Held) -> int:
+    """What is still to be locked: vouchers that are out can be paid first, and then need none."""
+    if book.escrow.is_closed(held.agreement):
+        return 0
+    still_open = held.cap - max(book.cumulative(held.agreement), book.escrow.paid(held.agreement))
+    share = held.promise.terms.message.stakeShare
+    return max(0, required(still_open, share) - book.escrow.locked(held.agreement))
+
+
+def capacity_left(operator: str, price: int, capacity: int, number: int, books: Iterable[Book]) -> Wei:
+    """What may still be promised under an operator's offer of this number."""
+    used = sum(
+        book.escrow.paid(held.agreement) if book.escrow.is_closed(held.agreement) else held.cap
+        for book in books
+        for held in book.held.values()
+        if held.operator.lower() == operator.lower() and held.promise.offer.message.number == number
+    )
+    return Wei(max(0, price * capacity - used))
