@@ -5,7 +5,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-PAID = """
+PAID = """\
   render-farm render shot.blend --budget 12.5          pay for it: quote, deposit, frames, the rest back
 """
 
@@ -44,23 +44,44 @@ def add_budget(command: argparse.ArgumentParser, known: Mapping[str, str]) -> No
     add_wallet(group, known)
 
 
-def add_wallet(
-    command: "argparse.ArgumentParser | argparse._ArgumentGroup", known: Mapping[str, str]
-) -> None:
-    """Which wallet pays, on which chain. A chain's URL may carry a secret: it has no option."""
-    for name, variable, meaning in (
-        ("wallet", "FARM_WALLET", "the keystore file of the wallet that pays"),
-        ("password-file", "FARM_WALLET_PASSWORD_FILE", "the file with its password"),
-        ("chain", "FARM_CHAIN", "the file that names the chain's contracts; its URL is in FARM_CHAIN_URL"),
-    ):
-        command.add_argument(
-            f"--{name}",
-            metavar="FILE",
-            type=Path,
-            default=Path(known[variable]) if known.get(variable) else None,
-            help=f"{meaning} [{variable}] (default: the embedded farm's)",
-        )
+def add_money(command: argparse.ArgumentParser, known: Mapping[str, str]) -> None:
+    """What `up` is told of the chain that its paid jobs are settled on."""
+    group = command.add_argument_group("paid jobs (default: settled on a chain of the farm's own)")
+    group.add_argument("--no-money", action="store_true", help="take free jobs only, and run no chain")
+    add_chain(group, known)
+    _add_wallet(group, known, "of the wallet that pays for the farm's transactions")
+
+
+Options = argparse.ArgumentParser | argparse._ArgumentGroup
+
+
+def add_wallet(command: Options, known: Mapping[str, str]) -> None:
+    """Which wallet pays, on which chain."""
+    add_chain(command, known)
+    _add_wallet(command, known, "of the wallet that pays")
+
+
+def add_chain(command: Options, known: Mapping[str, str]) -> None:
+    """Which chain. Its URL may carry a secret, and so has no option."""
+    _add_file(
+        command, known, "chain", "FARM_CHAIN", "names the contracts; the chain's URL is in FARM_CHAIN_URL"
+    )
     command.set_defaults(chain_url=known.get("FARM_CHAIN_URL", ""))
+
+
+def _add_wallet(command: Options, known: Mapping[str, str], whose: str) -> None:
+    _add_file(command, known, "wallet", "FARM_WALLET", f"the keystore {whose}")
+    _add_file(command, known, "password-file", "FARM_WALLET_PASSWORD_FILE", "its first line is the password")
+
+
+def _add_file(command: Options, known: Mapping[str, str], name: str, variable: str, meaning: str) -> None:
+    command.add_argument(
+        f"--{name}",
+        metavar="FILE",
+        type=Path,
+        default=Path(known[variable]) if known.get(variable) else None,
+        help=f"{meaning} [{variable}] (default: the embedded farm's)",
+    )
 
 
 def add_money_actions(add: Adder, common: argparse.ArgumentParser, known: Mapping[str, str]) -> None:
@@ -70,7 +91,7 @@ def add_money_actions(add: Adder, common: argparse.ArgumentParser, known: Mappin
     statement.add_argument(
         "--check", action="store_true", help="compare every amount and transaction with the chain"
     )
-    add_wallet(statement, known)
+    add_chain(statement, known)
     fund = add("fund", parents=[common], help="add to a job's budget", epilog=_FUND)
     fund.add_argument("job", metavar="JOB", help="the job's id")
     fund.add_argument("amount", metavar="AMOUNT", help="how much of the token, such as 2.5")

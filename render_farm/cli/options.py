@@ -8,10 +8,12 @@ import argparse
 import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from frame_splitter.errors import InvalidInput
+from render_farm.cli.money_options import PAID, add_budget, add_money, add_money_actions
 
 _EXAMPLES = """examples:
   render-farm render shot.blend                        the scene's own frames and settings
@@ -20,15 +22,16 @@ _EXAMPLES = """examples:
   render-farm up                                       keep a farm running; other commands find it
   render-farm node add workstation-2                   let another machine join it
   render-farm job list
+  render-farm job statement --last                     what the last paid job cost
   render-farm receipt verify shot-frames/0001.png.receipt.json
 """
 
-_RENDER = """examples:
+_RENDER = f"""examples:
   render-farm render still.blend --frames 1 --tiles 4x2
   render-farm render shot.blend --frames 1-100x5,200 --samples 64 --resolution-percentage 50
   render-farm render shot.blend --format OPEN_EXR --output /renders/shot/####
   render-farm render shot.blend --json | jq .frames
-
+{PAID}
 The same command again goes on with a job that was not finished, and renders a finished one anew.
 Frame numbers take the place of #### as in Blender; without --output frames go to shot-frames/.
 """
@@ -118,10 +121,10 @@ def _parser(known: Mapping[str, str]) -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     common = _common(known)
-    _add_render(commands, common)
+    _add_render(commands, common, known)
     _add_doctor(commands, common)
     _add_up(commands, common, known)
-    _add_job(commands, common)
+    _add_job(commands, common, known)
     _add_node(commands, common)
     _add_audit(commands, common)
     _add_receipt(commands)
@@ -174,7 +177,9 @@ def _command(commands: "argparse._SubParsersAction[_Parser]", name: str, **more:
     )
 
 
-def _add_render(commands: "argparse._SubParsersAction[_Parser]", common: argparse.ArgumentParser) -> None:
+def _add_render(
+    commands: "argparse._SubParsersAction[_Parser]", common: argparse.ArgumentParser, known: Mapping[str, str]
+) -> None:
     command = _command(
         commands, "render", parents=[common], help="render a scene and fetch its frames", epilog=_RENDER
     )
@@ -184,6 +189,7 @@ def _add_render(commands: "argparse._SubParsersAction[_Parser]", common: argpars
         "--output", metavar="PATTERN", default="", help="where frames go (default: SCENE-frames/####)"
     )
     _add_receipts(command)
+    add_budget(command, known)
 
 
 def _add_receipts(command: argparse.ArgumentParser) -> None:
@@ -254,6 +260,7 @@ def _add_up(
         help="tasks the own node renders at once [FARM_SLOTS]",
     )
     command.add_argument("--no-node", action="store_true", help="run no node here")
+    add_money(command, known)
     _add_rules(command, known)
 
 
@@ -267,8 +274,12 @@ def _add_rules(command: argparse.ArgumentParser, known: Mapping[str, str]) -> No
         )
 
 
-def _add_job(commands: "argparse._SubParsersAction[_Parser]", common: argparse.ArgumentParser) -> None:
-    job = _command(commands, "job", help="submit, list, show, cancel, pause, resume or download a job")
+def _add_job(
+    commands: "argparse._SubParsersAction[_Parser]", common: argparse.ArgumentParser, known: Mapping[str, str]
+) -> None:
+    job = _command(
+        commands, "job", help="submit, list, show, cancel, pause, resume, download or pay for a job"
+    )
     actions = job.add_subparsers(dest="action", metavar="ACTION", required=True)
     submit = _command(actions, "submit", parents=[common], help="send a scene and leave it to the farm")
     _add_scene(submit)
@@ -289,6 +300,7 @@ def _add_job(commands: "argparse._SubParsersAction[_Parser]", common: argparse.A
                 "--output", metavar="PATTERN", default="", help="where frames go (default: NAME-frames/####)"
             )
             _add_receipts(action)
+    add_money_actions(partial(_command, actions), common, known)
 
 
 def _add_node(commands: "argparse._SubParsersAction[_Parser]", common: argparse.ArgumentParser) -> None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from frame_splitter.errors import InvalidInput
 from render_farm.cli.console import Console, log_to_stderr
-from render_farm.cli.options import RULES
+from render_farm.cli.options import RULES, UsageError
 from render_farm.client import FarmClient
+from render_farm.embedded.money import Outside
 from render_farm.embedded.supervisor import Farm, FarmOptions, state_folder
 
 
@@ -53,7 +54,18 @@ def _options(chosen: argparse.Namespace) -> FarmOptions:
         slots=slots,
         node=not chosen.no_node,
         rules=_rules(chosen),
+        money=chosen.chain is not None,
+        chain=_outside(chosen),
     )
+
+
+def _outside(chosen: argparse.Namespace) -> Outside | None:
+    """The chain that was named instead of one of the farm's own. Raises UsageError without its URL."""
+    if chosen.no_money or chosen.chain is None:
+        return None
+    if not chosen.chain_url:
+        raise UsageError("--chain needs the chain's URL as well, in FARM_CHAIN_URL.")
+    return Outside(chosen.chain_url, chosen.chain, chosen.wallet, chosen.password_file)
 
 
 def _rules(chosen: argparse.Namespace) -> tuple[tuple[str, str], ...]:

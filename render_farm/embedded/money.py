@@ -24,12 +24,14 @@ FIRST_START_SECONDS = 180.0
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """A chain that is not the embedded one: the file that names its contracts, and the settler's wallet.
-    Its URL and the wallet's password file are in the environment.
+    """A chain that is not the embedded one: its URL, the file that names the contracts, and the wallet that
+    pays the settler's gas. Without a wallet others bring to the chain what is signed.
     """
 
+    url: str
     network: Path
     wallet: Path | None = None
+    password: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +83,9 @@ def settler_program(
     folder: Folder, redis_url: str, needs: tuple[Part, ...], outside: Outside | None
 ) -> Program:
     """The settler, started each time once what it `needs` is there."""
-    environment = {"FARM_SIGNING_KEY": folder.secrets().signing_key}
-    words = ["--redis-url", redis_url]
-    if outside is None:
-        environment |= {"FARM_CHAIN_URL": chain_url(folder)}
-        words += ["--embedded", str(money_folder(folder).path)]
-    else:
-        words += ["--chain", str(outside.network)]
-        words += ["--wallet", str(outside.wallet)] if outside.wallet else []
+    environment, words = _settlers_chain(folder, outside)
+    environment["FARM_SIGNING_KEY"] = folder.secrets().signing_key
+    words += ["--redis-url", redis_url]
 
     def line() -> list[str]:
         for part in needs:
@@ -104,6 +101,18 @@ def settler_program(
         speaks=True,
         start_seconds=FIRST_START_SECONDS,
     )
+
+
+def _settlers_chain(folder: Folder, outside: Outside | None) -> tuple[dict[str, str], list[str]]:
+    """Environment and options; variables of the user's mean the wallet that pays, not the settler's."""
+    unset = {"FARM_CHAIN": "", "FARM_WALLET": "", "FARM_WALLET_PASSWORD_FILE": ""}
+    if outside is None:
+        words = ["--embedded", str(money_folder(folder).path)]
+        return {**unset, "FARM_CHAIN_URL": chain_url(folder)}, words
+    words = ["--chain", str(outside.network)]
+    words += ["--wallet", str(outside.wallet)] if outside.wallet else []
+    password = {"FARM_WALLET_PASSWORD_FILE": str(outside.password)} if outside.password else {}
+    return {**unset, **password, "FARM_CHAIN_URL": outside.url}, words
 
 
 def selling_options(folder: Folder) -> tuple[list[str], dict[str, str]]:
