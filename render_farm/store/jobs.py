@@ -41,13 +41,14 @@ FINISHED = frozenset({JobState.COMPLETE, JobState.SETTLED, JobState.FAILED, JobS
 @dataclass(frozen=True, slots=True)
 class NewMoney:
     """What a paid job starts with. `units` are those of the tasks that are paid for, `audit_units` what an
-    audit of each counts as; micro-units.
+    audit of each counts as, all in micro-units; `audit_ppm` what audits may add to the work in all.
     """
 
     payment: Payment
     terms: SignedTerms
     units: Mapping[TaskId, int]
     audit_units: Mapping[TaskId, int]
+    audit_ppm: int
     symbol: str
     decimals: int
 
@@ -247,6 +248,7 @@ def _money_fields(money: NewMoney) -> dict[str, str]:
         "money": encode(shown).decode(),
         "units": str(sum(money.units.values())),
         "units_left": str(sum(money.units.values())),
+        "audit_ppm": str(money.audit_ppm),
         "largest_units": str(max(money.units.values())),
     }
 

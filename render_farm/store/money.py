@@ -35,7 +35,7 @@ BEGINNING = "0"
 @dataclass(frozen=True, slots=True)
 class PaidJob:
     """A paid job as its books need it. `units` are those of all its tiles, `units_left` of unfinished ones,
-    `largest_units` of the largest tile; `held` says why it is set aside, or ''. `excluded`: nodes that get no
+    `largest_units` of the largest tile, `audit_ppm` what audits may add in all; `held` says why it is set aside, or ''. `excluded`: nodes that get no
     more of its tasks.
     """
 
@@ -50,6 +50,7 @@ class PaidJob:
     units: int
     units_left: int
     largest_units: int
+    audit_ppm: int
     frames: int
     tasks: int
     device_class: DeviceClass | None
@@ -343,6 +344,7 @@ def _paid_job(job: JobId, fields: Mapping[str, str], excluded: frozenset[NodeId]
         units=int(fields["units"]),
         units_left=int(fields["units_left"]),
         largest_units=int(fields["largest_units"]),
+        audit_ppm=int(fields["audit_ppm"]),
         frames=int(fields["frames_total"]),
         tasks=int(fields["total"]),
         device_class=DeviceClass(fields["device_class"]) if fields.get("device_class") else None,

@@ -75,6 +75,7 @@ class Day:
         self.done = []
         self.names = []
         self.cancelled = set()
+        self.refuses = ()
 
     def clock(self):
         return self.now
@@ -98,7 +99,7 @@ class Day:
 
     async def take(self, node, slots=2):
         offers = tuple(SlotOffer(f"s{number}", KINDS, "cpu:5") for number in range(slots))
-        taken = await self.dispatch.lease(NODES[node], LeaseRequest(offers, 0.0, True), _never)
+        taken = await self.dispatch.lease(NODES[node], LeaseRequest(offers, 0.0, True, self.refuses), _never)
         for lease in taken:
             assert NODES[node].own or lease.task.kind in {TaskKind.RENDER, TaskKind.AUDIT}
             if lease.task.kind is TaskKind.AUDIT and not NODES[node].own:
