@@ -133,6 +133,9 @@ class Chain:
 
     def estimate(self, sender: str, to: str, data: str, value: Wei) -> int:
         """The gas a call takes. Raises Reverted where the contract would refuse it, NoFunds."""
+        # Not every chain looks at the wallet before it estimates.
+        if value > 0 and value > self.balance(sender):
+            raise NoFunds("The wallet cannot pay for the transaction: it holds less than is to be sent.")
         return int(self._ask(lambda: self._web3.eth.estimate_gas(_call(sender, to, data, value))))
 
     def send(self, raw: str) -> None:
@@ -201,7 +204,7 @@ def _translated(host: str) -> Iterator[None]:
         raise Reverted(f"The contract refuses: {error.message}", str(error.data or "0x")) from error
     except Web3RPCError as error:
         said = _said(error)
-        if "insufficient funds" in said:
+        if "insufficient funds" in said.lower():
             raise NoFunds(f"The wallet cannot pay for the transaction: {said}") from error
         raise
     # The words of requests contain the URL; what went wrong is told by their kind alone.

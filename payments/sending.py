@@ -122,7 +122,7 @@ class Sender:
             self._chain.send(attempt.raw)
         except NotTaken as error:
             # It is there already, or was mined meanwhile, or an attempt before it still waits.
-            if not any(words in error.said for words in _HARMLESS):
+            if not any(words in error.said.lower() for words in _HARMLESS):
                 raise
 
     def _sign(self, intent: Intent, last: Attempt | None) -> Attempt | None:
@@ -155,7 +155,7 @@ class Sender:
         return max([self._chain.count(self._signer.address), *meant])
 
 
-_HARMLESS = ("already known", "nonce too low", "underpriced")
+_HARMLESS = ("already known", "already imported", "nonce too low", "underpriced")
 
 
 def _more(fee: int) -> int:

@@ -89,6 +89,9 @@ class LocalChain:
         }
         return "0x" + key.sign_transaction(fields).hex()
 
+    def catch_up(self) -> None:
+        """Wait until what was sent is mined: here it is before the answer."""
+
     def blocks(self) -> list[str]:
         """All blocks' hashes."""
         last = self.number("eth_blockNumber")

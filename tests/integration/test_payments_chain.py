@@ -18,22 +18,36 @@ from payments.keystore import Key, load, new_key, save
 from payments.money import Wei
 from payments.outbox import FileOutbox, Intent, Outcome
 from payments.sending import Sender, SendingRules
+from tests.anvil import anvil, without_anvil
 from tests.flaky_rpc import Fault, FlakyRpc, flaky_rpc
 from tests.local_chain import LocalChain, local_chain
 
+CHAINS = [
+    pytest.param(local_chain, id="local"),
+    pytest.param(anvil, id="anvil", marks=without_anvil),
+]
 TOKEN = json.loads((Path(__file__).parents[2] / "payments/contracts/artifacts/RenderToken.json").read_text())
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalChain]:
+@pytest.fixture(scope="module", params=CHAINS)
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalChain]:
     """A chain whose blocks stay."""
-    with local_chain(tmp_path_factory.mktemp("chain")) as running:
+    with request.param(tmp_path_factory.mktemp("chain")) as running:
+        yield running
+
+
+@pytest.fixture(params=CHAINS)
+def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalChain]:
+    """A chain of the test's own."""
+    folder = tmp_path / "chain"
+    folder.mkdir()
+    with request.param(folder) as running:
         yield running
 
 
 @pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[LocalChain]:
-    """A chain of the test's own."""
+def durable(tmp_path: Path) -> Iterator[LocalChain]:
+    """A chain of the test's own that comes back after a kill."""
     folder = tmp_path / "chain"
     folder.mkdir()
     with local_chain(folder) as running:
@@ -59,8 +73,13 @@ class Wallet:
         way = Chain(self.url, self.chain.chain_id)
         self.sender = Sender(way, self.key, self.outbox, lambda: self.now, self.rules)
 
+    def advance(self) -> tuple[Intent, ...]:
+        found = self.sender.advance()
+        self.chain.catch_up()
+        return found
+
     def outcomes(self) -> list[Outcome]:
-        return [intent.outcome for intent in self.sender.advance()]
+        return [intent.outcome for intent in self.advance()]
 
 
 def balance(chain: LocalChain, address: str) -> int:
@@ -88,10 +107,10 @@ def test_sending_may_go_wrong_in_any_way(shared: LocalChain, tmp_path: Path, fau
         wallet.sender.submit("pay", to, value=Wei(5))
         relay.plan = lambda method: fault if method == "eth_sendRawTransaction" else Fault.NONE
         if fault is Fault.REPEAT:
-            wallet.sender.advance()
+            wallet.advance()
         else:
             with pytest.raises(Unavailable) as failure:
-                wallet.sender.advance()
+                wallet.advance()
             assert "secret" not in str(failure.value)
         assert balance(shared, to) == (0 if fault is Fault.REFUSE else 5)
         relay.plan = lambda _method: Fault.NONE
@@ -118,7 +137,7 @@ def test_a_bad_day_at_random(shared: LocalChain, tmp_path: Path, seed: int) -> N
             try:
                 if chance.random() < 0.5:
                     wallet.sender.submit(f"pay {number}", to[number], value=Wei(number + 1))
-                wallet.sender.advance()
+                wallet.advance()
             except Unavailable:
                 pass
             wallet.now += chance.choice([0, 0, 100])
@@ -198,11 +217,11 @@ def test_an_earlier_attempt_may_be_the_one_that_is_mined(fresh: LocalChain, tmp_
         wallet, to = Wallet(fresh, tmp_path, relay.url, patience=60), new_key().address
         fresh.rpc("evm_setAutomine", False)
         wallet.sender.submit("pay", to, value=Wei(5))
-        wallet.sender.advance()
+        wallet.advance()
         wallet.now += 61
         relay.plan = lambda method: Fault.REFUSE if method == "eth_sendRawTransaction" else Fault.NONE
         with pytest.raises(Unavailable):
-            wallet.sender.advance()
+            wallet.advance()
         fresh.rpc("evm_setAutomine", True)
         assert wallet.outcomes() == [Outcome.DONE]
         (intent,) = wallet.outbox.all()
@@ -211,20 +230,20 @@ def test_an_earlier_attempt_may_be_the_one_that_is_mined(fresh: LocalChain, tmp_
         assert balance(fresh, to) == 5
 
 
-def test_a_chain_that_forgot_what_waited_is_told_again(fresh: LocalChain, tmp_path: Path) -> None:
-    with flaky_rpc(fresh.url) as relay:
-        wallet, to = Wallet(fresh, tmp_path, relay.url), new_key().address
-        fresh.rpc("evm_setAutomine", False)
+def test_a_chain_that_forgot_what_waited_is_told_again(durable: LocalChain, tmp_path: Path) -> None:
+    with flaky_rpc(durable.url) as relay:
+        wallet, to = Wallet(durable, tmp_path, relay.url), new_key().address
+        durable.rpc("evm_setAutomine", False)
         wallet.sender.submit("pay", to, value=Wei(5))
-        wallet.sender.advance()
-        fresh.kill()
+        wallet.advance()
+        durable.kill()
         with pytest.raises(Unavailable):
-            wallet.sender.advance()
-        fresh.start()
-        relay.target = fresh.url
-        wallet.sender.advance()
+            wallet.advance()
+        durable.start()
+        relay.target = durable.url
+        wallet.advance()
         assert wallet.outcomes() == [Outcome.DONE]
-        assert balance(fresh, to) == 5
+        assert balance(durable, to) == 5
 
 
 def test_reorganised_away_it_is_sent_again_and_counts_when_it_is_deep(
@@ -233,12 +252,12 @@ def test_reorganised_away_it_is_sent_again_and_counts_when_it_is_deep(
     wallet, to = Wallet(fresh, tmp_path, confirmations=2), [new_key().address for _ in range(2)]
     for number in range(2):
         wallet.sender.submit(f"pay {number}", to[number], value=Wei(5))
-    wallet.sender.advance()
+    wallet.advance()
     assert wallet.outcomes() == [Outcome.PENDING, Outcome.PENDING]
     fresh.rpc("evm_increaseTime", 50)
     fresh.rpc("anvil_rollback", 2)
     assert balance(fresh, to[0]) == 0
-    wallet.sender.advance()
+    wallet.advance()
     for _ in range(2):
         fresh.rpc("evm_mine")
     assert wallet.outcomes() == [Outcome.DONE, Outcome.DONE]
@@ -251,11 +270,11 @@ def test_a_nonce_that_somebody_else_used_is_said_and_not_paid_twice(
     wallet, to = Wallet(shared, tmp_path), new_key().address
     wallet.sender.submit("pay", to, value=Wei(5))
     shared.rpc("eth_sendRawTransaction", shared.transfer(wallet.key, 0))
-    wallet.sender.advance()
+    wallet.advance()
     assert wallet.outcomes() == [Outcome.DISPLACED]
     assert balance(shared, to) == 0
     wallet.sender.submit("pay again", to, value=Wei(5))
-    wallet.sender.advance()
+    wallet.advance()
     assert wallet.outcomes() == [Outcome.DISPLACED, Outcome.DONE]
     assert balance(shared, to) == 5
 
@@ -285,7 +304,8 @@ def token(chain: LocalChain, wallet: Wallet, supply: int = 1000) -> str:
     way = Chain(chain.url, chain.chain_id)
     made = TOKEN["bytecode"] + wallet.key.address[2:].lower().rjust(64, "0") + f"{supply:064x}"
     wallet.sender.submit("deploy", "", made)
-    wallet.sender.advance()
+    wallet.advance()
+    chain.catch_up()
     done = next(one for one in wallet.outbox.all() if one.key == "deploy")
     receipt = way.receipt(done.attempts[-1].hash)
     assert receipt.success
@@ -300,7 +320,7 @@ def test_contracts_are_made_read_and_refuse(shared: LocalChain, tmp_path: Path) 
     assert failure.value.data.startswith("0xe450d38c")
     assert len(wallet.outbox.all()) == 1
     wallet.sender.submit("pay", address, way.encode(TOKEN["abi"], "transfer", to, 7))
-    wallet.sender.advance()
+    wallet.advance()
     assert way.read(address, TOKEN["abi"], "balanceOf", to) == 7
     with pytest.raises(InvalidInput, match="cannot be called"):
         way.encode(TOKEN["abi"], "transfer", to, -1)
@@ -312,7 +332,7 @@ def test_a_transaction_that_fails_when_it_is_mined_is_reverted(fresh: LocalChain
     all_of_it = way.encode(TOKEN["abi"], "transfer", new_key().address, 1000)
     for number in range(2):
         wallet.sender.submit(f"pay {number}", address, all_of_it)
-    wallet.sender.advance()
+    wallet.advance()
     assert wallet.outcomes()[1:] == [Outcome.DONE, Outcome.REVERTED]
 
 
@@ -325,7 +345,7 @@ def test_events_are_given_out_under_one_name_and_reorganised_ones_never(
     for number in range(3):
         data = way.encode(TOKEN["abi"], "transfer", new_key().address, number + 1)
         wallet.sender.submit(f"pay {number}", address, data)
-    wallet.sender.advance()
+    wallet.advance()
     everything = next_batch(way, address, TOKEN["abi"], start, 0)
     amounts = [event.values["value"] for event in everything.events]
     assert amounts == [1000, 1, 2, 3]
@@ -349,7 +369,7 @@ def shown(relay: FlakyRpc, wallet: Wallet) -> str:
     for fault in Fault:
         relay.plan = lambda _method, fault=fault: fault
         try:
-            said.append(repr(wallet.sender.advance()))
+            said.append(repr(wallet.advance()))
         except FarmError as error:
             said.append(repr(error) + repr(error.__context__ if not error.__suppress_context__ else ""))
     return "\n".join(said)
