@@ -33,21 +33,21 @@ def task_hash(task: str) -> bytes:
     return bytes(keccak(text=task))
 
 
-def root(credits: Sequence[Credit]) -> tuple[str, int]:
+def root(credited: Sequence[Credit]) -> tuple[str, int]:
     """The root as hexadecimal digits, and the sum of all amounts; zeros and 0 for no credits."""
-    if not credits:
+    if not credited:
         return EMPTY, 0
-    level = [_leaf(credit) for credit in credits]
+    level = [_leaf(credit) for credit in credited]
     while len(level) > 1:
         level = _above(level)
     return level[0][0].hex(), level[0][1]
 
 
-def way(credits: Sequence[Credit], index: int) -> list[Beside]:
+def way(credited: Sequence[Credit], index: int) -> list[Beside]:
     """The neighbours of the leaf at `index` from the bottom up. Raises IndexError where there is no leaf."""
-    if not 0 <= index < len(credits):
+    if not 0 <= index < len(credited):
         raise IndexError(index)
-    level, found = [_leaf(credit) for credit in credits], []
+    level, found = [_leaf(credit) for credit in credited], []
     while len(level) > 1:
         other = index ^ 1
         if other < len(level):
