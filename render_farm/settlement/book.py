@@ -7,8 +7,6 @@ Made of entries and promises alone, so that it is the same whenever it is made a
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from payments.pricing import reward
-
 from frame_splitter.errors import Conflict
 from frame_splitter.ids import JobId, LeaseToken, NodeId, TaskId
 from payments.entries import (
@@ -26,6 +24,7 @@ from payments.entries import (
 )
 from payments.ledger import Ledger
 from payments.money import Wei
+from payments.pricing import reward
 from payments.promises import Credit, Promise
 from render_farm.settlement.chain_entries import ChainEntry, FarmEntry
 from render_farm.settlement.escrow import Escrow
@@ -34,11 +33,10 @@ from render_farm.settlement.escrow import Escrow
 @dataclass(frozen=True, slots=True)
 class Held:
     """An agreement that the farm promised a node, as it was promised last. `operator` is the wallet that
-    signed its offer, `owner` whose node it is at the farm.
+    signed its offer.
     """
 
     node: NodeId
-    owner: str
     own: bool
     operator: str
     promise: Promise
@@ -153,6 +151,11 @@ class Book:
         """The leaves of that voucher's tree. Work that earns nothing is none of them."""
         found = self.ledger.credits(agreement)
         return tuple(Credit(one.task, one.pixel_root, one.amount) for one in found if one.amount)
+
+    def has_claim(self, agreement: str) -> bool:
+        """Whether a claim under it is pending."""
+        found = self.escrow.agreements.get(agreement)
+        return found is not None and found.claim is not None
 
     def strangers(self) -> list[str]:
         """Agreements on the chain that the farm never ordered."""

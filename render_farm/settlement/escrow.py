@@ -84,6 +84,11 @@ class Escrow:
         found = self.agreements.get(agreement)
         return found is not None and found.closed
 
+    def cap(self, agreement: str) -> int:
+        """What may be paid under it."""
+        found = self.agreements.get(agreement)
+        return found.cap if found else 0
+
     def paid(self, agreement: str) -> int:
         """What was paid under it."""
         found = self.agreements.get(agreement)

@@ -9,9 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from payments.pricing import MICRO
-
 from payments.money import Wei
+from payments.pricing import MICRO
 from payments.promises import Offer, SignedOffer
 from render_farm.settlement.stakes import most_open
 
@@ -24,6 +23,8 @@ WORTH = (3, 2)
 CLAIM_TASKS = 16
 MOST_CLAIM_TASKS = 256
 """Tasks that may be claimed without voucher: more than a frame has tiles, or nodes wait for each other."""
+AUDITS_PPM = 250_000
+"""What audits may add to a job's work, in millionths, beside what is left of it."""
 EXPIRY_MARGIN = 600.0
 """Seconds an offer must still be good for: the order has to reach the chain."""
 
@@ -58,8 +59,6 @@ class Seller:
     """
 
     node: str
-    owner: str
-    own: bool
     operator: str
     offer: SignedOffer
     digest: str

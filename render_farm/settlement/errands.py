@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is to be brought to the chain for a job, out of its book. Pure.
+
+The chain refuses whatever is there already, so an errand that was run and is not in the book yet is
+harmless; it is looked at on the chain once more before it is sent.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+from payments import signing
+from payments.network import Network
+from payments.promises import Promise, SignedRelease, Slash
+from render_farm.settlement import slashing, vouchers
+from render_farm.settlement.book import Book, Held
+from render_farm.store.money import PaidJob
+
+
+class Kind(IntEnum):
+    """What an errand does, in the order in which errands of one transaction follow each other."""
+
+    OPEN = 1
+    REDEEM = 2
+    RAISE = 3
+    RELEASE = 4
+    PROPOSE = 5
+    EXECUTE = 6
+    SETTLE_CLAIM = 7
+    CLOSE = 8
+    REFUND = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """One call to be made. `promise` is what it is about, or `release`, `slash` (with its id)."""
+
+    kind: Kind
+    agreement: str = ""
+    promise: Promise | None = None
+    release: SignedRelease | None = None
+    slash: Slash | None = None
+    case: str = ""
+
+    @property
+    def name(self) -> str:
+        """What it is told apart by."""
+        said = self.promise
+        match self.kind:
+            case Kind.REDEEM:
+                return f"redeem {self.agreement} {vouchers.vouched(said) if said else 0}"
+            case Kind.RAISE:
+                cap = said.cap_raise.message.cap if said and said.cap_raise else 0
+                return f"raise {self.agreement} {cap}"
+            case Kind.PROPOSE | Kind.EXECUTE:
+                return f"{self.kind.name.lower()} {self.case}"
+        return f"{self.kind.name.lower()} {self.agreement}"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When and for whom errands are listed. `now` is the chain's time; `arbiter` the address that may decide
+    alone as the farm's.
+    """
+
+    now: float
+    arbiter: str
+    network: Network
+
+
+def errands(
+    book: Book, facts: PaidJob, releases: Mapping[str, SignedRelease], moment: Moment
+) -> list[Errand]:
+    """All that is to be done, in order."""
+    if not book.escrow.number:
+        return []
+    deadline = book.escrow.deadline or facts.terms.message.deadline
+    late = moment.now >= deadline + moment.network.windows.grace
+    found: list[Errand] = []
+    for held in book.held.values():
+        found += _of_agreement(book, facts, held, releases, moment.now < deadline)
+    found += _slashes(book, facts, moment)
+    if late:
+        found += _leftovers(book)
+    return sorted(found, key=lambda errand: errand.kind)
+
+
+def _of_agreement(
+    book: Book, facts: PaidJob, held: Held, releases: Mapping[str, SignedRelease], running: bool
+) -> Iterator[Errand]:
+    name, promise, escrow = held.agreement, held.promise, book.escrow
+    vouched, is_new = vouchers.vouched(promise), name not in escrow.agreements
+    may_begin = running and not _is_revoked(book, facts)
+    if is_new and may_begin and (vouched or not promise.ended):
+        yield Errand(Kind.OPEN, name, promise)
+    if escrow.is_closed(name) or (is_new and not may_begin):
+        return
+    claim = book.has_claim(name)
+    raised = promise.cap_raise.message.cap if promise.cap_raise else 0
+    grows = raised > max(escrow.cap(name), promise.order.message.cap) and may_begin and not claim
+    if vouched > escrow.paid(name) and (grows or _is_over(book, facts, promise, running)):
+        yield Errand(Kind.REDEEM, name, promise)
+    if grows:
+        yield Errand(Kind.RAISE, name, promise)
+    release = releases.get(name)
+    if release is None or claim or (is_new and not vouched):
+        return
+    if release.message.cumulative <= max(vouched, escrow.paid(name)):
+        yield Errand(Kind.RELEASE, name, promise, release)
+
+
+def _is_over(book: Book, facts: PaidJob, promise: Promise, running: bool) -> bool:
+    """Whether vouchers are brought now, by whoever comes first: no more of them come, or they lose worth."""
+    return promise.ended or not running or _is_revoked(book, facts) or book.escrow.ended
+
+
+def _is_revoked(book: Book, facts: PaidJob) -> bool:
+    return facts.terms.message.sessionKey.lower() in book.escrow.revoked
+
+
+def _slashes(book: Book, facts: PaidJob, moment: Moment) -> Iterator[Errand]:
+    terms = facts.terms.message
+    alone = terms.threshold == 1 and moment.arbiter.lower() in (one.lower() for one in terms.arbiters)
+    for charge in slashing.charges(book):
+        case = signing.digest(charge.message, moment.network).hex()
+        if alone and case not in book.escrow.slashes and charge.held.agreement in book.escrow.agreements:
+            yield Errand(Kind.PROPOSE, charge.held.agreement, slash=charge.message, case=case)
+    for one in book.escrow.proposed.values():
+        if moment.now >= one.execute_at:
+            yield Errand(Kind.EXECUTE, one.agreement, case=one.slash)
+
+
+def _leftovers(book: Book) -> Iterator[Errand]:
+    """After deadline and grace anybody may close what is open and send the rest back."""
+    still_open = [name for name, one in book.escrow.agreements.items() if not one.closed]
+    for name in still_open:
+        kind = Kind.SETTLE_CLAIM if book.has_claim(name) else Kind.CLOSE
+        yield Errand(kind, name)
+    if not still_open and book.ledger.balance().available > 0:
+        yield Errand(Kind.REFUND)

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the settler's loops tell each other."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from frame_splitter.ids import JobId
+
+
+@dataclass(slots=True)
+class Knowledge:
+    """What was seen on the chain last. `stakes`: operators' free stake, by address in small letters;
+    `troubles`: what could not be brought to the chain, by job and agreement; `halted`: why nothing may go on.
+    """
+
+    stakes: dict[str, int] = field(default_factory=dict)
+    troubles: dict[tuple[JobId, str], str] = field(default_factory=dict)
+    halted: str = ""
+
+    def stake(self, operator: str) -> int:
+        """An operator's free stake as it was seen last; none where it was never seen."""
+        return self.stakes.get(operator.lower(), 0)
+
+    def knows(self, operators: Iterable[str]) -> bool:
+        """Whether the stake of all these was seen."""
+        return all(operator.lower() in self.stakes for operator in operators)
+
+    def is_in_trouble(self, job: JobId, agreement: str) -> bool:
+        """Whether the chain refuses an agreement."""
+        return (job, agreement) in self.troubles
