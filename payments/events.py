@@ -6,6 +6,7 @@ consumer keeps what it made of a batch together with the batch's cursor; where i
 same events again, and knows them by `event_id`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -48,6 +49,16 @@ def next_batch(
     """The events after `cursor`; none, with the same cursor, where there is no further block that has its
     confirmations. Raises DeepReorganisation, Unavailable.
     """
+    return next_batch_of(chain, ((address, abi),), cursor, confirmations)
+
+
+def next_batch_of(
+    chain: Chain,
+    contracts: Sequence[tuple[str, list[dict[str, Any]]]],
+    cursor: Cursor,
+    confirmations: int,
+) -> Batch:
+    """The same for several contracts (address and ABI of each): their events in the order of the chain."""
     last = min(chain.head() - confirmations, cursor.block + MOST_BLOCKS)
     if cursor.hash and chain.block_hash(cursor.block) != cursor.hash:
         raise DeepReorganisation(
@@ -57,8 +68,10 @@ def next_batch(
     if last <= cursor.block:
         return Batch((), cursor)
     end = chain.block_hash(last)
-    events = chain.events(address, abi, cursor.block + 1, last)
+    found = [
+        event for address, abi in contracts for event in chain.events(address, abi, cursor.block + 1, last)
+    ]
     if end is None or chain.block_hash(last) != end:
         # The chain moved while it was read: nothing of it is believed.
         return Batch((), cursor)
-    return Batch(events, Cursor(last, end))
+    return Batch(tuple(sorted(found, key=lambda event: (event.block, event.index))), Cursor(last, end))
