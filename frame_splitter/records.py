@@ -34,6 +34,7 @@ from frame_splitter.ids import (
     Sha256,
     TaskId,
 )
+from frame_splitter.probes import ProbeOrder, ProbeReport
 
 # --- scenes -------------------------------------------------------------------------------------
 
@@ -96,7 +97,7 @@ class JobSpec:
 
 class TaskKind(StrEnum):
     """What a node leases. CHECK: decode what a node submitted and compare it with what auditors rendered.
-    Probes are named here so that their door exists.
+    PROBE: render a few frames of a job that may come very small, to learn what it will take.
     """
 
     RENDER = "render"
@@ -170,8 +171,8 @@ class Lease:
     `width` x `height` is the whole frame in pixels (after the percentage), `area` the part of it that
     is rendered (all of it, or the artist's border), `canvas` the part the written file covers (the
     area where the border crops, else the whole frame, empty outside the area). The child is given all
-    of them; tasks' tiles lie in `area`. `audit` and `check` say what tasks of those kinds are about;
-    a check's one input is the tile in question.
+    of them; tasks' tiles lie in `area`. `audit`, `check` and `probe` say what tasks of those kinds are
+    about; a check's one input is the tile in question.
     """
 
     task: Task
@@ -188,6 +189,7 @@ class Lease:
     inputs: tuple[TileInput, ...] = ()
     audit: AuditOrder | None = None
     check: CheckOrder | None = None
+    probe: ProbeOrder | None = None
     agreement: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$", max_length=64)] = ""
     units: Annotated[int, msgspec.Meta(ge=0, le=1 << 53)] = 0
 
@@ -210,7 +212,7 @@ class TaskResult:
     `pixel_root` is the Merkle root over the decoded pixels of the task's linear EXR files, or over the
     sha256 of its files where they are of another kind (`verification/pixel_root.py`). `signature` is the
     node's, over the attestation made of this result and its lease (`verification/attestation.py`).
-    `report` is what a check found.
+    `report` is what a check found, `probe` what a probe measured.
     """
 
     files: tuple[OutputFile, ...]
@@ -221,6 +223,7 @@ class TaskResult:
     pixel_root: Digest | None = None
     signature: Signature | None = None
     report: CheckReport | None = None
+    probe: ProbeReport | None = None
 
 
 class FailureCode(StrEnum):

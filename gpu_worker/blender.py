@@ -163,6 +163,14 @@ class BlenderChild:
         command |= {"region": asdict(lease.task.tile)}
         return self._carry_out(command, on_progress)
 
+    def probe(self, lease: Lease, path: Path, on_progress: OnProgress) -> Done:
+        """Render the frames of the lease's probe very small, in the folder `path`, which is left empty."""
+        assert lease.probe is not None
+        final = lease.task.output is TaskOutput.FINAL
+        command = _frame_command("probe", lease, path)
+        command |= asdict(lease.probe) | {"output": "final" if final else "linear"}
+        return self._carry_out(command, on_progress)
+
     def finish(self, lease: Lease, merged: Path, path: Path, on_progress: OnProgress) -> Done:
         """Denoise, composite and write the frame whose stitched EXR is `merged` under the folder `path`."""
         command = _frame_command("finish", lease, path)

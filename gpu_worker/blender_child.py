@@ -28,14 +28,22 @@ class Child:
         # Late, so that a parent that dies while Blender loads is noticed.
         import bpy  # noqa: PLC0415
 
-        from gpu_worker.child import auditing, finishing, inspection, rendering  # noqa: PLC0415
+        from gpu_worker.child import (  # noqa: PLC0415
+            auditing,
+            finishing,
+            inspection,
+            probing,
+            reference,
+            rendering,
+        )
 
         self.events = events
         self.bpy, self.finishing, self.inspection, self.rendering = bpy, finishing, inspection, rendering
-        self.auditing = auditing
+        self.auditing, self.probing, self.reference = auditing, probing, reference
         self.opened: str | None = None
         self.device: dict[str, Any] = {"backend": "CPU", "index": 0, "threads": 1}
         self.work: tuple[str, Any] | None = None
+        self.speed: tuple[str, int] | None = None
 
     def say(self, event: str, **fields: object) -> None:
         """Write one event line."""
@@ -54,6 +62,7 @@ class Child:
             "open": self.open,
             "render": self.render,
             "audit": self.audit,
+            "probe": self.probe,
             "finish": self.finish,
         }.get(str(command.get("cmd")))
         if action is None:
@@ -104,6 +113,25 @@ class Child:
         self._start("linear", None)
         answer: Command = self.auditing.audit_tile(command, self._progress)
         return answer
+
+    def probe(self, command: Command) -> Command:
+        """Render a few frames very small; tiles may come before and after."""
+        linear = command["output"] == "linear"
+        speed = self._speed(command["path"])
+        self._start("linear" if linear else "final", None if linear else command["settings"])
+        threads = self.device["threads"] if self.device["backend"] == "CPU" else None
+        answer: Command = self.probing.probe(command, threads, speed)
+        return answer
+
+    def _speed(self, folder: str) -> int:
+        """The device's speed on the reference scene, measured once; then the scene is loaded afresh."""
+        device = json.dumps(self.device)
+        if self.speed is None or self.speed[0] != device:
+            self.speed = (device, self.reference.measure(self.device, folder))
+            if self.opened is not None:
+                self._load(self.opened)
+                self._apply_device()
+        return self.speed[1]
 
     def finish(self, command: Command) -> Command:
         """Finish a merged frame."""

@@ -10,6 +10,7 @@ import msgspec
 
 from frame_splitter.audits import MOST_CROPS
 from frame_splitter.fields import Name, Seconds, Size
+from frame_splitter.probes import MOST_MEASURES, Measure
 
 Text = Annotated[str, msgspec.Meta(max_length=65536)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 24)]
@@ -43,6 +44,8 @@ class Done(msgspec.Struct, frozen=True, tag_field="event", tag="done"):
     render_seconds: Seconds = 0.0
     peak_memory: Size = 0
     samples: Counts = {}
+    speed: Annotated[int, msgspec.Meta(ge=0, le=1 << 53)] = 0
+    measures: Annotated[tuple[Measure, ...], msgspec.Meta(max_length=MOST_MEASURES)] = ()
     samples_of_each: Annotated[tuple[Counts, ...], msgspec.Meta(max_length=MOST_CROPS + 1)] = ()
 
 

@@ -2,8 +2,9 @@
 """Work and what it earns. Pure, and in whole numbers only.
 
 One render unit is the work that the reference slot does in one second on the reference scene
-(`REFERENCE_UNITS`). Work is counted in micro-units. What a frame counts as is fixed by its job's quote:
-nobody earns more by taking longer.
+(`gpu_worker/child/reference.py`): one core of an Intel Xeon of the year 2021, with Blender 5.0.1. Work is
+counted in micro-units. What a frame counts as is fixed by its job's quote: nobody earns more by taking
+longer.
 """
 
 from collections.abc import Sequence
@@ -14,20 +15,14 @@ from payments.money import Wei
 MICRO = 1_000_000
 """Micro-units in a render unit, and parts in a share of one."""
 
-REFERENCE_UNITS = 2 * MICRO
-"""What the reference scene counts as (`gpu_worker/child/reference.py`): the core that it was set on, one of an
-Intel Xeon at 2.1 GHz, took two seconds for it.
-"""
-
 AUDIT_OVERHEAD = 10_000
-"""Of a tile's work, in millionths: what an audit costs beyond its pixels. Blender begins and ends a render for
-each of up to seven crops (docs/verification.md, "Cost": 3.9 to 7 % in all at 64 samples, of which the sparse
-pass and the crops' area are 3.1 to 6.2).
+"""Of a tile's work, in millionths: what an audit costs beyond its pixels, because Blender begins and ends a
+render for each of its crops (docs/verification.md, "Cost").
 """
 
 
 def reward(units: int, price: int) -> Wei:
-    """What so many micro-units earn at a price of a render unit; what is left of a smallest unit is not paid."""
+    """What so many micro-units earn at a price of a render unit, rounded down."""
     return Wei(units * price // MICRO)
 
 
