@@ -7,7 +7,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from frame_splitter.fields import Address, Sentence, Signature, StoredFile
+from frame_splitter.fields import Address, Digest, Sentence, Signature, StoredFile
 from frame_splitter.ids import JobId, NodeId, OwnerId, SceneId, TaskId
 from frame_splitter.records import (
     Exactness,
@@ -21,9 +21,12 @@ from frame_splitter.records import (
     TaskState,
     Upload,
 )
+from payments.network import Network
+from payments.promises import SignedTerms
 from payments.statements import JobMoney
 from verification.attestation import Submission
 from verification.rate import Standing
+from verification.records import FarmRules
 
 Place = dict[str, str]
 """Headers by name."""
@@ -172,6 +175,28 @@ class Job:
     failure: str | None
     audits: AuditCounts = AuditCounts()
     money: JobMoney | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TermsAnswer:
+    """A paid job's terms, and the chain they are for."""
+
+    terms: SignedTerms
+    network: Network
+
+
+@dataclass(frozen=True, slots=True)
+class OfferAnswer:
+    """A standing offer's struct hash, by which orders name it."""
+
+    offer: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class FarmView(FarmRules):
+    """A farm's identity and rules, and where it settles; null where it takes no payments."""
+
+    network: Network | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,10 @@ from frame_splitter.facts import SceneFacts
 from frame_splitter.fields import StoredFile
 from frame_splitter.ids import JobId, SceneId
 from frame_splitter.records import Blob, JobSpec, Manifest
+from payments.quotes import Quote
+from payments.statements import Payment, Statement
 from render_farm.answers import (
+    FarmView,
     Frame,
     FrameList,
     Health,
@@ -44,6 +47,7 @@ from render_farm.answers import (
     SealAnswer,
     TaskList,
     TaskView,
+    TermsAnswer,
 )
 from render_farm.connection import Connection, Gone, Lost, Stopped, Stream
 from render_farm.hashing import hash_file
@@ -51,7 +55,7 @@ from render_farm.job_events import FINAL_STATES, Event, parse
 from render_farm.transfers import LinkExpired, Transfers
 
 if TYPE_CHECKING:
-    from verification.records import FarmRules, JobVerification
+    from verification.records import JobVerification
 
 UPLOADS_AT_ONCE = 4
 VAIN_OFFERS = 3
@@ -147,9 +151,11 @@ class FarmClient:
 
     # --- jobs -----------------------------------------------------------------------------------
 
-    def submit(self, spec: JobSpec, facts: SceneFacts) -> Job:
-        """Start a job on a sealed scene. Sent again after a broken connection, it is still one job."""
-        body = {"spec": spec, "facts": facts}
+    def submit(self, spec: JobSpec, facts: SceneFacts, payment: Payment | None = None) -> Job:
+        """Start a job on a sealed scene; with a `payment` it waits for its deposit. Sent again after a broken
+        connection, it is still one job.
+        """
+        body = {"spec": spec, "facts": facts, "payment": payment}
         return self._link.post("/jobs", Job, body, key=uuid.uuid4().hex)
 
     def jobs(self, *, fingerprint: str = "", unfinished: bool = False) -> tuple[Job, ...]:
@@ -212,6 +218,24 @@ class FarmClient:
         headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last_id} if last_id else {})}
         return self._link.stream(f"/jobs/{_id(job)}/events", headers, SILENCE)
 
+    # --- money ----------------------------------------------------------------------------------
+
+    def quote(self, spec: JobSpec, facts: SceneFacts) -> Quote:
+        """Ask what a job on a sealed scene will take. The farm renders probes for it: ask `quoted` later."""
+        return self._link.post("/quotes", Quote, {"spec": spec, "facts": facts}, key=uuid.uuid4().hex)
+
+    def quoted(self, quote: JobId, *, wait: float = 0.0) -> Quote:
+        """A quote as it is now; waits up to `wait` seconds while it is made."""
+        return self._link.get(f"/quotes/{_id(quote)}", Quote, {"wait": str(wait)})
+
+    def terms(self, job: JobId) -> TermsAnswer:
+        """What a paid job is opened with on the chain, signed by the farm, and on which chain."""
+        return self._link.get(f"/jobs/{_id(job)}/terms", TermsAnswer)
+
+    def statement(self, job: JobId) -> Statement:
+        """All of a paid job's money. Raises Conflict where the job is free, or its books are not open yet."""
+        return self._link.get(f"/jobs/{_id(job)}/statement", Statement)
+
     # --- files ----------------------------------------------------------------------------------
 
     def download(self, file: StoredFile, target: Path, renew: Callable[[], StoredFile] | None = None) -> Path:
@@ -232,11 +256,9 @@ class FarmClient:
 
     # --- verification ---------------------------------------------------------------------------
 
-    def rules(self) -> "FarmRules":
-        """The farm's address, which signs its receipts, and the rules of its audits."""
-        from verification.records import FarmRules  # noqa: PLC0415 - signatures take long to load
-
-        return self._link.get("/farm", FarmRules)
+    def rules(self) -> FarmView:
+        """The farm's address, which signs its receipts, the rules of its audits, and where it settles."""
+        return self._link.get("/farm", FarmView)
 
     def verification(self, job: JobId) -> "JobVerification":
         """Every submission of a job with its audits and verdict: what `verification.replay` repeats."""

@@ -16,18 +16,22 @@ from render_farm.config import Config
 from render_farm.dispatch import Dispatch
 from render_farm.intake import Intake
 from render_farm.objects import Objects
+from render_farm.paying import Cashier, NoQuotes
 from render_farm.publication import Publication
 from render_farm.results import Results
 from render_farm.rounds import Ticker
+from render_farm.selling import Selling
 from render_farm.store.connection import Connection
 from render_farm.store.identities import ADMIN, Caller, Identities, Role
 from render_farm.store.jobs import Jobs
 from render_farm.store.leases import Leases
+from render_farm.store.money import Money
 from render_farm.store.rounds import Rounds
 from render_farm.store.scenes import Scenes
 from render_farm.store.submissions import Submissions
 from render_farm.submissions import Counter
 from render_farm.verdicts import Verdicts
+from render_farm.waking import Waking
 
 log = structlog.get_logger()
 
@@ -54,7 +58,11 @@ class Farm:
         self.rules = config.rules
         leases, scenes = Leases(self.store), Scenes(self.store)
         self.dispatch = Dispatch(leases, config.lease_seconds)
-        self.intake = Intake(scenes, self.jobs, self.objects)
+        self.money, network = Money(self.store), config.network
+        cashier = Cashier(NoQuotes(), self.rules, network, config.arbiters)
+        self.intake = Intake(scenes, self.jobs, self.objects, cashier)
+        self._waking = Waking(self.money, self.dispatch.bell)
+        self.selling = Selling(self.money, self.identities, network, self.rules.address, self._waking)
         submissions, self.rounds = Submissions(self.store), Rounds(self.store)
         online = self.dispatch.online_seconds
         self._ticker = Ticker(self.rounds, submissions, self.rules, self.dispatch.bell, online)
@@ -69,12 +77,14 @@ class Farm:
         """End everything that is held open, so that the server can stop."""
         self.closing.set()
         self.dispatch.close()
+        self._waking.close()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Sweep leases, decide rounds and make the bucket, until the block ends."""
         bucket = asyncio.create_task(self._make_bucket())
-        work = [asyncio.create_task(self.dispatch.sweep()), asyncio.create_task(self._ticker.run()), bucket]
+        loops = (self.dispatch.sweep(), self._ticker.run(), self._waking.run())
+        work = [*map(asyncio.create_task, loops), bucket]
         # Usually the bucket is there before the first upload; without it the farm starts all the same.
         await asyncio.wait([bucket], timeout=START_SECONDS)
         try:

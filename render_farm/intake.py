@@ -5,7 +5,7 @@ import asyncio
 import hashlib
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -18,8 +18,11 @@ from frame_splitter.outputs import safe_relative
 from frame_splitter.records import JobSpec, Manifest, blob_digests
 from frame_splitter.split import extension, fingerprint, pin, split
 from frame_splitter.tiles import border_area, frame_size
+from payments.quotes import Quote
+from payments.statements import Payment
 from render_farm.answers import Job, MissingBlob, SceneAnswer
 from render_farm.objects import LARGEST_OBJECT, Found, Objects, blob_key
+from render_farm.paying import Cashier
 from render_farm.store.identities import Repeat
 from render_farm.store.jobs import Jobs, NewJob
 from render_farm.store.scenes import Scenes
@@ -39,10 +42,11 @@ LOOKS_AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True)
 class JobOrder:
-    """The body of a job's creation."""
+    """The body of a job's creation. With a payment it waits for its deposit."""
 
     spec: JobSpec
     facts: SceneFacts
+    payment: Payment | None = None
 
 
 def scene_id(manifest: Manifest) -> SceneId:
@@ -80,10 +84,11 @@ def _check_folders(names: set[str]) -> None:
 class Intake:
     """Takes scenes and jobs."""
 
-    def __init__(self, scenes: Scenes, jobs: Jobs, objects: Objects) -> None:
+    def __init__(self, scenes: Scenes, jobs: Jobs, objects: Objects, cashier: Cashier) -> None:
         self._scenes = scenes
         self._jobs = jobs
         self._objects = objects
+        self._cashier = cashier
 
     async def scene(self, owner: OwnerId, manifest: Manifest) -> SceneAnswer:
         """Note a scene; says which blobs are still to be uploaded, and where."""
@@ -161,11 +166,24 @@ class Intake:
         return job
 
     async def _start(self, owner: OwnerId, order: JobOrder, repeat: Repeat) -> JobId:
+        quote = None
+        if order.payment is not None:
+            work = fingerprint(order.spec)
+            quote = await self._cashier.quote(owner, order.payment, work)
         # Cutting a long job takes a while, and other requests are waiting.
-        new = await asyncio.to_thread(plan, owner, order, time.time())
+        new = await asyncio.to_thread(self._plan, owner, order, quote)
         job = await self._jobs.create(new, repeat)
-        log.info("job_created", job=job, owner=owner, tasks=len(new.tasks), exactness=new.exactness)
+        paid = new.money is not None
+        log.info(
+            "job_created", job=job, owner=owner, tasks=len(new.tasks), exactness=new.exactness, paid=paid
+        )
         return job
+
+    def _plan(self, owner: OwnerId, order: JobOrder, quote: Quote | None) -> NewJob:
+        new = plan(owner, order, time.time())
+        if order.payment is None or quote is None:
+            return new
+        return replace(new, money=self._cashier.money(order.payment, quote, new))
 
 
 def plan(owner: OwnerId, order: JobOrder, now: float) -> NewJob:

@@ -12,12 +12,14 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 
 from frame_splitter.records import Heartbeat, HeartbeatAnswer, LeaseRequest, Manifest, TaskFailure, TaskResult
+from payments.promises import Promises, SignedOffer, SignedRelease
+from payments.statements import Statement
 from render_farm import answers
 from render_farm.api import leases, people
 from render_farm.api.edge import schemas
 from render_farm.intake import JobOrder
 from verification.receipt_records import SignedReceipt
-from verification.records import FarmRules, JobVerification, LogProof, Round
+from verification.records import JobVerification, LogProof, Round
 
 _RECORDS = [
     answers.Health,
@@ -36,7 +38,13 @@ _RECORDS = [
     answers.StateAnswer,
     answers.ResultAnswer,
     answers.NodeSelf,
-    FarmRules,
+    answers.FarmView,
+    answers.TermsAnswer,
+    answers.OfferAnswer,
+    Statement,
+    SignedOffer,
+    SignedRelease,
+    Promises,
     JobVerification,
     SignedReceipt,
     Round,

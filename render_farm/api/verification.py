@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What anybody may check: the farm's rules and log, and to its owner a job's verification and receipts."""
 
+from dataclasses import fields
+from typing import Any
+
 from fastapi import APIRouter, Request, Response
 
 from frame_splitter.errors import NotFound
+from render_farm.answers import FarmView
 from render_farm.api.edge import Owner, answer, described, farm_of
 from render_farm.api.jobs import visible
 from verification.receipt_records import SignedReceipt
@@ -14,10 +18,15 @@ router = APIRouter(tags=["verification"])
 LARGEST = 1 << 53
 
 
-@router.get("/farm", **described(FarmRules))
+@router.get("/farm", **described(FarmView))
 async def show_farm(request: Request) -> Response:
-    """Whom the farm signs as, and the rules it verifies by."""
-    return answer(farm_of(request).rules.public())
+    """Whom the farm signs as, the rules it verifies by, and where it settles."""
+    farm = farm_of(request)
+    return answer(FarmView(**_fields(farm.rules.public()), network=farm.config.network))
+
+
+def _fields(rules: FarmRules) -> dict[str, Any]:
+    return {field.name: getattr(rules, field.name) for field in fields(rules)}
 
 
 @router.get("/jobs/{job}/verification", **described(JobVerification))

@@ -35,8 +35,8 @@ BEGINNING = "0"
 @dataclass(frozen=True, slots=True)
 class PaidJob:
     """A paid job as its books need it. `units` are those of all its tiles, `units_left` of unfinished ones,
-    `largest_units` of the largest tile, `audit_ppm` what audits may add in all; `held` says why it is set aside, or ''. `excluded`: nodes that get no
-    more of its tasks.
+    `largest_units` of the largest tile; `audit_ppm`: what audits may add in all; `held` says why it is set
+    aside, or ''. `excluded`: nodes that get no more of its tasks.
     """
 
     job: JobId

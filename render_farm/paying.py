@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a job must bring to be a paid one, and what it starts with: its terms, and what its tiles count as."""
+
+import time
+from collections.abc import Callable, Mapping
+from itertools import groupby
+from typing import Protocol
+
+from frame_splitter.errors import InvalidInput, NotFound
+from frame_splitter.fields import Tile
+from frame_splitter.ids import JobId, OwnerId, TaskId
+from frame_splitter.records import Task, TaskKind
+from payments import pricing
+from payments.network import Network
+from payments.quotes import Quote, QuoteState
+from payments.statements import NOBODY, Payment
+from render_farm import terms
+from render_farm.rules import Arbiters, Rules
+from render_farm.selling import NoChain
+from render_farm.store.jobs import NewJob, NewMoney
+from verification.sampling import AuditPolicy
+
+MOST_CAP = 1 << 96
+MOST_BUDGET = 1 << 128
+"""What the contract holds of a price and of a deposit."""
+
+
+class NoQuote(InvalidInput):
+    """The quote is not ready, or for another job."""
+
+    code = "no_quote"
+
+
+class BelowQuote(InvalidInput):
+    """The budget is less than what the job will probably cost."""
+
+    code = "below_quote"
+
+
+class Quotes(Protocol):
+    """Where quotes are."""
+
+    async def get(self, owner: OwnerId, quote: JobId) -> Quote | None:
+        """An owner's quote, or None."""
+
+
+class NoQuotes:
+    """Where there are none."""
+
+    async def get(self, owner: OwnerId, quote: JobId) -> Quote | None:
+        """None."""
+        return None
+
+
+class Cashier:
+    """Takes payments for jobs. `network` is None at a farm without a chain; `arbiters` None: the farm."""
+
+    def __init__(
+        self,
+        quotes: Quotes,
+        rules: Rules,
+        network: Network | None,
+        arbiters: Arbiters | None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._quotes = quotes
+        self._rules = rules
+        self._network = network
+        self._arbiters = arbiters or Arbiters((rules.address,), 1)
+        self._clock = clock
+
+    async def quote(self, owner: OwnerId, payment: Payment, fingerprint: str) -> Quote:
+        """The quote a payment names, once all is as it must be. `fingerprint` is that of the work asked for.
+        Raises NoChain, NoQuote, BelowQuote, InvalidInput.
+        """
+        if self._network is None:
+            raise NoChain
+        _check(payment, self._network, self._clock())
+        quote = await self._quotes.get(owner, payment.quote)
+        if quote is None:
+            raise NotFound(f"You have no quote '{payment.quote}': ask for one first.")
+        if quote.state is not QuoteState.READY:
+            raise NoQuote(f"Quote '{quote.quote}' is {quote.state.value}: only a ready one can be paid for.")
+        if quote.fingerprint != fingerprint:
+            raise NoQuote(f"Quote '{quote.quote}' is for another scene or other settings than this job's.")
+        self._check_budget(payment, quote, self._network)
+        return quote
+
+    def _check_budget(self, payment: Payment, quote: Quote, network: Network) -> None:
+        needed = pricing.reward(quote.units.p50, payment.price_cap)
+        if payment.budget < needed:
+            raise BelowQuote(
+                f"The job will probably take {quote.units.p50 / pricing.MICRO:.3g} render units, which cost "
+                f"{needed} {network.symbol} (in its smallest unit) at the price cap: the budget of "
+                f"{payment.budget} is {needed - payment.budget} short."
+            )
+
+    def money(self, payment: Payment, quote: Quote, new: NewJob) -> NewMoney:
+        """What a paid job starts with."""
+        assert self._network is not None
+        share = audit_share(self._rules.policy, new.settings.samples)
+        units = tile_units(new.tasks, new.area, quote.units_of())
+        work = terms.terms_hash(new.spec.scene, new.settings, payment.price_cap, self._rules.policy)
+        signed = terms.make(new.job, payment, work, self._rules, self._network, self._arbiters, self._clock())
+        return NewMoney(
+            payment=payment,
+            terms=signed,
+            units=units,
+            audit_units={task: pricing.audit_units(count, share) for task, count in units.items()},
+            audit_ppm=share,
+            symbol=self._network.symbol,
+            decimals=self._network.decimals,
+        )
+
+
+def audit_share(policy: AuditPolicy, samples: int) -> int:
+    """What an audit counts as, in millionths of its tile."""
+    return pricing.audit_share(policy.share, policy.sparse_samples, samples)
+
+
+def tile_units(tasks: tuple[Task, ...], area: Tile, frames: Mapping[int, int]) -> dict[TaskId, int]:
+    """What each tile counts as: its part of its frame, by the pixels it renders, overscan included."""
+    tiles = [task for task in tasks if task.kind is TaskKind.RENDER]
+    units: dict[TaskId, int] = {}
+    for frame, of_frame in groupby(tiles, key=lambda task: task.frame):
+        some = list(of_frame)
+        shares = pricing.tile_units(frames[frame], [_rendered(task, area) for task in some])
+        units |= {task.id: share for task, share in zip(some, shares, strict=True)}
+    return units
+
+
+def _rendered(task: Task, area: Tile) -> int:
+    tile, more = task.tile, task.overscan
+    width = min(tile.x1 + more, area.x1) - max(tile.x0 - more, area.x0)
+    height = min(tile.y1 + more, area.y1) - max(tile.y0 - more, area.y0)
+    return width * height
+
+
+def _check(payment: Payment, network: Network, now: float) -> None:
+    if not 0 < payment.budget < MOST_BUDGET or not 0 < payment.price_cap < MOST_CAP:
+        raise InvalidInput("The budget and the price cap must be above 0, and amounts the contract can hold.")
+    for name, address in (("client", payment.client), ("refund_to", payment.refund_to)):
+        if address.lower() in {NOBODY, network.market.lower(), network.vault.lower(), network.token.lower()}:
+            raise InvalidInput(f"'{name}' is {address}: nobody could take money back there.")
+    if payment.deadline and not now < payment.deadline <= now + terms.LONGEST_SECONDS:
+        raise InvalidInput("The deadline must be in the future, and within a year.")
