@@ -3,11 +3,14 @@
 (`FARM_CHAIN_URL`), because a URL may carry a secret.
 """
 
-from dataclasses import dataclass
+import tomllib
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
 
+from frame_splitter.errors import InvalidInput, NotFound
 from frame_splitter.fields import Address, Name
 from payments.promises import Number64
 
@@ -39,3 +42,37 @@ class Network:
     decimals: Annotated[int, msgspec.Meta(ge=0, le=36)]
     confirmations: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 0
     first_block: Number64 = 0
+
+
+MOST_BYTES = 64 * 1024
+"""Of a network's file; they have about 500."""
+
+
+def load(path: Path) -> Network:
+    """The network that a TOML file names. Raises NotFound, InvalidInput naming what is wrong."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise NotFound(f"The network file {path} cannot be read: {error.strerror}.") from error
+    if len(data) > MOST_BYTES:
+        raise InvalidInput(f"{path} is too large to name a network.")
+    try:
+        return msgspec.convert(tomllib.loads(data.decode()), Network)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise InvalidInput(f"{path} does not name a network: {error}") from error
+
+
+def text(network: Network) -> str:
+    """The network as the TOML that `load` reads."""
+    fields = asdict(network)
+    windows = fields.pop("windows")
+    lines = ["# The render farm's contracts on a chain; the chain itself is reached by FARM_CHAIN_URL."]
+    lines += [f"{name} = {_value(value)}" for name, value in fields.items()]
+    lines += ["", "[windows] # in seconds", *(f"{name} = {value}" for name, value in windows.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _value(value: int | str) -> str:
+    # JSON's strings are TOML's, and so are its numbers.
+    return msgspec.json.encode(value).decode()
