@@ -16,9 +16,12 @@ from render_farm.cli.fetching import Fetched, Fetcher, receipt_path
 from render_farm.cli.outputs import targets
 from render_farm.cli.receipts import Receipts
 from render_farm.cli.scene_options import checked_scene, facts_to_send, read_wish, render_slots, send_scene
+from render_farm.cli.statement_text import money_line
 from render_farm.cli.table import table
 from render_farm.client import FarmClient
 from render_farm.wording import counted
+
+MONEY_ACTIONS = ("statement", "fund", "refund")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,11 @@ def run(chosen: argparse.Namespace, console: Console) -> int:
     """One action on one job, or a list of them."""
     if chosen.action == "submit":
         return _submit(chosen, console)
+    if chosen.action in MONEY_ACTIONS:
+        # What signs takes seconds to load.
+        from render_farm.cli import job_money  # noqa: PLC0415
+
+        return job_money.run(chosen, console)
     with open_farm(chosen, console.say, node=False) as access:
         client = access.client
         if chosen.action == "list":
@@ -87,8 +95,16 @@ def _submit(chosen: argparse.Namespace, console: Console) -> int:
 
 def _list(client: FarmClient, unfinished: bool, console: Console) -> None:
     jobs = client.jobs(unfinished=unfinished)
-    heads = ("JOB", "NAME", "STATE", "FRAMES", "EXACTNESS", "CREATED")
-    console.result(JobList(jobs), table(heads, [_row(job) for job in jobs]) if jobs else "No jobs.")
+    heads: tuple[str, ...] = ("JOB", "NAME", "STATE", "FRAMES", "EXACTNESS", "CREATED")
+    rows = [_row(job) for job in jobs]
+    if any(job.money for job in jobs):
+        heads = (*heads, "MONEY")
+        rows = [(*row, _money(job)) for row, job in zip(rows, jobs, strict=True)]
+    console.result(JobList(jobs), table(heads, rows) if jobs else "No jobs.")
+
+
+def _money(job: Job) -> str:
+    return money_line(job.money) if job.money else "free"
 
 
 def _row(job: Job) -> tuple[str, ...]:
@@ -114,6 +130,10 @@ def _lines(shown: JobShown) -> Iterator[str]:
     yield f"  {job.render_seconds:.1f} s of pure rendering on {job.device_class or 'no machine yet'}"
     audits = job.audits
     yield f"  {audits.audited} audited: {audits.passed} passed, {audits.rejected} rejected"
+    if job.money:
+        yield f"  {money_line(job.money)}"
+        if job.money.notice:
+            yield f"  {job.money.notice}"
     if job.failure:
         yield f"  {job.failure}"
     for task in shown.troubled:

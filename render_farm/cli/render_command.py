@@ -2,29 +2,27 @@
 """`render-farm render`: from a .blend to its frames on disk."""
 
 import argparse
-import os
 import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from frame_splitter.errors import FarmError
 from frame_splitter.ids import JobId
 from frame_splitter.records import JobState
 from frame_splitter.split import extension, fingerprint, pin
-from render_farm.answers import AuditCounts, Job
+from render_farm.answers import Job
 from render_farm.blend_header import check_scene
 from render_farm.cli.access import Access, open_farm
 from render_farm.cli.console import Console
-from render_farm.cli.fetching import receipt_path
-from render_farm.cli.following import Outcome, follow
+from render_farm.cli.following import JobCancelled, JobFailed, Outcome, follow
 from render_farm.cli.outputs import Targets, targets
 from render_farm.cli.program import Interrupted
 from render_farm.cli.receipts import Receipts
+from render_farm.cli.render_result import RenderResult, result_of, summary
 from render_farm.cli.scene_options import (
     UNKNOWN_SCENE,
     Wish,
@@ -40,40 +38,10 @@ from render_farm.embedded.supervisor import Farm
 from render_farm.job_events import FINAL_STATES
 from render_farm.wording import counted
 
-
-@dataclass(frozen=True, slots=True)
-class FrameResult:
-    """A frame as `--json` names it; `render_seconds` is pure render time, `receipt` the path of its
-    receipt, empty where there is none.
-    """
-
-    frame: int
-    path: str
-    exactness: str
-    tiles: int
-    render_seconds: float
-    other_files: tuple[str, ...]
-    receipt: str
-
-
-@dataclass(frozen=True, slots=True)
-class RenderResult:
-    """The answer of `render --json`. `wall_seconds` counts from submitting to the last file on disk;
-    `efficiency` is the pure render time spent meanwhile over slots times wall time. `doubts` say what is
-    wrong with receipts.
-    """
-
-    job: str
-    exactness: str
-    reason: str
-    wall_seconds: float
-    slots: int
-    efficiency: float
-    frames: tuple[FrameResult, ...]
-    other_files: tuple[str, ...]
-    notes: tuple[str, ...]
-    audits: AuditCounts
-    doubts: tuple[str, ...]
+if TYPE_CHECKING:
+    from frame_splitter.records import JobSpec
+    from payments.statements import Statement
+    from render_farm.cli.paying import Paying
 
 
 def run(chosen: argparse.Namespace, console: Console) -> int:
@@ -85,12 +53,12 @@ def run(chosen: argparse.Namespace, console: Console) -> int:
         result = None
         while result is None:
             try:
-                result = _Rendering(door.access(), console, checked, wish, goals, chosen.receipts).run()
+                result = _Rendering(door.access(), console, checked, wish, goals, chosen).run()
             except Gone:
                 # It belonged to another command, which has ended: the job waits in its folder.
                 console.say("The farm this command had joined has stopped; going on with one of its own.")
                 door.open()
-    console.result(result, _summary(result))
+    console.result(result, summary(result))
     return 1 if result.doubts else 0
 
 
@@ -118,7 +86,8 @@ class _Door:
     def open(self) -> None:
         """Begin to look for a farm, leaving the one found before."""
         self._farm.close()
-        opening = open_farm(self._chosen, self._console.say, node=True, slots=self._wish.slots)
+        paid = self._chosen.budget is not None
+        opening = open_farm(self._chosen, self._console.say, node=True, slots=self._wish.slots, money=paid)
         self._opened = self._pool.submit(self._farm.enter_context, opening)
 
     def access(self) -> Access:
@@ -156,12 +125,13 @@ class _Rendering:
         checked: Checked,
         wish: Wish,
         goals: Targets,
-        with_receipts: bool,
+        chosen: argparse.Namespace,
     ) -> None:
         self._access, self._client, self._say = access, access.client, console.say
         self._checked, self._wish, self._goals = checked, wish, goals
-        self._with_receipts = with_receipts
+        self._chosen = chosen
         self._job: Job | None = None
+        self._settling = False
         self._set_aside: list[JobId] = []
 
     def run(self) -> RenderResult:
@@ -179,19 +149,51 @@ class _Rendering:
         scene = send_scene(self._client, self._checked.bundle, self._say)
         slots = self._slots()
         spec = self._wish.spec(scene, self._checked.facts, slots, self._checked.bundle.scene.stem)
-        unfinished = self._unfinished(fingerprint(spec))
+        paying = self._paying()
+        unfinished = self._unfinished(fingerprint(spec), paying)
         self._set_others_aside(unfinished)
         began = time.monotonic()
-        if unfinished is None:
-            facts = facts_to_send(self._checked.bundle, self._checked.facts)
-            self._job, before = self._client.submit(spec, facts), 0.0
-            frames, tasks = counted(self._job.frames.total, "frame"), counted(self._job.tasks.total, "task")
-            self._say(f"Job {self._job.job}: {frames}, {tasks}.")
-        else:
-            self._job, before = self._taken_up(unfinished), unfinished.render_seconds
-        receipts = Receipts(self._client, self._job, self._goals) if self._with_receipts else None
-        outcome = follow(self._client, self._job, self._goals, self._say, receipts)
-        return _result(outcome, outcome.last - began, outcome.job.render_seconds - before, slots)
+        before = unfinished.render_seconds if unfinished else 0.0
+        self._job = self._taken_up(unfinished) if unfinished else self._submitted(spec, paying)
+        if paying:
+            paying.deposit(self._job, pin(spec, self._checked.facts))
+        outcome, statement = self._followed(self._job, paying)
+        seconds = outcome.job.render_seconds - before
+        return result_of(outcome, outcome.last - began, seconds, slots, statement)
+
+    def _paying(self) -> "Paying | None":
+        """Who pays for the job, where it is to be paid for."""
+        if self._chosen.budget is None:
+            return None
+        # What signs and what speaks to the chain takes seconds to load.
+        from render_farm.cli.paying import Offered, Paying  # noqa: PLC0415
+        from render_farm.cli.purse import open_purse, place  # noqa: PLC0415
+
+        if self._access.own is not None:
+            self._access.own.wait_for_money()
+        purse = open_purse(place(self._chosen, self._access))
+        return Paying(self._client, purse, Offered(self._chosen.budget, self._chosen.price_cap), self._say)
+
+    def _submitted(self, spec: "JobSpec", paying: "Paying | None") -> Job:
+        facts = facts_to_send(self._checked.bundle, self._checked.facts)
+        job = paying.submit(spec, facts) if paying else self._client.submit(spec, facts)
+        frames, tasks = counted(job.frames.total, "frame"), counted(job.tasks.total, "task")
+        self._say(f"Job {job.job}: {frames}, {tasks}.")
+        return job
+
+    def _followed(self, job: Job, paying: "Paying | None") -> "tuple[Outcome, Statement | None]":
+        """The job's frames and, where it is paid for, its money: also that of a job that did not end well."""
+        receipts = Receipts(self._client, job, self._goals) if self._chosen.receipts else None
+        try:
+            outcome = follow(self._client, job, self._goals, self._say, receipts)
+        except (JobFailed, JobCancelled):
+            self._settled(job, paying)
+            raise
+        return outcome, self._settled(job, paying)
+
+    def _settled(self, job: Job, paying: "Paying | None") -> "Statement | None":
+        self._settling = paying is not None
+        return paying.settle(job) if paying else None
 
     def _slots(self) -> int:
         """How many tasks run at once: as asked, or as many as the machines online have slots."""
@@ -203,10 +205,21 @@ class _Rendering:
             self._say("No machine of the farm is online: the job waits for one.")
         return self._wish.slots or max(1, online)
 
-    def _unfinished(self, wanted: str) -> Job | None:
-        """The newest job for the same scene and spec that has not ended."""
-        jobs = self._client.jobs(fingerprint=wanted, unfinished=True)
-        return next((job for job in jobs if job.state not in FINAL_STATES), None)
+    def _unfinished(self, wanted: str, paying: "Paying | None") -> Job | None:
+        """The newest job for the same scene and spec that has not ended: paid for or not, as this one. One
+        that waits for another deposit is ended, nobody has paid for it; one whose money is not all back or
+        paid counts as unfinished.
+        """
+        if paying is None:
+            jobs = self._client.jobs(fingerprint=wanted, unfinished=True)
+            return next((job for job in jobs if job.state not in FINAL_STATES and job.money is None), None)
+        for job in self._client.jobs(fingerprint=wanted):
+            if job.money is None or (job.state in FINAL_STATES and not paying.is_unsettled(job)):
+                continue
+            if paying.goes_on_with(job):
+                return job
+            self._client.cancel(job.job)
+        return None
 
     def _taken_up(self, job: Job) -> Job:
         done = f"{job.frames.done} of {counted(job.frames.total, 'frame')} done"
@@ -224,6 +237,12 @@ class _Rendering:
 
     def _leave(self) -> str:
         """Leave the job as it is fit to be found again; returns the sentence for the user."""
+        if self._settling and self._job is not None:
+            return (
+                f"Stopped while job {self._job.job} was being settled; its frames are there. The same "
+                "command goes on with that, and "
+                f"`render-farm job refund {self._job.job}` takes back what is left."
+            )
         with _undisturbed():
             if self._access.own is not None:
                 return self._pause_mine(self._access.own)
@@ -246,63 +265,3 @@ class _Rendering:
         if not paused:
             return "Stopped."
         return f"Stopped; job {paused[0]} keeps its finished frames. The same command goes on with it."
-
-
-def _result(outcome: Outcome, wall: float, rendered: float, slots: int) -> RenderResult:
-    frames = tuple(
-        FrameResult(
-            frame=number,
-            path=str(fetched.path),
-            exactness=outcome.job.exactness.value,
-            tiles=fetched.frame.tiles,
-            render_seconds=round(fetched.frame.render_seconds, 3),
-            other_files=tuple(str(path) for path in fetched.others),
-            receipt=receipt_path(fetched),
-        )
-        for number, fetched in outcome.frames.items()
-    )
-    return RenderResult(
-        job=outcome.job.job,
-        exactness=outcome.job.exactness.value,
-        reason=outcome.job.reason,
-        wall_seconds=round(wall, 3),
-        slots=slots,
-        efficiency=round(rendered / (slots * wall), 4) if wall > 0 else 0.0,
-        frames=frames,
-        other_files=tuple(path for frame in frames for path in frame.other_files),
-        notes=tuple(note for fetched in outcome.frames.values() for note in fetched.refused),
-        audits=outcome.job.audits,
-        doubts=tuple(doubt for fetched in outcome.frames.values() for doubt in fetched.doubts),
-    )
-
-
-def _summary(result: RenderResult) -> str:
-    if not result.frames:
-        return "No frames."
-    first, last = result.frames[0].path, result.frames[-1].path
-    where = first if len(result.frames) == 1 else f"{first} ... {last}"
-    frames = counted(len(result.frames), "frame")
-    return f"{frames} in {result.wall_seconds:.1f} s ({result.exactness}): {where}\n{_verified(result)}"
-
-
-def _verified(result: RenderResult) -> str:
-    """What was audited, and where the receipts are."""
-    tiles = counted(sum(frame.tiles for frame in result.frames), "tile")
-    audits = result.audits
-    said = f"{tiles}, {audits.audited} audited, {audits.rejected} rejected"
-    unresolved = f", {audits.unresolved} undecided" if audits.unresolved else ""
-    return f"{said}{unresolved}{_receipts(result)}"
-
-
-def _receipts(result: RenderResult) -> str:
-    kept = [frame.receipt for frame in result.frames if frame.receipt]
-    some = "receipts" if len(kept) == len(result.frames) else f"{len(kept)} of {len(result.frames)} receipts"
-    folders = {os.path.dirname(path) for path in kept}
-    where = {0: "", 1: f"; {some} in {min(folders, default='')}"}.get(len(folders), f"; {some} by the frames")
-    if len(result.frames) == len(kept) == 1:
-        where = f"; receipt in {kept[0]}"
-    if not result.doubts:
-        return where or "."
-    things = counted(len(result.doubts), "thing")
-    are, they = ("is", "it is") if len(result.doubts) == 1 else ("are", "they are")
-    return f"{where}. {things} {are} wrong with the receipts, {they} said above."

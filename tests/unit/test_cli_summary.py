@@ -13,8 +13,8 @@ import pytest
 from render_farm.answers import AuditCounts
 from render_farm.cli.console import Console
 from render_farm.cli.program import run
-from render_farm.cli.render_command import FrameResult, RenderResult, _summary
 from render_farm.cli.render_command import run as render
+from render_farm.cli.render_result import FrameResult, RenderResult, summary
 from tests.fakes.own_work import JOB, RULES, SCENE, SETTINGS, receipt_of
 from tests.fakes.scripted_server import Answer, Asked, scripted
 from tests.unit.test_cli_following import Coordinator, job_record
@@ -36,7 +36,7 @@ TWO = (*DONE.frames, FrameResult(2, "/out/0002.png", "bit-exact", 12, 1.0, (), "
 
 
 def test_one_frame_is_one_frame() -> None:
-    assert _summary(DONE) == (
+    assert summary(DONE) == (
         "1 frame in 12.3 s (bit-exact): /out/0001.png\n"
         "1 tile, 0 audited, 0 rejected; receipt in /out/0001.png.receipt.json"
     )
@@ -44,7 +44,7 @@ def test_one_frame_is_one_frame() -> None:
 
 def test_audits_and_receipts_are_summed_up() -> None:
     result = replace(DONE, frames=TWO, audits=AuditCounts(5, 3, 1, 1))
-    assert _summary(result).splitlines() == [
+    assert summary(result).splitlines() == [
         "2 frames in 12.3 s (bit-exact): /out/0001.png ... /out/0002.png",
         "13 tiles, 5 audited, 1 rejected, 1 undecided; receipts in /out",
     ]
@@ -52,10 +52,10 @@ def test_audits_and_receipts_are_summed_up() -> None:
 
 def test_missing_and_wrong_receipts_are_counted() -> None:
     missing = replace(DONE, frames=(TWO[0], replace(TWO[1], receipt="")), doubts=("Frame 2 has no receipt.",))
-    assert _summary(missing).endswith(
+    assert summary(missing).endswith(
         "; 1 of 2 receipts in /out. 1 thing is wrong with the receipts, it is said above."
     )
-    assert _summary(replace(DONE, frames=(replace(DONE.frames[0], receipt=""),))).endswith("0 rejected.")
+    assert summary(replace(DONE, frames=(replace(DONE.frames[0], receipt=""),))).endswith("0 rejected.")
 
 
 @pytest.fixture

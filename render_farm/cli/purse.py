@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The client's wallet on a chain: what it has, and what is sent from it, each thing once.
+
+Beside the outbox lies a record of each job that was asked for: what the terms are held against, and what
+finds the job's money again when its farm is gone.
+"""
+
+import argparse
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from frame_splitter.errors import Conflict, InvalidInput
+from frame_splitter.fields import decode, encode
+from frame_splitter.ids import JobId
+from payments import amounts, keystore
+from payments.money import Wei
+from payments.network import Network, load
+from payments.outbox import FileOutbox
+from payments.promises import SignedTerms
+from payments.statements import Payment
+from render_farm.cli.access import Access
+from render_farm.cli.options import UsageError
+from render_farm.embedded.money import MoneyFolder, money_folder
+from render_farm.embedded.state import write_private
+from render_farm.embedded.supervisor import state_folder
+
+if TYPE_CHECKING:
+    from payments.keystore import Key
+    from payments.market import Market
+    from payments.wallet import Wallet
+
+SENDING_SECONDS = 120.0
+"""How long a transaction may take; what is under way is gone on with the next time."""
+BUSY_SECONDS = 30.0
+"""How long to wait for another command that sends from the same wallet."""
+BUSY_LOOK = 0.2
+
+
+class TooPoor(Conflict):
+    """The wallet has less than what is to be paid."""
+
+    code = "no_funds"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A job that was asked for: which farm's, and how it was to be paid."""
+
+    job: JobId
+    farm: str
+    payment: Payment
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which chain a command pays on, by which wallet; `folder` is where it remembers what it sent."""
+
+    url: str
+    network: Path
+    wallet: Path
+    password: Path
+    folder: Path
+
+
+def place(chosen: argparse.Namespace, access: Access) -> Place:
+    """As it was said, or else the embedded farm's. Raises UsageError where neither tells."""
+    folder = state_folder(chosen.state_dir)
+    home = money_folder(folder)
+    network, url = chosen_chain(chosen, access)
+    embedded = chosen.chain is None
+    wallet = getattr(chosen, "wallet", None) or (home.wallet("client") if embedded else None)
+    if wallet is None:
+        raise UsageError("Which wallet pays? Name its keystore with --wallet (or FARM_WALLET).")
+    password = getattr(chosen, "password_file", None) or (
+        home.password if wallet == home.wallet("client") else None
+    )
+    if password is None:
+        raise UsageError("The wallet's password is needed: --password-file (or FARM_WALLET_PASSWORD_FILE).")
+    return Place(url, network, wallet, password, (home.path if embedded else folder.path) / "purse")
+
+
+def chosen_chain(chosen: argparse.Namespace, access: Access) -> tuple[Path, str]:
+    """The file that names the contracts, and the chain's URL. Raises UsageError without a chain."""
+    if chosen.chain is not None:
+        if not chosen.chain_url:
+            raise UsageError("--chain needs the chain's URL as well, in FARM_CHAIN_URL.")
+        return chosen.chain, chosen.chain_url
+    if not access.chain:
+        raise UsageError("Which chain? Name it with --chain FILE, and its URL in FARM_CHAIN_URL.")
+    home: MoneyFolder = money_folder(state_folder(chosen.state_dir))
+    return home.network, access.chain
+
+
+def open_market(network: Network, url: str) -> "Market":
+    """The contracts on their chain. Raises FarmError where the chain is not there, or another than is named,
+    or has other contracts.
+    """
+    # web3 takes seconds to load: only for who pays.
+    from payments.chain import Chain  # noqa: PLC0415
+    from payments.market import Market  # noqa: PLC0415
+
+    market = Market(Chain(url, network.chain_id), network)
+    market.check()
+    return market
+
+
+def open_purse(where: Place) -> "Purse":
+    """The wallet on its chain. Raises FarmError where a file is missing, the password wrong, or the chain not
+    as it is named.
+    """
+    network = load(where.network)
+    key = keystore.load(where.wallet, keystore.read_password(where.password))
+    folder = where.folder / f"{network.chain_id}-{key.address.lower()}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return Purse(open_market(network, where.url), key, folder)
+
+
+class Purse:
+    """One wallet on one chain. Calls that send wait until the chain has carried them out."""
+
+    def __init__(self, market: "Market", key: "Key", folder: Path) -> None:
+        self._market, self._key, self._folder = market, key, folder
+
+    @property
+    def network(self) -> Network:
+        """Where the wallet's money is."""
+        return self._market.network
+
+    @property
+    def address(self) -> str:
+        """The wallet."""
+        return self._key.address
+
+    def balance(self) -> Wei:
+        """What the wallet has of the token."""
+        return self._market.token_balance(self.address)
+
+    def check_funds(self, amount: Wei) -> None:
+        """Raises TooPoor where the wallet has less."""
+        has = self.balance()
+        if has < amount:
+            said = [amounts.format(one, self.network.decimals) for one in (has, amount)]
+            raise TooPoor(
+                f"The wallet {self.address} has {said[0]} {self.network.symbol}, less than {said[1]}. "
+                "Nothing was sent."
+            )
+
+    def number_of(self, farm: str, job: JobId) -> int:
+        """The job's number in the contract; 0 before it is opened."""
+        return self._market.number_of(farm, job)
+
+    def available(self, number: int) -> Wei:
+        """What of a job's budget is neither reserved nor paid."""
+        return self._market.available(number)
+
+    def open_job(self, job: JobId, terms: SignedTerms, deposit: Wei) -> str:
+        """Open the job with its deposit, once; the transaction's hash."""
+        with self._wallet() as wallet:
+            return "0x" + wallet.open_job(_opening(job), terms, deposit, wait=SENDING_SECONDS)
+
+    def top_up(self, job: JobId, number: int, amount: Wei) -> str:
+        """Add to a job's budget. What was cut off before is finished, and not done twice."""
+        with self._wallet() as wallet:
+            return "0x" + wallet.top_up(f"fund {job}", number, amount, wait=SENDING_SECONDS)
+
+    def take_back(self, job: JobId, number: int, amount: Wei) -> str:
+        """Take back what is not reserved."""
+        with self._wallet() as wallet:
+            return "0x" + wallet.take_back(f"back {job}", number, amount, wait=SENDING_SECONDS)
+
+    def is_opening(self, job: JobId) -> bool:
+        """Whether a deposit for the job is on its way."""
+        with self._outbox() as outbox:
+            return any(intent.key == _opening(job) for intent in outbox.all())
+
+    def keep(self, kept: Kept) -> None:
+        """Remember a job that was asked for."""
+        write_private(self._record(kept.job), encode(kept))
+
+    def kept(self, job: JobId) -> Kept | None:
+        """What is remembered of a job, or None."""
+        path = self._record(job)
+        return decode(path.read_bytes(), Kept) if path.exists() else None
+
+    def _record(self, job: JobId) -> Path:
+        if not job.isalnum():
+            raise InvalidInput(f"'{job[:40]}' is no job's id.")
+        return self._folder / f"{job}.json"
+
+    @contextmanager
+    def _wallet(self) -> Iterator["Wallet"]:
+        from payments.wallet import Wallet  # noqa: PLC0415 - web3 takes seconds to load
+
+        with self._outbox() as outbox:
+            yield Wallet(self._market, self._key, outbox, time.time)
+
+    @contextmanager
+    def _outbox(self) -> Iterator[FileOutbox]:
+        """The outbox, which one process holds at a time."""
+        end = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                outbox = FileOutbox(self._folder / "outbox.json")
+                break
+            except Conflict:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(BUSY_LOOK)
+        try:
+            yield outbox
+        finally:
+            outbox.close()
+
+
+def _opening(job: JobId) -> str:
+    return f"open {job}"
