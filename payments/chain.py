@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import requests
 from web3 import HTTPProvider, Web3
 from web3.exceptions import (
+    BadFunctionCallOutput,
     BlockNotFound,
     ContractLogicError,
     TransactionNotFound,
@@ -207,6 +208,8 @@ def _translated(host: str) -> Iterator[None]:
         if "insufficient funds" in said.lower():
             raise NoFunds(f"The wallet cannot pay for the transaction: {said}") from error
         raise
+    except BadFunctionCallOutput as error:
+        raise Reverted("There is no such contract at that address.", "0x") from error
     # The words of requests contain the URL; what went wrong is told by their kind alone.
     except requests.RequestException as error:
         raise Unavailable(f"The chain at {host} does not answer ({type(error).__name__}).") from None

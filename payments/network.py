@@ -63,6 +63,13 @@ def load(path: Path) -> Network:
         raise InvalidInput(f"{path} does not name a network: {error}") from error
 
 
+def save(network: Network, path: Path) -> None:
+    """Write the file that `load` reads, whole or not at all."""
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.write_text(text(network))
+    fresh.replace(path)
+
+
 def text(network: Network) -> str:
     """The network as the TOML that `load` reads."""
     fields = asdict(network)

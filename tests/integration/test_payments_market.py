@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A job's whole life on a real chain, by the calls that the farm, clients and operators use."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from frame_splitter.ids import JobId
+from payments import accepted_tree, signing
+from payments.chain import Chain, WrongChain
+from payments.deploy import deploy
+from payments.keystore import Key, new_key
+from payments.market import Market, job_name
+from payments.market_records import AgreementState
+from payments.network import Network, Windows, load, save
+from payments.outbox import FileOutbox
+from payments.promises import (
+    Credit,
+    Offer,
+    Order,
+    Raise,
+    Release,
+    SignedOffer,
+    SignedOrder,
+    SignedRaise,
+    SignedRelease,
+    SignedTerms,
+    SignedVoucher,
+    Terms,
+    Voucher,
+)
+from payments.session import session_key
+from payments.wallet import Refused, Wallet
+from tests.local_chain import LocalChain, local_chain
+
+WINDOWS = Windows(claim=600, decision=600, grace=600, unbonding=2000, slash=60)
+UNIT = 10**18
+FARM_KEY = bytes(31) + b"\x07"
+NOBODY = "0x" + "0" * 40
+WAIT = 30.0
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalChain]:
+    with local_chain(tmp_path_factory.mktemp("chain")) as running:
+        yield running
+
+
+class Place:
+    """A market on a chain, and wallets that use it."""
+
+    def __init__(self, chain: LocalChain, folder: Path) -> None:
+        self.chain, self.folder = chain, folder
+        self.rpc = Chain(chain.url, chain.chain_id)
+        bank = chain.rich_key()
+        outbox = FileOutbox(folder / "bank")
+        self.network = deploy(self.rpc, bank, outbox, WINDOWS)
+        self.market = Market(self.rpc, self.network)
+        self.bank = Wallet(self.market, bank, outbox)
+
+    def wallet(self, name: str, tokens: int = 0) -> tuple[Key, Wallet]:
+        key = self.chain.rich_key()
+        if tokens:
+            self.bank.transfer(f"to {name}", key.address, tokens, WAIT)
+        return key, Wallet(self.market, key, FileOutbox(self.folder / name))
+
+    def signed(self, message: object, key: bytes) -> str:
+        return signing.sign(message, self.network, key)
+
+
+@pytest.fixture(scope="module")
+def place(chain: LocalChain, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return Place(chain, tmp_path_factory.mktemp("wallets"))
+
+
+def terms_of(place: Place, job: JobId, client: str, session: bytes) -> SignedTerms:
+    farm = signing.address_of(FARM_KEY)
+    terms = Terms(
+        client=client,
+        refundTo=client,
+        farm=farm,
+        name=job_name(job),
+        deadline=place.rpc.time() + 100_000,
+        sessionKey=signing.address_of(session),
+        priceCap=UNIT,
+        stakeShare=10_000,
+        watcher=NOBODY,
+        arbiters=(farm,),
+        threshold=1,
+        termsHash="ab" * 32,
+    )
+    return SignedTerms(terms, place.signed(terms, FARM_KEY))
+
+
+def test_a_job_is_opened_paid_and_its_rest_taken_back(place: Place, tmp_path: Path) -> None:
+    job = JobId("j0123456789abcdef")
+    session = session_key(FARM_KEY, job)
+    key, client = place.wallet("client", 20 * UNIT)
+    owner, operator = place.wallet("operator", 10 * UNIT)
+    operator.stake("stake", owner.address, 10 * UNIT, WAIT)
+    terms = terms_of(place, job, key.address, session)
+    first = client.open_job("open", terms, 12 * UNIT, WAIT)
+    assert client.open_job("open", terms, 12 * UNIT, WAIT) == first
+    number = place.market.number_of(terms.message.farm, job)
+    assert place.market.job(number).budget == 12 * UNIT
+
+    node = new_key()
+    offer = Offer(
+        terms.message.farm,
+        node.address,
+        owner.address,
+        "CPU:é:5.0.1",
+        UNIT // 2,
+        1000,
+        10_000,
+        terms.message.deadline,
+        1,
+    )
+    offered = SignedOffer(offer, place.signed(offer, owner.reveal()))
+    order = Order(number, signing.struct_hash(offer).hex(), 2 * UNIT, UNIT, 16, 5)
+    ordered = SignedOrder(order, place.signed(order, session))
+    agreement = signing.agreement_id(order, place.network)
+    more = Raise(agreement, 5 * UNIT)
+    credited = [Credit(f"{job}.f{i}", "cd" * 32, UNIT // 4 + i) for i in range(3)]
+    root, total = accepted_tree.root(credited)
+    voucher = Voucher(agreement, total, root)
+    release = Release(agreement, total)
+    calls = (
+        place.market.open_agreement(offered, ordered),
+        place.market.raise_cap(SignedRaise(more, place.signed(more, session))),
+        place.market.redeem([SignedVoucher(voucher, place.signed(voucher, session))]),
+        place.market.release_for(SignedRelease(release, place.signed(release, owner.reveal()))),
+    )
+    place.bank.do("all", *calls, wait=WAIT)
+    found = place.market.agreement(agreement)
+    assert (found.state, found.paid, found.cap) == (AgreementState.CLOSED, total, 5 * UNIT)
+    assert found.operator == owner.address
+    assert found.task_cap == UNIT
+    assert place.market.token_balance(owner.address) == total
+    assert place.market.stake(owner.address).bound == 5 * UNIT
+    assert place.market.available(number) == 12 * UNIT - total
+    client.take_back("back", number, 12 * UNIT - total, WAIT)
+    assert place.market.token_balance(key.address) == 20 * UNIT - total
+    told = [event.name for event in place.market.events(0, place.rpc.head())]
+    wanted = ["JobOpened", "Funded", "AgreementOpened", "Locked", "CapRaised", "Locked", "Paid"]
+    assert [name for name in told if name in wanted] == wanted
+    save(place.network, tmp_path / "chain.toml")
+    assert load(tmp_path / "chain.toml") == place.network
+
+
+def test_what_the_contract_refuses_is_told_in_words(place: Place) -> None:
+    job = JobId("j1")
+    key, client = place.wallet("poor", UNIT)
+    terms = terms_of(place, job, key.address, session_key(FARM_KEY, job))
+    with pytest.raises(Refused, match="too little of the token"):
+        client.open_job("open", terms, 2 * UNIT, WAIT)
+
+
+def test_a_network_that_is_not_there_is_said(place: Place) -> None:
+    place.market.check()
+    wrong = Network(
+        **{f: getattr(place.network, f) for f in Network.__slots__} | {"market": "0x" + "12" * 20}
+    )
+    with pytest.raises(WrongChain, match="no render market"):
+        Market(place.rpc, wrong).check()
+    wrong = Network(**{f: getattr(place.network, f) for f in Network.__slots__} | {"token": "0x" + "12" * 20})
+    with pytest.raises(WrongChain, match="token is"):
+        Market(place.rpc, wrong).check()
