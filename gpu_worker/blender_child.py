@@ -120,7 +120,7 @@ class Child:
         speed = self._speed(command["path"])
         self._start("linear" if linear else "final", None if linear else command["settings"])
         threads = self.device["threads"] if self.device["backend"] == "CPU" else None
-        answer: Command = self.probing.probe(command, threads, speed)
+        answer: Command = self.probing.probe(command, threads, speed, self._progress)
         return answer
 
     def _speed(self, folder: str) -> int:

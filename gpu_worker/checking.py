@@ -15,6 +15,7 @@ from frame_splitter.audits import SPARSE, CheckReport, Fault, crop_name
 from frame_splitter.errors import FarmError
 from frame_splitter.fields import Digest, Tile
 from frame_splitter.ids import TaskId
+from frame_splitter.probes import ProbeReport
 from frame_splitter.records import FailureCode, Lease, OutputFile, TaskKind, TaskOutput
 from frame_splitter.tiles import contains, relative, with_overscan
 from gpu_worker.blender import Wrap
@@ -35,7 +36,7 @@ RAW, FILES = "raw", "files"
 class Rendered:
     """What a child says it did for a task. `names` are files below the task's raw folder; `began` is
     the machine's monotonic time in seconds; `samples` the most a pixel of each layer took, by picture;
-    `report` what a check found.
+    `report` what a check found, `probe` what a probe measured.
     """
 
     names: tuple[str, ...]
@@ -44,6 +45,7 @@ class Rendered:
     peak_memory: int
     samples: tuple[dict[str, int], ...] = ()
     report: CheckReport | None = None
+    probe: ProbeReport | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ class _Plans:
         """The slots that render."""
         kind = "gpu" if self.gpus else "cpu"
         device = Device(self.backend, 0, self._threads)
-        kinds = (TaskKind.RENDER, TaskKind.AUDIT)
+        kinds = (TaskKind.RENDER, TaskKind.AUDIT, TaskKind.PROBE)
         return [self._order(f"{kind}-{number}", kinds, device) for number in range(self._slots)]
 
     def finishing(self) -> list[SlotOrder]:

@@ -29,7 +29,7 @@ from frame_splitter.records import (
     TileInput,
     Upload,
 )
-from gpu_worker import checks, sandbox, transfer
+from gpu_worker import checks, probes, sandbox, transfer
 from gpu_worker.checking import FILES, RAW, TILE, Checker, Rendered, hand_over, pictures_of, region_of
 from gpu_worker.checks import Fetch
 from gpu_worker.coordinator import SceneListing
@@ -128,6 +128,7 @@ class Slot:
                 peak_memory=rendered.peak_memory,
                 pixel_root=taken.root,
                 report=rendered.report,
+                probe=rendered.probe,
             )
 
         outcome = _failure_of(take)
@@ -191,6 +192,7 @@ class Slot:
             TaskKind.RENDER: self._render,
             TaskKind.AUDIT: self._audit,
             TaskKind.FINISH: self._finish,
+            TaskKind.PROBE: self._probe,
         }.get(lease.task.kind)
         if work is None:
             raise TaskError(FailureCode.NODE, f"This node does not know how to do {lease.task.kind} tasks.")
@@ -203,7 +205,8 @@ class Slot:
             shutil.rmtree(output, ignore_errors=True)
         memory = max(done.peak_memory, stage.child.peak_memory)
         samples = done.samples_of_each or ((done.samples,) if done.samples else ())
-        return Rendered(done.files, began, done.render_seconds, memory, samples)
+        rendered = Rendered(done.files, began, done.render_seconds, memory, samples)
+        return probes.rendered(rendered, done, self._done(lease) / RAW) if done.measures else rendered
 
     def _failed(self, lease: Lease, failure: TaskFailure) -> TaskFailure:
         """What to say of a failure, with a fresh child in place of one that is gone."""
@@ -220,6 +223,9 @@ class Slot:
         crops = tuple(one.region for one in pictures_of(lease) if one.name != SPARSE)
         assert lease.audit is not None
         return stage.child.audit(lease, crops, lease.audit.sparse, output, self._report("auditing"))
+
+    def _probe(self, lease: Lease, stage: Stage, output: Path) -> Done:
+        return probes.checked(stage.child.probe(lease, output, self._report("probing")), lease)
 
     def _finish(self, lease: Lease, stage: Stage, output: Path) -> Done:
         inputs, merged = self._done(lease) / "inputs", stage.given / f"{output.name}.exr"

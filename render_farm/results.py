@@ -76,6 +76,7 @@ class Results:
             inputs=inputs,
             audit=taken.audit,
             check=None if taken.check is None else self._check(taken.task.job, taken.check),
+            probe=taken.probe,
             agreement=taken.agreement,
             units=taken.units,
         )

@@ -2,9 +2,9 @@
 """Which of the ready tasks a node's free slots should get. Pure: no store, no clock.
 
 Order of wishes: a higher priority class first; within it finish tasks (each releases a frame), checks and
-audits (they release tiles), then tasks whose scene and frame the slot has warm, then whose scene it has
-warm, then the older job, then the earlier task. A job climbs one class for every `AGEING_SECONDS` it is
-old, so that none starves.
+audits (they release tiles), then probes (somebody waits for a quote), then tasks whose scene and frame the
+slot has warm, then whose scene it has warm, then the older job, then the earlier task. A job climbs one
+class for every `AGEING_SECONDS` it is old, so that none starves.
 """
 
 import math
@@ -24,7 +24,7 @@ AVOID_SECONDS = 60.0
 PAUSE_SECONDS = 5.0
 """How long a node that is alone leaves a task it could not do for reasons of its own."""
 
-OWN_NODES_ONLY = frozenset({"finish", "final", "kept", "check"})
+OWN_NODES_ONLY = frozenset({"finish", "final", "kept", "check", "probe"})
 _LANES = {
     TaskKind.RENDER: ("render", "kept", "final"),
     TaskKind.FINISH: ("finish",),
@@ -34,8 +34,8 @@ _LANES = {
 }
 
 
-_OF_ANY_CLASS = frozenset({"finish", "check"})
-_FIRST = ("finish", "check", "audit")
+_OF_ANY_CLASS = frozenset({"finish", "check", "probe"})
+_FIRST = ("finish", "check", "audit", "probe")
 """Lanes that go before renders, in this order."""
 
 

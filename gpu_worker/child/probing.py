@@ -16,6 +16,7 @@ import bpy
 
 from gpu_worker.child import rendering
 from gpu_worker.child.meter import Meter
+from gpu_worker.child.rendering import Progress
 
 LEAST_PIXELS = 256
 FIRST_SHARE = 64
@@ -52,10 +53,10 @@ class Measure:
 class _Probe:
     """What a probe has measured, and whether it may go on."""
 
-    def __init__(self, command: dict[str, Any], threads: int | None) -> None:
-        self._command, self._threads = command, threads
+    def __init__(self, command: dict[str, Any], threads: int | None, progress: Progress) -> None:
+        self._command, self._threads, self._progress = command, threads, progress
         area = command["area"]
-        self._pixels = max(1, (area["x1"] - area["x0"]) * (area["y1"] - area["y0"]))
+        self._pixels: int = max(1, (area["x1"] - area["x0"]) * (area["y1"] - area["y0"]))
         self.measures: list[Measure] = []
         self._seen: set[int] = set()
         self._sizes = [self._small(FIRST_SHARE)]
@@ -102,7 +103,7 @@ class _Probe:
         last = self.measures[-1]
         frame = last.sampling * self._pixels / last.pixels + self._after_sampling()
         allowed = max(frame + self._cold(), SHARE_OF_JOB * frame * self._command["total"])
-        return self.spent() + seconds <= min(allowed, self._command["most_seconds"])
+        return bool(self.spent() + seconds <= min(allowed, self._command["most_seconds"]))
 
     def _cold(self) -> float:
         first = self.measures[0]
@@ -111,7 +112,7 @@ class _Probe:
     def _measure(self, frame: int, pixels: int) -> None:
         cold, fresh = not self.measures, frame not in self._seen
         self._seen.add(frame)
-        sampling = _Sampling(self._threads)
+        sampling = _Sampling(self._threads, self._progress)
         with _small_frame(self._command, pixels) as command:
             meter = Meter(self._threads)
             rendering.start_from_own_settings(command["settings"])
@@ -140,8 +141,8 @@ class _Probe:
 class _Sampling:
     """Counts the time in which samples were taken, from Blender's progress."""
 
-    def __init__(self, threads: int | None) -> None:
-        self._threads = threads
+    def __init__(self, threads: int | None, progress: Progress) -> None:
+        self._threads, self._progress = threads, progress
         self._done, self._meter = 0, Meter(threads)
         self.work = self.alone = 0.0
 
@@ -150,6 +151,7 @@ class _Sampling:
         if done > self._done:
             self.work += self._meter.work()
             self.alone += self._meter.alone()
+        self._progress(done, total)
         self._done, self._meter = done, Meter(self._threads)
 
 
@@ -179,9 +181,9 @@ def _scaled(area: dict[str, int], across: float, up: float, width: int, height: 
     return {"x0": x0, "y0": y0, "x1": min(max(x1, x0 + 1), width), "y1": min(max(y1, y0 + 1), height)}
 
 
-def probe(command: dict[str, Any], threads: int | None, speed: int) -> dict[str, Any]:
+def probe(command: dict[str, Any], threads: int | None, speed: int, progress: Progress) -> dict[str, Any]:
     """Probe the frames of a job (docs/architecture.md, "The Blender child"). Raises SceneError."""
-    asked = _Probe(command, threads)
+    asked = _Probe(command, threads, progress)
     asked.run()
     return {
         "speed": speed,

@@ -8,8 +8,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from frame_splitter.facts import SceneFacts
 from frame_splitter.fields import Tile, decode, encode
 from frame_splitter.ids import JobId, NodeId, OwnerId, SceneId, TaskId
+from frame_splitter.probes import ProbeOrder
 from frame_splitter.records import (
     Exactness,
     JobSpec,
@@ -54,6 +56,14 @@ class NewMoney:
 
 
 @dataclass(frozen=True, slots=True)
+class NewProbe:
+    """What the probe of a quote starts with; `facts` are those of the job that is asked about."""
+
+    order: ProbeOrder
+    facts: SceneFacts
+
+
+@dataclass(frozen=True, slots=True)
 class NewJob:
     """All that is known of a job when it starts. `created` in seconds since the epoch. `croppable`: crops
     rendered with `overscan` pixels around them equal the same pixels of a tile.
@@ -76,6 +86,7 @@ class NewJob:
     croppable: bool = False
     overscan: int = 0
     money: NewMoney | None = None
+    probe: NewProbe | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +142,7 @@ class Jobs:
 
     async def create(self, new: NewJob, repeat: Repeat) -> JobId:
         """Add a job and its tasks; the same creation again gives the first one's id."""
-        places = [
-            keys.job(new.job),
-            repeat.place,
-            keys.ALL_JOBS,
-            keys.owner_jobs(new.owner),
-            keys.same_work(new.owner, new.fingerprint),
-            keys.PAID_JOBS,
-        ]
+        places = [keys.job(new.job), repeat.place, *_lists(new), keys.PAID_JOBS]
         known = (new.job, repeat.digest, repeat.seconds, msgspec.json.encode(_fields(new)))
         outcome = await self._store.run("create_job", places, *known, new.created, _tasks(new))
         return JobId(told_apart(outcome))
@@ -215,6 +219,14 @@ def digest_of(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
 
 
+def _lists(new: NewJob) -> list[str]:
+    """Where the job can be found. A quote's is in no list of jobs."""
+    if new.probe:
+        of_owner = keys.owner_quotes(new.owner)
+        return [keys.QUOTES, of_owner, of_owner]
+    return [keys.ALL_JOBS, keys.owner_jobs(new.owner), keys.same_work(new.owner, new.fingerprint)]
+
+
 def _fields(new: NewJob) -> dict[str, str]:
     return {
         "owner": new.owner,
@@ -235,7 +247,12 @@ def _fields(new: NewJob) -> dict[str, str]:
         "croppable": "1" if new.croppable else "0",
         "overscan": str(new.overscan),
         **(_money_fields(new.money) if new.money else {}),
+        **(_probe_fields(new.probe) if new.probe else {}),
     }
+
+
+def _probe_fields(probe: NewProbe) -> dict[str, str]:
+    return {"probe": encode(probe.order).decode(), "facts": encode(probe.facts).decode()}
 
 
 def _money_fields(money: NewMoney) -> dict[str, str]:

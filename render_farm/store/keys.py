@@ -11,6 +11,12 @@ OPEN_JOBS = "farm:jobs:open"
 ALL_JOBS = "farm:jobs"
 """Sorted set: every job by its time of creation."""
 
+QUOTES = "farm:quotes"
+"""Sorted set: the jobs of quotes by time of creation; they are in no other list."""
+
+SPEEDS = "farm:speeds"
+"""Hash: device class to micro-units a second, as the last probe on it measured."""
+
 PAID_JOBS = "farm:jobs:paid"
 """Sorted set: paid jobs whose money is not all where it belongs, by time of creation."""
 
@@ -139,6 +145,11 @@ def owner(owner_id: str) -> str:
 def owner_jobs(owner_id: str) -> str:
     """Sorted set: an owner's jobs by time of creation."""
     return f"farm:owner:{owner_id}:jobs"
+
+
+def owner_quotes(owner_id: str) -> str:
+    """Sorted set: the jobs of an owner's quotes by time of creation."""
+    return f"farm:owner:{owner_id}:quotes"
 
 
 def owner_nodes(owner_id: str) -> str:

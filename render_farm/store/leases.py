@@ -10,6 +10,7 @@ from frame_splitter.audits import AuditOrder
 from frame_splitter.errors import Forbidden, InvalidInput, StaleLease
 from frame_splitter.fields import Tile, decode, encode
 from frame_splitter.ids import JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
+from frame_splitter.probes import ProbeOrder
 from frame_splitter.records import (
     SCENE_FAILURES,
     Beat,
@@ -104,6 +105,7 @@ class Taken:
     check: StoredCheck | None = None
     agreement: str = ""
     units: int = 0
+    probe: ProbeOrder | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,7 +338,7 @@ def _taken(
     agreement: str,
     units: str,
 ) -> Taken:
-    _, owner, scene, settings, width, height, area, canvas = job
+    _, owner, scene, settings, width, height, area, canvas, probe = job
     return Taken(
         decode(task, Task),
         LeaseToken(token),
@@ -353,6 +355,7 @@ def _taken(
         None if isinstance(check, str) else _check(*check),
         agreement,
         int(units),
+        decode(probe, ProbeOrder) if probe else None,
     )
 
 

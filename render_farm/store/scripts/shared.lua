@@ -21,7 +21,7 @@
 --                              tiles accepted after an audit). Of paid jobs also paid ('1'), funded ('0',
 --                              '1'), held (why it is set aside, or ''), settled ('1': all money is where it
 --                              belongs), units_left (of unfinished tiles), payment, terms, money, statement
---                              (JSON)
+--                              (JSON). Of quotes also probe (the order), facts and, once made, quote (JSON)
 --   farm:job:{job}:ready:{lane}  sorted set: ready tasks by their order; a lane is render, kept (tiles for
 --                              own nodes only), final (Blender writes the files), finish, audit, check or probe
 --   farm:job:{job}:extras      set: unfinished audits and checks
@@ -326,6 +326,15 @@ local function note_failure(task, failure)
   redis.call('HSET', task_key(task), 'failures', cjson.encode(failures))
 end
 
+-- A node's speed is known by the units of its accepted tiles over their render seconds. `sign` '-' takes
+-- a tile back.
+local function count_speed(task, sign, seconds)
+  local node, units = get(task_key(task), 'node', 'units')
+  if not filled(units) then return end
+  redis.call('HINCRBY', 'farm:node:' .. node, 'work_units', sign .. units)
+  redis.call('HINCRBYFLOAT', 'farm:node:' .. node, 'work_seconds', sign .. seconds)
+end
+
 -- Accepts a task's result, which is already stored with it, and all that follows for its frame.
 local function accept(job, task, from, now)
   local frame, lane, seconds = get(task_key(task), 'frame', 'lane', 'render_seconds')
@@ -336,6 +345,7 @@ local function accept(job, task, from, now)
   local of_frame = redis.call('HINCRBYFLOAT', key, 'render_seconds', seconds)
   if lane ~= 'finish' then
     enter_accepted(job, task, frame)
+    count_speed(task, '', seconds)
     local accepted = redis.call('HINCRBY', key, 'accepted', 1)
     local tiles, finish = get(key, 'tiles', 'finish')
     if filled(finish) and accepted == tonumber(tiles) then
@@ -360,6 +370,7 @@ end
 local function take_back(job, tile, now, code, sentence)
   local frame, seconds, token, units = get(task_key(tile), 'frame', 'render_seconds', 'token', 'units')
   if filled(units) then enter(job, entry('returned', { task = tile, token = tonumber(token) })) end
+  count_speed(tile, '-', seconds)
   back_to_ready(job, tile, 'accepted', now, code, sentence)
   redis.call('HSET', task_key(tile), 'result', '', 'digest', '')
   redis.call('HINCRBY', frame_key(job, frame), 'accepted', -1)
