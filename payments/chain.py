@@ -28,6 +28,7 @@ from payments.money import Wei
 
 T = TypeVar("T")
 TIMEOUT_SECONDS = 10.0
+_FAUCET: Any = "farm_fund"
 MOST_BLOCKS = 2000
 """Asked for events at a time: public endpoints refuse more."""
 
@@ -145,6 +146,13 @@ class Chain:
             self._ask(lambda: self._web3.eth.send_raw_transaction(bytes.fromhex(raw[2:])))
         except Web3RPCError as error:
             raise NotTaken(_said(error)) from error
+
+    def fund(self, address: str, amount: Wei) -> None:
+        """Ask the faucet of a local chain for its coin. Raises NotTaken where there is none."""
+        asked = [self._address(address), hex(amount)]
+        answer = self._ask(lambda: self._web3.provider.make_request(_FAUCET, asked))
+        if "error" in answer:
+            raise NotTaken("it has no faucet, or refuses")
 
     def receipt(self, digest: str) -> Receipt | None:
         """What came of the transaction with this hash (hexadecimal); None while it is not mined."""

@@ -97,7 +97,22 @@ class FileOutbox:
 
     def save(self, intent: Intent) -> None:
         """Keep an intent: on the disk when this returns."""
-        intents = {**self._intents, intent.key: intent}
+        self._write({**self._intents, intent.key: intent})
+
+    def prune(self, keep: int) -> None:
+        """Forget what is over, but for the last `keep`: for whoever never asks for the same thing again. The
+        chain itself knows their nonces.
+        """
+        over = [intent for intent in self.all() if intent.outcome is not Outcome.PENDING]
+        if len(over) > 2 * keep:
+            gone = {intent.key for intent in over[:-keep]}
+            self._write({key: intent for key, intent in self._intents.items() if key not in gone})
+
+    def close(self) -> None:
+        """Let another process have it."""
+        os.close(self._lock)
+
+    def _write(self, intents: dict[str, Intent]) -> None:
         part = self._path.with_suffix(".part")
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
@@ -107,10 +122,6 @@ class FileOutbox:
         part.replace(self._path)
         self._sync_folder()
         self._intents = intents
-
-    def close(self) -> None:
-        """Let another process have it."""
-        os.close(self._lock)
 
     def _read(self) -> tuple[Intent, ...]:
         if not self._path.exists():

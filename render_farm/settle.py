@@ -16,8 +16,9 @@ from collections.abc import Sequence
 
 from frame_splitter.errors import FarmError
 from render_farm.event_log import log_to_stderr
-from render_farm.settlement import config, embedded
+from render_farm.settlement import config
 from render_farm.settlement.config import Config
+from render_farm.settlement.embedded import prepare
 from render_farm.settlement.settler import Settler, open_settler
 
 
@@ -43,7 +44,7 @@ def _say(settler: Settler) -> None:
 def start(chosen: Config) -> Settler:
     """The parts put together. Raises FarmError for what cannot be started with."""
     if chosen.embedded is not None:
-        embedded.prepare(chosen.embedded, chosen.chain_url)
+        prepare(chosen.embedded, chosen.chain_url)
     return open_settler(chosen)
 
 

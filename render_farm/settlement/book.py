@@ -94,6 +94,7 @@ class Book:
     accepted: dict[tuple[str, int], FarmEntry] = field(default_factory=dict)
     rejected: list[FarmEntry] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    events: set[str] = field(default_factory=set)
     farm_entries: int = 0
     chain_entries: int = 0
 
@@ -134,6 +135,9 @@ class Book:
     def take_chain(self, entry: ChainEntry) -> None:
         """Take in what the chain said."""
         self.chain_entries += 1
+        if entry.event in self.events:
+            return
+        self.events.add(entry.event)
         applied = _as_ledger(entry)
         if applied is not None:
             self._apply(applied)

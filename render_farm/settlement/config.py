@@ -67,7 +67,7 @@ def _parser(known: Mapping[str, str]) -> argparse.ArgumentParser:
 def _wallet(text: str, embedded: Path | None) -> Path | None:
     if text:
         return Path(text)
-    return None if embedded is None else _inside(embedded, "wallets/bank.json")
+    return None if embedded is None else _inside(embedded, "wallets/settler.json")
 
 
 def _password(known: Mapping[str, str], embedded: Path | None) -> Path | None:

@@ -115,7 +115,7 @@ class Desk:
 
     async def _show(self, facts: PaidJob, book: Book, why: str) -> None:
         """Tell how the money stands, where that changed."""
-        said = notices.all_of(book, facts, why, self._knowledge.troubles, self._network)
+        said = notices.all_of(book, facts, why, self._knowledge.of_job(facts.job), self._network)
         promised = tuple((held.agreement, held.cap) for held in book.held.values())
         # The record may have changed since it was read; what is told of it then follows a moment later.
         made_of = (facts.state, said, promised, book.farm_entries, book.chain_entries)

@@ -8,6 +8,7 @@ from typing import Any
 from frame_splitter.ids import JobId
 from payments.chain import Event
 from payments.events import event_id
+from render_farm.settlement.book import Book
 from render_farm.settlement.chain_entries import ChainEntry
 
 Values = Mapping[str, Any]
@@ -47,6 +48,17 @@ class Index:
         job = JobId(bytes(values["name"]).rstrip(b"\0").decode("ascii", "replace"))
         self.numbers[values["job"]] = job
         return job
+
+
+def index_of(farm: str, books: Iterable[Book]) -> Index:
+    """The index as the books have it."""
+    index = Index(farm)
+    for book in books:
+        if book.escrow.number:
+            index.numbers[book.escrow.number] = book.job
+        index.agreements.update(dict.fromkeys(book.escrow.agreements, book.job))
+        index.slashes.update(dict.fromkeys(book.escrow.slashes, book.job))
+    return index
 
 
 def entries(

@@ -7,6 +7,16 @@ from dataclasses import dataclass, field
 from frame_splitter.ids import JobId
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What could not be brought to the chain, as a sentence. `stops`: no more work is done under the
+    agreement while it is so.
+    """
+
+    sentence: str
+    stops: bool
+
+
 @dataclass(slots=True)
 class Knowledge:
     """What was seen on the chain last. `stakes`: operators' free stake, by address in small letters;
@@ -14,7 +24,7 @@ class Knowledge:
     """
 
     stakes: dict[str, int] = field(default_factory=dict)
-    troubles: dict[tuple[JobId, str], str] = field(default_factory=dict)
+    troubles: dict[tuple[JobId, str], Trouble] = field(default_factory=dict)
     halted: str = ""
 
     def stake(self, operator: str) -> int:
@@ -27,4 +37,9 @@ class Knowledge:
 
     def is_in_trouble(self, job: JobId, agreement: str) -> bool:
         """Whether the chain refuses an agreement."""
-        return (job, agreement) in self.troubles
+        trouble = self.troubles.get((job, agreement))
+        return trouble is not None and trouble.stops
+
+    def of_job(self, job: JobId) -> list[str]:
+        """What is in the way of a job, as sentences."""
+        return [trouble.sentence for (of, _), trouble in self.troubles.items() if of == job]

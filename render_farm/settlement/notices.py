@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What people are told of a job's money where something is not as it should be. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
-from frame_splitter.ids import JobId
 from payments import amounts
 from payments.network import Network
 from render_farm.settlement import statements
@@ -47,7 +46,7 @@ def all_of(
     book: Book,
     facts: PaidJob,
     why: str,
-    troubles: Mapping[tuple[JobId, str], str],
+    troubles: Sequence[str],
     network: Network,
 ) -> tuple[str, ...]:
     """Everything that is to be told, the reason why nothing goes on first."""
@@ -60,7 +59,7 @@ def all_of(
     told += [
         _claim(agreement, one.contested) for agreement, one in book.escrow.agreements.items() if one.claim
     ]
-    told += [f"{sentence}" for (job, _), sentence in troubles.items() if job == book.job]
+    told += troubles
     told += book.refused
     return tuple(dict.fromkeys(sentence for sentence in told if sentence))
 

@@ -113,15 +113,11 @@ class Promising:
     async def _order(self, look: Look, need: Need) -> None:
         book = look.book
         taken = {held.node for held in book.held.values() if not book.escrow.is_closed(held.agreement)}
-        without = [
-            offer
-            for offer in look.offers
-            if offer.node not in taken and offer.node not in look.facts.excluded
-        ]
-        sellers = [self._seller(offer) for offer in without]
+        out = taken | look.facts.excluded
+        sellers = [self._seller(offer) for offer in look.offers if offer.node not in out]
         for cap in orders.first_caps(need, sellers, book.ledger.free(), len(taken), self._clock()):
             # Another node of the same operator may have taken the stake a moment ago.
-            if orders.most_open(self._stake(cap.seller.operator), need.stake_share) < cap.cap:
+            if stakes.most_open(self._stake(cap.seller.operator), need.stake_share) < cap.cap:
                 continue
             node = NodeId(cap.seller.node)
             salt = sum(held.node == node for held in book.held.values())

@@ -74,12 +74,13 @@ def money(book: Book, told: Told, network: Network) -> JobMoney:
 def statement(book: Book, told: Told, network: Network) -> Statement:
     """All of a job's money."""
     found = figures(book)
+    settled = is_settled(book, told.state)
     audits = [work for work in book.work.values() if work.audits]
     return Statement(
         job=book.job,
         number=book.escrow.number,
-        state=told.state,
-        settled=is_settled(book, told.state),
+        state="settled" if settled and told.state == "complete" else told.state,
+        settled=settled,
         token=network.token,
         symbol=network.symbol,
         decimals=network.decimals,

@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The settler: its loops, and the lock that keeps it the only one.
+
+One loop looks after the store, one reads the chain, one brings things there. The last two work in threads of
+their own, so that a chain that is slow or away delays nothing of the first.
+"""
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import structlog
+
+from frame_splitter.errors import FarmError, Unavailable
+from frame_splitter.fields import decode, encode
+from frame_splitter.ids import JobId
+from payments.events import Cursor, DeepReorganisation
+from payments.keystore import load, read_password
+from payments.network import Network
+from payments.network import load as load_network
+from payments.outbox import FileOutbox
+from payments.signing import address_of
+from render_farm.settlement import following
+from render_farm.settlement.books import Books
+from render_farm.settlement.config import Config
+from render_farm.settlement.courier import Courier, JobErrand
+from render_farm.settlement.desk import SELLING_SECONDS, Desk
+from render_farm.settlement.errands import Moment, errands
+from render_farm.settlement.following import Index
+from render_farm.settlement.knowledge import Knowledge
+from render_farm.settlement.watcher import Sight, Watcher
+from render_farm.store.connection import Connection
+from render_farm.store.money import Money
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+LOCK_SECONDS, RENEW_SECONDS = 15.0, 4.0
+LOOK_SECONDS = 2.0
+"""How often all jobs are looked at where nothing rings."""
+TOGETHER_SECONDS = 0.1
+"""What rings within so long is looked at together."""
+CHAIN_SECONDS = 0.5
+AWAY_SECONDS = 2.0
+"""How often the chain is looked at, and after how long again where it is away."""
+STORE_RETRY_SECONDS = 0.5
+
+
+class LockLost(FarmError):
+    """Another settler keeps the books now."""
+
+    code = "lock_lost"
+
+
+class Settler:
+    """Everything of one settler. `name` is what it holds the lock as."""
+
+    def __init__(
+        self,
+        money: Money,
+        watcher: Watcher,
+        network: Network,
+        farm_key: bytes,
+        courier: Callable[[], Courier] | None,
+        name: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.network = network
+        self._money = money
+        self._watcher = watcher
+        self._farm = address_of(farm_key)
+        self._make_courier = courier
+        self._courier: Courier | None = None
+        self._name = name
+        self._clock = clock
+        self._knowledge = Knowledge()
+        self._books = Books(money, network)
+        self._index = Index(self._farm)
+        self._desk = Desk(money, self._books, network, farm_key, self._knowledge, clock)
+        self._chain_time = 0.0
+        self._sending = asyncio.Event()
+        # One thread for each loop that asks the chain: neither waits for the other.
+        self._threads = ThreadPoolExecutor(2, "chain")
+
+    async def run(self, ready: Callable[[], None] = lambda: None) -> None:
+        """Settle until cancelled."""
+        while True:
+            try:
+                await self._hold()
+                log.info("lock_held", name=self._name)
+                ready()
+                await self._work()
+            except LockLost as error:
+                log.warning("lock_lost", reason=error.sentence)
+            except Unavailable:
+                await asyncio.sleep(STORE_RETRY_SECONDS)
+
+    async def _hold(self) -> None:
+        while True:
+            if await self._money.hold_lock(self._name, LOCK_SECONDS):
+                return
+            await asyncio.sleep(RENEW_SECONDS / 4)
+
+    async def _work(self) -> None:
+        """All loops, until one of them ends with an error."""
+        await self._reread()
+        loops = (self._renew, self._look, self._follow, self._send)
+        tasks = [asyncio.create_task(self._forever(one)) for one in loops]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _forever(self, loop: Callable[[], Awaitable[None]]) -> None:
+        """A loop that goes on after whatever can be tried again."""
+        while True:
+            try:
+                await loop()
+            except LockLost:
+                raise
+            except FarmError as error:
+                log.warning("settler_waits", loop=loop.__name__, code=error.code, reason=error.sentence)
+                await asyncio.sleep(STORE_RETRY_SECONDS)
+            except Exception:
+                log.exception("settler_fault", loop=loop.__name__)
+                await asyncio.sleep(AWAY_SECONDS)
+
+    async def _reread(self) -> None:
+        """Make all books anew out of the store."""
+        async with self._books.lock:
+            self._books.forget()
+            await self._books.read_all()
+            self._index = following.index_of(self._farm, self._books.all())
+
+    # --- the lock and the store -----------------------------------------------------------------
+
+    async def _renew(self) -> None:
+        held_until = self._clock() + LOCK_SECONDS
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            try:
+                if not await self._money.renew(self._name, LOCK_SECONDS):
+                    raise LockLost("Another settler keeps the books now: two must not.")
+                held_until = self._clock() + LOCK_SECONDS
+            except Unavailable:
+                if self._clock() > held_until:
+                    raise LockLost("The store did not answer for so long that the lock has ended.") from None
+
+    async def _look(self) -> None:
+        after = await self._money.changed("", 0)
+        while True:
+            await self._desk.look_at_all()
+            self._sending.set()
+            after = await self._money.changed(after, LOOK_SECONDS)
+            await asyncio.sleep(TOGETHER_SECONDS)
+
+    # --- the chain ------------------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                again = await self._follow_once()
+            except DeepReorganisation as error:
+                self._knowledge.halted = error.sentence
+                log.error("chain_reorganised", reason=error.sentence)
+                again = False
+                await asyncio.sleep(AWAY_SECONDS)
+            if not again:
+                await asyncio.sleep(CHAIN_SECONDS)
+
+    async def _follow_once(self) -> bool:
+        """Take in what is new on the chain; whether there may be more at once."""
+        before = await self._money.cursor()
+        cursor = decode(before, Cursor) if before else self._watcher.beginning()
+        offers = await self._money.offers(self._clock() - SELLING_SECONDS)
+        sellers = {offer.seller for offer in offers}
+        sight = await self._in_thread(lambda: self._watcher.look(cursor, sellers))
+        self._knowledge.stakes.update(sight.stakes)
+        self._chain_time = sight.time
+        self._knowledge.halted = ""
+        if sight.batch.cursor == cursor:
+            return False
+        await self._record(before, sight)
+        return True
+
+    async def _record(self, before: str, sight: Sight) -> None:
+        cursor = encode(sight.batch.cursor).decode()
+        async with self._books.lock:
+            await self._books.read_all()
+            made = following.entries(sight.batch.events, self._index, self._in_book)
+            told = {job: [msgspec.to_builtins(one) for one in of_job] for job, of_job in made.items()}
+            # Whatever happens from here on, the store knows better than these books.
+            if not await self._recorded(cursor, told, before):
+                return
+            for job, of_job in made.items():
+                book = self._books.known(job)
+                for entry in of_job:
+                    if book is not None:
+                        book.take_chain(entry)
+                    log.info("chain_said", job=job, kind=entry.kind, agreement=entry.agreement)
+
+    async def _recorded(self, cursor: str, told: dict[JobId, list[dict[str, object]]], before: str) -> bool:
+        try:
+            recorded = await self._money.record_chain(cursor, told, before=before)
+        except Unavailable:
+            self._books.forget()
+            raise
+        if not recorded:
+            self._books.forget()
+        return recorded
+
+    def _in_book(self, job: JobId) -> int:
+        book = self._books.known(job)
+        return book.farm_entries if book else 0
+
+    async def _send(self) -> None:
+        if self._make_courier is None:
+            await asyncio.Event().wait()
+        while True:
+            self._sending.clear()
+            is_under_way = await self._send_once()
+            pause = CHAIN_SECONDS / 2 if is_under_way else LOOK_SECONDS
+            await _until(self._sending, pause)
+
+    async def _send_once(self) -> bool:
+        listed = await self._errands()
+        courier = await self._in_thread(self._the_courier)
+        try:
+            return await self._in_thread(lambda: courier.run(listed))
+        finally:
+            self._knowledge.troubles = courier.troubles()
+
+    async def _errands(self) -> list[JobErrand]:
+        moment = Moment(max(self._clock(), self._chain_time), self._farm, self.network)
+        found: list[JobErrand] = []
+        async with self._books.lock:
+            for book in self._books.all():
+                facts = await self._money.job(book.job)
+                if facts is None:
+                    continue
+                releases = await self._money.releases(book.job)
+                arbiters = facts.terms.message.arbiters
+                found += [
+                    JobErrand(book.job, book.escrow.number, one, arbiters)
+                    for one in errands(book, facts, releases, moment)
+                ]
+        return found
+
+    def _the_courier(self) -> Courier:
+        assert self._make_courier is not None
+        if self._courier is None:
+            self._courier = self._make_courier()
+        return self._courier
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+async def _until(event: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return
+
+
+def open_settler(chosen: Config) -> Settler:
+    """A settler as it was told to be. Raises FarmError for a network, a wallet or an outbox that cannot be
+    used.
+    """
+    network = load_network(chosen.network)
+    watcher = Watcher(chosen.chain_url, network)
+    money = Money(Connection(chosen.redis_url))
+    courier, name = _courier_of(chosen, watcher)
+    return Settler(money, watcher, network, chosen.signing_key, courier, name)
+
+
+def _courier_of(chosen: Config, watcher: Watcher) -> tuple[Callable[[], Courier] | None, str]:
+    """How to make the courier once the chain is there, and the name the settler goes by: whoever holds the
+    outbox is the same settler as the one that held it before, and need not wait for its lock to end.
+    """
+    if chosen.wallet is None or chosen.outbox is None:
+        return None, secrets.token_hex(8)
+    if chosen.password is None:
+        raise FarmError("The wallet needs its password: FARM_WALLET_PASSWORD_FILE names the file with it.")
+    key = load(chosen.wallet, read_password(chosen.password))
+    outbox = FileOutbox(chosen.outbox)
+    return (
+        lambda: Courier(watcher.market, key, outbox, chosen.signing_key, time.time),
+        _name_beside(chosen.outbox),
+    )
+
+
+def _name_beside(outbox: Path) -> str:
+    path = outbox.with_suffix(".name")
+    with contextlib.suppress(FileExistsError), path.open("x") as file:
+        file.write(secrets.token_hex(8))
+    return path.read_text() or secrets.token_hex(8)

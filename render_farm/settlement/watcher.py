@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The settler's way to the chain: opened when it is first needed, and looked at a batch of blocks at a time.
+
+Synchronous: it runs in a thread.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from payments.artifacts import artifact
+from payments.chain import Chain
+from payments.events import Batch, Cursor, next_batch_of
+from payments.market import Market
+from payments.network import Network
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What was seen: events after a cursor, the chain's time, and operators' free stake."""
+
+    batch: Batch
+    time: int
+    stakes: dict[str, int]
+
+
+class Watcher:
+    """Looks at the contracts of a network."""
+
+    def __init__(self, url: str, network: Network) -> None:
+        self._url = url
+        self._network = network
+        self._market: Market | None = None
+
+    @property
+    def market(self) -> Market:
+        """The contracts, looked up once. Raises Unavailable, WrongChain."""
+        if self._market is None:
+            found = Market(Chain(self._url, self._network.chain_id), self._network)
+            found.check()
+            self._market = found
+        return self._market
+
+    def beginning(self) -> Cursor:
+        """Before the first block that there may be something in."""
+        return Cursor(max(-1, self._network.first_block - 1), "")
+
+    def look(self, cursor: Cursor, operators: Iterable[str]) -> Sight:
+        """What is new after `cursor`. Raises Unavailable, DeepReorganisation."""
+        market = self.market
+        # Stake first: a job whose deposit is seen finds the stake of who sells known.
+        stakes = {one.lower(): int(market.stake(one).free) for one in operators}
+        named = self._network
+        contracts = [
+            (named.market, artifact("RenderMarket").abi),
+            (named.vault, artifact("StakeVault").abi),
+            (named.disputes, artifact("Disputes").abi),
+        ]
+        batch = next_batch_of(market.chain, contracts, cursor, named.confirmations)
+        return Sight(batch, market.chain.time(), stakes)
