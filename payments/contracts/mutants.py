@@ -45,6 +45,7 @@ MUTANTS = (
         STATEFUL,
         (
             ("Jobs.sol", "return _jobs[job].budget - _jobs[job].committed;", "return type(uint128).max;"),
+            ("Jobs.sol", "uint128 left = found.budget - committed;", "uint128 left = type(uint128).max;"),
             ("Jobs.sol", "_jobs[job].budget -= amount;", "unchecked { _jobs[job].budget -= amount; }"),
         ),
     ),
@@ -95,7 +96,7 @@ MUTANTS = (
     Mutant(
         "what is left at the close stays reserved",
         STATEFUL,
-        (("Agreements.sol", "_jobs[agreement.job].committed -= left;", ""),),
+        (("Agreements.sol", "_jobs[job].committed -= left;", ""),),
     ),
     Mutant(
         "a slash may pass what is behind the agreement",
@@ -119,12 +120,12 @@ MUTANTS = (
     Mutant(
         "raised caps lock no stake",
         STATEFUL,
-        (("Agreements.sol", "_vault().back(agreement.operator, raise.agreement, required);", ""),),
+        (("Agreements.sol", "_vault().back(operator, raise.agreement, _required(job, raise.cap - paid));", ""),),
     ),
     Mutant(
         "offers may be over-used",
         STATEFUL,
-        (("Agreements.sol", "if (used > use.limit) revert OverOffer(use.limit, used);", ""),),
+        (("Agreements.sol", "if (used > limit) revert OverOffer(limit, used);", ""),),
     ),
     Mutant("a bond is paid out twice", STATEFUL, (("Claims.sol", "claim.bond = 0;", ""),)),
     Mutant(

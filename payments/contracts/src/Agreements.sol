@@ -109,16 +109,17 @@ abstract contract Agreements is Jobs {
     /// @notice Let an agreement earn more. Anybody may bring what the session key signed.
     function raiseCap(Raise calldata raise, bytes calldata sessionSignature) external {
         Agreement storage agreement = _open(raise.agreement);
-        _requireRunning(agreement.job);
-        _requireSession(agreement.job, MarketMessages.hash(raise), sessionSignature);
-        if (raise.cap <= agreement.cap) revert NotHigher(agreement.cap);
-        uint128 more = raise.cap - agreement.cap;
-        _use(agreement.operator, agreement.offer, more);
-        _commit(agreement.job, more);
+        (uint64 job, address operator) = (agreement.job, agreement.operator);
+        _requireRunning(job);
+        _requireSession(job, MarketMessages.hash(raise), sessionSignature);
+        (uint128 cap, uint128 paid) = (agreement.cap, agreement.paid);
+        if (raise.cap <= cap) revert NotHigher(cap);
+        uint128 more = raise.cap - cap;
+        _use(offers[operator][agreement.offer], operator, agreement.offer, more);
+        _commit(job, more);
         agreement.cap = raise.cap;
-        uint256 required = _required(agreement.job, raise.cap - agreement.paid);
         emit CapRaised(raise.agreement, raise.cap);
-        _vault().back(agreement.operator, raise.agreement, required);
+        _vault().back(operator, raise.agreement, _required(job, raise.cap - paid));
     }
 
     /// @notice Pay what a voucher says beyond what was paid. Anybody may bring it; an old one pays nothing.
@@ -196,12 +197,14 @@ abstract contract Agreements is Jobs {
     }
 
     function _close(bytes32 id, Agreement storage agreement) private {
-        uint128 left = agreement.cap - agreement.paid;
+        (uint128 cap, uint128 paid) = (agreement.cap, agreement.paid);
+        (uint64 job, address operator) = (agreement.job, agreement.operator);
+        uint128 left = cap - paid;
+        _jobs[job].committed -= left;
+        offers[operator][agreement.offer].used -= left;
         agreement.state = State.Closed;
-        _jobs[agreement.job].committed -= left;
-        offers[agreement.operator][agreement.offer].used -= left;
-        emit AgreementClosed(id, agreement.paid);
-        _vault().unbond(agreement.operator, id);
+        emit AgreementClosed(id, paid);
+        _vault().unbond(operator, id);
     }
 
     function _operatorOf(Offer calldata offer, bytes calldata signature, bytes32 ordered)
@@ -229,14 +232,14 @@ abstract contract Agreements is Jobs {
         if (limit == 0 || limit > type(uint120).max) revert OfferUnfit("capacity");
         if (use.limit == 0) use.limit = uint120(limit);
         if (use.limit != limit) revert OfferGone(operator, offer.number);
-        _use(operator, offer.number, cap);
+        _use(use, operator, offer.number, cap);
     }
 
-    function _use(address operator, uint64 number, uint128 more) private {
-        OfferUse storage use = offers[operator][number];
-        if (use.cancelled) revert OfferGone(operator, number);
-        uint256 used = uint256(use.used) + more;
-        if (used > use.limit) revert OverOffer(use.limit, used);
+    function _use(OfferUse storage use, address operator, uint64 number, uint128 more) private {
+        (uint256 used, uint256 limit, bool cancelled) = (use.used, use.limit, use.cancelled);
+        if (cancelled) revert OfferGone(operator, number);
+        used += more;
+        if (used > limit) revert OverOffer(limit, used);
         use.used = uint128(used);
     }
 

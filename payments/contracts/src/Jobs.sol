@@ -204,9 +204,11 @@ abstract contract Jobs is EIP712("Render Market", "1"), ReentrancyGuardTransient
 
     /// @dev Reserve `amount` of the budget.
     function _commit(uint64 job, uint128 amount) internal {
-        uint128 left = available(job);
+        Job storage found = _jobs[job];
+        uint128 committed = found.committed;
+        uint128 left = found.budget - committed;
         if (amount > left) revert OverBudget(left, amount);
-        _jobs[job].committed += amount;
+        found.committed = committed + amount;
     }
 
     function _requireJob(uint64 job) internal view {
@@ -214,8 +216,10 @@ abstract contract Jobs is EIP712("Render Market", "1"), ReentrancyGuardTransient
     }
 
     function _requireRunning(uint64 job) internal view {
+        uint64 deadline = _jobs[job].deadline;
+        if (block.timestamp < deadline) return;
         _requireJob(job);
-        if (block.timestamp >= _jobs[job].deadline) revert Over(_jobs[job].deadline);
+        revert Over(deadline);
     }
 
     /// @dev The key must be appointed and not revoked.

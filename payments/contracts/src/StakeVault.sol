@@ -98,15 +98,16 @@ contract StakeVault is ReentrancyGuardTransient {
     /// @notice Lock free stake until at least `required` stands behind the agreement.
     function back(address operator, bytes32 agreement, uint256 required) external only(market) {
         Backing storage backing = backings[operator][agreement];
-        if (backing.slashed) revert AgreementSlashed(agreement);
-        if (required <= backing.amount) return;
+        (uint128 amount, bool slashed) = (backing.amount, backing.slashed);
+        if (slashed) revert AgreementSlashed(agreement);
+        if (required <= amount) return;
         Account storage account = accounts[operator];
-        uint256 missing = required - backing.amount;
-        if (missing > account.free) revert TooLittleStake(operator, account.free, missing);
+        (uint128 free_, uint128 bound) = (account.free, account.bound);
+        uint256 missing = required - amount;
+        if (missing > free_) revert TooLittleStake(operator, free_, missing);
         uint128 more = missing.toUint128();
-        account.free -= more;
-        account.bound += more;
-        backing.amount += more;
+        (account.free, account.bound) = (free_ - more, bound + more);
+        backing.amount = amount + more;
         emit Locked(operator, agreement, more);
     }
 
