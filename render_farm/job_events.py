@@ -14,8 +14,8 @@ FINAL_STATES = frozenset({JobState.COMPLETE, JobState.SETTLED, JobState.FAILED, 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened to a job. `kind` is job, task, progress, frame, audit or verdict; `data` is
-    JSON.
+    """One thing that happened to a job. `kind` is job, task, progress, frame, audit, verdict or money; `data`
+    is JSON.
     """
 
     id: str
@@ -88,6 +88,13 @@ class VerdictEvent:
     code: str = ""
     reason: str = ""
     evidence: tuple[StoredFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MoneyEvent:
+    """Why nothing goes on with a paid job; '' once it does again."""
+
+    notice: str
 
 
 def parse(lines: Iterator[str]) -> Iterator[Event]:

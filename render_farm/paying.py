@@ -23,6 +23,8 @@ from verification.sampling import AuditPolicy
 MOST_CAP = 1 << 96
 MOST_BUDGET = 1 << 128
 """What the contract holds of a price and of a deposit."""
+MOST_UNITS = 1 << 53
+"""What the store's scripts can count exactly."""
 
 
 class NoQuote(InvalidInput):
@@ -76,7 +78,8 @@ class Cashier:
         if self._network is None:
             raise NoChain
         _check(payment, self._network, self._clock())
-        quote = await self._quotes.get(owner, payment.quote)
+        # An id that is none could reach other keys of the store.
+        quote = await self._quotes.get(owner, payment.quote) if payment.quote.isalnum() else None
         if quote is None:
             raise NotFound(f"You have no quote '{payment.quote}': ask for one first.")
         if quote.state is not QuoteState.READY:
@@ -100,6 +103,8 @@ class Cashier:
         assert self._network is not None
         share = audit_share(self._rules.policy, new.settings.samples)
         units = tile_units(new.tasks, new.area, quote.units_of())
+        if sum(units.values()) > MOST_UNITS:
+            raise InvalidInput("The job is more work than one job can hold: make several of it.")
         work = terms.terms_hash(new.spec.scene, new.settings, payment.price_cap, self._rules.policy)
         signed = terms.make(new.job, payment, work, self._rules, self._network, self._arbiters, self._clock())
         return NewMoney(
