@@ -65,7 +65,7 @@ class LiveFarm:
 def running(state: Path, *options: object) -> Iterator[LiveFarm]:
     """`render-farm up`, stopped as Ctrl-C stops it."""
     farm = LiveFarm(state)
-    process = farm.command("up", *options, "--json")
+    process = farm.command("up", "--no-money", *options, "--json")
     try:
         assert process.stdout
         ready = process.stdout.readline()

@@ -49,7 +49,7 @@ def answer(*words: str | Path, cwd: Path, code: int = 0) -> dict[str, Any]:
 @contextlib.contextmanager
 def farm(folder: Path, *words: str) -> Iterator[FarmClient]:
     """A farm that is up on the folder."""
-    line = command("up", "--json", "--state-dir", folder, *words)
+    line = command("up", "--no-money", "--json", "--state-dir", folder, *words)
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

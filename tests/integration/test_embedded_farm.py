@@ -34,7 +34,7 @@ def command(*words: str) -> list[str]:
 @contextlib.contextmanager
 def up(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
     """A farm without a node, once it answers."""
-    line = command("up", "--no-node", "--json", "--state-dir", str(folder), *words)
+    line = command("up", "--no-node", "--no-money", "--json", "--state-dir", str(folder), *words)
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as farm:
         try:
             assert farm.stdout is not None
@@ -191,7 +191,7 @@ def test_the_signing_key_is_made_once_and_older_folders_get_one(tmp_path: Path) 
 def test_a_part_that_cannot_start_is_named_and_nothing_stays(tmp_path: Path) -> None:
     # An address of the documentation block: no machine has it.
     done = subprocess.run(
-        command("up", "--no-node", "--bind", "192.0.2.1", "--json", "--state-dir", str(tmp_path)),
+        command("up", "--no-node", "--no-money", "--bind", "192.0.2.1", "--json", "--state-dir", str(tmp_path)),
         capture_output=True,
         text=True,
         check=False,
