@@ -44,20 +44,11 @@ from payments.promises import (
     SignedVoucher,
     Slash,
     Voucher,
+    job_name,
 )
 from payments.signing import TYPES
 
 NO_VOUCHER = Voucher("0" * 64, 0, "0" * 64)
-LONGEST_NAME = 31
-
-
-def job_name(job: JobId) -> str:
-    """A job's name in its terms: the id's bytes, with zeros after it. Raises InvalidInput where the contract
-    would refuse it.
-    """
-    if not job.isalnum() or not job.isascii() or len(job) > LONGEST_NAME:
-        raise InvalidInput(f"A job's id has 1 to {LONGEST_NAME} letters and digits, not '{job[:40]}'.")
-    return job.encode().ljust(32, b"\0").hex()
 
 
 class Market:

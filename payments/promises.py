@@ -11,6 +11,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from frame_splitter.errors import InvalidInput
 from frame_splitter.fields import Address, Digest, Name, Signature
 from frame_splitter.ids import JobId
 
@@ -207,3 +208,16 @@ class Promises:
 
     promises: tuple[Promise, ...]
     last: Name
+
+
+LONGEST_NAME = 31
+"""Bytes of a job's id in its terms."""
+
+
+def job_name(job: JobId) -> str:
+    """A job's name in its terms: the id's bytes, with zeros after it. Raises InvalidInput where the contract
+    would refuse it.
+    """
+    if not job.isalnum() or not job.isascii() or len(job) > LONGEST_NAME:
+        raise InvalidInput(f"A job's id has 1 to {LONGEST_NAME} letters and digits, not '{job[:40]}'.")
+    return job.encode().ljust(32, b"\0").hex()

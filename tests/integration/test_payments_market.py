@@ -11,7 +11,7 @@ from payments import accepted_tree, signing
 from payments.chain import Chain, WrongChain
 from payments.deploy import deploy
 from payments.keystore import Key, new_key
-from payments.market import Market, job_name
+from payments.market import Market
 from payments.market_records import AgreementState
 from payments.network import Network, Windows, load, save
 from payments.outbox import FileOutbox
@@ -29,6 +29,7 @@ from payments.promises import (
     SignedVoucher,
     Terms,
     Voucher,
+    job_name,
 )
 from payments.session import session_key
 from payments.wallet import Refused, Wallet
