@@ -23,8 +23,6 @@ WORTH = (3, 2)
 CLAIM_TASKS = 16
 MOST_CLAIM_TASKS = 256
 """Tasks that may be claimed without voucher: more than a frame has tiles, or nodes wait for each other."""
-AUDITS_PPM = 250_000
-"""What audits may add to a job's work, in millionths, beside what is left of it."""
 EXPIRY_MARGIN = 600.0
 """Seconds an offer must still be good for: the order has to reach the chain."""
 

@@ -21,6 +21,9 @@ from render_farm.store.money import Money, PaidJob, StandingOffer, StoredOrder
 
 log = structlog.get_logger()
 
+AUDITS = 3
+"""Audits of a tile that caps make room for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -184,7 +187,8 @@ def need_of(facts: PaidJob) -> Need:
         dearest=facts.largest_units,
         frame=facts.largest_units * a_frame,
         tiles=a_frame,
-        audit_ppm=orders.AUDITS_PPM,
+        # A tile may be audited again, by another auditor or for the blocks that fit least.
+        audit_ppm=AUDITS * facts.audit_ppm,
         price_cap=terms.priceCap,
         stake_share=terms.stakeShare,
         farm=terms.farm,

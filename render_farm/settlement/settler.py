@@ -101,6 +101,10 @@ class Settler:
             except Unavailable:
                 await asyncio.sleep(STORE_RETRY_SECONDS)
 
+    def close(self) -> None:
+        """Wait for what its threads do still."""
+        self._threads.shutdown()
+
     async def _hold(self) -> None:
         while True:
             if await self._money.hold_lock(self._name, LOCK_SECONDS):
@@ -198,6 +202,8 @@ class Settler:
         async with self._books.lock:
             await self._books.read_all()
             made = following.entries(sight.batch.events, self._index, self._in_book)
+            # What is settled is settled, and what is of no job here is nobody's.
+            made = {job: of_job for job, of_job in made.items() if self._books.known(job)}
             told = {job: [msgspec.to_builtins(one) for one in of_job] for job, of_job in made.items()}
             # Whatever happens from here on, the store knows better than these books.
             if not await self._recorded(cursor, told, before):

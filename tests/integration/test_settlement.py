@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Paid jobs from deposit to the last unit, on a real store and a real chain with the contracts."""
+
+import asyncio
+
+import pytest
+
+from tests import local_chain
+from tests.settled_farm import BUDGET, PRICE, SettledFarm, Town
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("town")
+    (folder / "chain").mkdir()
+    with local_chain.local_chain(folder / "chain") as local:
+        yield Town(local, folder)
+
+
+@pytest.fixture
+def farm(town, valkey_server, tmp_path):
+    return SettledFarm(town, valkey_server.url, tmp_path)
+
+
+def run(farm, story):
+    async def inside():
+        await farm.open()
+        try:
+            await story()
+        finally:
+            await farm.store.close()
+
+    asyncio.run(inside())
+
+
+def test_a_whole_job_settles_to_the_unit(farm) -> None:
+    async def story() -> None:
+        for name in ("n1", "n2"):
+            await farm.node(name)
+        job = await farm.job(frames=4, tiles=3)
+        async with farm.running():
+            assert (await farm.jobs.get(job)).state == "awaiting_funds"
+            await farm.deposit(job)
+            await farm.work(job, "n1", "n2")
+            told = await farm.settle(job)
+        earned = {line.node: line.earned for line in told.nodes}
+        assert sum(earned.values()) == told.paid == 12 * PRICE
+        assert (told.deposit, told.refunded, told.owed, told.refundable) == (BUDGET, BUDGET - told.paid, 0, 0)
+        assert told.state == (await farm.jobs.get(job)).state == "settled"
+        for line in told.nodes:
+            assert farm.town.balance(line.payee) == line.paid == line.earned
+        assert farm.town.balance(farm.client.address) == 2 * BUDGET - told.paid
+        assert [frame.amount for frame in told.frames] == [3 * PRICE] * 4
+
+    run(farm, story)

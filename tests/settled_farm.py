@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A farm that is paid, without its coordinator: a real store, a real chain with the contracts, nodes that
+lease and submit through the store, wallets that sign, and the settler in this process.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import time
+from dataclasses import dataclass, field, replace
+
+from frame_splitter.ids import JobId
+from frame_splitter.records import LeaseRequest, OutputFile, SlotOffer, TaskKind, TaskResult
+from payments import signing
+from payments.chain import Chain
+from payments.deploy import deploy
+from payments.keystore import Key, new_key
+from payments.market import Market
+from payments.network import Windows
+from payments.outbox import FileOutbox
+from payments.promises import Release, SignedRelease
+from payments.statements import Payment
+from payments.wallet import Wallet
+from render_farm import rules as farm_rules
+from render_farm.dispatch import Dispatch
+from render_farm.settlement.courier import Courier
+from render_farm.settlement.settler import Settler
+from render_farm.settlement.watcher import Watcher
+from render_farm.store.connection import Connection
+from render_farm.store.identities import Caller, Repeat, Role
+from render_farm.store.jobs import Jobs, NewMoney
+from render_farm.store.leases import Leases
+from render_farm.store.money import Money
+from render_farm.store.submissions import Submissions
+from render_farm.submissions import Counter
+from tests import settling
+from tests.integration.test_coordinator_states import new_job
+from tests.settling import CLASS, FARM, FARM_KEY, PRICE, UNIT
+from verification import attestation
+from verification.rate import Rates
+from verification.sampling import AuditPolicy
+
+WINDOWS = Windows(claim=100, decision=100, grace=100, unbonding=400, slash=20)
+KINDS = tuple(kind for kind in TaskKind if kind is not TaskKind.PROBE)
+TOKEN = 10**18
+BUDGET = 10 * TOKEN
+SECONDS = 60.0
+numbers = itertools.count(1)
+
+
+class Town:
+    """A chain with the contracts and a bank, shared by tests."""
+
+    def __init__(self, local, folder):
+        self.local, self.folder = local, folder
+        self.key = local.rich_key(1000)
+        self.chain = Chain(local.url, local.chain_id)
+        self.outbox = FileOutbox(folder / "bank.outbox")
+        self.network = deploy(self.chain, self.key, self.outbox, WINDOWS)
+        self.market = Market(self.chain, self.network)
+        self.bank = Wallet(self.market, self.key, self.outbox)
+
+    def wallet(self, tokens=0):
+        """A new wallet with coins and tokens."""
+        key = self.local.rich_key()
+        made = Wallet(self.market, key, FileOutbox(self.folder / f"{key.address}.outbox"))
+        made.key = key
+        if tokens:
+            self.bank.transfer("give", made.address, tokens, 10)
+        return made
+
+    def stake(self, operator, amount):
+        self.bank.stake("stake", operator, amount, 10)
+
+    def balance(self, address):
+        return self.market.token_balance(address)
+
+
+@dataclass
+class Node:
+    """A node that sells, or an own one that does not."""
+
+    name: str
+    key: Key
+    operator: Key
+    own: bool
+    offer: object = None
+    held: list = field(default_factory=list)
+
+    @property
+    def caller(self):
+        return Caller(Role.NODE, "admin" if self.own else "bob", self.name, self.own)
+
+
+class SettledFarm:
+    """One store and what is done with it; `settler` runs while the context is entered."""
+
+    def __init__(self, town, url, folder):
+        self.town, self.url, self.folder = town, url, folder
+        self.network, self.market = town.network, town.market
+        self.nodes = {}
+        self.settling = None
+        self.wallet_key = town.local.rich_key(100)
+        self.shift = 0.0
+
+    async def open(self):
+        self.store = Connection(self.url)
+        await self.store.do("FLUSHALL")
+        self.money, self.jobs = Money(self.store), Jobs(self.store)
+        self.leases, submissions = Leases(self.store), Submissions(self.store)
+        self.rules = farm_rules.local(FARM_KEY, 1.0, AuditPolicy(), Rates(own=0))
+        self.dispatch = Dispatch(self.leases, 300.0, self.clock)
+        self.counter = Counter(self.leases, submissions, self.rules, lambda _: None, self.clock)
+
+    def clock(self):
+        return time.time() + self.shift
+
+    # --- who is there ---------------------------------------------------------------------------
+
+    async def node(self, name, stake=10**6 * TOKEN, own=True, sells=True, **changes):
+        """Own nodes' work is accepted at once: most tests are about what comes after."""
+        node = self.nodes[name] = Node(name, new_key(), new_key(), own)
+        fields = ("address", node.key.address, "owner", node.caller.owner, "own", str(int(own)))
+        await self.store.do("HSET", f"farm:node:{name}", *fields, "last_seen", 2**40, "device_class", CLASS)
+        if sells:
+            node.offer = settling.offer(
+                self.network, node.operator.reveal(), node=node.key.address, **changes
+            )
+            if stake:
+                await asyncio.to_thread(self.town.stake, node.operator.address, stake)
+            digest = settling.digest(node.offer)
+            await self.money.put_offer(name, node.offer, digest, node.operator.address)
+        return node
+
+    async def job(self, frames=3, tiles=2, budget=BUDGET, client=None, **changes):
+        """A paid job in the store, nothing of it on the chain."""
+        name = f"job{next(numbers)}x{int(time.time() * 1000):x}"
+        self.client = client or await asyncio.to_thread(self.town.wallet, 2 * budget)
+        new = new_job(name, frames, tiles, False, self.clock())
+        work = [task.id for task in new.tasks if task.kind is TaskKind.RENDER]
+        said = {"client": self.client.address, "refundTo": self.client.address, "stakeShare": 93_750}
+        said |= {"deadline": int(self.clock()) + 30 * 86_400, **changes}
+        signed = settling.terms(name, self.network, **said)
+        payment = Payment(budget, 2 * PRICE, self.client.address, self.client.address, JobId("q1"))
+        units = dict.fromkeys(work, UNIT)
+        money = NewMoney(payment, signed, units, dict.fromkeys(work, UNIT // 20), 50_000, "RND", 18)
+        await self.jobs.create(replace(new, money=money), Repeat("ann", name, ""))
+        return JobId(name)
+
+    async def deposit(self, job, amount=BUDGET):
+        terms = await self.money.terms(job)
+        await asyncio.to_thread(self.client.open_job, f"open {job}", terms, amount, 20)
+
+    # --- what nodes do --------------------------------------------------------------------------
+
+    async def take(self, node, slots=2):
+        offers = tuple(SlotOffer(f"s{number}", KINDS, CLASS) for number in range(slots))
+        node.held += await self.dispatch.lease(node.caller, LeaseRequest(offers, 0.0, True), _never)
+        return node.held
+
+    async def submit(self, node, lease, root=None):
+        root = root or f"{next(numbers):064x}"
+        result = TaskResult((OutputFile("t.exr", "cd" * 32, 1),), 1.0, 0.5, CLASS, pixel_root=root)
+        message = attestation.attest(lease.task.id, lease.token, result)
+        signature = attestation.sign(message, FARM, node.key.reveal())
+        result = replace(result, signature=signature)
+        task = lease.task.id
+        held = await self.leases.submitting(task, lease.token, node.name, result)
+        signer = await self.counter.signer(node.caller, task, lease.token, result)
+        if lease.task.kind is TaskKind.RENDER:
+            await self.counter.take(node.caller, held, result, signer)
+        else:
+            await self.leases.submit(held, result, self.clock())
+
+    async def work(self, job, *names, until=("complete", "settled"), most=10_000):
+        """The nodes do what they are given until the job is there; returns how many tasks were done."""
+        done, end = 0, time.monotonic() + SECONDS
+        while (await self.jobs.get(job)).state not in until and done < most:
+            assert time.monotonic() < end, await self.state(job)
+            for name in names:
+                node = self.nodes[name]
+                await self.take(node)
+                while node.held and done < most:
+                    await self.submit(node, node.held.pop(0))
+                    done += 1
+            await asyncio.sleep(0.01)
+        return done
+
+    async def release(self, job):
+        """Operators give up what they could still earn, once they were told that no more comes."""
+        for order in await self.money.orders(job):
+            if order.promise.ended:
+                said = order.promise.voucher.message.cumulative if order.promise.voucher else 0
+                message = Release(order.agreement, said)
+                key = self.nodes[order.node].operator.reveal()
+                signed = SignedRelease(message, signing.sign(message, self.network, key))
+                await self.money.put_release(job, signed)
+
+    async def take_back(self, job):
+        number = await asyncio.to_thread(self.market.number_of, FARM, job)
+        left = await asyncio.to_thread(self.market.available, number)
+        await asyncio.to_thread(self.client.take_back, f"back {job}", number, left, 20)
+
+    # --- looking --------------------------------------------------------------------------------
+
+    async def state(self, job):
+        facts, told = await self.money.job(job), await self.money.statement(job)
+        return facts, told
+
+    async def until(self, looks, what=""):
+        """Wait until `looks()` gives something true, and return it."""
+        end = time.monotonic() + SECONDS
+        while True:
+            found = await looks()
+            if found:
+                return found
+            assert time.monotonic() < end, what or looks
+            await asyncio.sleep(0.02)
+
+    async def told(self, job, fits):
+        """The job's statement once it `fits`."""
+
+        async def looks():
+            statement = await self.money.statement(job)
+            return statement if statement is not None and fits(statement) else None
+
+        try:
+            return await self.until(looks)
+        except AssertionError:
+            raise AssertionError(await self.state(job)) from None
+
+    async def ended(self, job):
+        """Every agreement's last promise is out."""
+
+        async def looks():
+            orders = await self.money.orders(job)
+            return orders and all(order.promise.ended for order in orders)
+
+        await self.until(looks)
+
+    async def settle(self, job):
+        """What operators and the client do at the end; returns the last statement."""
+        await self.ended(job)
+        await self.release(job)
+        await self.told(job, lambda told: told.owed == 0 and await_closed(told))
+        await self.take_back(job)
+        return await self.told(job, lambda told: told.settled)
+
+    # --- the settler ----------------------------------------------------------------------------
+
+    def settler(self, name="one", url=None, money=None, outbox=None, wallet=True):
+        """A settler on this farm's store and chain."""
+        watcher = Watcher(url or self.town.local.url, self.network)
+        outbox = outbox or FileOutbox(self.folder / f"{name}.outbox") if wallet else None
+
+        def courier():
+            return Courier(watcher.market, self.wallet_key, outbox, FARM_KEY, self.clock)
+
+        made = Settler(
+            money or self.money,
+            watcher,
+            self.network,
+            FARM_KEY,
+            courier if wallet else None,
+            name,
+            self.clock,
+        )
+        made.outbox = outbox
+        return made
+
+    @contextlib.asynccontextmanager
+    async def running(self, settler=None):
+        settler = settler or self.settler()
+        task = asyncio.create_task(settler.run())
+        try:
+            yield settler
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            await asyncio.to_thread(settler.close)
+            if settler.outbox:
+                settler.outbox.close()
+
+
+def await_closed(told):
+    """Whether all agreements of a statement that were opened are closed."""
+    kinds = [line.kind for line in told.transactions]
+    return kinds.count("agreement") == kinds.count("closed")
+
+
+async def _never():
+    return False
