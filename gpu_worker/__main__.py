@@ -77,10 +77,25 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     option("--memory-limit", metavar="SIZE", help="memory of one Blender (the machine's, shared)")
     option("--stall-seconds", type=float, default=1800.0, metavar="S", help="longest silence (1800)")
     option("--task-seconds", type=float, default=86400.0, metavar="S", help="longest task (86400)")
+    option(
+        "--price", metavar="P", help="sell: do paid jobs only, for so much of the token a render unit"
+    )
+    add_wallet_options(parser)
+    option("--payee", metavar="ADDRESS", help="who is paid (the wallet itself)")
+    option("--capacity", type=int, default=1_000_000_000, metavar="U", help="render units to sell in all")
+    option("--offer-days", type=float, default=30.0, metavar="D", help="how long an offer holds (30)")
     option("--no-sandbox", action="store_true", help="take only scenes of this node's own user, unsandboxed")
     option("--die-with-parent", action="store_true", help="stop when the process that started this one ends")
     option("--child-program", metavar="FILE", help=argparse.SUPPRESS)
     parser.set_defaults(command=_run)
+
+
+def add_wallet_options(parser: argparse.ArgumentParser) -> None:
+    """Which wallet, and which contracts."""
+    option = parser.add_argument
+    option("--wallet", metavar="FILE", help="the operator's keystore (or FARM_WALLET)")
+    option("--password-file", metavar="FILE", help="its password (or FARM_WALLET_PASSWORD_FILE)")
+    option("--chain", metavar="FILE", help="which contracts: the farm's chain.toml (or FARM_CHAIN)")
 
 
 def _add_inspect(parser: argparse.ArgumentParser) -> None:

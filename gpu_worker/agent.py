@@ -10,7 +10,7 @@ from typing import Protocol
 import structlog
 
 from frame_splitter.errors import FarmError, Forbidden, StaleLease, Unauthorized
-from frame_splitter.ids import SceneId, TaskId
+from frame_splitter.ids import JobId, SceneId, TaskId
 from frame_splitter.records import (
     Beat,
     FailureCode,
@@ -87,6 +87,16 @@ class RunningSlot(Protocol):
         """Stop a task."""
 
 
+class Seller(Protocol):
+    """What a node that sells says to leases."""
+
+    def refused(self) -> tuple[JobId, ...]:
+        """Jobs that it wants no work of now."""
+
+    def objection(self, lease: Lease) -> str:
+        """Why it does not work on a lease; '' where it does. May wait for a promise that is on its way."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
     """The agent's times, in seconds. `wait`: how long the coordinator may hold a request for work open;
@@ -131,8 +141,15 @@ class Bench:
 class Agent:
     """Runs until `stop`; one thread a waiting request, a running task and a delivery."""
 
-    def __init__(self, node: Node, benches: list[Bench], signer: Signer, pace: Pace | None = None) -> None:
-        self._node, self._signer = node, signer
+    def __init__(
+        self,
+        node: Node,
+        benches: list[Bench],
+        signer: Signer,
+        pace: Pace | None = None,
+        seller: Seller | None = None,
+    ) -> None:
+        self._node, self._signer, self._seller = node, signer, seller
         self._pace = pace or Pace()
         self._benches = {bench.slot.name: bench for bench in benches}
         self._sandboxed = all(bench.info.sandboxed for bench in benches)
@@ -185,7 +202,8 @@ class Agent:
     def _ask(self, benches: list[Bench]) -> None:
         offers = tuple(bench.offer() for bench in benches)
         try:
-            leases = self._node.lease(LeaseRequest(offers, self._pace.wait, self._sandboxed))
+            refused = self._seller.refused() if self._seller else ()
+            leases = self._node.lease(LeaseRequest(offers, self._pace.wait, self._sandboxed, refused))
         except (Unauthorized, Forbidden) as error:
             self._fatal = error
             self.stop()
@@ -228,6 +246,11 @@ class Agent:
 
     def _work(self, held: Held, bench: Bench) -> None:
         lease = held.lease
+        objection = self._seller.objection(lease) if self._seller else ""
+        if objection:
+            self._failed(held, TaskFailure(FailureCode.NODE, objection))
+            self._set_free([bench])
+            return
         try:
             outcome = held.slot.run(lease)
         except FarmError as error:

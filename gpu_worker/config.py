@@ -21,6 +21,21 @@ RESERVED = 0.1
 
 
 @dataclass(frozen=True, slots=True)
+class SellingConfig:
+    """What a node's operator asks: `price` of a render unit as it was written, in the token of the network
+    that the file `network` names; `payee` '' for the wallet itself.
+    """
+
+    price: str
+    wallet: Path
+    password: Path
+    network: Path
+    payee: str
+    capacity: int
+    days: float
+
+
+@dataclass(frozen=True, slots=True)
 class NodeConfig:
     """What `gpu-worker run` was asked for. Sizes in bytes, times in seconds; None: as suits the machine."""
 
@@ -39,6 +54,7 @@ class NodeConfig:
     task_seconds: float
     child_program: Path
     die_with_parent: bool
+    selling: SellingConfig | None = None
 
 
 def node_config(arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> NodeConfig:
@@ -68,6 +84,41 @@ def node_config(arguments: argparse.Namespace, environment: Mapping[str, str] = 
         task_seconds=arguments.task_seconds,
         child_program=Path(arguments.child_program or CHILD_PROGRAM).absolute(),
         die_with_parent=arguments.die_with_parent,
+        selling=_selling(arguments, environment),
+    )
+
+
+def wallet_files(arguments: argparse.Namespace, environment: Mapping[str, str]) -> tuple[Path, Path, Path]:
+    """Keystore, its password's file, and the network's file. Raises InvalidInput naming what is missing."""
+    wanted = {
+        "--wallet": (arguments.wallet, "FARM_WALLET"),
+        "--password-file": (arguments.password_file, "FARM_WALLET_PASSWORD_FILE"),
+        "--chain": (arguments.chain, "FARM_CHAIN"),
+    }
+    found = []
+    for option, (given, variable) in wanted.items():
+        path = given or environment.get(variable, "")
+        if not path:
+            raise InvalidInput(f"A node that is paid needs {option} FILE, or {variable} in its environment.")
+        found.append(Path(path).expanduser().absolute())
+    return found[0], found[1], found[2]
+
+
+def _selling(arguments: argparse.Namespace, environment: Mapping[str, str]) -> SellingConfig | None:
+    if arguments.price is None:
+        return None
+    wallet, password, network = wallet_files(arguments, environment)
+    if not 0 < arguments.offer_days <= 365:
+        raise InvalidInput("--offer-days must be more than 0, and at most 365.")
+    capacity = _positive("--capacity", arguments.capacity, most=1 << 40)
+    return SellingConfig(
+        price=arguments.price,
+        wallet=wallet,
+        password=password,
+        network=network,
+        payee=arguments.payee or "",
+        capacity=capacity or 0,
+        days=arguments.offer_days,
     )
 
 
@@ -120,7 +171,7 @@ def state_folder(given: str | None, environment: Mapping[str, str] = os.environ)
     return Path(given or Path(base) / "render-farm" / "node").expanduser().absolute()
 
 
-def _positive(option: str, value: int | None) -> int | None:
-    if value is not None and not 1 <= value <= 10_000:
-        raise InvalidInput(f"{option} must be a number from 1 to 10000.")
+def _positive(option: str, value: int | None, most: int = 10_000) -> int | None:
+    if value is not None and not 1 <= value <= most:
+        raise InvalidInput(f"{option} must be a number from 1 to {most}.")
     return value

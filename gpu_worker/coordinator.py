@@ -19,7 +19,7 @@ from frame_splitter.errors import (
     Unauthorized,
     Unavailable,
 )
-from frame_splitter.fields import Address, Name, StoredFile, decode, encode
+from frame_splitter.fields import Address, Digest, Name, StoredFile, decode, encode
 from frame_splitter.records import (
     Heartbeat,
     HeartbeatAnswer,
@@ -30,6 +30,8 @@ from frame_splitter.records import (
     TaskResult,
     Upload,
 )
+from payments.network import Network
+from payments.promises import Promises, SignedOffer, SignedRelease
 
 LARGEST_ANSWER = 256 << 20
 """Bytes: the listing of a scene with a hundred thousand files, each with a signed link."""
@@ -81,6 +83,14 @@ class _Leases(msgspec.Struct, frozen=True):
 
 class _Uploads(msgspec.Struct, frozen=True):
     uploads: Annotated[tuple[Upload, ...], msgspec.Meta(max_length=10_000)]
+
+
+class _FarmNetwork(msgspec.Struct, frozen=True):
+    network: Network | None = None
+
+
+class _OfferAnswer(msgspec.Struct, frozen=True):
+    offer: Digest
 
 
 class _Problem(msgspec.Struct, frozen=True):
@@ -136,6 +146,27 @@ class Coordinator:
     def give_back(self, lease: Lease, failure: TaskFailure, tries: int | None = None) -> None:
         """Give the task back."""
         self._call("POST", _of(lease, "failure"), encode(failure), tries=tries)
+
+    def network(self) -> Network | None:
+        """Where the farm takes payments; None where it takes none."""
+        return decode(self._call("GET", "/farm"), _FarmNetwork).network
+
+    def offer(self, offer: SignedOffer) -> str:
+        """Sell from now on; the offer's struct hash as the farm reads it."""
+        return decode(self._call("POST", "/nodes/self/offer", encode(offer)), _OfferAnswer).offer
+
+    def withdraw_offer(self) -> None:
+        """Sell no longer."""
+        self._call("DELETE", "/nodes/self/offer", tries=1)
+
+    def promises(self, after: str, wait: float) -> Promises:
+        """What the farm promised this node since `after`; held open up to `wait` seconds."""
+        path = f"/nodes/self/promises?after={quote(after, safe='')}&wait={wait:g}"
+        return decode(self._call("GET", path, tries=1, patience=wait), Promises)
+
+    def release(self, release: SignedRelease) -> None:
+        """Give up what an agreement could still earn."""
+        self._call("POST", "/nodes/self/releases", encode(release))
 
     def close(self) -> None:
         """End waits between tries; calls after this are made once."""

@@ -19,10 +19,13 @@ from gpu_worker.actor import SlotOrder
 from gpu_worker.agent import Agent, Bench
 from gpu_worker.blender import ChildLimits, Device
 from gpu_worker.config import NodeConfig, cores, default_memory, default_slots, default_threads
-from gpu_worker.coordinator import Coordinator
+from gpu_worker.coordinator import Coordinator, NodeSelf
 from gpu_worker.devices import backend_for
 from gpu_worker.identity import Identity, enrol, load_identity
 from gpu_worker.libraries import install_line, missing_libraries
+from gpu_worker.money.operator import load_operator
+from gpu_worker.money.purse import Purse
+from gpu_worker.money.selling import Operator, Selling
 from gpu_worker.notary import Notary
 from gpu_worker.ray_slots import RayCluster, RaySlot, Resources
 from gpu_worker.slot import SlotPlan
@@ -54,14 +57,43 @@ def _serve(config: NodeConfig, cluster: RayCluster, identity: Identity, sandboxe
     # While the slots' Blenders load.
     known = enrol(coordinator, config.coordinator, identity, config.state)
     log.info("node_enrolled", node=known.node, address=identity.address, farm=known.farm)
-    notary = Notary(identity, known.farm, config.state)
-    agent = Agent(coordinator, [_bench(slot) for slot in slots], notary)
-    with _stopped_by_signals(agent):
+    # The operator's password opens its wallet while the slots' Blenders load, too.
+    operator = load_operator(config.selling) if config.selling else None
+    benches = [_bench(slot) for slot in slots]
+    selling = _selling(config, coordinator, operator, known, identity.address, benches) if operator else None
+    notary = Notary(identity, known.farm, config.state, selling)
+    agent = Agent(coordinator, benches, notary, seller=selling)
+    with _stopped_by_signals(agent), _selling_meanwhile(selling):
         log.info(
             "node_started", slots=[slot.name for slot in slots], backend=plans.backend, sandboxed=sandboxed
         )
         agent.run()
     return 0
+
+
+def _selling(
+    config: NodeConfig,
+    coordinator: Coordinator,
+    operator: Operator,
+    known: NodeSelf,
+    address: str,
+    benches: list[Bench],
+) -> Selling:
+    # Tiles are of one device class, so what the first slot is, all are.
+    device_class = benches[0].info.device_class
+    return Selling(coordinator, operator, Purse(config.state), address, known.farm, device_class)
+
+
+@contextlib.contextmanager
+def _selling_meanwhile(selling: Selling | None) -> Iterator[None]:
+    if selling is None:
+        yield
+        return
+    selling.start()
+    try:
+        yield
+    finally:
+        selling.stop()
 
 
 def _bench(slot: RaySlot) -> Bench:

@@ -9,7 +9,7 @@ import os
 import threading
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import msgspec
 import structlog
@@ -42,11 +42,22 @@ class SubmissionReceipt(msgspec.Struct, frozen=True):
     leaf: Annotated[int, msgspec.Meta(ge=0)]
 
 
-class Notary:
-    """Signs for one farm. `sign` and `keep` may be called from several threads."""
+class Books(Protocol):
+    """Who keeps what paid work earns."""
 
-    def __init__(self, identity: Identity, farm: str, state: Path) -> None:
-        self._identity, self._farm = identity, farm
+    def earned(
+        self, lease: Lease, message: Attestation, signature: Signature, receipt: SubmissionReceipt
+    ) -> None:
+        """Keep a result that was signed and received."""
+
+
+class Notary:
+    """Signs for one farm. `sign` and `keep` may be called from several threads. `books`: of a node that
+    sells.
+    """
+
+    def __init__(self, identity: Identity, farm: str, state: Path, books: Books | None = None) -> None:
+        self._identity, self._farm, self._books = identity, farm, books
         self._path = state / RECEIPTS_FILE
         self._signed = Signed(state / SIGNED_FILE)
         self._lock = threading.Lock()
@@ -71,6 +82,8 @@ class Notary:
         message = attest(lease.task.id, lease.token, result)
         self._check(receipt, message)
         self._append(message, result, receipt)
+        if self._books is not None and lease.agreement and result.signature is not None:
+            self._books.earned(lease, message, result.signature, receipt)
 
     def _check(self, receipt: SubmissionReceipt, message: Attestation) -> None:
         if receipt.submission.attestation != digest(message, self._farm).hex():
@@ -93,7 +106,7 @@ class Notary:
         )
         try:
             with self._lock:
-                _append_line(self._path, line)
+                append_line(self._path, line)
         except OSError as error:
             # The farm has the result: the log is the last place where the receipt can survive.
             log.error("receipt_not_kept", reason=str(error), receipt=line)
@@ -108,7 +121,7 @@ def _receipt_of(answer: SubmitAnswer) -> SubmissionReceipt | None:
         raise WrongReceipt(f"The farm's receipt cannot be read: {error.sentence}") from error
 
 
-def _append_line(path: Path, line: str) -> None:
+def append_line(path: Path, line: str) -> None:
     """Add a line so that it outlives a power cut; one that was cut off before is closed first."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
