@@ -114,7 +114,7 @@ class _Probe:
 
     def samples(self, area: int) -> float:
         """Seconds of sampling of the first frame at its size."""
-        return self._large.sampling * (area / self._large.pixels) ** (1 + self._trend())
+        return float(self._large.sampling * (area / self._large.pixels) ** (1 + self._trend()))
 
     def _trend(self) -> float:
         if len(self._first) < 2:

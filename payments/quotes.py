@@ -54,8 +54,8 @@ class Quote:
 
     `frame_units` are what each of `frames` counts as when the job is paid: their sum is `units.p50`, and
     does not change however long the frames really take. `audit_units` is what all audits would add if
-    every tile were audited once. `cost` is that of the work at `price` of a unit, `audit_cost` of the
-    audits. `slot_seconds`: of one slot alone; `finish_seconds`: with the `slots` online now. `probe_units` is
+    every tile were audited once. `cost` is that of the work at `price` of a unit (`price_low`: the
+    lowest that a node asks), `audit_cost` of the audits. `slot_seconds`: of one slot alone; `finish_seconds`: with the `slots` online now. `probe_units` is
     what the probes took themselves.
     """
 
@@ -67,6 +67,7 @@ class Quote:
     units: WorkBand = WorkBand(0, 0, 0)
     audit_units: Units = 0
     price: Amount = 0
+    price_low: Amount = 0
     cost: CostBand = CostBand(0, 0, 0)
     audit_cost: Amount = 0
     slots: Annotated[int, msgspec.Meta(ge=0)] = 0

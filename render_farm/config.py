@@ -26,6 +26,10 @@ from verification.rate import Rates
 from verification.sampling import MILLION, AuditPolicy
 
 MOST_ARBITERS = 16
+UNIT_PRICE = 10**16
+"""A hundredth of a token that has 18 decimals, in its smallest unit."""
+
+MOST_PRICE = 1 << 96
 _ADDRESS = re.compile("0x[0-9a-fA-F]{40}")
 _FLAGS = {
     "beacon": ("local", "where chance comes from: local, or addresses of drand servers, comma between"),
@@ -49,6 +53,7 @@ _FLAGS = {
     "chain": ("", "the chain's TOML file: with it the farm takes paid jobs"),
     "arbiters": ("", "addresses that decide about stake, comma between; by default the farm's own"),
     "arbiter-threshold": ("1", "how many of the arbiters must agree"),
+    "unit-price": (str(UNIT_PRICE), "what quotes say a render unit costs where no node sells"),
     "admin-token-file": ("", "file that holds the operator's token (or FARM_ADMIN_TOKEN)"),
 }
 
@@ -67,6 +72,7 @@ class Config:
     rules: Rules = field(repr=False)
     network: Network | None = None
     arbiters: Arbiters | None = None
+    unit_price: int = UNIT_PRICE
 
 
 def read(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Config:
@@ -84,6 +90,7 @@ def read(arguments: Sequence[str], environment: Mapping[str, str] | None = None)
         rules=_rules(chosen, _signing_key(known)),
         network=network.load(Path(chosen["chain"])) if chosen["chain"] else None,
         arbiters=_arbiters(chosen),
+        unit_price=_price(chosen["unit_price"]),
     )
 
 
@@ -167,6 +174,12 @@ def _arbiters(chosen: dict[str, str]) -> Arbiters | None:
         if not _ADDRESS.fullmatch(name) or name == NOBODY:
             raise InvalidInput(f"--arbiters names '{name}', which is no address.")
     return Arbiters(named, threshold) if named else None
+
+
+def _price(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,29}", text) or int(text) >= MOST_PRICE:
+        raise InvalidInput(f"--unit-price is '{text[:40]}', but must be an amount in its smallest unit.")
+    return int(text)
 
 
 def _share(chosen: dict[str, str], flag: str, otherwise: int) -> int:

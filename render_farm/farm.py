@@ -16,8 +16,9 @@ from render_farm.config import Config
 from render_farm.dispatch import Dispatch
 from render_farm.intake import Intake
 from render_farm.objects import Objects
-from render_farm.paying import Cashier, NoQuotes
+from render_farm.paying import Cashier
 from render_farm.publication import Publication
+from render_farm.quotes import Quotes
 from render_farm.results import Results
 from render_farm.rounds import Ticker
 from render_farm.selling import Selling
@@ -26,6 +27,7 @@ from render_farm.store.identities import ADMIN, Caller, Identities, Role
 from render_farm.store.jobs import Jobs
 from render_farm.store.leases import Leases
 from render_farm.store.money import Money
+from render_farm.store.quotes import QuoteStore
 from render_farm.store.rounds import Rounds
 from render_farm.store.scenes import Scenes
 from render_farm.store.submissions import Submissions
@@ -59,7 +61,17 @@ class Farm:
         leases, scenes = Leases(self.store), Scenes(self.store)
         self.dispatch = Dispatch(leases, config.lease_seconds)
         self.money, network = Money(self.store), config.network
-        cashier = Cashier(NoQuotes(), self.rules, network, config.arbiters)
+        self.quotes = Quotes(
+            QuoteStore(self.store),
+            self.jobs,
+            scenes,
+            self.identities,
+            self.money,
+            self.rules,
+            config.unit_price,
+            self.dispatch.online_seconds,
+        )
+        cashier = Cashier(QuoteStore(self.store), self.rules, network, config.arbiters)
         self.intake = Intake(scenes, self.jobs, self.objects, cashier)
         self._waking = Waking(self.money, self.dispatch.bell)
         self.selling = Selling(self.money, self.identities, network, self.rules.address, self._waking)

@@ -130,6 +130,8 @@ class Results:
         if receipt is not None:
             return ResultAnswer(await self._leases.state(task), receipt)
         held = await self._leases.submitting(task, token, caller.node, result)
+        if held is not None and held.lane == "probe" and result.probe is None:
+            raise InvalidInput("A probe's result must say what was measured.")
         if held is None:
             return ResultAnswer(TaskState.ACCEPTED)
         await asyncio.gather(*(self._must_be_there(held, file) for file in result.files))

@@ -7,7 +7,18 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from render_farm.api import description, events, jobs, leases, money, people, problems, scenes, verification
+from render_farm.api import (
+    description,
+    events,
+    jobs,
+    leases,
+    money,
+    people,
+    problems,
+    quotes,
+    scenes,
+    verification,
+)
 from render_farm.farm import Farm
 
 
@@ -32,7 +43,7 @@ def create(farm: Farm) -> FastAPI:
     app.state.streams = events.Streams()
     problems.install(app)
     # Routes are tried in order: those that every task passes through come first.
-    for module in (leases, events, jobs, scenes, people, verification, money):
+    for module in (leases, events, jobs, scenes, people, verification, money, quotes):
         app.include_router(module.router, prefix="/api/v1")
     app.include_router(description.router)
     app.openapi = lambda: description.openapi(app)  # type: ignore[method-assign]

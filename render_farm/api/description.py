@@ -13,6 +13,7 @@ from fastapi.openapi.utils import get_openapi
 
 from frame_splitter.records import Heartbeat, HeartbeatAnswer, LeaseRequest, Manifest, TaskFailure, TaskResult
 from payments.promises import Promises, SignedOffer, SignedRelease
+from payments.quotes import Quote
 from payments.statements import Statement
 from render_farm import answers
 from render_farm.api import leases, people
@@ -41,6 +42,7 @@ _RECORDS = [
     answers.FarmView,
     answers.TermsAnswer,
     answers.OfferAnswer,
+    Quote,
     Statement,
     SignedOffer,
     SignedRelease,

@@ -41,6 +41,7 @@ RULES = (
     ("audit-own", "SHARE", "share of the own node's tiles that is audited, 0 to 1"),
     ("audit-repeat", "SHARE", "share of the audits that the own node repeats, 0 to 1"),
     ("beacon", "URLS", "servers of a public drand beacon, comma between, instead of the farm's own"),
+    ("unit-price", "N", "what quotes say a render unit costs where no node sells, in the smallest unit"),
 )
 """Options of `up` that the coordinator takes under the same names."""
 
@@ -55,6 +56,15 @@ With an outside object store, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must b
 Ctrl-C stops the farm; jobs go on at the next start.
 """
 
+
+_QUOTE = """examples:
+  render-farm quote shot.blend --frames 1-250
+  render-farm quote shot.blend --samples 512 --price 0.02
+  render-farm quote shot.blend --json | jq '.units.p50, .finish_seconds'
+
+Renders a few frames very small on the farm's own nodes. In JSON, work is in millionths of a render unit and
+money in the token's smallest unit.
+"""
 
 _RECEIPT = """examples:
   render-farm receipt verify shot-frames/0001.png.receipt.json
@@ -122,6 +132,7 @@ def _parser(known: Mapping[str, str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     common = _common(known)
     _add_render(commands, common, known)
+    _add_quote(commands, common)
     _add_doctor(commands, common)
     _add_up(commands, common, known)
     _add_job(commands, common, known)
@@ -190,6 +201,19 @@ def _add_render(
     )
     _add_receipts(command)
     add_budget(command, known)
+
+
+def _add_quote(commands: "argparse._SubParsersAction[_Parser]", common: argparse.ArgumentParser) -> None:
+    command = _command(
+        commands, "quote", parents=[common], help="say what rendering a scene would take", epilog=_QUOTE
+    )
+    _add_scene(command)
+    _add_job_options(command)
+    command.add_argument(
+        "--price",
+        metavar="P",
+        help="what a render unit costs, such as 0.01 (default: what the farm's nodes ask)",
+    )
 
 
 def _add_receipts(command: argparse.ArgumentParser) -> None:

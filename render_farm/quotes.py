@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Quotes: the probe that a job's owner asks for, and what is made of it once it is back."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import structlog
+
+from frame_splitter.errors import Conflict
+from frame_splitter.facts import SceneFacts
+from frame_splitter.ids import DeviceClass, JobId, OwnerId
+from frame_splitter.probes import ProbeOrder
+from frame_splitter.records import JobState, Task, TaskKind, TaskOutput
+from payments.forecast import probed_frames
+from payments.quotes import Quote, QuoteState
+from render_farm import quoting
+from render_farm.intake import JobOrder, plan
+from render_farm.paying import audit_share
+from render_farm.quoting import Market
+from render_farm.rules import Rules
+from render_farm.store.identities import Identities, Repeat
+from render_farm.store.jobs import Jobs, NewJob, NewProbe
+from render_farm.store.money import Money
+from render_farm.store.quotes import Probed, QuoteStore, StoredQuote, probe_task
+from render_farm.store.scenes import Scenes
+
+log = structlog.get_logger()
+
+MOST_PROBE_SECONDS = 120.0
+"""Of work: people wait for a quote, and one that took longer would be little better."""
+
+PRIORITY = 100
+"""Of probes among jobs: people wait for them."""
+
+FINISHING_SLOT = "finish-"
+"""Slots so named do not render."""
+
+_STATES = {
+    JobState.COMPLETE: QuoteState.READY,
+    JobState.FAILED: QuoteState.FAILED,
+    JobState.CANCELLED: QuoteState.CANCELLED,
+}
+
+
+class Quotes:
+    """Makes quotes. `unit_price`: what a render unit is said to cost where no node sells."""
+
+    def __init__(
+        self,
+        store: QuoteStore,
+        jobs: Jobs,
+        scenes: Scenes,
+        identities: Identities,
+        money: Money,
+        rules: Rules,
+        unit_price: int,
+        online_seconds: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store, self._jobs, self._scenes = store, jobs, scenes
+        self._identities, self._money, self._rules = identities, money, rules
+        self._unit_price, self._online_seconds, self._clock = unit_price, online_seconds, clock
+
+    async def ask(self, owner: OwnerId, order: JobOrder, repeat: Repeat) -> Quote:
+        """Begin a quote for a job. Raises as making the job would: InvalidInput, Conflict."""
+        before = await self._jobs.made_before(repeat)
+        if before is None:
+            if not await self._scenes.sealed(owner, order.spec.scene):
+                raise Conflict("The job's scene is not sealed: upload it and seal it first.")
+            new = await asyncio.to_thread(_probe_job, plan(owner, order, self._clock()), order.facts)
+            before = await self._jobs.create(new, repeat)
+            log.info("quote_asked", quote=before, owner=owner, frames=len(order.spec.frames))
+        quote = await self.get(owner, before)
+        assert quote is not None
+        return quote
+
+    async def get(self, owner: OwnerId | None, quote: JobId, wait: float = 0.0) -> Quote | None:
+        """An owner's quote (None: anybody's), or None. Waits up to `wait` seconds while it is made."""
+        deadline, after = time.monotonic() + wait, "0"
+        while True:
+            found = await self._store.get(quote)
+            if found is None or owner not in {None, found.owner}:
+                return None
+            told = await self._told(found)
+            left = deadline - time.monotonic()
+            if told.state is not QuoteState.PROBING or left <= 0:
+                return told
+            after = await self._store.changed(quote, after, left)
+
+    async def _told(self, asked: StoredQuote) -> Quote:
+        if asked.made is not None:
+            return asked.made
+        state = _STATES.get(asked.state, QuoteState.PROBING)
+        if state is not QuoteState.READY:
+            return Quote(asked.job, state, asked.fingerprint, failure=asked.failure)
+        probed = await self._store.probed(asked.job)
+        market = await self._market(asked, probed)
+        quote = await self._store.keep(await asyncio.to_thread(quoting.make, asked, probed, market), probed)
+        log.info("quote_made", quote=quote.quote, units=quote.units.p50, probed=len(quote.probed))
+        return quote
+
+    async def _market(self, asked: StoredQuote, probed: Probed) -> Market:
+        offers = await self._money.offers(self._clock() - self._online_seconds)
+        fitting = [one for one in offers if one.device_class == probed.device_class] or offers
+        samples = asked.spec.samples or asked.facts.samples
+        return Market(
+            speeds=await self._slot_speeds(probed),
+            prices=tuple(one.offer.message.price for one in fitting),
+            unit_price=self._unit_price,
+            audit_ppm=audit_share(self._rules.policy, samples),
+        )
+
+    async def _slot_speeds(self, probed: Probed) -> tuple[float, ...]:
+        """The speed of each slot online: of its node's work, else of its device class, else the probe's."""
+        since = self._clock() - self._online_seconds
+        nodes = [node for node in await self._identities.nodes(None) if node.last_seen >= since]
+        worked = await self._store.speeds([node.node for node in nodes])
+        classes = await self._store.class_speeds()
+        return tuple(
+            worked.get(node.node) or classes.get(DeviceClass(node.device_class)) or probed.report.speed
+            for node in nodes
+            for slot in node.slots
+            if not slot.slot.startswith(FINISHING_SLOT)
+        )
+
+
+def _probe_job(new: NewJob, facts: SceneFacts) -> NewJob:
+    """The job of a quote: one probe of the frames that tell most of the job."""
+    job, frames = JobId(f"q{secrets.token_hex(6)}"), new.spec.frames
+    final = any(task.kind is TaskKind.RENDER and task.output is TaskOutput.FINAL for task in new.tasks)
+    output = TaskOutput.FINAL if final else TaskOutput.LINEAR
+    task = Task(probe_task(job), job, TaskKind.PROBE, frames[0], new.area, 0, output)
+    order = ProbeOrder(probed_frames(frames), len(frames), MOST_PROBE_SECONDS)
+    return replace(
+        new,
+        job=job,
+        spec=replace(new.spec, priority=PRIORITY),
+        tasks=(task,),
+        probe=NewProbe(order, replace(facts, assets=())),
+    )
