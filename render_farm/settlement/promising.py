@@ -179,7 +179,7 @@ class Promising:
 def need_of(facts: PaidJob) -> Need:
     """What a job still needs."""
     terms = facts.terms.message
-    tiles = max(1, facts.tasks - facts.frames)
+    tiles = max(1, facts.tiles)
     a_frame = -(-tiles // max(1, facts.frames))
     return Need(
         units_left=facts.units_left,

@@ -263,6 +263,7 @@ def _money_fields(money: NewMoney) -> dict[str, str]:
         "payment": encode(money.payment).decode(),
         "terms": encode(money.terms).decode(),
         "money": encode(shown).decode(),
+        "tiles": str(len(money.units)),
         "units": str(sum(money.units.values())),
         "units_left": str(sum(money.units.values())),
         "audit_ppm": str(money.audit_ppm),

@@ -52,6 +52,7 @@ class PaidJob:
     largest_units: int
     audit_ppm: int
     frames: int
+    tiles: int
     tasks: int
     device_class: DeviceClass | None
     created: float
@@ -346,6 +347,7 @@ def _paid_job(job: JobId, fields: Mapping[str, str], excluded: frozenset[NodeId]
         largest_units=int(fields["largest_units"]),
         audit_ppm=int(fields["audit_ppm"]),
         frames=int(fields["frames_total"]),
+        tiles=int(fields["tiles"]),
         tasks=int(fields["total"]),
         device_class=DeviceClass(fields["device_class"]) if fields.get("device_class") else None,
         created=float(fields["created"]),
