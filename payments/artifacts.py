@@ -6,6 +6,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
+from eth_abi.abi import decode
 from eth_utils.abi import function_signature_to_4byte_selector
 
 NAMES = ("RenderMarket", "StakeVault", "Disputes", "RenderToken")
@@ -29,23 +30,30 @@ def artifact(name: str) -> Artifact:
 
 def error_name(data: str) -> str:
     """Which of the contracts' errors a call returned (its data, 0x hexadecimal); '' for none of them."""
-    return _errors().get(data[:10].lower(), "")
+    return read_error(data)[0]
+
+
+def read_error(data: str) -> tuple[str, dict[str, Any]]:
+    """Which of the contracts' errors a call returned, and with what; '' for none of them."""
+    kind = _errors().get(data[:10].lower())
+    if kind is None:
+        return "", {}
+    inputs = kind["inputs"]
+    try:
+        values = decode([given["type"] for given in inputs], bytes.fromhex(data[10:]))
+    except Exception:  # the library has many errors, and the data may be anybody's
+        return "", {}
+    return str(kind["name"]), {given["name"]: value for given, value in zip(inputs, values, strict=True)}
 
 
 @cache
-def _errors() -> dict[str, str]:
+def _errors() -> dict[str, dict[str, Any]]:
+    """The errors by their selectors; none of them has a struct in it."""
     found = {}
     for name in NAMES:
         for one in artifact(name).abi:
             if one["type"] == "error":
-                kinds = ",".join(_kind(given) for given in one["inputs"])
+                kinds = ",".join(given["type"] for given in one["inputs"])
                 selector = function_signature_to_4byte_selector(f"{one['name']}({kinds})")
-                found["0x" + selector.hex()] = str(one["name"])
+                found["0x" + selector.hex()] = one
     return found
-
-
-def _kind(given: dict[str, Any]) -> str:
-    if not given["type"].startswith("tuple"):
-        return str(given["type"])
-    inner = ",".join(_kind(one) for one in given["components"])
-    return f"({inner}){given['type'][5:]}"

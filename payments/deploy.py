@@ -8,16 +8,20 @@ from dataclasses import astuple
 from eth_abi.abi import encode
 from eth_utils.address import to_checksum_address
 
-from frame_splitter.errors import Conflict, InvalidInput, Unavailable
+from frame_splitter.errors import InvalidInput, Unavailable
 from payments.artifacts import artifact
-from payments.chain import Chain, Reverted
+from payments.carrying import carried_out
+from payments.chain import Chain, Receipt, Reverted
 from payments.network import Network, Windows
 from payments.outbox import Outbox, Outcome
+from payments.refusals import refusal
 from payments.sending import Sender, SendingRules, Signer
 
 SUPPLY = 10**9 * 10**18
 """Of the local chain's token, in its smallest unit."""
-LOOK_SECONDS = 0.1
+MOST_DECIMALS = 36
+LONGEST_SYMBOL = 32
+_TOKEN, _MARKET = "deploy token", "deploy market"
 
 
 def deploy(
@@ -31,45 +35,63 @@ def deploy(
     clock: Callable[[], float] = time.time,
 ) -> Network:
     """Deploy a market over `token`, or over a new token whose whole supply is the signer's. Done again with
-    the same outbox it goes on where it was cut off. Raises InvalidInput for what is no token, Unavailable.
+    the same outbox it goes on where it was cut off. Raises InvalidInput for what is no token, Refused for
+    windows that do not fit together, NoFunds, Unavailable.
     """
-    first = chain.head()
-    sender = Sender(chain, signer, outbox, clock, SendingRules(confirmations=confirmations))
+    made = _Deployer(chain, Sender(chain, signer, outbox, clock, SendingRules(confirmations)), outbox, wait)
     if token is None:
-        made = (
-            artifact("RenderToken").bytecode + encode(["address", "uint256"], [signer.address, SUPPLY]).hex()
-        )
-        token = _deployed(chain, sender, "deploy token", made, wait)
-    symbol, decimals = _about(chain, token)
-    arguments = encode(["address", "(uint64,uint64,uint64,uint64,uint64)"], [token, astuple(windows)])
-    market = _deployed(
-        chain, sender, "deploy market", artifact("RenderMarket").bytecode + arguments.hex(), wait
-    )
-    abi = artifact("RenderMarket").abi
+        given = encode(["address", "uint256"], [signer.address, SUPPLY])
+        token = _place(made.carry_out(_TOKEN, artifact("RenderToken").bytecode + given.hex()))
+    symbol, decimals = about_token(chain, token)
+    given = encode(["address", "(uint64,uint64,uint64,uint64,uint64)"], [token, astuple(windows)])
+    mined = made.carry_out(_MARKET, artifact("RenderMarket").bytecode + given.hex())
+    market, abi = _place(mined), artifact("RenderMarket").abi
     vault, disputes = (str(chain.read(market, abi, name)) for name in ("vault", "disputes"))
-    return Network(
-        chain.chain_id, token, market, vault, disputes, windows, symbol, decimals, confirmations, first
-    )
+    named = (str(to_checksum_address(token)), market, vault, disputes)
+    return Network(chain.chain_id, *named, windows, symbol, decimals, confirmations, mined.block)
 
 
-def _about(chain: Chain, token: str) -> tuple[str, int]:
+def about_token(chain: Chain, token: str) -> tuple[str, int]:
+    """A token's symbol and decimals. Raises InvalidInput where it does not answer as a plain ERC-20 does.
+
+    That it keeps nothing of what is sent shows when it is sent: the contracts look, each time.
+    """
     abi = artifact("RenderToken").abi
     try:
-        return str(chain.read(token, abi, "symbol")), int(chain.read(token, abi, "decimals"))
-    except Reverted as error:
-        raise InvalidInput(f"{token} is no token of this chain.") from error
+        symbol, decimals = str(chain.read(token, abi, "symbol")), int(chain.read(token, abi, "decimals"))
+        supply = int(chain.read(token, abi, "totalSupply"))
+        chain.read(token, abi, "balanceOf", to_checksum_address(token))
+        chain.read(token, abi, "allowance", to_checksum_address(token), to_checksum_address(token))
+    except (Reverted, Unavailable) as error:
+        chain.head()  # raises where it is the chain that does not answer
+        raise InvalidInput(f"{token} is no ERC-20 token of this chain.") from error
+    if not symbol.isprintable() or not 0 < len(symbol) <= LONGEST_SYMBOL:
+        raise InvalidInput(f"The token {token} has no symbol that can be shown.")
+    if decimals > MOST_DECIMALS or supply == 0:
+        raise InvalidInput(f"The token {token} has {decimals} decimals and a supply of {supply}.")
+    return symbol, decimals
 
 
-def _deployed(chain: Chain, sender: Sender, key: str, code: str, wait: float) -> str:
-    sender.submit(key, "", code)
-    end = time.monotonic() + wait
-    while time.monotonic() < end:
-        intent = next(one for one in sender.advance() if one.key == key)
-        if intent.outcome is Outcome.DONE and intent.transaction is not None:
-            receipt = chain.receipt(intent.transaction)
-            if receipt is not None and receipt.created is not None:
-                return str(to_checksum_address(receipt.created))
-        if intent.outcome in (Outcome.REVERTED, Outcome.DISPLACED):
-            raise Conflict(f"{key}: the chain refused it.")
-        time.sleep(LOOK_SECONDS)
-    raise Unavailable(f"{key}: the chain has not carried it out yet; the same command goes on with it.")
+class _Deployer:
+    """Makes contracts, each once: what came to nothing before is tried again."""
+
+    def __init__(self, chain: Chain, sender: Sender, outbox: Outbox, wait: float) -> None:
+        self._chain, self._sender, self._outbox, self._wait = chain, sender, outbox, wait
+
+    def carry_out(self, what: str, code: str) -> Receipt:
+        tried = [one for one in self._outbox.all() if one.key.startswith(what)]
+        over = [one for one in tried if one.outcome in (Outcome.REVERTED, Outcome.DISPLACED)]
+        key = what if not over else f"{what} again {len(over)}"
+        try:
+            self._sender.submit(key, "", code)
+        except Reverted as error:
+            raise refusal(key, error) from error
+        receipt = self._chain.receipt(carried_out(self._sender, key, self._wait).transaction)
+        if receipt is None:
+            raise Unavailable(f"{key}: the chain has taken it back; the same command goes on with it.")
+        return receipt
+
+
+def _place(receipt: Receipt) -> str:
+    assert receipt.created is not None
+    return str(to_checksum_address(receipt.created))

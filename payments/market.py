@@ -31,7 +31,7 @@ from payments.market_records import (
     Unpaid,
 )
 from payments.money import Wei
-from payments.network import Network
+from payments.network import Network, Windows
 from payments.promises import (
     Credit,
     Message,
@@ -59,18 +59,27 @@ class Market:
         self.network = network
 
     def check(self) -> None:
-        """Raises WrongChain unless the contracts that the network names are there and know each other."""
+        """Raises WrongChain unless the contracts that the network names are there, know each other, and are
+        as it says.
+        """
+        said = self.network
         try:
-            found = tuple(str(self._market(name)) for name in ("token", "vault", "disputes"))
+            there = tuple(str(self._market(name)).lower() for name in ("token", "vault", "disputes"))
+            windows = self._windows()
         except (Reverted, InvalidInput) as error:
-            raise WrongChain(f"There is no render market at {self.network.market} on this chain.") from error
-        named = (self.network.token, self.network.vault, self.network.disputes)
-        for what, there, said in zip(("token", "vault", "disputes"), found, named, strict=True):
-            if there.lower() != said.lower():
-                raise WrongChain(f"The market's {what} is {there}, and not {said}, which the network names.")
-        decimals = int(self._view(self.network.token, "RenderToken", "decimals"))
-        if decimals != self.network.decimals:
-            raise WrongChain(f"The token has {decimals} decimals, and not {self.network.decimals}.")
+            raise WrongChain(f"There is no render market at {said.market} on this chain.") from error
+        for what, found, named in zip(
+            ("token", "vault", "disputes"), there, (said.token, said.vault, said.disputes), strict=True
+        ):
+            if found != named.lower():
+                raise WrongChain(f"The market's {what} is {found}, and not {named}, which the network names.")
+        if windows != said.windows:
+            raise WrongChain(f"The market's times are {windows}, and not as the network says.")
+        symbol, decimals = self._token("symbol"), self._token("decimals")
+        if (symbol, decimals) != (said.symbol, said.decimals):
+            raise WrongChain(
+                f"The token is called {symbol[:40]!r} and has {decimals} decimals: not as the network says."
+            )
 
     # --- views ----------------------------------------------------------------------------------
 
@@ -285,6 +294,10 @@ class Market:
         return self._call("Disputes", "reportEquivocation", _bytes(agreement), *told)
 
     # --- ways -----------------------------------------------------------------------------------
+
+    def _windows(self) -> Windows:
+        claim, decision, grace = (int(self._market(f)) for f in ("claimWindow", "decisionWindow", "grace"))
+        return Windows(claim, decision, grace, int(self._vault("unbonding")), int(self._disputes("delay")))
 
     def _places(self) -> tuple[tuple[str, str], ...]:
         named = self.network

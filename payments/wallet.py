@@ -9,58 +9,24 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from frame_splitter.errors import Conflict, Unavailable
-from payments.artifacts import error_name
+from payments.carrying import carried_out
 from payments.chain import Reverted
 from payments.market import Market
 from payments.market_records import Call, Unpaid
 from payments.outbox import Intent, Outbox, Outcome
 from payments.promises import SignedTerms, SignedVoucher
+from payments.refusals import refusal
 from payments.sending import Sender, SendingRules, Signer
 
-LOOK_SECONDS = 0.1
-"""How often the chain is asked whether it has carried out what was sent."""
-
-SENTENCES = {
-    "ERC20InsufficientBalance": "the wallet has too little of the token",
-    "ERC20InsufficientAllowance": "too little of the token was approved",
-    "TooEarly": "it is too early for this",
-    "TooLate": "it is too late for this",
-    "TooLittleStake": "there is too little free stake",
-    "OverOffer": "the offer's capacity is used up",
-    "OverCap": "the figure is above the agreement's cap",
-    "OfferUnfit": "the offer does not fit the job",
-    "OfferGone": "another offer came under this number, or it was cancelled",
-    "AlreadyOpen": "the agreement is open already",
-    "WrongState": "the agreement is not in the state for this",
-    "WrongSigner": "it is signed by somebody else",
-    "NoSession": "the key that signed is not the job's (any more)",
-    "ClaimedBefore": "the agreement had its one claim",
-    "CannotContest": "only client and watcher may contest, and once",
-    "StillBound": "the stake is still behind an agreement",
-    "NothingToSlash": "nothing stands behind the agreement",
-    "NotPlain": "the token is not plain: it takes a fee, or says that it failed",
-}
-"""What the contracts' errors mean; others are told by their names."""
-
-
-class Refused(Conflict):
-    """The contract refuses what was to be done. `error` is its own name for it."""
-
-    code = "refused"
-
-    def __init__(self, what: str, error: str) -> None:
-        said = SENTENCES.get(error, error or "it gives no reason")
-        super().__init__(f"{what} was refused: {said}.")
-        self.error = error
+_NOTHING = (Outcome.REVERTED, Outcome.DISPLACED)
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """A transaction that was carried out, and its block."""
+class Approval:
+    """What a call needs to be allowed to take from the wallet."""
 
-    transaction: str
-    block: int
+    spender: str
+    amount: int
 
 
 class Wallet:
@@ -77,6 +43,7 @@ class Wallet:
         self.market = market
         self._signer, self._outbox = signer, outbox
         rules = rules or SendingRules(confirmations=market.network.confirmations)
+        self._checked = False
         self._sender = Sender(market.chain, signer, outbox, clock, rules)
 
     @property
@@ -86,13 +53,16 @@ class Wallet:
 
     def begin(self, key: str, *calls: Call) -> Intent:
         """Mean to carry calls out in one transaction, once for this key; `settle` or `do` sees it through.
-        Raises Refused where the contract would refuse it, NoFunds, Unavailable.
+        Raises Refused where the contract would refuse it, WrongChain, NoFunds, Unavailable.
         """
+        if not self._checked:
+            self.market.check()
+            self._checked = True
         call = calls[0] if len(calls) == 1 else self.market.multicall(calls)
         try:
             return self._sender.submit(key, call.to, call.data)
         except Reverted as error:
-            raise Refused(key, error_name(error.data)) from error
+            raise refusal(key, error) from error
 
     def do(self, key: str, *calls: Call, wait: float) -> str:
         """Carry calls out once; returns the transaction's hash. Raises what `begin` does, and Unavailable
@@ -103,85 +73,85 @@ class Wallet:
 
     def settle(self, key: str, wait: float) -> str:
         """Wait until what was begun under this key is done. Raises as `do`."""
-        end = time.monotonic() + wait
-        while True:
-            intent = next(one for one in self._sender.advance() if one.key == key)
-            if intent.outcome is Outcome.DONE and intent.transaction is not None:
-                return intent.transaction
-            if intent.outcome is Outcome.REVERTED:
-                raise Refused(key, "")
-            if intent.outcome is Outcome.DISPLACED:
-                raise Conflict(
-                    f"{key}: another transaction of this wallet took its place; look, then try again."
-                )
-            if time.monotonic() >= end:
-                raise Unavailable(
-                    f"{key}: the chain has not carried it out yet; the same command goes on with it."
-                )
-            time.sleep(LOOK_SECONDS)
+        return carried_out(self._sender, key, wait).transaction
 
     def known(self, key: str) -> Intent | None:
         """What was begun under a key, or None."""
         return next((one for one in self._outbox.all() if one.key == key), None)
 
-    def next_key(self, kind: str) -> str:
-        """The key of a repeatable action: that of one under way, which is gone on with, or a new one."""
-        mine = [one for one in self._outbox.all() if one.key.startswith(f"{kind} #")]
-        open_one = next((one for one in mine if one.outcome is Outcome.PENDING), None)
-        return open_one.key if open_one else f"{kind} #{len(mine) + 1}"
-
     # --- clients --------------------------------------------------------------------------------
 
     def open_job(self, key: str, terms: SignedTerms, deposit: int, wait: float) -> str:
         """Open a job with its deposit, once."""
-        if self.known(key) is None:
-            self._approve(f"{key}: approve", self.market.network.market, deposit, wait)
-        return self.do(key, self.market.open_job(terms, deposit), wait=wait)
+        call = self.market.open_job(terms, deposit)
+        return self._once(key, call, wait, Approval(self.market.network.market, deposit))
 
     def top_up(self, kind: str, number: int, amount: int, wait: float) -> str:
         """Add to a job's budget. One that was cut off before is finished instead, where it is the same."""
-        key = self.next_key(kind)
-        if self.known(key) is None:
-            self._approve(f"{key}: approve", self.market.network.market, amount, wait)
-        return self.do(key, self.market.top_up(number, amount), wait=wait)
+        call = self.market.top_up(number, amount)
+        return self._again(kind, call, wait, Approval(self.market.network.market, amount))
 
     def take_back(self, kind: str, number: int, amount: int, wait: float) -> str:
         """Take back what of a job's budget is not reserved."""
-        return self.do(self.next_key(kind), self.market.take_back(number, amount), wait=wait)
+        return self._again(kind, self.market.take_back(number, amount), wait)
 
     def contest(self, key: str, agreement: str, bond: int, wait: float) -> str:
         """Contest a claim, with its bond."""
-        if self.known(key) is None:
-            self._approve(f"{key}: approve", self.market.network.market, bond, wait)
-        return self.do(key, self.market.contest(agreement), wait=wait)
+        approval = Approval(self.market.network.market, bond)
+        return self._once(key, self.market.contest(agreement), wait, approval)
 
     def transfer(self, kind: str, to: str, amount: int, wait: float) -> str:
         """Send token to a wallet."""
-        return self.do(self.next_key(kind), self.market.transfer(to, amount), wait=wait)
+        return self._again(kind, self.market.transfer(to, amount), wait)
 
     # --- operators ------------------------------------------------------------------------------
 
     def stake(self, kind: str, operator: str, amount: int, wait: float) -> str:
         """Add to an operator's free stake."""
-        key = self.next_key(kind)
-        if self.known(key) is None:
-            self._approve(f"{key}: approve", self.market.network.vault, amount, wait)
-        return self.do(key, self.market.add_stake(operator, amount), wait=wait)
+        call = self.market.add_stake(operator, amount)
+        return self._again(kind, call, wait, Approval(self.market.network.vault, amount))
 
     def withdraw(self, kind: str, amount: int, wait: float) -> str:
         """Take free stake back."""
-        return self.do(self.next_key(kind), self.market.withdraw(amount), wait=wait)
+        return self._again(kind, self.market.withdraw(amount), wait)
 
     def redeem(self, kind: str, vouchers: Sequence[SignedVoucher], wait: float) -> str:
         """Have vouchers paid."""
-        return self.do(self.next_key(kind), self.market.redeem(vouchers), wait=wait)
+        return self._again(kind, self.market.redeem(vouchers), wait)
 
     def claim(self, agreement: str, last: SignedVoucher | None, tasks: Sequence[Unpaid], wait: float) -> str:
         """Claim tasks beyond the last voucher; an agreement has one claim."""
         call = self.market.claim_unpaid(agreement, last, tasks)
-        return self.do(f"claim {agreement}", call, wait=wait)
+        return self._once(f"claim {agreement}", call, wait)
 
-    def _approve(self, key: str, spender: str, amount: int, wait: float) -> None:
-        """Exactly what is needed, where less is approved."""
-        if self.market.allowance(self.address, spender) < amount:
-            self.do(self.next_key(key), self.market.approve(spender, amount), wait=wait)
+    # --- ways -----------------------------------------------------------------------------------
+
+    def _once(self, key: str, call: Call, wait: float, approval: Approval | None = None) -> str:
+        """Something that the contract lets happen once: what came to nothing on the chain may be tried
+        again under the same name.
+        """
+        tried = [one for one in self._outbox.all() if one.key == key or one.key.startswith(f"{key} again ")]
+        last = tried[-1] if tried else None
+        if last is None or last.outcome in _NOTHING:
+            return self._fresh(f"{key} again {len(tried)}" if tried else key, call, wait, approval)
+        return self.settle(last.key, wait)
+
+    def _again(self, kind: str, call: Call, wait: float, approval: Approval | None = None) -> str:
+        """Something that may be done any number of times: what is under way is finished first, and is what
+        was asked for where it is the same call.
+        """
+        mine = [one for one in self._outbox.all() if one.key.startswith(f"{kind} #")]
+        for one in mine:
+            if one.outcome is Outcome.PENDING:
+                done = self.settle(one.key, wait)
+                if one.data == call.data:
+                    return done
+        return self._fresh(f"{kind} #{len(mine) + 1}", call, wait, approval)
+
+    def _fresh(self, key: str, call: Call, wait: float, approval: Approval | None) -> str:
+        """Approved first, exactly as much as is needed."""
+        if approval is not None:
+            spender, amount = approval.spender, approval.amount
+            if self.market.allowance(self.address, spender) < amount:
+                self._again(f"approve for {key}", self.market.approve(spender, amount), wait)
+        return self.do(key, call, wait=wait)

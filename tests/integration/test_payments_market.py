@@ -31,8 +31,9 @@ from payments.promises import (
     Voucher,
     job_name,
 )
+from payments.refusals import Refused
 from payments.session import session_key
-from payments.wallet import Refused, Wallet
+from payments.wallet import Wallet
 from tests.local_chain import LocalChain, local_chain
 
 WINDOWS = Windows(claim=600, decision=600, grace=600, unbonding=2000, slash=60)
