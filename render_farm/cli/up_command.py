@@ -54,7 +54,7 @@ def _options(chosen: argparse.Namespace) -> FarmOptions:
         slots=slots,
         node=not chosen.no_node,
         rules=_rules(chosen),
-        money=chosen.chain is not None,
+        money=not chosen.no_money,
         chain=_outside(chosen),
     )
 

@@ -8,12 +8,15 @@ import argparse
 import json
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from frame_splitter.errors import FarmError
 from frame_splitter.fields import decode
 from frame_splitter.ids import JobId
+from payments import amounts
+from payments.statements import Statement
 from render_farm.cli.console import log_to_stderr
 from render_farm.cli.verdicts import Names, sentence
 from render_farm.job_events import Event, VerdictEvent
@@ -23,6 +26,8 @@ from tests.reference import Plain, assert_same_picture, render_plainly, run
 
 ORBIT = Path(__file__).resolve().parents[2] / "samples" / "orbit.blend"
 FRAMES = 12
+BUDGET = "10"
+SLASH_SECONDS = 30.0
 SETTINGS = {"samples": 16, "resolution_percentage": 25}
 PASSES = ("cryptomatte", "depth", "wrong-pass", "missing-pass")
 """These need a scene with passes to falsify."""
@@ -56,16 +61,26 @@ def _run(cheat: str, frames: tuple[int, ...], folder: Path) -> int:
         scene = folder / "room.blend"
         run("cheats/scene.py", str(scene))
     log_to_stderr("error")
-    with running(folder, print) as farm:
-        print(f"Two nodes: the farm's own, and a stranger's named liar that {SHOWN[cheat].what}.")
+    with running(folder, print, money=True) as farm:
+        print(f"Two nodes sell: the farm's own, and a stranger's named liar that {SHOWN[cheat].what} ...")
+        print("... once it has been paid for something: it begins with honest work.")
         print(f"Rendering {len(frames)} frames of {scene.name} ...")
-        story = farm.render(scene, cheat, _teller(farm), frames=frames, **SETTINGS)
+        paying = farm.paying(BUDGET, _indented)
+        story = farm.render(scene, cheat, _teller(farm, cheat), paying, frames=frames, **SETTINGS)
+        story.statement = _after_the_slash(farm, story)
     believed = _tell_of_lies(story, farm.liar.node)
-    return int(not _compare(story, scene, frames, folder) or believed)
+    whole = _tell_of_money(story, farm.liar.node)
+    return int(not _compare(story, scene, frames, folder) or believed or not whole)
 
 
-def _teller(farm: CheatedFarm) -> Callable[[Event], None]:
-    """Says what an artist and the nodes' owners should know of an event."""
+def _indented(text: str) -> None:
+    print(f"  {text}")
+
+
+def _teller(farm: CheatedFarm, cheat: str) -> Callable[[Event], None]:
+    """Says what an artist and the nodes' owners should know of an event; the liar lies once something of
+    its work was accepted.
+    """
     names: dict[str, Names] = {}
 
     def hear(event: Event) -> None:
@@ -74,6 +89,8 @@ def _teller(farm: CheatedFarm) -> Callable[[Event], None]:
             names.setdefault("job", Names(farm.client, JobId(data["job"])))
         if event.kind == "verdict":
             verdict = decode(event.data, VerdictEvent)
+            if verdict.node == farm.liar.node and verdict.outcome == "accepted":
+                farm.liar.is_told(cheat)
             told = sentence(verdict, names["job"]) if "job" in names else verdict.reason
             if told:
                 print(f"  {told}")
@@ -83,15 +100,47 @@ def _teller(farm: CheatedFarm) -> Callable[[Event], None]:
     return hear
 
 
+def _after_the_slash(farm: CheatedFarm, story: Story) -> Statement:
+    """The statement once the slash was carried out, which takes a moment longer than the job."""
+    assert story.statement is not None
+    end = time.monotonic() + SLASH_SECONDS
+    while True:
+        statement = farm.client.statement(story.statement.job)
+        if statement.compensated or not story.lies or time.monotonic() > end:
+            return statement
+        time.sleep(0.2)
+
+
 def _tell_of_lies(story: Story, liar: str) -> bool:
     """Whether any lie was believed."""
-    verdicts = [one.verdict for one in story.submissions(liar)]
-    rejected = [one for one in verdicts if one and one.outcome == "rejected"]
-    accepted = [one for one in verdicts if one and one.outcome == "accepted"]
-    print(f"The liar lied {len(story.lies)} times: {len(rejected)} rejected, {len(accepted)} accepted.")
+    lied = {(lie.frame, lie.region) for lie in story.lies}
+    false = [one for one in story.submissions(liar) if (one.task.frame, one.task.tile) in lied]
+    outcomes = [one.verdict.outcome for one in false if one.verdict]
+    rejected, accepted = outcomes.count("rejected"), outcomes.count("accepted")
+    print(f"The liar lied {len(story.lies)} times: {rejected} rejected, {accepted} accepted.")
     honest = [one for one in story.record.submissions if one.node != liar]
-    print(f"All of its work was done again: {len(honest)} tiles by the farm's own node.")
-    return bool(accepted)
+    print(f"What it lied about was done again; {len(honest)} tiles came from the farm's own node.")
+    return accepted > 0
+
+
+def _tell_of_money(story: Story, liar: str) -> bool:
+    """Whether the deposit went where it belongs, and the liar's stake paid for its lie."""
+    statement = story.statement
+    assert statement is not None
+
+    def said(amount: int) -> str:
+        return f"{amounts.format(amount, statement.decimals)} {statement.symbol}"
+
+    print(
+        f"The deposit of {said(statement.deposit)}: {said(statement.paid)} paid for accepted work, "
+        f"{said(statement.refunded)} back with the artist."
+    )
+    (line,) = [one for one in statement.nodes if one.node == liar]
+    print(f"The liar was paid {said(line.paid)} for honest tiles, and nothing for false ones.")
+    for slash in [one for one in statement.transactions if one.kind == "slashed"]:
+        print(f"It lost {said(line.slashed)} of its stake (transaction {slash.transaction}),")
+    print(f"of which the artist got {said(line.compensated)}, the price of the tile; the rest was burned.")
+    return statement.settled and line.slashed > 0 and line.compensated > 0
 
 
 def _compare(story: Story, scene: Path, frames: tuple[int, ...], folder: Path) -> bool:

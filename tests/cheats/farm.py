@@ -16,10 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from frame_splitter.facts import SceneFacts
 from frame_splitter.fields import Tile
 from frame_splitter.ids import JobId
 from frame_splitter.records import JobSpec, TaskKind, TaskState
+from frame_splitter.split import pin
+from payments.statements import Statement
 from render_farm.bundle import bundle
+from render_farm.cli.paying import Offered, Paying
+from render_farm.cli.purse import Purse
 from render_farm.client import FarmClient
 from render_farm.doctor import inspect
 from render_farm.embedded.state import Folder
@@ -27,6 +32,7 @@ from render_farm.embedded.supervisor import Farm, FarmOptions
 from render_farm.job_events import Event
 from tests.api_calls import Api
 from tests.cheats import dishonest_child
+from tests.cheats.money import Selling, artists_purse, sell_with_stake
 from tests.cheats.raw_node import keyless_node
 from verification.records import JobVerification, SubmissionRecord
 
@@ -75,6 +81,7 @@ class Story:
     accepted: dict[tuple[int, Tile], str | None]
     lies: list[Lie]
     files: dict[int, Path] = field(default_factory=dict)
+    statement: Statement | None = None
 
     def submissions(self, node: str) -> list[SubmissionRecord]:
         """What a node submitted, in order."""
@@ -96,6 +103,7 @@ class CheatedFarm:
     liar: Liar
     folder: Path
     scenes: dict[Path, Any] = field(default_factory=dict)
+    purse: Purse | None = None
 
     def offer(self, blend: Path) -> Any:
         """The uploaded scene's id, and its facts."""
@@ -106,13 +114,20 @@ class CheatedFarm:
         return self.scenes[blend]
 
     def render(
-        self, blend: Path, cheat: str, hear: Callable[[Event], None] = lambda event: None, **spec: Any
+        self,
+        blend: Path,
+        cheat: str,
+        hear: Callable[[Event], None] = lambda event: None,
+        paying: Paying | None = None,
+        **spec: Any,
     ) -> Story:
-        """A job from its submission to its frames, with the liar told to cheat so."""
+        """A job from its submission to its frames, with the liar told to cheat so. Where somebody is `paying`
+        it is honest at first; `hear` says when that ends.
+        """
         scene, facts = self.offer(blend)
-        self.liar.is_told(cheat)
+        self.liar.is_told("" if paying else cheat)
         before = len(self.liar.lies())
-        job = self.client.submit(JobSpec(scene, **spec), facts).job
+        job = self._begun(JobSpec(scene, **spec), facts, paying)
         events = []
         for event in self.client.events(job):
             events.append(event)
@@ -120,12 +135,26 @@ class CheatedFarm:
         self.liar.is_told("")
         record, lies = self.client.verification(job), self.liar.lies()[before:]
         story = Story(events, record, self._accepted(job), lies)
+        if paying:
+            story.statement = paying.settle(self.client.job(job))
         for frame in self.client.frames(job):
             for file in frame.files[:1]:
                 target = self.folder / "frames" / job / f"{frame.frame:04d}{Path(file.name).suffix}"
                 target.parent.mkdir(parents=True, exist_ok=True)
                 story.files[frame.frame] = self.client.download(file, target)
         return story
+
+    def paying(self, budget: str, say: Callable[[str], None]) -> Paying:
+        """The artist's wallet, ready to pay."""
+        assert self.purse is not None
+        return Paying(self.client, self.purse, Offered(budget, None), say)
+
+    def _begun(self, spec: JobSpec, facts: SceneFacts, paying: Paying | None) -> JobId:
+        if paying is None:
+            return self.client.submit(spec, facts).job
+        job = paying.submit(spec, facts)
+        paying.deposit(job, pin(spec, facts))
+        return job.job
 
     def _accepted(self, job: JobId) -> dict[tuple[int, Tile], str | None]:
         return {
@@ -141,29 +170,37 @@ class CheatedFarm:
 
 
 @contextmanager
-def running(folder: Path, say: Callable[[str], None] = lambda text: None) -> Iterator[CheatedFarm]:
-    """The farm on a folder of its own; everything ends with the block."""
+def running(
+    folder: Path, say: Callable[[str], None] = lambda text: None, *, money: bool = False
+) -> Iterator[CheatedFarm]:
+    """The farm on a folder of its own; everything ends with the block. With `money` the liar sells, with a
+    stake of its own, and the artist has a wallet.
+    """
     # Otherwise what honest tests earned would leave some lies to chance.
-    options = FarmOptions(slots=1, threads=1, rules=(("--audit-floor", "1"),))
+    options = FarmOptions(slots=1, threads=1, rules=(("--audit-floor", "1"),), money=money)
     with Farm(Folder(folder / "farm"), options, say).running() as farm:
         operator = Api(farm.url, farm.token)
         artist = operator.owner("artist")
-        with _liar(artist, folder) as liar, FarmClient(farm.url, artist.token) as client:
+        selling = sell_with_stake(farm, folder / "liar.json") if money else None
+        with _liar(artist, folder, selling) as liar, FarmClient(farm.url, artist.token) as client:
             farm.wait_for_node()
             _await_online(operator, liar.node, folder / "liar.log")
-            yield CheatedFarm(farm, operator, artist, client, liar, folder)
+            purse = artists_purse(farm) if money else None
+            yield CheatedFarm(farm, operator, artist, client, liar, folder, purse=purse)
 
 
 @contextmanager
-def _liar(artist: Api, folder: Path) -> Iterator[Liar]:
+def _liar(artist: Api, folder: Path, selling: Selling | None) -> Iterator[Liar]:
     node = keyless_node(artist, LIAR)
     state = folder / LIAR
     state.mkdir()
     command = [sys.executable, "-m", "gpu_worker", "run", "--coordinator", artist.url, "--no-sandbox"]
     command += ["--state-dir", str(state), "--slots", "1", "--threads-per-slot", "1", "--die-with-parent"]
     command += ["--child-program", str(dishonest_child.__file__)]
+    environment = {**os.environ, "FARM_NODE_TOKEN": node.token}
+    if selling:
+        command, environment = [*command, *selling.options], environment | selling.environment
     with (folder / "liar.log").open("ab") as log:
-        environment = {**os.environ, "FARM_NODE_TOKEN": node.token}
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
     try:
         yield Liar(node.id, state)
