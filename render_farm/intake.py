@@ -168,8 +168,7 @@ class Intake:
     async def _start(self, owner: OwnerId, order: JobOrder, repeat: Repeat) -> JobId:
         quote = None
         if order.payment is not None:
-            work = fingerprint(order.spec)
-            quote = await self._cashier.quote(owner, order.payment, work)
+            quote = await self._cashier.quote(owner, order.payment, order.spec, order.facts)
         # Cutting a long job takes a while, and other requests are waiting.
         new = await asyncio.to_thread(self._plan, owner, order, quote)
         job = await self._jobs.create(new, repeat)

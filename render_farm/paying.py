@@ -3,13 +3,16 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import groupby
 from typing import Protocol
 
 from frame_splitter.errors import InvalidInput, NotFound
+from frame_splitter.facts import SceneFacts
 from frame_splitter.fields import Tile
 from frame_splitter.ids import JobId, OwnerId, TaskId
-from frame_splitter.records import Task, TaskKind
+from frame_splitter.records import JobSpec, Task, TaskKind
+from frame_splitter.split import fingerprint
 from payments import pricing
 from payments.network import Network
 from payments.quotes import Quote, QuoteState
@@ -18,6 +21,7 @@ from render_farm import terms
 from render_farm.rules import Arbiters, Rules
 from render_farm.selling import NoChain
 from render_farm.store.jobs import NewJob, NewMoney
+from render_farm.store.quotes import StoredQuote
 from verification.sampling import AuditPolicy
 
 MOST_CAP = 1 << 96
@@ -42,16 +46,8 @@ class BelowQuote(InvalidInput):
 class Quotes(Protocol):
     """Where quotes are."""
 
-    async def get(self, owner: OwnerId, quote: JobId) -> Quote | None:
-        """An owner's quote, or None."""
-
-
-class NoQuotes:
-    """Where there are none."""
-
-    async def get(self, owner: OwnerId, quote: JobId) -> Quote | None:
-        """None."""
-        return None
+    async def get(self, job: JobId) -> StoredQuote | None:
+        """A quote, whoever's it is, or None."""
 
 
 class Cashier:
@@ -71,21 +67,22 @@ class Cashier:
         self._arbiters = arbiters or Arbiters((rules.address,), 1)
         self._clock = clock
 
-    async def quote(self, owner: OwnerId, payment: Payment, fingerprint: str) -> Quote:
-        """The quote a payment names, once all is as it must be. `fingerprint` is that of the work asked for.
-        Raises NoChain, NoQuote, BelowQuote, InvalidInput.
+    async def quote(self, owner: OwnerId, payment: Payment, spec: JobSpec, facts: SceneFacts) -> Quote:
+        """The quote a payment names, once it is for this very work and all else is as it must be.
+        Raises NoChain, NoQuote, BelowQuote, NotFound, InvalidInput.
         """
         if self._network is None:
             raise NoChain
         _check(payment, self._network, self._clock())
         # An id that is none could reach other keys of the store.
-        quote = await self._quotes.get(owner, payment.quote) if payment.quote.isalnum() else None
-        if quote is None:
+        found = await self._quotes.get(payment.quote) if payment.quote.isalnum() else None
+        if found is None or found.owner != owner:
             raise NotFound(f"You have no quote '{payment.quote}': ask for one first.")
-        if quote.state is not QuoteState.READY:
-            raise NoQuote(f"Quote '{quote.quote}' is {quote.state.value}: only a ready one can be paid for.")
-        if quote.fingerprint != fingerprint:
-            raise NoQuote(f"Quote '{quote.quote}' is for another scene or other settings than this job's.")
+        quote = found.made
+        if quote is None or quote.state is not QuoteState.READY:
+            raise NoQuote(f"Quote '{payment.quote}' is not ready: wait until it has figures.")
+        if found.fingerprint != fingerprint(spec) or found.facts != replace(facts, assets=()):
+            raise NoQuote(f"Quote '{payment.quote}' is for another scene or other settings than this job's.")
         self._check_budget(payment, quote, self._network)
         return quote
 

@@ -10,7 +10,8 @@ import pytest
 
 from frame_splitter.errors import InvalidInput, NotFound
 from frame_splitter.fields import Tile
-from frame_splitter.records import JobSpec, RenderSettings, Task, TaskKind, TaskOutput
+from frame_splitter.records import JobSpec, JobState, RenderSettings, Task, TaskKind, TaskOutput
+from frame_splitter.split import fingerprint
 from payments import pricing, signing
 from payments.network import Network, Windows
 from payments.quotes import Quote, QuoteState, WorkBand
@@ -21,6 +22,7 @@ from render_farm.intake import JobOrder, plan
 from render_farm.paying import BelowQuote, Cashier, NoQuote, audit_share, tile_units
 from render_farm.rules import Arbiters
 from render_farm.selling import NoChain
+from render_farm.store.quotes import StoredQuote
 from tests.api_calls import FACTS
 from verification.rate import STAKE, Rates
 from verification.sampling import AuditPolicy
@@ -46,29 +48,35 @@ QUOTE = Quote(
     frame_units=(3_000_000, 1_000_000),
     units=WorkBand(3_000_000, 4_000_000, 6_000_000),
 )
+SPEC = JobSpec("5c" * 32, (1, 2), tiles="2x1")
 PAYMENT = Payment(budget=40 * 10**18, price_cap=10**19, client=ANN, refund_to=ANN, quote="q1")
 
 
 class Known:
-    """Quotes of ann."""
+    """Ann's quotes, made for SPEC and FACTS."""
 
     def __init__(self, *quotes):
         self.quotes = {one.quote: one for one in quotes}
 
-    async def get(self, owner, quote):
-        return self.quotes.get(quote) if owner == "ann" else None
+    async def get(self, job):
+        made = self.quotes.get(job)
+        if made is None:
+            return None
+        made = None if made.state is QuoteState.PROBING else made
+        facts = replace(FACTS, assets=())
+        return StoredQuote(job, "ann", JobState.COMPLETE, SPEC, facts, fingerprint(SPEC), "", made)
 
 
 def cashier(*quotes, network=NETWORK, arbiters=None):
     return Cashier(Known(*quotes), RULES, network, arbiters, lambda: NOW)
 
 
-def quoted(payment=PAYMENT, quote=QUOTE, owner="ann", work="ab" * 32, **changes):
-    return asyncio.run(cashier(quote, **changes).quote(owner, payment, work))
+def quoted(payment=PAYMENT, quote=QUOTE, owner="ann", spec=SPEC, facts=FACTS, **changes):
+    return asyncio.run(cashier(quote, **changes).quote(owner, payment, spec, facts))
 
 
 def job():
-    return plan("ann", JobOrder(JobSpec("5c" * 32, (1, 2), tiles="2x1"), FACTS), NOW)
+    return plan("ann", JobOrder(SPEC, FACTS), NOW)
 
 
 def test_a_ready_quote_for_this_very_job_is_taken():
@@ -88,13 +96,26 @@ def test_somebody_elses_quote_is_not_there(owner):
 
 @pytest.mark.parametrize("state", [QuoteState.PROBING, QuoteState.FAILED, QuoteState.CANCELLED])
 def test_a_quote_without_figures_is_refused(state):
-    with pytest.raises(NoQuote, match=state.value):
+    with pytest.raises(NoQuote, match="not ready"):
         quoted(quote=replace(QUOTE, state=state))
 
 
 def test_a_quote_for_another_job_is_refused():
-    with pytest.raises(NoQuote, match="another scene or other settings"):
-        quoted(work="cd" * 32)
+    others = [
+        {"spec": replace(SPEC, frames=(1, 2, 3))},
+        {"spec": replace(SPEC, samples=64)},
+        {"spec": replace(SPEC, scene="5d" * 32)},
+        {"facts": replace(FACTS, resolution_x=640)},
+    ]
+    for other in others:
+        with pytest.raises(NoQuote, match="another scene or other settings"):
+            quoted(**other)
+    assert quoted(spec=replace(SPEC, name="mine", priority=1)) == QUOTE
+
+
+def test_an_id_that_is_none_reaches_no_other_key():
+    with pytest.raises(NotFound):
+        quoted(replace(PAYMENT, quote="q1:x"), quote=replace(QUOTE, quote="q1:x"))
 
 
 def test_a_budget_below_the_quote_is_refused_with_figures():
