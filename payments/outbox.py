@@ -15,10 +15,11 @@ from typing import Annotated, Protocol
 import msgspec
 
 from frame_splitter.errors import Conflict, InvalidInput
-from frame_splitter.fields import Digest, Name, Seconds, decode, encode
+from frame_splitter.fields import Digest, Name, decode, encode
 
 Raw = Annotated[str, msgspec.Meta(pattern="^0x([0-9a-f]{2})*$", max_length=1 << 19)]
 Whole = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+Moment = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 Target = Annotated[str, msgspec.Meta(pattern="^(0x[0-9a-fA-F]{40})?$")]
 Digits = Annotated[str, msgspec.Meta(pattern="^[0-9]{1,78}$")]
 MOST_BYTES = 64 << 20
@@ -43,7 +44,7 @@ class Attempt:
     raw: Raw
     max_fee: Whole
     tip: Whole
-    time: Seconds
+    time: Moment
 
 
 @dataclass(frozen=True, slots=True)
