@@ -19,6 +19,16 @@ EXAMPLES = """examples:
   gpu-worker doctor
 """
 
+MONEY_EXAMPLES = """The chain is reached at FARM_CHAIN_URL. Examples:
+  export FARM_CHAIN_URL=https://rpc.example FARM_CHAIN=chain.toml
+  export FARM_WALLET=operator.json FARM_WALLET_PASSWORD_FILE=operator.password
+  gpu-worker stake 100
+  gpu-worker earnings --json
+  gpu-worker redeem
+  gpu-worker claim JOB
+  gpu-worker unstake 40
+"""
+
 
 def main(words: list[str] | None = None) -> int:
     """Run a command; the exit status."""
@@ -47,7 +57,39 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.add_argument("--quiet", action="store_true", help="say nothing where nothing is missing")
     doctor.add_argument("--state-dir", metavar="DIR", help="the node's folder, as for `run`")
     doctor.set_defaults(command=_doctor)
+    _add_money(commands)
     return parser
+
+
+def _add_money(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """What an operator does with its wallet."""
+    what = {
+        "stake": "put stake up: nodes are given work as far as it covers",
+        "unstake": "take back stake that is behind no agreement",
+        "earnings": "what was earned, vouched for and paid",
+        "redeem": "have vouchers paid",
+        "claim": "claim work that has receipts and no voucher, where a farm is silent",
+    }
+    for name, told in what.items():
+        parser = commands.add_parser(
+            name,
+            help=told,
+            description=f"{told[0].upper()}{told[1:]}.",
+            epilog=MONEY_EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if name == "stake":
+            parser.add_argument("amount", help="of the token, as in 12.5")
+        elif name == "unstake":
+            parser.add_argument("amount", nargs="?", help="of the token (all that is free)")
+        else:
+            parser.add_argument("job", nargs="?", help="one job only")
+        if name == "earnings":
+            parser.add_argument("--offline", action="store_true", help="from the node's folder alone")
+        parser.add_argument("--state-dir", metavar="DIR", help="the node's folder, as for `run`")
+        parser.add_argument("--json", action="store_true", help="the answer as JSON")
+        add_wallet_options(parser)
+        parser.set_defaults(command=_money, what=name)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
@@ -77,9 +119,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     option("--memory-limit", metavar="SIZE", help="memory of one Blender (the machine's, shared)")
     option("--stall-seconds", type=float, default=1800.0, metavar="S", help="longest silence (1800)")
     option("--task-seconds", type=float, default=86400.0, metavar="S", help="longest task (86400)")
-    option(
-        "--price", metavar="P", help="sell: do paid jobs only, for so much of the token a render unit"
-    )
+    option("--price", metavar="P", help="sell: do paid jobs only, for so much of the token a render unit")
     add_wallet_options(parser)
     option("--payee", metavar="ADDRESS", help="who is paid (the wallet itself)")
     option("--capacity", type=int, default=1_000_000_000, metavar="U", help="render units to sell in all")
@@ -127,6 +167,12 @@ def _inspect(arguments: argparse.Namespace) -> int:
         raise
     sys.stdout.buffer.write(facts + b"\n")
     return 0
+
+
+def _money(arguments: argparse.Namespace) -> int:
+    from gpu_worker.money import commands  # noqa: PLC0415 - web3 takes seconds to load
+
+    return int(getattr(commands, arguments.what)(arguments))
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

@@ -124,6 +124,12 @@ class Wallet:
         call = self.market.claim_unpaid(agreement, last, tasks)
         return self._once(f"claim {agreement}", call, wait)
 
+    def repeat(self, kind: str, *calls: Call, wait: float) -> str:
+        """Carry calls of the market out in one transaction, as something that may be done any number of
+        times.
+        """
+        return self._again(kind, calls[0] if len(calls) == 1 else self.market.multicall(calls), wait)
+
     # --- ways -----------------------------------------------------------------------------------
 
     def _once(self, key: str, call: Call, wait: float, approval: Approval | None = None) -> str:

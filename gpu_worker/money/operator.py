@@ -25,9 +25,7 @@ def load_operator(config: SellingConfig) -> Operator:
     where = network.load(config.network)
     price = amounts.parse(config.price, where.decimals)
     if not 0 < price < MOST_PRICE:
-        raise InvalidInput(
-            f"--price {config.price[:40]} is nothing, or more than the contract holds."
-        )
+        raise InvalidInput(f"--price {config.price[:40]} is nothing, or more than the contract holds.")
     key = keystore.load(config.wallet, keystore.read_password(config.password))
     return Operator(
         key=key.reveal(),
