@@ -62,7 +62,8 @@ contract VectorsTest is World {
     }
 
     function test_what_is_said_of_an_agreement() public view {
-        _agrees(".raise", hashes.raise(Raise(_word(".raise.message.agreement"), uint128(_number(".raise.message.cap")))));
+        Raise memory more = Raise(_word(".raise.message.agreement"), uint128(_number(".raise.message.cap")));
+        _agrees(".raise", hashes.raise(more));
         bytes32 voucher = hashes.voucher(
             Voucher(
                 _word(".voucher.message.agreement"),
