@@ -9,7 +9,7 @@ import msgspec
 from frame_splitter.ids import JobId, SceneId
 from frame_splitter.records import RenderSettings
 from payments.network import Network
-from payments.promises import SignedTerms, Terms
+from payments.promises import SignedTerms, Terms, job_name
 from payments.session import session_key
 from payments.signing import address_of, sign
 from payments.statements import Payment
@@ -38,11 +38,6 @@ def terms_hash(scene: SceneId, settings: RenderSettings, price_cap: int, policy:
     return hashlib.sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def chain_name(job: JobId) -> str:
-    """A job's id as the contract has it: 32 bytes, hexadecimal."""
-    return job.encode().ljust(32, b"\0").hex()
-
-
 def make(
     job: JobId, payment: Payment, work: str, rules: Rules, network: Network, arbiters: Arbiters, now: float
 ) -> SignedTerms:
@@ -51,7 +46,7 @@ def make(
         client=payment.client,
         refundTo=payment.refund_to,
         farm=rules.address,
-        name=chain_name(job),
+        name=job_name(job),
         deadline=payment.deadline or int(now) + DEADLINE_SECONDS,
         sessionKey=address_of(session_key(rules.key, job)),
         priceCap=payment.price_cap,

@@ -9,10 +9,12 @@ from dataclasses import replace
 
 import pytest
 
-from frame_splitter.fields import encode
+from frame_splitter.fields import decode, encode
+from frame_splitter.probes import Measure, ProbeReport
 from frame_splitter.records import FailureCode, LeaseRequest, SlotOffer, TaskFailure, TaskKind
-from payments import network, signing
-from payments.promises import Offer, Release, SignedOffer, SignedRelease
+from payments import network, pricing, promises, signing
+from payments.pricing import MICRO
+from payments.promises import Offer, Release, SignedOffer, SignedRelease, SignedTerms
 from payments.statements import JobMoney, Statement
 from render_farm.intake import JobOrder, JobSpec, plan
 from render_farm.store.connection import Connection
@@ -83,6 +85,19 @@ class Market:
                 await connection.close()
 
         return asyncio.run(inside())
+
+    def quote(self, spec):
+        """A quote that is ready, from a probe that the own node made up."""
+        asked = self.ann.ok("POST", "/quotes", {"spec": spec, "facts": FACTS})["quote"]
+        lease = self.own.lease(kinds=(TaskKind.PROBE,))[0]
+        small = Measure(spec.frames[0], 256, 0.3, 0.2, True, True)
+        large = Measure(spec.frames[0], 1024, 0.9, 0.8, False, False)
+        report = ProbeReport(MICRO, (small, large))
+        result = replace(self.own.upload(lease, b"probe"), probe=report)
+        assert self.own.submit(lease, result).status == 200
+        made = self.ann.ok("GET", f"/quotes/{asked}?wait=10")
+        assert made["state"] == "ready"
+        return made
 
     def offer(self, **changes):
         """The node's offer, as its operator signs it."""
@@ -168,6 +183,37 @@ def test_a_payment_needs_a_quote(market):
     market.ann.refused(404, "not_found", "POST", "/jobs", order)
     wrong = encode(order).replace(b'"budget":40', b'"budget":-4')
     market.ann.refused(422, "invalid_input", "POST", "/jobs", wrong)
+
+
+def test_a_job_is_paid_for_as_its_quote_says(market):
+    spec = JobSpec(market.ann.scene(), (1, 2), tiles="2x1")
+    quote = market.quote(spec)
+    cap = 10**12
+    needed = pricing.reward(quote["units"]["p50"], cap)
+    payment = replace(PAYMENT, quote=quote["quote"], budget=needed, price_cap=cap)
+    order = JobOrder(spec, FACTS, payment)
+    poor = replace(order, payment=replace(payment, budget=needed - 1))
+    assert str(needed) in market.ann.refused(422, "below_quote", "POST", "/jobs", poor)
+    larger = replace(order, facts=replace(FACTS, resolution_x=6400))
+    market.ann.refused(422, "no_quote", "POST", "/jobs", larger)
+    market.admin.owner("eve").refused(409, "conflict", "POST", "/jobs", order)
+    job = market.ann.ok("POST", "/jobs", order, Idempotency_Key="once")
+    assert (job["state"], job["money"]["budget"]) == ("awaiting_funds", needed)
+    assert market.ann.ok("POST", "/jobs", order, Idempotency_Key="once")["job"] == job["job"]
+    signed = decode(encode(market.ann.ok("GET", f"/jobs/{job['job']}/terms")["terms"]), SignedTerms)
+    signing.require_signer(signed.message, NETWORK, signed.signature, market.node.farm)
+    assert promises.job_name(job["job"]) == signed.message.name
+    market.fund(job["job"])
+    leases = market.own.lease(slots=4)
+    assert sum(one["units"] for one in leases) == sum(quote["frame_units"])
+
+
+def test_a_quote_without_figures_pays_for_nothing(market):
+    spec = JobSpec(market.ann.scene(), (1,), tiles="1x1")
+    asked = market.ann.ok("POST", "/quotes", {"spec": spec, "facts": FACTS})
+    order = JobOrder(spec, FACTS, replace(PAYMENT, quote=asked["quote"]))
+    market.ann.refused(422, "no_quote", "POST", "/jobs", order)
+    market.ann.ok("POST", f"/jobs/{asked['quote']}/cancel")
 
 
 def test_nothing_of_a_paid_job_is_rendered_before_its_deposit(market):
