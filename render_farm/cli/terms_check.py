@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from frame_splitter.errors import Forbidden, InvalidInput
 from payments.network import Network
-from payments.promises import SignedTerms, Terms
+from payments.promises import SignedTerms, Terms, job_name
 from payments.statements import Payment
 
 if TYPE_CHECKING:
@@ -59,7 +59,6 @@ def check_terms(signed: SignedTerms, network: Network, kept: "Kept", now: float)
     else than what was asked of it.
     """
     from payments.signing import require_signer  # noqa: PLC0415 - signatures take long to load
-    from render_farm.terms import chain_name  # noqa: PLC0415
 
     terms, payment = signed.message, kept.payment
     require_signer(terms, network, signed.signature, kept.farm)
@@ -67,7 +66,7 @@ def check_terms(signed: SignedTerms, network: Network, kept: "Kept", now: float)
         "farm": kept.farm,
         "client": payment.client,
         "refundTo": payment.refund_to,
-        "name": chain_name(kept.job),
+        "name": job_name(kept.job),
         "priceCap": payment.price_cap,
         "watcher": payment.watcher,
     }

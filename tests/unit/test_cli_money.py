@@ -14,7 +14,7 @@ from frame_splitter.records import JobSpec
 from frame_splitter.split import pin
 from payments.chain import Event
 from payments.network import Network, Windows
-from payments.promises import SignedTerms, Terms
+from payments.promises import SignedTerms, Terms, job_name
 from payments.signing import address_of, sign
 from payments.statements import (
     NOBODY,
@@ -29,7 +29,7 @@ from render_farm.cli.purse import Kept
 from render_farm.cli.statement_check import Standing, compare, of_job
 from render_farm.cli.statement_text import money_line, statement_text
 from render_farm.cli.terms_check import BadTerms, WrongNetwork, check_network, check_terms, check_work
-from render_farm.terms import chain_name, terms_hash
+from render_farm.terms import terms_hash
 from tests.plain_facts import PLAIN_SCENE
 from verification.sampling import AuditPolicy
 
@@ -48,7 +48,7 @@ TERMS = Terms(
     client=PAYMENT.client,
     refundTo=PAYMENT.refund_to,
     farm=address_of(FARM),
-    name=chain_name(JOB),
+    name=job_name(JOB),
     deadline=int(NOW) + 30 * DAY,
     sessionKey=address_of(THIEF),
     priceCap=PAYMENT.price_cap,
@@ -75,7 +75,7 @@ def test_terms_as_they_were_asked_for_are_paid() -> None:
         {"client": address_of(THIEF)},
         {"refundTo": address_of(THIEF)},
         {"farm": address_of(THIEF)},
-        {"name": chain_name(JobId("job2"))},
+        {"name": job_name(JobId("job2"))},
         {"priceCap": PAYMENT.price_cap + 1},
         {"watcher": address_of(THIEF)},
         {"deadline": int(NOW)},
