@@ -1,0 +1,380 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a node believes of a farm's promises, what it keeps of them, and when it stops working."""
+
+import threading
+from dataclasses import replace
+
+import pytest
+
+from frame_splitter.errors import InvalidInput, Unavailable
+from frame_splitter.fields import Tile
+from frame_splitter.ids import DeviceClass, JobId, LeaseToken, OwnerId, SceneId, TaskId
+from frame_splitter.records import Lease, RenderSettings, Task, TaskKind
+from gpu_worker.money import purse as purses
+from gpu_worker.money.agreements import BadPromise, Seller, believed
+from gpu_worker.money.purse import Purse, Work
+from gpu_worker.money.selling import Operator, OtherNetwork, Selling, check_network
+from payments import accepted_tree, signing
+from payments.promises import (
+    Credit,
+    Order,
+    Promise,
+    Promises,
+    Raise,
+    SignedOffer,
+    SignedOrder,
+    SignedRaise,
+    SignedVoucher,
+    Voucher,
+)
+from payments.session import session_key
+from tests import settling
+from tests.settling import FARM, NETWORK, OPERATOR, OPERATOR_KEY, PRICE
+from verification.attestation import Attestation, Submission
+
+JOB = JobId("job1")
+SESSION = session_key(settling.FARM_KEY, JOB)
+OTHER_KEY = bytes([5]) * 32
+NOW = 1_999_000_000.0
+CAP = 4 * PRICE
+TILE = Tile(0, 0, 8, 8)
+SETTINGS = RenderSettings(1, 0, 100, "PNG")
+
+
+def order(offer=None, key=SESSION, **changes):
+    said = Order(7, settling.digest(offer or settling.offer()), CAP, PRICE, 3, 0)
+    said = replace(said, **changes)
+    return SignedOrder(said, signing.sign(said, NETWORK, key))
+
+
+def promise(terms=None, offer=None, signed=None, **changes):
+    offer = offer or settling.offer()
+    signed = signed or order(offer)
+    agreement = signing.agreement_id(signed.message, NETWORK)
+    return replace(Promise(JOB, agreement, terms or settling.terms(JOB), offer, signed), **changes)
+
+
+def credits_of(*numbers, job=JOB, amount=PRICE):
+    return tuple(Credit(f"{job}.f{number}", "ab" * 32, amount) for number in numbers)
+
+
+def voucher(credited, agreement=None, key=SESSION, **changes):
+    root, total = accepted_tree.root(credited)
+    said = replace(Voucher(agreement or promise().agreement, total, root), **changes)
+    return SignedVoucher(said, signing.sign(said, NETWORK, key))
+
+
+def raised(cap, key=SESSION, agreement=None):
+    said = Raise(agreement or promise().agreement, cap)
+    return SignedRaise(said, signing.sign(said, NETWORK, key))
+
+
+def seller(offer=None):
+    offer = offer or settling.offer()
+    return Seller(NETWORK, FARM, OPERATOR, {settling.digest(offer): offer})
+
+
+def take(*promises, of=None):
+    held = None
+    for one in promises:
+        held = believed(one, held, of or seller(), NOW)
+    return held
+
+
+def test_promises_that_add_up_are_believed():
+    first = credits_of(1, 2)
+    held = take(
+        promise(),
+        promise(voucher=voucher(first), credits=first),
+        promise(voucher=voucher(first), credits=first),
+        promise(voucher=voucher(first), cap_raise=raised(2 * CAP)),
+        promise(voucher=voucher(credits_of(1, 2, 3)), credits=credits_of(3), cap_raise=raised(2 * CAP)),
+        promise(voucher=voucher(credits_of(1, 2, 3)), cap_raise=raised(2 * CAP), ended=True),
+    )
+    assert (held.cap, held.vouched, held.promise.ended) == (2 * CAP, 3 * PRICE, True)
+    assert held.credited == {"job1.f1", "job1.f2", "job1.f3"}
+    assert held.earns(500_000) == PRICE // 2
+
+
+def malleated(signed):
+    raw = bytes.fromhex(signed.signature[2:])
+    high = signing.ORDER - int.from_bytes(raw[32:64], "big")
+    flipped = raw[:32] + high.to_bytes(32, "big") + bytes([55 - raw[64]])
+    return replace(signed, signature="0x" + flipped.hex())
+
+
+def farms(key):
+    address = signing.address_of(key)
+    said = replace(settling.terms(JOB).message, farm=address)
+    return replace(settling.terms(JOB), message=said, signature=signing.sign(said, NETWORK, key))
+
+
+CHEAP = settling.offer(price=3 * PRICE)
+BAD_BEGINNINGS = {
+    "another farm's terms": lambda: promise(terms=farms(OTHER_KEY)),
+    "terms that the farm did not sign": lambda: promise(
+        terms=replace(settling.terms(JOB), signature=farms(OTHER_KEY).signature)
+    ),
+    "another job's terms": lambda: promise(terms=settling.terms("job2")),
+    "a deadline in a moment": lambda: promise(terms=settling.terms(JOB, deadline=int(NOW) + 60)),
+    "a deadline in a thousand days": lambda: promise(
+        terms=settling.terms(JOB, deadline=int(NOW) + 86_400_000)
+    ),
+    "nobody to decide": lambda: promise(terms=settling.terms(JOB, arbiters=())),
+    "more than all to decide": lambda: promise(terms=settling.terms(JOB, threshold=2)),
+    "no threshold": lambda: promise(terms=settling.terms(JOB, threshold=0)),
+    "an offer never made": lambda: promise(offer=settling.offer(number=9)),
+    "an offer by another": lambda: promise(
+        offer=replace(settling.offer(), signature=settling.offer(key=OTHER_KEY).signature)
+    ),
+    "a job that pays less": lambda: promise(terms=settling.terms(JOB, priceCap=PRICE - 1)),
+    "more stake than offered": lambda: promise(terms=settling.terms(JOB, stakeShare=2_000_000)),
+    "another agreement's id": lambda: promise(agreement="ab" * 32),
+    "an order signed by another": lambda: promise(signed=order(key=OTHER_KEY)),
+    "a malleated order": lambda: promise(signed=malleated(order())),
+    "an order that pays nothing for a task": lambda: promise(signed=order(taskCap=0)),
+    "an order without claims": lambda: promise(signed=order(claimTasks=0)),
+    "an order over nothing": lambda: promise(signed=order(cap=0)),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_BEGINNINGS)
+def test_no_agreement_begins_with(bad):
+    with pytest.raises(BadPromise):
+        take(BAD_BEGINNINGS[bad]())
+
+
+def test_an_offer_that_asks_more_than_the_job_pays_is_not_taken():
+    with pytest.raises(BadPromise, match="pays less"):
+        take(promise(offer=CHEAP, signed=order(CHEAP)), of=seller(CHEAP))
+
+
+ONE, TWO = credits_of(1), credits_of(1, 2)
+BAD_NEWS = {
+    "a voucher signed by another": lambda: promise(
+        voucher=voucher(TWO, key=OTHER_KEY), credits=credits_of(2)
+    ),
+    "a voucher by the farm's own key": lambda: promise(
+        voucher=voucher(TWO, key=settling.FARM_KEY), credits=credits_of(2)
+    ),
+    "a malleated voucher": lambda: promise(voucher=malleated(voucher(TWO)), credits=credits_of(2)),
+    "another agreement's voucher": lambda: promise(
+        voucher=voucher(TWO, agreement="ab" * 32), credits=credits_of(2)
+    ),
+    "a voucher over the cap": lambda: promise(
+        voucher=voucher(credits_of(*range(1, 6))), credits=credits_of(2, 3, 4, 5)
+    ),
+    "a voucher that falls": lambda: promise(voucher=voucher(credits_of(1, amount=PRICE // 2)), credits=()),
+    "a voucher that is gone": promise,
+    "credits that do not add up": lambda: promise(voucher=voucher(TWO), credits=credits_of(3)),
+    "credits that are missing": lambda: promise(voucher=voucher(TWO), credits=()),
+    "a sum that is not the tree's": lambda: promise(
+        voucher=voucher(TWO, cumulative=3 * PRICE), credits=credits_of(2)
+    ),
+    "another job's tasks": lambda: promise(
+        voucher=voucher((*ONE, *credits_of(2, job="job2"))), credits=credits_of(2, job="job2")
+    ),
+    "a cap that falls": lambda: promise(voucher=voucher(ONE), cap_raise=raised(CAP - 1)),
+    "a raise signed by another": lambda: promise(
+        voucher=voucher(ONE), cap_raise=raised(2 * CAP, key=OTHER_KEY)
+    ),
+    "another agreement's raise": lambda: promise(
+        voucher=voucher(ONE), cap_raise=raised(2 * CAP, agreement="ab" * 32)
+    ),
+    "other terms": lambda: promise(terms=settling.terms(JOB, termsHash="cd" * 32), voucher=voucher(ONE)),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_NEWS)
+def test_an_agreement_does_not_become(bad):
+    held = take(promise(), promise(voucher=voucher(ONE), credits=ONE))
+    with pytest.raises(BadPromise):
+        believed(BAD_NEWS[bad](), held, seller(), NOW)
+
+
+def test_a_raise_does_not_go_away():
+    held = take(promise(), promise(cap_raise=raised(2 * CAP)))
+    with pytest.raises(BadPromise, match="raise is gone"):
+        believed(promise(), held, seller(), NOW)
+
+
+# --- what is kept -----------------------------------------------------------------------------------
+
+
+def lease(task="job1.f1", job=JOB, units=1_000_000, agreement=None):
+    made = Task(TaskId(task), JobId(job), TaskKind.RENDER, 1, TILE)
+    plain = Lease(made, LeaseToken(7), "cpu-0", 30.0, SceneId("s"), OwnerId("o"), SETTINGS, 8, 8, TILE, TILE)
+    return replace(plain, units=units, agreement=agreement or promise().agreement)
+
+
+def work(task="job1.f1", token=7):
+    said = Attestation(task, token, "aa" * 32, "bb" * 32, "cpu:x:b", "b", 5)
+    receipt = Submission("cc" * 32, 1, 2, "00" * 32, 0)
+    signature = "0x" + "ab" * 65
+    return Work(promise().agreement, 1_000_000, PRICE, said, signature, receipt, signature)
+
+
+@pytest.fixture
+def purse(tmp_path):
+    return Purse(tmp_path, lambda: NOW)
+
+
+def test_a_node_that_is_started_again_holds_what_it_held(purse, tmp_path):
+    purse.add_offer(settling.digest(settling.offer()), settling.offer())
+    purse.take(promise(), seller())
+    purse.take(promise(voucher=voucher(ONE), credits=ONE), seller())
+    purse.take(promise(voucher=voucher(ONE), cap_raise=raised(2 * CAP)), seller())
+    purse.add_work(lease(), work())
+    purse.add_work(lease("job1.f2"), work("job1.f2"))
+    purse.set_cursor("5-0")
+    again = Purse(tmp_path, lambda: NOW)
+    assert again.jobs == purse.jobs
+    assert again.offers == purse.offers
+    assert again.cursor() == "5-0"
+    assert [one.attestation.task for one in again.jobs[JOB].unpaid(promise().agreement)] == ["job1.f2"]
+    assert again.next_number() > settling.offer().message.number
+
+
+def test_a_line_that_a_kill_cut_off_is_not_believed_and_does_no_harm(purse, tmp_path):
+    purse.take(promise(), seller())
+    path = tmp_path / "money" / JOB / "promises.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"job":"job1","agre')
+    again = Purse(tmp_path, lambda: NOW)
+    assert again.jobs == purse.jobs
+    again.take(promise(voucher=voucher(ONE), credits=ONE), seller())
+    assert Purse(tmp_path, lambda: NOW).jobs[JOB].agreements[promise().agreement].vouched == PRICE
+
+
+def test_promises_without_end_are_not_kept(purse, monkeypatch):
+    purse.take(promise(), seller())
+    monkeypatch.setattr(purses, "MOST_BYTES", 5000)
+    taken = 0
+    with pytest.raises(BadPromise, match="too many"):  # noqa: PT012
+        for taken in range(1, 9):
+            purse.take(promise(cap_raise=raised(CAP + taken)), seller())
+    assert taken > 1
+
+
+def test_a_job_named_like_a_path_is_refused(purse):
+    with pytest.raises(InvalidInput):
+        purse.add_work(lease(job="../../etc"), work())
+
+
+def test_a_node_stops_at_what_it_could_claim_and_goes_on_with_the_voucher(purse):
+    purse.take(promise(), seller())
+    for number in (1, 2):
+        purse.add_work(lease(), work(f"job1.f{number}"))
+    assert purse.refused() == ()
+    purse.add_work(lease(), work("job1.f3"))
+    assert purse.refused() == (JOB,)
+    purse.take(promise(voucher=voucher(ONE), credits=ONE), seller())
+    assert purse.refused() == ()
+
+
+# --- selling ----------------------------------------------------------------------------------------
+
+
+class FakeMarket:
+    """The coordinator as a seller meets it: gives out what a test has ready, and keeps what it is told."""
+
+    def __init__(self, network=NETWORK):
+        self.where = network
+        self.offers, self.releases, self.ready = [], [], []
+        self.withdrawn = False
+        self.heard = threading.Event()
+
+    def network(self):
+        return self.where
+
+    def offer(self, offer):
+        self.offers.append(offer)
+        return signing.struct_hash(offer.message).hex()
+
+    def withdraw_offer(self):
+        self.withdrawn = True
+
+    def release(self, release):
+        self.releases.append(release)
+
+    def promises(self, after, wait):
+        if not self.ready:
+            self.heard.set()
+            raise Unavailable("nothing more")
+        return self.ready.pop(0)(self.offers[-1])
+
+
+def operator():
+    return Operator(OPERATOR_KEY, OPERATOR, OPERATOR, PRICE, 1000, 30.0, NETWORK)
+
+
+def selling(purse, market):
+    return Selling(market, operator(), purse, settling.NODE, FARM, DeviceClass("cpu"), lambda: NOW)
+
+
+def under(offer: SignedOffer, **changes):
+    return promise(offer=offer, signed=order(offer), **changes)
+
+
+def heard(purse, market, *answers):
+    market.ready = list(answers)
+    seller = selling(purse, market)
+    seller.start()
+    assert market.heard.wait(20)
+    seller.stop()
+    return seller
+
+
+def test_a_seller_makes_an_offer_hears_promises_and_releases_at_the_end(purse):
+    market = FakeMarket()
+
+    def all_of_it(offer):
+        agreement = under(offer).agreement
+        paid = voucher(ONE, agreement=agreement)
+        return Promises(
+            (under(offer), under(offer, voucher=paid, credits=ONE), under(offer, voucher=paid, ended=True)),
+            "3-0",
+        )
+
+    seller = heard(purse, market, all_of_it)
+    made = market.offers[0]
+    assert signing.signer(made.message, NETWORK, made.signature) == OPERATOR
+    assert (made.message.price, made.message.node, market.withdrawn) == (PRICE, settling.NODE, True)
+    (released,) = market.releases
+    assert released.message.cumulative == PRICE
+    assert signing.signer(released.message, NETWORK, released.signature) == OPERATOR
+    assert purse.cursor() == "3-0"
+    agreement = under(made).agreement
+    assert seller.objection(lease(agreement=agreement)) == ""
+    assert "earns nothing" in seller.objection(lease(agreement=agreement, units=2_000_000))
+    assert "earns nothing" in seller.objection(lease(agreement=agreement, units=0))
+    assert seller.objection(replace(lease(), agreement="")) == ""
+
+
+def test_what_a_hostile_farm_says_does_not_hide_what_is_good(purse):
+    market = FakeMarket()
+    heard(purse, market, lambda offer: Promises((under(offer, agreement="ab" * 32), under(offer)), "2-0"))
+    assert list(purse.jobs[JOB].agreements) == [under(market.offers[0]).agreement]
+
+
+def test_an_agreement_with_too_much_unpaid_work_is_not_given_up(purse):
+    market = FakeMarket()
+
+    def all_of_it(offer):
+        agreement = under(offer).agreement
+        purse.add_work(lease(), replace(work("job1.f2"), agreement=agreement))
+        paid = voucher(ONE, agreement=agreement)
+        return Promises((under(offer), under(offer, voucher=paid, credits=ONE, ended=True)), "3-0")
+
+    heard(purse, market, all_of_it)
+    assert market.releases == []
+
+
+@pytest.mark.parametrize("field", ["market", "vault", "disputes", "token"])
+def test_a_farm_with_other_contracts_than_the_operator_named_is_refused(purse, field):
+    with pytest.raises(OtherNetwork, match=field):
+        selling(purse, FakeMarket(replace(NETWORK, **{field: "0x" + "99" * 20}))).start()
+    with pytest.raises(OtherNetwork, match="chain_id"):
+        check_network(replace(NETWORK, chain_id=1), NETWORK)
+    with pytest.raises(OtherNetwork, match="no payments"):
+        check_network(None, NETWORK)
