@@ -35,6 +35,9 @@ MOST_PROBE_SECONDS = 120.0
 PRIORITY = 100
 """Of probes among jobs: people wait for them."""
 
+LISTENS_SECONDS = 7.0
+"""The store is asked no longer at a time: its connections give up after a while."""
+
 FINISHING_SLOT = "finish-"
 """Slots so named do not render."""
 
@@ -88,7 +91,7 @@ class Quotes:
             left = deadline - time.monotonic()
             if told.state is not QuoteState.PROBING or left <= 0:
                 return told
-            after = await self._store.changed(quote, after, left)
+            after = await self._store.changed(quote, after, min(left, LISTENS_SECONDS))
 
     async def _told(self, asked: StoredQuote) -> Quote:
         if asked.made is not None:

@@ -16,13 +16,12 @@ from frame_splitter.records import JobSpec, Lease, Task, TaskKind, TaskOutput
 from gpu_worker.blender import BlenderChild, ChildLimits, Device
 from gpu_worker.protocol import Done
 from payments.forecast import Cut, forecast
-from tests.reference import make_variants
+from tests.reference import assert_same_picture, make_variants
 
 pytestmark = pytest.mark.blender
 
 FRAME = 4
 SCENES = ("plain", "denoised_adaptive_float", "two_layers_cryptomatte_outputs", "motion_blur", "border_kept")
-EEVEE = Path(__file__).parents[2] / "samples" / "eevee.blend"
 
 
 @pytest.fixture(scope="module")
@@ -136,10 +135,18 @@ def test_the_speed_is_measured_once_for_a_device(prober: BlenderChild, scenes: P
     assert 10_000 < speeds.pop() < 1_000_000_000
 
 
-def test_what_blender_writes_itself_is_probed_too(prober: BlenderChild, tmp_path: Path) -> None:
-    lease = lease_of(prober, EEVEE, samples=2, resolution_percentage=20)
-    assert lease.task.output is TaskOutput.FINAL
-    done = probe(prober, EEVEE, lease, tmp_path / "probe", ProbeOrder((1, 2), 2, 0.0))
-    (measure,) = done.measures
-    assert measure.seconds > 0
-    assert measure.pixels < lease.area.area
+def test_what_blender_writes_itself_is_probed_too(
+    fresh: BlenderChild, prober: BlenderChild, scenes: Path, tmp_path: Path
+) -> None:
+    blend = scenes / "plain.blend"
+    lease = lease_of(prober, blend)
+    lease = replace(lease, task=replace(lease.task, output=TaskOutput.FINAL))
+    done = probe(prober, blend, lease, tmp_path / "probe", ProbeOrder((1, FRAME), 2, 60.0))
+    assert all(one.seconds > 0 and one.pixels < lease.area.area for one in done.measures)
+    written = []
+    for child, name in ((prober, "after"), (fresh, "without")):
+        (tmp_path / name).mkdir()
+        child.open(blend, Device(threads=2))
+        (file,) = child.render(lease, lease.area, tmp_path / name, lambda done, total: None).files
+        written.append(tmp_path / name / file)
+    assert_same_picture(*written)
