@@ -24,12 +24,14 @@ setup: $(STAMP) ## make .venv and check the system libraries Blender needs
 	@$(BIN)/gpu-worker doctor --quiet
 
 .PHONY: demo
-demo: setup ## render a sample animation; CHEAT=half-samples: with a second node, that cheats
+demo: setup ## render a sample animation and pay for it; CHEAT=half-samples: with a second node, that cheats
 ifdef CHEAT
 	@$(BIN)/python -m tests.cheats.demo '$(CHEAT)'
 else
 	@$(BIN)/render-farm render samples/orbit.blend --frames 1-24x2 --samples 16 --slots 2 \
-		--resolution-percentage 50 --output 'out/demo/####'
+		--resolution-percentage 50 --output 'out/demo/####' --budget 5
+	@echo "Now the statement, held against the chain:"
+	@$(BIN)/render-farm job statement --last --check
 	@echo "The frames are in out/demo/ - open out/demo/0001.png"
 endif
 

@@ -3,6 +3,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from frame_splitter.errors import Conflict, FarmError, InvalidInput
@@ -11,30 +12,23 @@ from frame_splitter.records import JobSpec, JobState, RenderSettings
 from payments import amounts
 from payments.money import Wei
 from payments.pricing import reward
-from payments.quotes import Quote, QuoteState
+from payments.quotes import Quote
 from payments.statements import Payment, Statement
 from render_farm.answers import Job
 from render_farm.cli.purse import Kept, Purse
+from render_farm.cli.quote_command import at_price, finished, text
 from render_farm.cli.settling import settle
-from render_farm.cli.statement_text import units_text
 from render_farm.cli.terms_check import check_network, check_terms, check_work
 from render_farm.client import FarmClient
 
-QUOTE_SECONDS = 900.0
-"""How long to wait for the probe renders."""
-QUOTE_LOOK_SECONDS = 20.0
+MOST_PAYEES = 5
+"""Whose balance is said at the end."""
 
 
 class BelowQuote(InvalidInput):
     """The budget is less than what the job will cost."""
 
     code = "below_quote"
-
-
-class QuoteFailed(FarmError):
-    """The farm cannot say what the job will cost."""
-
-    code = "quote_failed"
 
 
 class AlreadyPaid(Conflict):
@@ -73,10 +67,9 @@ class Paying:
         """
         self._purse.check_funds(self._budget)
         quote = self._quoted(spec, facts)
-        cap = self._cap or Wei(quote.price)
-        self._check_budget(quote, cap)
+        self._check_budget(quote)
         wallet = self._purse.address
-        payment = Payment(self._budget, cap, client=wallet, refund_to=wallet, quote=quote.quote)
+        payment = Payment(self._budget, quote.price, client=wallet, refund_to=wallet, quote=quote.quote)
         job = self._client.submit(spec, facts, payment)
         self._purse.keep(Kept(job.job, self._farm, payment))
         return job
@@ -116,35 +109,35 @@ class Paying:
         check_network(answer.network, self._purse.network)
         check_terms(answer.terms, answer.network, kept, time.time())
         check_work(answer.terms.message, job.scene, settings, self._policy)
+        self._say(f"Your wallet {self._purse.address} has {self._said(self._purse.balance())}.")
         sent = self._purse.open_job(job.job, answer.terms, Wei(kept.payment.budget))
         self._say(f"Deposited {self._said(kept.payment.budget)} for job {job.job}: transaction {sent}.")
 
     def settle(self, job: Job) -> Statement:
-        """At the end: see everybody paid, take back the rest."""
-        return settle(self._client, self._purse, self._farm, job.job, self._say)
+        """At the end: see everybody paid, take back the rest, and say what every wallet has now."""
+        statement = settle(self._client, self._purse, self._farm, job.job, self._say)
+        payees = dict.fromkeys(line.payee for line in statement.nodes if line.payee and line.paid)
+        self._say(f"Your wallet {self._purse.address} has {self._said(self._purse.balance())}.")
+        for payee in list(payees)[:MOST_PAYEES]:
+            self._say(f"The payee {payee} has {self._said(self._purse.balance(payee))}.")
+        return statement
 
     def _quoted(self, spec: JobSpec, facts: SceneFacts) -> Quote:
-        self._say("Rendering a few frames small, for the quote ...")
+        self._say("Rendering a few frames very small, for the quote ...")
         quote = self._client.quote(spec, facts)
         try:
-            end = time.monotonic() + QUOTE_SECONDS
-            while quote.state is QuoteState.PROBING and time.monotonic() < end:
-                quote = self._client.quoted(quote.quote, wait=QUOTE_LOOK_SECONDS)
+            quote = finished(self._client, quote)
         except KeyboardInterrupt:
-            self._client.cancel(quote.quote)
+            with suppress(FarmError):
+                self._client.cancel(quote.quote)
             raise
-        if quote.state is not QuoteState.READY:
-            raise QuoteFailed(quote.failure or "The farm does not get to render what a quote needs.")
+        quote = at_price(quote, self._cap)
+        for line in text(quote, self._symbol, self._decimals).splitlines():
+            self._say(f"  {line}")
         return quote
 
-    def _check_budget(self, quote: Quote, cap: Wei) -> None:
-        work, audits = reward(quote.units.p50, cap), reward(quote.audit_units, cap)
-        finish = quote.finish_seconds
-        self._say(
-            f"Quote: {units_text(quote.units.p50)} units at {self._said(cap)} are {self._said(work)}, and at "
-            f"most {self._said(audits)} for audits; done in about {finish.p50:.0f} s "
-            f"({finish.p10:.0f} to {finish.p90:.0f})."
-        )
+    def _check_budget(self, quote: Quote) -> None:
+        work, audits = reward(quote.units.p50, quote.price), reward(quote.audit_units, quote.price)
         if self._budget < work:
             raise BelowQuote(
                 f"The budget of {self._said(self._budget)} is below the quote of {self._said(work)}. With "
@@ -152,7 +145,7 @@ class Paying:
                 "what is not needed comes back."
             )
         if self._budget < work + audits:
-            self._say("Should every tile be audited, the budget will not do, and the job wait for more.")
+            self._say("Should every tile be audited, the budget will not do, and the job will wait for more.")
 
     def _said(self, amount: int) -> str:
         return f"{amounts.format(amount, self._decimals)} {self._symbol}"

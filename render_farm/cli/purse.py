@@ -135,9 +135,9 @@ class Purse:
         """The wallet."""
         return self._key.address
 
-    def balance(self) -> Wei:
-        """What the wallet has of the token."""
-        return self._market.token_balance(self.address)
+    def balance(self, address: str = "") -> Wei:
+        """What the wallet has of the token, or somebody else's."""
+        return self._market.token_balance(address or self.address)
 
     def check_funds(self, amount: Wei) -> None:
         """Raises TooPoor where the wallet has less."""

@@ -10,10 +10,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from frame_splitter.errors import FarmError
+from frame_splitter.errors import FarmError, InvalidInput
 from frame_splitter.ids import JobId
 from frame_splitter.records import JobState
 from frame_splitter.split import extension, fingerprint, pin
+from payments import amounts
 from render_farm.answers import Job
 from render_farm.blend_header import check_scene
 from render_farm.cli.access import Access, open_farm
@@ -43,11 +44,15 @@ if TYPE_CHECKING:
     from payments.statements import Statement
     from render_farm.cli.paying import Paying
 
+USUAL_DECIMALS = 18
+"""Of a token. A token with fewer refuses later what is finer than it."""
+
 
 def run(chosen: argparse.Namespace, console: Console) -> int:
     """Check, upload, submit or resume, follow, fetch; 1 where a receipt is missing or wrong."""
     wish = read_wish(chosen)
     check_scene(chosen.scene)
+    _check_amounts(chosen)
     with _Door(chosen, console, wish) as door, checked_scene(chosen, console, wish) as checked:
         goals = _targets(chosen, checked, wish)
         result = None
@@ -60,6 +65,15 @@ def run(chosen: argparse.Namespace, console: Console) -> int:
                 door.open()
     console.result(result, summary(result))
     return 1 if result.doubts else 0
+
+
+def _check_amounts(chosen: argparse.Namespace) -> None:
+    """Raises InvalidInput for what is no amount of any token, before anything starts."""
+    for name in ("budget", "price_cap"):
+        if getattr(chosen, name) is not None and not amounts.parse(getattr(chosen, name), USUAL_DECIMALS):
+            raise InvalidInput("A budget and a price cap must be above 0.")
+    if chosen.price_cap is not None and chosen.budget is None:
+        raise InvalidInput("A price cap is for a job that is paid for: give a --budget as well.")
 
 
 class _Door:

@@ -138,7 +138,10 @@ def test_a_render_with_a_wrong_receipt_fails(
         monkeypatch.setattr(module, name, Nothing)
     for name in ("check_scene", "read_wish", "_targets"):
         monkeypatch.setattr(module, name, lambda *_: None)
-    assert render(argparse.Namespace(scene="s.blend", receipts=True), Console(True)) == status
+    assert (
+        render(argparse.Namespace(scene="s.blend", receipts=True, budget=None, price_cap=None), Console(True))
+        == status
+    )
     answer = json.loads(capsys.readouterr().out)
     assert answer["doubts"] == list(doubts)
     assert answer["frames"][0]["receipt"] == "/out/0001.png.receipt.json"
