@@ -10,7 +10,7 @@ from typing import Annotated
 
 import msgspec
 
-from frame_splitter.errors import InvalidInput, NotFound
+from frame_splitter.errors import FarmError, InvalidInput, NotFound
 from frame_splitter.fields import Address, Name
 from payments.promises import Number64
 
@@ -59,15 +59,20 @@ def load(path: Path) -> Network:
         raise InvalidInput(f"{path} is too large to name a network.")
     try:
         return msgspec.convert(tomllib.loads(data.decode()), Network)
+    except RecursionError as error:
+        raise InvalidInput(f"{path} does not name a network: it is too deep.") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise InvalidInput(f"{path} does not name a network: {error}") from error
 
 
 def save(network: Network, path: Path) -> None:
-    """Write the file that `load` reads, whole or not at all."""
+    """Write the file that `load` reads, whole or not at all. Raises FarmError where that cannot be."""
     fresh = path.with_name(f".{path.name}.new")
-    fresh.write_text(text(network))
-    fresh.replace(path)
+    try:
+        fresh.write_text(text(network), encoding="utf-8")
+        fresh.replace(path)
+    except OSError as error:
+        raise FarmError(f"The network file {path} cannot be written: {error.strerror}.") from error
 
 
 def text(network: Network) -> str:
