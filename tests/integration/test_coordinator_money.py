@@ -11,7 +11,7 @@ import pytest
 
 from frame_splitter.fields import decode, encode
 from frame_splitter.probes import Measure, ProbeReport
-from frame_splitter.records import FailureCode, LeaseRequest, SlotOffer, TaskFailure, TaskKind
+from frame_splitter.records import FailureCode, LeaseRequest, SlotOffer, TaskFailure, TaskKind, TaskResult
 from payments import network, pricing, promises, signing
 from payments.pricing import MICRO
 from payments.promises import Offer, Release, SignedOffer, SignedRelease, SignedTerms
@@ -350,6 +350,42 @@ def test_what_is_accepted_of_a_cancelled_job_is_in_its_books(market):
     assert market.store(lambda money: money.job(job)).units_left == 0
     path = f"/leases/{second['task']['id']}/failure?token={second['token']}"
     market.own.refused(409, "stale_lease", "POST", path, STOPPED)
+
+
+def test_a_broken_job_settles_every_frame_for_good(market):
+    """A second picture for a tile that was accepted takes nothing back once the books are closed."""
+    job = market.paid_job(frames=(1, 2, 3, 4))
+    market.fund(job)
+    other = market.admin.node("own too", own=True)
+    other.device = CLASS
+    *broken, last = market.own.lease(slots=4, kinds=(TaskKind.RENDER,))
+    market.own.do(last)
+    failure = TaskFailure(FailureCode.SCENE, "it cannot be rendered")
+    for node, after in ((market.own, other), (other, market.own), (market.own, other)):
+        for lease in broken:
+            node.ok("POST", f"/leases/{lease['task']['id']}/failure?token={lease['token']}", failure)
+        broken = after.lease(slots=4, kinds=(TaskKind.RENDER,))
+    assert market.state(job) == "failed"
+    again = market.own.submit(last, replace(accepted(market, last), pixel_root="77" * 32))
+    assert (again.status, again.body["code"]) == (409, "equivocation")
+    assert market.state(job) == "failed"
+    entries = market.store(lambda money: money.entries(job))
+    kinds = [(one["kind"], one.get("frame")) for one in entries]
+    assert kinds[0] == ("accepted", 4)
+    assert sorted(kinds[1:5]) == [("settled", frame) for frame in (1, 2, 3, 4)]
+    assert [(one["kind"], one["code"]) for one in entries[5:]] == [("rejected", "equivocation")]
+
+
+def accepted(market, lease):
+    """The result that a lease's task was accepted with."""
+
+    async def inside():
+        connection = Connection(market.store_url)
+        found = await connection.do("HGET", f"farm:task:{lease['task']['id']}", "result")
+        await connection.close()
+        return decode(found, TaskResult)
+
+    return asyncio.run(inside())
 
 
 # --- offers -------------------------------------------------------------------------------------

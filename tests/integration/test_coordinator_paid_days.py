@@ -151,8 +151,20 @@ class PaidDay(Day):
             elif one["kind"] == "settled":
                 assert one["frame"] not in settled
                 settled.add(one["frame"])
+        await self.check_rejected(job)
         await self.check_frames_settled(job, settled)
         self.check_accepted(job, tasks, live)
+
+    async def check_rejected(self, job):
+        """What was found false is in the books with the agreement it was done under."""
+        entries = [one for one in await self.money.entries(job) if one["kind"] == "rejected"]
+        counted = await self.store.do("HGET", f"farm:job:{job}", "rejected")
+        assert len(entries) == int(counted or 0)
+        for one in entries:
+            key = f"farm:submission:{one['task']}:{one['token']}"
+            node, agreement = await self.store.do("HMGET", key, "node", "agreement")
+            assert (one["node"], one["agreement"]) == (node, agreement)
+            assert one["code"]
 
     async def check_frames_settled(self, job, settled):
         states = await self.money.frame_states(job)

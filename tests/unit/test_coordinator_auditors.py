@@ -52,6 +52,14 @@ def test_a_node_outside_a_sandbox_sees_its_own_operators_scenes():
     assert candidates(WORK, [online("hers", "ann", sandboxed=False)], DRAWS) == ("hers",)
 
 
+def test_only_who_has_an_agreement_is_asked_to_audit_paid_work():
+    nodes = [online("x"), replace(online("seller", "zoe"), sells=True), online("mine", "admin", own=True)]
+    paid = replace(WORK, ordered=frozenset({"seller", "liar"}))
+    assert candidates(paid, nodes, DRAWS) == ("seller", "mine")
+    assert candidates(WORK, nodes, DRAWS) == ("x", "mine"), "who sells audits nothing for free"
+    assert candidates(replace(WORK, ordered=frozenset()), nodes, DRAWS) == ("mine",)
+
+
 def test_own_nodes_of_another_class_only_where_there_is_nobody_else():
     other = online("mine", "admin", own=True, classes=("cuda:a",))
     assert candidates(WORK, [other], DRAWS) == ("mine",)

@@ -3,8 +3,11 @@
 
 import pytest
 
-from frame_splitter.errors import InvalidInput
+from frame_splitter.errors import FarmError, InvalidInput
+from payments import network
 from render_farm.config import read
+from render_farm.rules import Arbiters
+from tests.unit.test_coordinator_paying import NETWORK
 
 SECRETS = {
     "FARM_ADMIN_TOKEN": "t",
@@ -51,6 +54,39 @@ def test_missing_secret_is_named(missing):
 def test_unusable_settings_are_refused(flags):
     with pytest.raises(InvalidInput):
         read(flags, SECRETS)
+
+
+def test_arbiters_are_the_farm_itself_unless_named():
+    assert read([], SECRETS).arbiters is None
+    one, other = "0x" + "11" * 20, "0x" + "aB" * 20
+    chosen = read(["--arbiters", f"{one}, {other}", "--arbiter-threshold", "2"], SECRETS).arbiters
+    assert chosen == Arbiters((one, other), 2)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--arbiters", "0x12"],
+        ["--arbiters", "0x" + "00" * 20],
+        ["--arbiters", ",".join(["0x" + "11" * 20, "0x" + "11" * 20])],
+        ["--arbiters", ",".join(f"0x{number:040x}" for number in range(1, 18))],
+        ["--arbiters", "0x" + "11" * 20, "--arbiter-threshold", "2"],
+        ["--arbiters", "0x" + "11" * 20, "--arbiter-threshold", "0"],
+        ["--chain", "/nowhere/chain.toml"],
+    ],
+)
+def test_money_settings_that_cannot_be_are_refused(flags):
+    with pytest.raises(FarmError):
+        read(flags, SECRETS)
+
+
+def test_a_chain_is_named_by_a_file_and_never_by_its_url(tmp_path):
+    (tmp_path / "chain.toml").write_text(network.text(NETWORK))
+    chosen = read(
+        [], SECRETS | {"FARM_CHAIN": str(tmp_path / "chain.toml"), "FARM_CHAIN_URL": "http://key@x"}
+    )
+    assert chosen.network == NETWORK
+    assert "key@x" not in repr(chosen)
 
 
 @pytest.mark.parametrize("key", ["", "11" * 31, "11" * 33, "zz" * 32, "00" * 32, "ff" * 32])
