@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import itertools
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from frame_splitter.ids import JobId
@@ -23,6 +24,7 @@ from payments.statements import Payment
 from payments.wallet import Wallet
 from render_farm import rules as farm_rules
 from render_farm.dispatch import Dispatch
+from render_farm.settlement import settler as settler_loops
 from render_farm.settlement.courier import Courier
 from render_farm.settlement.settler import Settler
 from render_farm.settlement.watcher import Watcher
@@ -40,6 +42,7 @@ from verification import attestation
 from verification.rate import Rates
 from verification.sampling import AuditPolicy
 
+settler_loops.LOOK_SECONDS, settler_loops.CHAIN_SECONDS = 0.3, 0.1
 WINDOWS = Windows(claim=100, decision=100, grace=100, unbonding=400, slash=20)
 KINDS = tuple(kind for kind in TaskKind if kind is not TaskKind.PROBE)
 TOKEN = 10**18
@@ -102,6 +105,7 @@ class SettledFarm:
         self.settling = None
         self.wallet_key = town.local.rich_key(100)
         self.shift = 0.0
+        self.threads = ThreadPoolExecutor(2)
 
     async def open(self):
         self.store = Connection(self.url)
@@ -265,8 +269,34 @@ class SettledFarm:
             name,
             self.clock,
         )
-        made.outbox = outbox
+        made.outbox, made.watcher = outbox, watcher
         return made
+
+    async def live(self, writes=1):
+        """A settler that dies after so many writes to store, outbox or chain; returns whether it did."""
+        life = Life(writes)
+        money = life.wrap(self.money, "promise", "set_funded", "hold", "unhold", "show", "record_chain")
+        outbox = life.wrap(FileOutbox(self.folder / "one.outbox"), "save")
+        settler = self.settler(money=money, outbox=outbox)
+        settler.watcher.market.chain = life.wrap(self.town.chain, "send")
+        # The chain takes so many connections only, and each new thread would have its own.
+        settler._threads = self.threads
+        try:
+            await asyncio.wait_for(settler.run(), 3)
+        except Dead:
+            return True
+        except TimeoutError:
+            return False
+        finally:
+            # Whatever its threads do still comes to nothing: they are dead, too.
+            life.left = 0
+            await asyncio.get_running_loop().run_in_executor(self.threads, lambda: None)
+            outbox.close()
+        return False
+
+    async def streams(self):
+        """What each node was told, in order."""
+        return {name: (await self.money.promises(name, "0")).promises for name in self.nodes}
 
     @contextlib.asynccontextmanager
     async def running(self, settler=None):
@@ -291,3 +321,55 @@ def await_closed(told):
 
 async def _never():
     return False
+
+
+class Dead(BaseException):
+    """As kill -9: nothing that is in the way of errors stops it."""
+
+
+class Life:
+    """So many writes, wherever they go; the settler is dead after the last of them, its answer lost."""
+
+    def __init__(self, writes):
+        self.left = writes
+
+    def wrap(self, thing, *names):
+        """The thing with these methods counted as writes."""
+        return _Counted(thing, names, self)
+
+    def begin(self):
+        if self.left == 0:
+            raise Dead
+
+    def end(self):
+        self.left -= 1
+        self.begin()
+
+
+class _Counted:
+    def __init__(self, thing, names, life):
+        self.__dict__.update(_thing=thing, _names=names, _life=life)
+
+    def __getattr__(self, name):
+        found = getattr(self._thing, name)
+        if name not in self._names:
+            return found
+        return self._later(found) if asyncio.iscoroutinefunction(found) else self._now(found)
+
+    def _later(self, found):
+        async def counted(*given, **named):
+            self._life.begin()
+            answer = await found(*given, **named)
+            self._life.end()
+            return answer
+
+        return counted
+
+    def _now(self, found):
+        def counted(*given, **named):
+            self._life.begin()
+            answer = found(*given, **named)
+            self._life.end()
+            return answer
+
+        return counted

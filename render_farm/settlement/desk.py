@@ -130,8 +130,9 @@ class Desk:
             notices=said,
         )
         made = statements.statement(book, told, self._network)
-        shown = statements.money(book, told, self._network)
-        await self._money.show(facts.job, shown, made, made.settled)
+        if before is not None or made != await self._money.statement(facts.job):
+            shown = statements.money(book, told, self._network)
+            await self._money.show(facts.job, shown, made, made.settled)
         self._shown[facts.job] = Shown(made_of, self._clock())
         if made.settled:
             log.info("job_settled", job=facts.job, paid=made.paid, refunded=made.refunded)

@@ -16,7 +16,9 @@ from render_farm.settlement.stakes import most_open
 
 FIRST_TASKS = 16
 """Tasks' worth of a first cap."""
-GROWTH = 8
+FIRST_SHARE = 16
+"""Or this part of what is each one's share of the work, in jobs so long that more raises would be the price."""
+GROWTH = 16
 """A cap may be ahead of what was accepted by so many times as much."""
 WORTH = (3, 2)
 """A raise is worth its gas where the cap becomes so much greater, or covers all that is left."""
@@ -115,8 +117,9 @@ def first_caps(need: Need, sellers: Sequence[Seller], budget: int, held: int, no
     chosen = sorted(_of_one_class(need, fitting), key=lambda one: (one.offer.message.price, one.node))
     chosen = chosen[: max(0, need.tasks_left - held)]
     caps: list[Cap] = []
+    units = _first_units(need, max(1, held + len(chosen)))
     for place, seller in enumerate(chosen):
-        cap = _first_cap(need, seller, budget, len(chosen) - place)
+        cap = _first_cap(need, units, seller, budget, len(chosen) - place)
         if cap is None:
             continue
         caps.append(cap)
@@ -132,7 +135,7 @@ def raised(need: Need, grown: Grown, budget: int, capacity: int, stake: int) -> 
     room = grown.cap - grown.used
     if room >= cost(FIRST_TASKS // 2 * need.dearest, grown.price) or need.units_left == 0:
         return None
-    first = cost(_first_units(need), grown.price)
+    first = cost(max(FIRST_TASKS * need.dearest, need.frame), grown.price)
     everything = grown.accepted + cost(need.most_units, grown.price)
     cap = min(
         grown.accepted + max(first, GROWTH * grown.accepted),
@@ -142,6 +145,13 @@ def raised(need: Need, grown: Grown, budget: int, capacity: int, stake: int) -> 
     )
     is_worth = cap * WORTH[1] >= grown.cap * WORTH[0] or cap == everything or room < task
     return Wei(cap) if cap - grown.used >= task and cap > grown.cap and is_worth else None
+
+
+def fair(budget: int, rooms: Sequence[int], room: int) -> int:
+    """What of the budget an agreement may have that has `room` left, so that it ends with as much as each of
+    those at work (`rooms`, its own with them): or the first to ask would leave the others without work.
+    """
+    return max(0, min(budget, (budget + sum(rooms)) // max(1, len(rooms)) - room))
 
 
 def most_units(cap: int, price: int) -> int:
@@ -158,16 +168,17 @@ def _of_one_class(need: Need, sellers: Sequence[Seller]) -> list[Seller]:
     return [seller for seller in sellers if seller.offer.message.deviceClass == best]
 
 
-def _first_units(need: Need) -> int:
-    return max(FIRST_TASKS * need.dearest, need.frame)
+def _first_units(need: Need, sharing: int) -> int:
+    most = need.most_units
+    return min(most, max(FIRST_TASKS * need.dearest, need.frame, most // sharing // FIRST_SHARE))
 
 
-def _first_cap(need: Need, seller: Seller, budget: int, sharing: int) -> Cap | None:
+def _first_cap(need: Need, units: int, seller: Seller, budget: int, sharing: int) -> Cap | None:
     price, share = seller.offer.message.price, need.stake_share
     task = cost(need.dearest, price)
-    wanted = cost(min(_first_units(need), need.most_units), price)
-    fair = max(task, budget // sharing)
-    cap = min(wanted, fair, budget, seller.capacity, most_open(seller.stake, share))
+    wanted = cost(units, price)
+    each = max(task, budget // sharing)
+    cap = min(wanted, each, budget, seller.capacity, most_open(seller.stake, share))
     if cap < min(task, wanted) or cap <= 0:
         return None
     return Cap(seller, Wei(cap), Wei(task), min(MOST_CLAIM_TASKS, max(CLAIM_TASKS, 2 * need.tiles)))

@@ -107,11 +107,21 @@ class Promising:
         left = stakes.capacity_left(
             held.operator, offer.price, offer.capacity, offer.number, self._books.all()
         )
-        cap = orders.raised(need, grown, book.ledger.free(), left, self._stake(held.operator))
+        budget = orders.fair(book.ledger.free(), self._rooms_at_work(look, held), held.cap - grown.used)
+        cap = orders.raised(need, grown, budget, left, self._stake(held.operator))
         if cap is not None:
             promise = await asyncio.to_thread(look.pen.raised, held.promise, cap)
             await self._promise(look, held, promise)
             log.info("cap_raised", job=book.job, node=held.node, agreement=held.agreement, cap=cap)
+
+    def _rooms_at_work(self, look: Look, own: Held) -> list[int]:
+        """What is left of the caps of those nodes that work for the job, this one with them."""
+        return [
+            held.cap - self._used(look, held)
+            for held in look.book.held.values()
+            if held.agreement == own.agreement
+            or (self._used(look, held) > 0 and held.node in look.selling and not self.is_stopped(look, held))
+        ]
 
     async def _order(self, look: Look, need: Need) -> None:
         book = look.book

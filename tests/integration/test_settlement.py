@@ -5,6 +5,7 @@ import asyncio
 
 import pytest
 
+from payments import accepted_tree
 from tests import local_chain
 from tests.settled_farm import BUDGET, PRICE, SettledFarm, Town
 
@@ -53,3 +54,53 @@ def test_a_whole_job_settles_to_the_unit(farm) -> None:
         assert [frame.amount for frame in told.frames] == [3 * PRICE] * 4
 
     run(farm, story)
+
+
+def check_streams(streams, told) -> None:
+    """Nobody was told anything twice or otherwise: one order a node, vouchers that only grow, and leaves that
+    add up to each voucher's root."""
+    for line in told.nodes:
+        promises = streams[line.node]
+        assert {promise.agreement for promise in promises} == {line.agreement}
+        leaves, before = [], 0
+        for promise in promises:
+            leaves += promise.credits
+            said = promise.voucher.message if promise.voucher else None
+            if said is not None:
+                assert (said.acceptedRoot, said.cumulative) == accepted_tree.root(leaves)
+                assert before <= said.cumulative <= promise_cap(promise)
+                before = said.cumulative
+        assert before == line.earned == line.paid
+        assert len({leaf.task for leaf in leaves}) == len(leaves)
+
+
+def promise_cap(promise):
+    raised = promise.cap_raise
+    return raised.message.cap if raised else promise.order.message.cap
+
+
+def test_killed_after_any_write_it_goes_on_and_pays_once(farm) -> None:
+    """Dead after each write in turn, with its answer lost: the next one goes on from the store."""
+
+    async def story() -> None:
+        for name in ("n1", "n2"):
+            await farm.node(name)
+        job = await farm.job(frames=6, tiles=2)
+        await farm.deposit(job)
+        working = asyncio.create_task(end_to_end(farm, job))
+        deaths = 0
+        while not working.done():
+            deaths += await farm.live()
+        told = await working
+        assert deaths >= 15
+        assert told.paid == 12 * PRICE == told.deposit - told.refunded
+        check_streams(await farm.streams(), told)
+        for line in told.nodes:
+            assert farm.town.balance(line.payee) == line.earned
+
+    run(farm, story)
+
+
+async def end_to_end(farm, job):
+    await farm.work(job, "n1", "n2")
+    return await farm.settle(job)
