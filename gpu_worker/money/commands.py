@@ -15,20 +15,20 @@ from typing import Any
 from frame_splitter.errors import Conflict, InvalidInput
 from frame_splitter.ids import JobId
 from gpu_worker.config import state_folder, wallet_files
+from gpu_worker.money import bringing
+from gpu_worker.money.bringing import Redeemed
 from gpu_worker.money.claims import Standing, Step, as_unpaid, claimable, next_step, unpaid
 from gpu_worker.money.purse import FOLDER, JobPurse, Purse
 from payments import amounts, keystore
 from payments.chain import Chain
 from payments.market import Market
-from payments.market_records import AgreementState, Call
 from payments.money import Wei
 from payments.network import Network, load
 from payments.outbox import FileOutbox
+from payments.refusals import Refused
 from payments.wallet import Wallet
 
 SENDING_SECONDS = 120.0
-AT_ONCE = 16
-"""Agreements redeemed in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,18 +145,17 @@ def redeem(arguments: argparse.Namespace) -> int:
     """Have the vouchers paid, opening agreements on the chain where nobody did."""
     with _desk(arguments) as desk:
         due = [standing for _, standing in desk.standings() if standing.redeemable]
-        total, sent = sum(standing.redeemable for standing in due), []
-        for first in range(0, len(due), AT_ONCE):
-            some = due[first : first + AT_ONCE]
-            calls = [call for standing in some for call in _opening(desk, standing)]
-            vouchers = [one.agreement.promise.voucher for one in some if one.agreement.promise.voucher]
-            calls.append(desk.market.redeem(vouchers))
-            sent.append(desk.wallet.repeat("redeem", *calls, wait=SENDING_SECONDS))
-        record = {"redeemed": total, "agreements": len(due), "transactions": sent}
-        if not due:
-            return desk.say(record, "Nothing to redeem: every voucher is paid.")
-        where = ", ".join(sent)
-        return desk.say(record, f"Redeemed {desk.told(total)} of {len(due)} agreements: transaction {where}.")
+        done = bringing.redeem(
+            desk.market, due, lambda calls: desk.wallet.repeat("redeem", *calls, wait=SENDING_SECONDS)
+        )
+        record = {
+            "redeemed": done.amount,
+            "agreements": done.agreements,
+            "transactions": done.transactions,
+        }
+        record |= {"refused": done.refused} if done.refused else {}
+        desk.say(record, _told_of(desk, done))
+        return 1 if done.refused else 0
 
 
 def claim(arguments: argparse.Namespace) -> int:
@@ -165,9 +164,28 @@ def claim(arguments: argparse.Namespace) -> int:
         done, now = [], desk.market.chain.time()
         for job, standing in desk.standings():
             step, until = next_step(standing, desk.network, now)
-            done.append(_claim_one(desk, job, standing, step, until))
+            done.append(_claimed(desk, job, standing, step, until))
         told = [one["said"] for one in done if one["step"] != Step.NOTHING]
-        return desk.say({"claims": done}, "\n".join(told) or "Nothing to claim: all work has its voucher.")
+        desk.say({"claims": done}, "\n".join(told) or "Nothing to claim: all work has its voucher.")
+        return 1 if any("refused" in one for one in done) else 0
+
+
+def _claimed(desk: Desk, job: JobId, standing: Standing, step: Step, until: int) -> dict[str, Any]:
+    try:
+        return _claim_one(desk, job, standing, step, until)
+    except Refused as error:
+        # The next agreement has a claim of its own.
+        told = {"job": job, "agreement": standing.name, "step": step, "until": until}
+        return told | {"refused": error.error, "said": f"{job}: {error.sentence}"}
+
+
+def _told_of(desk: Desk, done: Redeemed) -> str:
+    lines = [f"Agreement {name[:16]}: {reason}" for name, reason in done.refused.items()]
+    if done.transactions:
+        where = ", ".join(done.transactions)
+        of = f"{done.agreements} agreements: transaction {where}"
+        lines.insert(0, f"Redeemed {desk.told(done.amount)} of {of}.")
+    return "\n".join(lines) or "Nothing to redeem: every voucher is paid."
 
 
 def _claim_one(desk: Desk, job: JobId, standing: Standing, step: Step, until: int) -> dict[str, Any]:
@@ -183,9 +201,10 @@ def _claim_one(desk: Desk, job: JobId, standing: Standing, step: Step, until: in
         }
     elif step is Step.CLAIM:
         works = claimable(standing)
-        calls = _opening(desk, standing)
+        figure = max(standing.agreement.vouched, standing.chain.paid) + sum(work.amount for work in works)
+        calls = bringing.opening(desk.market, standing, figure)
         if calls:
-            desk.wallet.do(f"open {standing.name}", *calls, wait=SENDING_SECONDS)
+            desk.wallet.repeat(f"open {standing.name}", *calls, wait=SENDING_SECONDS)
         unpaid_works = [as_unpaid(work) for work in works]
         voucher = standing.agreement.promise.voucher
         sent = desk.wallet.claim(standing.name, voucher, unpaid_works, SENDING_SECONDS)
@@ -198,17 +217,6 @@ def _claim_one(desk: Desk, job: JobId, standing: Standing, step: Step, until: in
     else:
         record["said"] = f"{job}: {_next(desk, step, until)}"
     return record
-
-
-def _opening(desk: Desk, standing: Standing) -> list[Call]:
-    """What must be brought to the chain before the agreement's figures count there."""
-    promise, calls = standing.agreement.promise, []
-    if standing.chain.state is AgreementState.NONE:
-        calls.append(desk.market.open_agreement(promise.offer, promise.order))
-    cap = standing.chain.cap or promise.order.message.cap
-    if promise.cap_raise is not None and promise.cap_raise.message.cap > cap:
-        calls.append(desk.market.raise_cap(promise.cap_raise))
-    return calls
 
 
 def _free_unbonded(desk: Desk) -> int:
