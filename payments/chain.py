@@ -55,6 +55,12 @@ class NoFunds(Conflict):
     code = "no_funds"
 
 
+class NoFaucet(Conflict):
+    """The chain gives nothing away."""
+
+    code = "no_faucet"
+
+
 class NotTaken(FarmError):
     """The chain did not take a transaction. `said` is its own sentence."""
 
@@ -90,17 +96,19 @@ class Event:
 
 
 class Chain:
-    """A chain behind a JSON-RPC URL. Raises WrongChain or Unavailable when it is made."""
+    """A chain behind a JSON-RPC URL. Raises WrongChain or Unavailable when it is made. Without a `chain_id`
+    it is whichever chain answers.
+    """
 
-    def __init__(self, url: str, chain_id: int, timeout: float = TIMEOUT_SECONDS) -> None:
-        self.chain_id = chain_id
+    def __init__(self, url: str, chain_id: int | None, timeout: float = TIMEOUT_SECONDS) -> None:
         # A URL may carry a secret in its path or user part: only its host is ever shown.
         self.host = urlsplit(url).hostname or "the chain"
         # No retries below us: what may be repeated is decided where it is known what was meant.
         provider = HTTPProvider(url, {"timeout": timeout}, exception_retry_configuration=None)
         self._web3 = Web3(provider)
         found = self._ask(lambda: self._web3.eth.chain_id)
-        if found != chain_id:
+        self.chain_id = int(found)
+        if chain_id is not None and found != chain_id:
             raise WrongChain(f"{self.host} is chain {found}, and the farm is set up for chain {chain_id}.")
 
     def head(self) -> int:
@@ -148,11 +156,11 @@ class Chain:
             raise NotTaken(_said(error)) from error
 
     def fund(self, address: str, amount: Wei) -> None:
-        """Ask the faucet of a local chain for its coin. Raises NotTaken where there is none."""
+        """Ask the faucet of a local chain for its coin. Raises NoFaucet where there is none."""
         asked = [self._address(address), hex(amount)]
         answer = self._ask(lambda: self._web3.provider.make_request(_FAUCET, asked))
         if "error" in answer:
-            raise NotTaken("it has no faucet, or refuses")
+            raise NoFaucet(f"The chain at {self.host} gives nothing away: it has no faucet, or refuses.")
 
     def receipt(self, digest: str) -> Receipt | None:
         """What came of the transaction with this hash (hexadecimal); None while it is not mined."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import astuple
 
 from eth_abi.abi import encode
-from eth_utils.address import to_checksum_address
+from eth_utils.address import is_address, to_checksum_address
 
 from frame_splitter.errors import InvalidInput, Unavailable
 from payments.artifacts import artifact
@@ -14,13 +14,15 @@ from payments.carrying import carried_out
 from payments.chain import Chain, Receipt, Reverted
 from payments.network import Network, Windows
 from payments.outbox import Outbox, Outcome
-from payments.refusals import refusal
+from payments.refusals import SENTENCES, refusal
 from payments.sending import Sender, SendingRules, Signer
 
 SUPPLY = 10**9 * 10**18
 """Of the local chain's token, in its smallest unit."""
 MOST_DECIMALS = 36
 LONGEST_SYMBOL = 32
+LONGEST_UNBONDING = 366 * 86_400
+"""Seconds (LONGEST in Jobs.sol)."""
 _TOKEN, _MARKET = "deploy token", "deploy market"
 
 
@@ -35,9 +37,10 @@ def deploy(
     clock: Callable[[], float] = time.time,
 ) -> Network:
     """Deploy a market over `token`, or over a new token whose whole supply is the signer's. Done again with
-    the same outbox it goes on where it was cut off. Raises InvalidInput for what is no token, Refused for
+    the same outbox it goes on where it was cut off. Raises InvalidInput for what is no token and for
     windows that do not fit together, NoFunds, Unavailable.
     """
+    check_windows(windows)
     made = _Deployer(chain, Sender(chain, signer, outbox, clock, SendingRules(confirmations)), outbox, wait)
     if token is None:
         given = encode(["address", "uint256"], [signer.address, SUPPLY])
@@ -51,11 +54,24 @@ def deploy(
     return Network(chain.chain_id, *named, windows, symbol, decimals, confirmations, mined.block)
 
 
+def check_windows(windows: Windows) -> None:
+    """Raises InvalidInput for times that the market would refuse: before a token is made for it."""
+    named = astuple(windows)
+    longer = windows.claim + windows.decision + windows.grace < windows.unbonding <= LONGEST_UNBONDING
+    if not all(named) or not longer or windows.slash > windows.unbonding:
+        raise InvalidInput(
+            f"The times do not fit together: {SENTENCES['BadWindows'].partition(': ')[2]}, "
+            "and unbonding no longer than 366 days."
+        )
+
+
 def about_token(chain: Chain, token: str) -> tuple[str, int]:
     """A token's symbol and decimals. Raises InvalidInput where it does not answer as a plain ERC-20 does.
 
     That it keeps nothing of what is sent shows when it is sent: the contracts look, each time.
     """
+    if not is_address(token):
+        raise InvalidInput(f"'{token[:80]}' is no address, or has a mistake in it.")
     abi = artifact("RenderToken").abi
     try:
         symbol, decimals = str(chain.read(token, abi, "symbol")), int(chain.read(token, abi, "decimals"))

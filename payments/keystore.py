@@ -12,6 +12,7 @@ from typing import Any
 
 from eth_account import Account
 from eth_account.typed_transactions.typed_transaction import TypedTransaction
+from eth_utils.address import is_hex_address, to_checksum_address
 from hexbytes import HexBytes
 
 from frame_splitter.errors import Conflict, InvalidInput, NotFound
@@ -104,6 +105,14 @@ def load(path: Path, password: str) -> Key:
         raise InvalidInput(f"{path} does not open with this password.") from error
     except (KeyError, TypeError, NotImplementedError) as error:
         raise InvalidInput(f"{path} is not a keystore file of version 3.") from error
+
+
+def address_in(path: Path) -> str:
+    """Whose keystore it is by its own words, with the address's checksum. Raises NotFound, InvalidInput."""
+    told = _read(path).get("address")
+    if not isinstance(told, str) or not is_hex_address(told):
+        raise InvalidInput(f"{path} does not say whose it is.")
+    return str(to_checksum_address(told))
 
 
 def read_password(path: Path) -> str:

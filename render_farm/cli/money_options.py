@@ -63,18 +63,19 @@ def add_wallet(command: Options, known: Mapping[str, str]) -> None:
 
 def add_chain(command: Options, known: Mapping[str, str]) -> None:
     """Which chain. Its URL may carry a secret, and so has no option."""
-    _add_file(
+    add_file(
         command, known, "chain", "FARM_CHAIN", "names the contracts; the chain's URL is in FARM_CHAIN_URL"
     )
     command.set_defaults(chain_url=known.get("FARM_CHAIN_URL", ""))
 
 
 def _add_wallet(command: Options, known: Mapping[str, str], whose: str) -> None:
-    _add_file(command, known, "wallet", "FARM_WALLET", f"the keystore {whose}")
-    _add_file(command, known, "password-file", "FARM_WALLET_PASSWORD_FILE", "its first line is the password")
+    add_file(command, known, "wallet", "FARM_WALLET", f"the keystore {whose}")
+    add_file(command, known, "password-file", "FARM_WALLET_PASSWORD_FILE", "its first line is the password")
 
 
-def _add_file(command: Options, known: Mapping[str, str], name: str, variable: str, meaning: str) -> None:
+def add_file(command: Options, known: Mapping[str, str], name: str, variable: str, meaning: str) -> None:
+    """A file that a variable may name as well."""
     command.add_argument(
         f"--{name}",
         metavar="FILE",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from frame_splitter.errors import InvalidInput
+from render_farm.cli.chain_options import add_chain_actions, add_wallet_actions
 from render_farm.cli.money_options import PAID, add_budget, add_money, add_money_actions
 
 _EXAMPLES = """examples:
@@ -139,6 +140,7 @@ def _parser(known: Mapping[str, str]) -> argparse.ArgumentParser:
     _add_node(commands, common)
     _add_audit(commands, common)
     _add_receipt(commands)
+    _add_money(commands, common, known)
     return parser
 
 
@@ -354,6 +356,21 @@ def _add_audit(commands: "argparse._SubParsersAction[_Parser]", common: argparse
         action.add_argument("job", metavar="JOB", help="the job's id")
         if name == "replay":
             _add_farm(action)
+
+
+def _add_money(
+    commands: "argparse._SubParsersAction[_Parser]", common: argparse.ArgumentParser, known: Mapping[str, str]
+) -> None:
+    plain = _Parser(add_help=False)
+    _add_json(plain)
+    for name, meaning, add_actions in (
+        ("wallet", "make, show or fund a wallet", add_wallet_actions),
+        ("chain", "the contracts that hold the money", add_chain_actions),
+    ):
+        actions = _command(commands, name, help=meaning).add_subparsers(
+            dest="action", metavar="ACTION", required=True
+        )
+        add_actions(partial(_command, actions), common, plain, known)
 
 
 def _add_farm(command: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ finds the job's money again when its farm is gone.
 import argparse
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,13 +83,13 @@ def place(chosen: argparse.Namespace, access: Access) -> Place:
     return Place(url, network, wallet, password, (home.path if embedded else folder.path) / "purse")
 
 
-def chosen_chain(chosen: argparse.Namespace, access: Access) -> tuple[Path, str]:
+def chosen_chain(chosen: argparse.Namespace, access: Access | None) -> tuple[Path, str]:
     """The file that names the contracts, and the chain's URL. Raises UsageError without a chain."""
     if chosen.chain is not None:
         if not chosen.chain_url:
             raise UsageError("--chain needs the chain's URL as well, in FARM_CHAIN_URL.")
         return chosen.chain, chosen.chain_url
-    if not access.chain:
+    if access is None or not access.chain:
         raise UsageError("Which chain? Name it with --chain FILE, and its URL in FARM_CHAIN_URL.")
     home: MoneyFolder = money_folder(state_folder(chosen.state_dir))
     return home.network, access.chain
@@ -198,22 +198,26 @@ class Purse:
         with self._outbox() as outbox:
             yield Wallet(self._market, self._key, outbox, time.time)
 
-    @contextmanager
-    def _outbox(self) -> Iterator[FileOutbox]:
-        """The outbox, which one process holds at a time."""
-        end = time.monotonic() + BUSY_SECONDS
-        while True:
-            try:
-                outbox = FileOutbox(self._folder / "outbox.json")
-                break
-            except Conflict:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(BUSY_LOOK)
+    def _outbox(self) -> AbstractContextManager[FileOutbox]:
+        return held_outbox(self._folder / "outbox.json")
+
+
+@contextmanager
+def held_outbox(path: Path) -> Iterator[FileOutbox]:
+    """An outbox, which one process holds at a time: waited for. Raises Conflict where that takes too long."""
+    end = time.monotonic() + BUSY_SECONDS
+    while True:
         try:
-            yield outbox
-        finally:
-            outbox.close()
+            outbox = FileOutbox(path)
+            break
+        except Conflict:
+            if time.monotonic() > end:
+                raise
+            time.sleep(BUSY_LOOK)
+    try:
+        yield outbox
+    finally:
+        outbox.close()
 
 
 def _opening(job: JobId) -> str:

@@ -22,6 +22,7 @@ from payments.money import Wei
 from payments.network import Network, Windows, load, save
 from payments.outbox import FileOutbox
 from payments.wallet import Wallet
+from render_farm.embedded.money import BANK_OUTBOX
 
 WALLETS = ("bank", "client", "operator", "settler")
 WINDOWS = Windows(claim=60, decision=60, grace=60, unbonding=300, slash=2)
@@ -55,7 +56,7 @@ def prepare(folder: Path, url: str) -> Network:
 
 
 def _deploy(folder: Path, chain: Chain, keys: dict[str, Key]) -> Network:
-    outbox = FileOutbox(folder / "wallets" / "bank.setup")
+    outbox = FileOutbox(folder / "wallets" / BANK_OUTBOX)
     try:
         network = deploy(chain, keys["bank"], outbox, WINDOWS)
         market = Market(chain, network)
