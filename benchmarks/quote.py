@@ -36,7 +36,9 @@ from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
 from frame_splitter.probes import ProbeOrder, ProbeReport
 from frame_splitter.records import JobSpec, Lease, Task, TaskKind, TaskOutput
 from gpu_worker.blender import BlenderChild, ChildCommand, ChildLimits, Device
-from payments.forecast import Cut, Forecast, forecast, probed_frames
+from payments.forecast import Cut, Forecast, Sampling, forecast, probed_frames
+from payments.pricing import MICRO
+from render_farm.quoting import sampling_of
 from tests.reference import make_variants
 
 LISTS = {"calibration": CALIBRATION, "measured": MEASURED}
@@ -45,14 +47,17 @@ THREADS = 1
 
 @dataclass(frozen=True)
 class Seen:
-    """A job with its probe's report and the processor seconds of its frames."""
+    """A job with its probe's report, the processor seconds of its frames, and the speed of the process that
+    rendered them, in micro-units a second.
+    """
 
     job: Job
     pixels: int
-    adaptive: bool
+    sampling: Sampling
     report: ProbeReport
     probe_seconds: float
     real_seconds: tuple[float, ...]
+    real_speed: int
     probe_memory: int
     real_memory: int
 
@@ -111,16 +116,21 @@ def look_at(job: Job, variants: Path, folder: Path) -> Seen:
             rendered = child.render(
                 lease, lease.area, place / "tile.exr" if linear else place, lambda *_: None
             )
-            real.append(_processor_seconds(child) - before)
+            # As the child's own meter does; Blender's other engines ask nobody how many threads to use.
+            real.append(min(rendered.seconds, _processor_seconds(child) - before))
+        (folder / "speed").mkdir()
+        brief = replace(probe, probe=replace(probe.probe, most_seconds=0.0)) if probe.probe else probe
+        real_speed = child.probe(brief, folder / "speed", lambda *_: None).speed
     report = ProbeReport(done.speed, done.measures)
     memory = rendered.peak_memory
     return Seen(
         job,
         probe.area.area,
-        facts.adaptive.use,
+        sampling_of(facts),
         report,
         done.seconds,
         tuple(real),
+        real_speed,
         done.peak_memory,
         memory,
     )
@@ -148,30 +158,35 @@ def _read(file: Path) -> list[Seen]:
 def predicted(seen: Seen) -> Forecast:
     """What the node that probed would take."""
     cuts = [Cut(1, seen.pixels)] * len(seen.job.frames)
-    return forecast(seen.report, seen.job.frames, seen.pixels, cuts, seen.adaptive)
+    return forecast(seen.report, seen.job.frames, seen.pixels, cuts, seen.sampling)
 
 
 def _row(seen: Seen) -> tuple[list[str], bool, bool]:
     """A line of the table; whether the band held, and whether the probe was as cheap as it is to be."""
-    said, real = predicted(seen), sum(seen.real_seconds)
-    middle, frames = sum(said.seconds), len(seen.job.frames)
+    said, frames = predicted(seen), len(seen.job.frames)
+    middle, real = _units(seen)
     held = middle * said.low <= real <= middle * said.high
-    allowed = max(0.02 * real, real / frames)
-    speed = seen.report.speed / 1e6
+    probe = seen.probe_seconds * seen.report.speed / MICRO
     told = [
         seen.job.scene,
         f"{seen.job.percentage} %",
         str(seen.job.samples),
         str(frames),
-        f"{real * speed:.2f}",
-        f"{middle * said.low * speed:.2f}",
-        f"{middle * speed:.2f}",
-        f"{middle * said.high * speed:.2f}",
+        f"{real:.2f}",
+        f"{middle * said.low:.2f}",
+        f"{middle:.2f}",
+        f"{middle * said.high:.2f}",
         "yes" if held else "**no**",
-        f"{100 * seen.probe_seconds / real:.0f} %",
-        f"{seen.probe_seconds / (real / frames):.2f}",
+        f"{100 * probe / real:.0f} %",
+        f"{probe / (real / frames):.2f}",
     ]
-    return told, held, seen.probe_seconds <= allowed
+    return told, held, probe <= max(0.02 * real, real / frames)
+
+
+def _units(seen: Seen) -> tuple[float, float]:
+    """The quote's middle, and what the job really took; each by the speed its own process measured."""
+    said = sum(predicted(seen).seconds) * seen.report.speed
+    return said / MICRO, sum(seen.real_seconds) * seen.real_speed / MICRO
 
 
 def table(file: Path) -> None:
@@ -199,14 +214,14 @@ def table(file: Path) -> None:
 
 def fit(file: Path) -> None:
     """Print how far predictions are off, to calibrate from."""
-    for adaptive in (False, True):
-        some = [seen for seen in _read(file) if seen.adaptive is adaptive]
-        errors = [math.log(sum(seen.real_seconds) / sum(predicted(seen).seconds)) for seen in some]
+    for sampling in Sampling:
+        some = [seen for seen in _read(file) if seen.sampling is sampling]
+        errors = [math.log(real / said) for said, real in map(_units, some)]
         for seen, error in zip(some, errors, strict=True):
             print(f"{error:+.3f} {predicted(seen).spread:.3f} {seen.job}")
         if errors:
             mean = statistics.fmean(errors)
-            print(f"adaptive {adaptive}: {len(errors)} jobs, mean {mean:+.3f}, rms {_rms(errors):.3f}\n")
+            print(f"{sampling}: {len(errors)} jobs, mean {mean:+.3f}, rms {_rms(errors):.3f}\n")
 
 
 def _rms(errors: list[float]) -> float:

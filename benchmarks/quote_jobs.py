@@ -36,6 +36,10 @@ def _frames(first: int, last: int, step: int = 1) -> tuple[int, ...]:
 
 
 CALIBRATION = (
+    Job("defaults", 8, 64, (1,)),
+    Job("defaults", 15, 32, (1,)),
+    Job("defaults", 10, 256, (1,)),
+    Job("defaults", 20, 16, (1,)),
     Job("cubes", 20, 32, (1,)),
     Job("cubes", 30, 12, (1,)),
     Job("cubes", 12, 96, (1,)),
@@ -76,10 +80,6 @@ MEASURED = (
     Job("layers", 100, 8, (1,)),
     Job("layers", 30, 64, (1,)),
     Job("layers", 60, 32, (1,)),
-    Job("defaults", 8, 64, (1,)),
-    Job("defaults", 15, 32, (1,)),
-    Job("defaults", 10, 256, (1,)),
-    Job("defaults", 20, 16, (1,)),
     Job("eevee", 50, 16, _frames(1, 4)),
     Job("volume", 300, 64, (1,)),
     Job("volume", 150, 32, _frames(1, 8)),

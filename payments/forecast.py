@@ -11,6 +11,7 @@ are from.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import pairwise
 
 from frame_splitter.probes import MOST_FRAMES, Measure, ProbeReport
@@ -26,7 +27,16 @@ is adaptive.
 STEEPEST = -0.2
 """Of that trend, as an exponent of the pixels."""
 
-SPREAD, SPREAD_ADAPTIVE = 0.06, 0.10
+
+class Sampling(StrEnum):
+    """How pixels are sampled: all alike, until each is good enough, or by another engine than Cycles."""
+
+    FIXED = "fixed"
+    ADAPTIVE = "adaptive"
+    OTHER = "other"
+
+
+SPREAD = {Sampling.FIXED: 0.06, Sampling.ADAPTIVE: 0.10, Sampling.OTHER: 0.35}
 """Of a frame's work around its prediction, as a standard deviation of its logarithm: 0.028 and 0.063 on the
 jobs it was calibrated on, and as much again because the device's speed is measured in a second.
 """
@@ -36,6 +46,9 @@ SPREAD_BETWEEN = 0.05
 
 SPREAD_UNSEEN = 0.30
 """The same of other frames where only one was probed."""
+
+NEXT_TO_NOTHING = 1e-3
+"""Seconds of sampling of a frame."""
 
 RESYNC = 0.25
 """Of the first syncing: what another frame's takes, where none was probed."""
@@ -82,22 +95,20 @@ def probed_frames(frames: Sequence[int]) -> tuple[int, ...]:
 
 
 def forecast(
-    report: ProbeReport, frames: Sequence[int], area: int, cuts: Sequence[Cut], adaptive: bool
+    report: ProbeReport, frames: Sequence[int], area: int, cuts: Sequence[Cut], sampling: Sampling
 ) -> Forecast:
     """What the frames of a job take, each cut as `cuts` says. `area`: pixels of a whole frame."""
-    probe = _Probe(report.measures, TREND if adaptive else 0.0)
+    probe = _Probe(report.measures, TREND if sampling is Sampling.ADAPTIVE else 0.0)
     places = {frame: place for place, frame in enumerate(frames)}
-    seen = sorted((places[frame], factor, sync) for frame, factor, sync in probe.others(places))
-    whole = probe.samples(area)
-    factors = _between([(place, factor) for place, factor, _ in seen], len(frames))
+    seen = sorted((places[frame], samples, sync) for frame, samples, sync in probe.seen(places, area))
+    samples = _between([(place, taken) for place, taken, _ in seen], len(frames))
     syncs = _between([(place, sync) for place, _, sync in seen], len(frames))
     first = places.get(report.measures[0].frame, 0)
     seconds = tuple(
-        whole * factor * cut.pixels / area + probe.rest(cut) + (probe.cold if place == first else sync)
-        for place, (factor, sync, cut) in enumerate(zip(factors, syncs, cuts, strict=True))
+        taken * cut.pixels / area + probe.rest(cut) + (probe.cold if place == first else sync)
+        for place, (taken, sync, cut) in enumerate(zip(samples, syncs, cuts, strict=True))
     )
-    own = SPREAD_ADAPTIVE if adaptive else SPREAD
-    return Forecast(seconds, math.hypot(own, _between_spread(seen, len(frames))))
+    return Forecast(seconds, math.hypot(SPREAD[sampling], _between_spread(seen, len(frames))))
 
 
 class _Probe:
@@ -112,9 +123,9 @@ class _Probe:
         self._beside = min(_rest(measure) for measure in self._first)
         self.cold = max(0.0, _rest(self._first[0]) - self._beside)
 
-    def samples(self, area: int) -> float:
-        """Seconds of sampling of the first frame at its size."""
-        return float(self._large.sampling * (area / self._large.pixels) ** (1 + self._trend()))
+    def _samples(self, measure: Measure, area: int) -> float:
+        """Seconds of sampling of a frame at its size."""
+        return float(measure.sampling * (area / measure.pixels) ** (1 + self._trend()))
 
     def _trend(self) -> float:
         if len(self._first) < 2:
@@ -132,17 +143,13 @@ class _Probe:
         slope = max(0.0, _rest(self._large) - _rest(self._small)) / more if more else 0.0
         return self._beside * cut.tiles + slope * max(0, cut.pixels - self._small.pixels)
 
-    def others(self, places: dict[int, int]) -> list[tuple[int, float, float]]:
-        """Probed frames: each one's samples over the first's, and its syncing."""
-        found = [(self._large.frame, 1.0, self._usual_sync())]
-        for measure in self._others:
-            if measure.frame in places:
-                per_pixel = measure.sampling / measure.pixels
-                factor = (
-                    per_pixel * self._large.pixels / self._large.sampling if self._large.sampling else 1.0
-                )
-                found.append((measure.frame, factor, self._sync(measure)))
-        return found
+    def seen(self, places: dict[int, int], area: int) -> list[tuple[int, float, float]]:
+        """Probed frames: each one's sampling at its size, and its syncing."""
+        found = [(self._large.frame, self._samples(self._large, area), self._usual_sync())]
+        found += [
+            (measure.frame, self._samples(measure, area), self._sync(measure)) for measure in self._others
+        ]
+        return [one for one in found if one[0] in places]
 
     def _sync(self, measure: Measure) -> float:
         return max(0.0, _rest(measure) - self._beside)
@@ -183,7 +190,7 @@ def _between_spread(seen: Sequence[tuple[int, float, float]], count: int) -> flo
     errors = [
         _error(before, middle, after) for before, middle, after in zip(seen, seen[1:], seen[2:], strict=False)
     ]
-    ends = abs(math.log(max(seen[-1][1], 1e-9) / max(seen[0][1], 1e-9))) / 4
+    ends = abs(_logarithm(seen[-1][1], seen[0][1])) / 4
     usual = math.hypot(SPREAD_BETWEEN, ends if not errors else 0.0, *errors) / math.sqrt(len(errors) + 1)
     return usual * unseen * math.sqrt(2 / len(seen))
 
@@ -192,4 +199,9 @@ def _error(
     before: tuple[int, float, float], middle: tuple[int, float, float], after: tuple[int, float, float]
 ) -> float:
     line = before[1] + (after[1] - before[1]) * (middle[0] - before[0]) / (after[0] - before[0])
-    return math.log(max(middle[1], 1e-9) / max(line, 1e-9))
+    return _logarithm(middle[1], line)
+
+
+def _logarithm(one: float, other: float) -> float:
+    """Of their ratio; what takes next to nothing is like anything else that does."""
+    return math.log((one + NEXT_TO_NOTHING) / (other + NEXT_TO_NOTHING))

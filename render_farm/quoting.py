@@ -16,7 +16,7 @@ from frame_splitter.probes import ProbeReport
 from frame_splitter.records import JobSpec, Task, TaskKind
 from frame_splitter.split import fingerprint, pin, split
 from frame_splitter.tiles import border_area, frame_size, with_overscan
-from payments.forecast import P90, Cut, Forecast, forecast
+from payments.forecast import P90, Cut, Forecast, Sampling, forecast
 from payments.pricing import audit_units, reward
 from payments.quotes import Band, CostBand, Quote, QuoteState, WorkBand
 from render_farm.store.quotes import Probed, StoredQuote
@@ -31,6 +31,12 @@ FINISHING_SECONDS = 1.0
 
 SPREAD_OF_SLOTS = 0.15
 """How far slots are from the speed that is known of them, as a standard deviation of its logarithm."""
+
+_SAMPLED = {
+    Sampling.FIXED: "",
+    Sampling.ADAPTIVE: "The scene samples adaptively, which small renders foretell less well.",
+    Sampling.OTHER: "Small renders say little of what another engine than Cycles takes.",
+}
 
 EXACT_TASKS = 20_000
 """Of more tasks the finish time is that of their sum: no single one matters."""
@@ -52,7 +58,7 @@ class Market:
 def make(asked: StoredQuote, probed: Probed, market: Market) -> Quote:
     """The quote that a finished probe allows."""
     cuts, area = _cuts(asked.spec, asked.facts)
-    said = forecast(probed.report, asked.spec.frames, area.area, cuts, asked.facts.adaptive.use)
+    said = forecast(probed.report, asked.spec.frames, area.area, cuts, sampling_of(asked.facts))
     speed = probed.report.speed
     frames = tuple(
         max(cut.tiles, round(seconds * speed)) for cut, seconds in zip(cuts, said.seconds, strict=True)
@@ -83,6 +89,13 @@ def make(asked: StoredQuote, probed: Probed, market: Market) -> Quote:
         device_class=probed.device_class,
         notes=_notes(asked, probed.report, said, market),
     )
+
+
+def sampling_of(facts: SceneFacts) -> Sampling:
+    """How the scene's pixels are sampled."""
+    if facts.engine != "CYCLES":
+        return Sampling.OTHER
+    return Sampling.ADAPTIVE if facts.adaptive.use else Sampling.FIXED
 
 
 def _cuts(spec: JobSpec, facts: SceneFacts) -> tuple[list[Cut], Tile]:
@@ -164,10 +177,7 @@ def _of_work(asked: StoredQuote, report: ProbeReport, said: Forecast) -> tuple[s
         )
     else:
         few = f"{seen} of {counted(frames, 'frame')} were rendered small; what lies between was interpolated."
-    adaptive = asked.facts.adaptive.use and (
-        "The scene samples adaptively, which small renders foretell less well."
-    )
-    return (sure, few, adaptive or "")
+    return (sure, few, _SAMPLED[sampling_of(asked.facts)])
 
 
 def _of_price(market: Market) -> str:

@@ -15,7 +15,7 @@ from frame_splitter.probes import ProbeOrder, ProbeReport
 from frame_splitter.records import JobSpec, Lease, Task, TaskKind, TaskOutput
 from gpu_worker.blender import BlenderChild, ChildLimits, Device
 from gpu_worker.protocol import Done
-from payments.forecast import Cut, forecast
+from payments.forecast import Cut, Sampling, forecast
 from tests.reference import assert_same_picture, make_variants
 
 pytestmark = pytest.mark.blender
