@@ -120,7 +120,13 @@ MUTANTS = (
     Mutant(
         "raised caps lock no stake",
         STATEFUL,
-        (("Agreements.sol", "_vault().back(operator, raise.agreement, _required(job, raise.cap - paid));", ""),),
+        (
+            (
+                "Agreements.sol",
+                "_vault().back(operator, raise.agreement, _required(job, raise.cap - paid));",
+                "",
+            ),
+        ),
     ),
     Mutant(
         "offers may be over-used",

@@ -30,15 +30,22 @@ def caps(need=NEED, sellers=None, budget=10**21, held=0):
 
 
 def test_a_first_cap_is_some_tasks_worth_and_no_more_than_the_job_has_left() -> None:
-    (first,) = caps()
+    (first,) = caps(replace(NEED, units_left=100 * UNIT, tasks_left=100))
     assert (first.cap, first.task_cap, first.claim_tasks) == (FIRST_TASKS * PRICE, PRICE, orders.CLAIM_TASKS)
     (last,) = caps(replace(NEED, units_left=3 * UNIT, tasks_left=3))
     assert last.cap == 3 * PRICE
 
 
+def test_a_long_job_begins_with_a_small_part_of_each_ones_share() -> None:
+    sellers = [seller(f"n{number}") for number in range(5)]
+    assert [cap.cap for cap in caps(sellers=sellers)] == [16 * PRICE] * 5
+    long = replace(NEED, units_left=8000 * UNIT, tasks_left=8000)
+    assert [cap.cap for cap in caps(long, sellers)] == [100 * PRICE] * 5
+
+
 def test_a_first_cap_holds_a_whole_frame_and_claims_more_tasks_than_a_frame_has() -> None:
     """Or a node that is alone would wait for ever for the rest of its own frame."""
-    (first,) = caps(replace(NEED, frame=40 * UNIT, tiles=40))
+    (first,) = caps(replace(NEED, units_left=400 * UNIT, frame=40 * UNIT, tiles=40))
     assert first.cap == 40 * PRICE
     assert first.claim_tasks == 80
 
@@ -99,8 +106,8 @@ def raised(now, need=NEED, budget=10**21, capacity=10**21, stake=10**21):
 def test_a_cap_grows_with_what_was_accepted_and_by_much_at_a_time() -> None:
     assert raised(grown(accepted=3, used=3)) is None, "there is room still"
     assert raised(grown(accepted=1, used=12)) is None, "a raise by one task is not worth its gas"
-    assert raised(grown(accepted=6, used=12)) == 54
-    assert raised(grown(cap=54, accepted=50, used=50)) == 450
+    assert raised(grown(accepted=6, used=12)) == 102
+    assert raised(grown(cap=54, accepted=50, used=50)) == 850
     last = replace(NEED, units_left=30 * UNIT)
     assert raised(grown(cap=54, accepted=50, used=50), last) == 80
 
@@ -114,7 +121,18 @@ def test_a_whole_run_needs_few_raises() -> None:
         if more is not None:
             cap, count = more, count + 1
         assert done < cap
-    assert (cap, count) == (1000, 3)
+    assert (cap, count) == (1000, 2)
+
+
+def test_nodes_that_raise_one_after_the_other_end_with_the_same_room() -> None:
+    rooms, budget = [7, 3, 10, 0], 81
+    for place in range(4):
+        more = orders.fair(budget, rooms, rooms[place])
+        rooms[place], budget = rooms[place] + more, budget - more
+    assert rooms == [25, 25, 25, 25]
+    assert budget == 1
+    assert orders.fair(5, [9, 0], 9) == 0, "who has more than its share waits"
+    assert orders.fair(-3, [0], 0) == 0
 
 
 def test_a_raise_is_bounded_by_budget_capacity_and_stake() -> None:
