@@ -137,16 +137,17 @@ def _finish_band(frames: Sequence[int], cuts: Sequence[Cut], said: Forecast, spe
 
 
 def finish_time(tasks: Sequence[float], speeds: Sequence[float]) -> float:
-    """Seconds until the last of the tasks is done, each taken by the slot that would have it done first."""
-    if len(tasks) > EXACT_TASKS or len(speeds) > 1000:
-        return sum(tasks) / sum(speeds) + max(tasks) / max(speeds) / 2
-    free = [(0.0, speed) for speed in sorted(speeds, reverse=True)]
+    """Seconds until the last of the tasks is done, each taken by the slot that is free first, as nodes do."""
+    if len(tasks) > EXACT_TASKS:
+        return sum(tasks) / sum(speeds) + max(tasks) / min(speeds) / 2
+    free = [(0.0, -speed) for speed in speeds]
     heapq.heapify(free)
     last = 0.0
     for units in tasks:
-        at, speed = heapq.heappop(free)
-        last = max(last, at + units / speed)
-        heapq.heappush(free, (at + units / speed, speed))
+        at, speed = free[0]
+        done = at - units / speed
+        heapq.heapreplace(free, (done, speed))
+        last = max(last, done)
     return last
 
 

@@ -70,17 +70,22 @@ def _quoted(access: Access, console: Console, checked: Checked, wish: Wish) -> Q
     spec = wish.spec(scene, checked.facts, slots, checked.bundle.scene.stem)
     console.say("Rendering a few frames very small ...")
     quote = client.quote(spec, facts_to_send(checked.bundle, checked.facts))
+    return finished(client, quote)
+
+
+def finished(client: FarmClient, quote: Quote, patience: float = PATIENCE_SECONDS) -> Quote:
+    """The quote once it is made. Ctrl-C ends its probes. Raises NoQuote where the farm cannot make it, or
+    does not get to it.
+    """
     try:
-        return finished(client, quote)
+        return _waited(client, quote, time.monotonic() + patience)
     except KeyboardInterrupt:
         with suppress(FarmError):
             client.cancel(quote.quote)
         raise Interrupted("Stopped; the farm renders no more for this quote.") from None
 
 
-def finished(client: FarmClient, quote: Quote, patience: float = PATIENCE_SECONDS) -> Quote:
-    """The quote once it is made. Raises NoQuote where the farm cannot make it, or does not get to it."""
-    end = time.monotonic() + patience
+def _waited(client: FarmClient, quote: Quote, end: float) -> Quote:
     while quote.state is QuoteState.PROBING:
         if time.monotonic() > end:
             client.cancel(quote.quote)
@@ -144,7 +149,7 @@ def _band(band: Band) -> str:
 
 def duration(seconds: float) -> str:
     """Seconds as people say them: 4.2 s, 3 min 20 s, 5 h 10 min."""
-    if seconds < 60:
+    if round(seconds) < 60:
         return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:

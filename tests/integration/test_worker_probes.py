@@ -101,9 +101,8 @@ def test_a_probe_foretells_what_the_frame_takes(prober: BlenderChild, scenes: Pa
     first, *_, last = done.measures
     assert (first.cold, first.fresh, last.cold, last.fresh) == (True, True, False, False)
     assert last.pixels <= lease.area.area / 3.9
-    said = forecast(
-        ProbeReport(done.speed, done.measures), [FRAME], lease.area.area, [Cut(1, lease.area.area)], False
-    )
+    report, area = ProbeReport(done.speed, done.measures), lease.area.area
+    said = forecast(report, [FRAME], area, [Cut(1, area)], Sampling.FIXED)
     real = prober.render(lease, lease.area, tmp_path / "tile.exr", lambda done, total: None)
     # Other work on the machine stretches the clock, which is all this can be compared with.
     assert said.seconds[0] / 3 < real.seconds < said.seconds[0] * 8
