@@ -248,7 +248,9 @@ class Agent:
         lease = held.lease
         objection = self._seller.objection(lease) if self._seller else ""
         if objection:
-            self._failed(held, TaskFailure(FailureCode.NODE, objection))
+            failure = TaskFailure(FailureCode.NODE, objection)
+            self._failed(held, failure)
+            self._rest(bench, failure, held.lost.is_set())
             self._set_free([bench])
             return
         try:

@@ -25,7 +25,7 @@ from gpu_worker.identity import Identity, enrol, load_identity
 from gpu_worker.libraries import install_line, missing_libraries
 from gpu_worker.money.operator import load_operator
 from gpu_worker.money.purse import Purse
-from gpu_worker.money.selling import Operator, Selling
+from gpu_worker.money.selling import Operator, Selling, stop_selling
 from gpu_worker.notary import Notary
 from gpu_worker.ray_slots import RayCluster, RaySlot, Resources
 from gpu_worker.slot import SlotPlan
@@ -61,6 +61,8 @@ def _serve(config: NodeConfig, cluster: RayCluster, identity: Identity, sandboxe
     operator = load_operator(config.selling) if config.selling else None
     benches = [_bench(slot) for slot in slots]
     selling = _selling(config, coordinator, operator, known, identity.address, benches) if operator else None
+    if selling is None:
+        stop_selling(coordinator, config.state)
     notary = Notary(identity, known.farm, config.state, selling)
     agent = Agent(coordinator, benches, notary, seller=selling)
     with _stopped_by_signals(agent), _selling_meanwhile(selling):
@@ -81,7 +83,8 @@ def _selling(
 ) -> Selling:
     # Tiles are of one device class, so what the first slot is, all are.
     device_class = benches[0].info.device_class
-    return Selling(coordinator, operator, Purse(config.state), address, known.farm, device_class)
+    purse = Purse(config.state)
+    return Selling(coordinator, operator, purse, address, known.farm, device_class, own=known.own)
 
 
 @contextlib.contextmanager

@@ -81,9 +81,10 @@ class Notary:
             return
         message = attest(lease.task.id, lease.token, result)
         self._check(receipt, message)
-        self._append(message, result, receipt)
+        # First what is worth money: it holds the receipt, too.
         if self._books is not None and lease.agreement and result.signature is not None:
             self._books.earned(lease, message, result.signature, receipt)
+        self._append(message, result, receipt)
 
     def _check(self, receipt: SubmissionReceipt, message: Attestation) -> None:
         if receipt.submission.attestation != digest(message, self._farm).hex():

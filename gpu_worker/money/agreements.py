@@ -65,6 +65,10 @@ class Agreement:
         """What a task of so many micro-units earns."""
         return reward(units, self.offer.price)
 
+    def has_room(self, units: int) -> bool:
+        """Whether such a task fits under its cap, beside what is vouched for."""
+        return self.vouched + self.earns(units) <= self.cap
+
 
 def believed(promise: Promise, before: Agreement | None, seller: Seller, now: float) -> Agreement:
     """The agreement as it stands with this promise. Raises BadPromise, with nothing changed."""

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -26,13 +27,16 @@ from frame_splitter.ids import JobId
 from frame_splitter.records import Lease
 from gpu_worker.money.agreements import Agreement, BadPromise, Seller, believed
 from gpu_worker.notary import append_line
-from payments.promises import Amount, Promise, SignedOffer, Units
+from payments.promises import Amount, Credit, Promise, SignedOffer, Units
 from verification.attestation import Attestation, Submission
 
 FOLDER = "money"
 MOST_BYTES = 256 << 20
 """Of one job's promises: a farm that sends more is not believed any more."""
+MOST_BYTES_IN_ALL = 4 << 30
 MOST_JOBS = 100_000
+MOST_REFUSED = 1000
+"""Jobs that one request may name."""
 
 log = structlog.get_logger()
 
@@ -67,6 +71,17 @@ class JobPurse:
             if one.agreement == agreement and one.attestation.task not in credited
         ]
 
+    def underpaid(self, agreement: str) -> list[Credit]:
+        """Credits that are less than the work was leased for."""
+        amounts = {one.attestation.task: one.amount for one in self.work.values()}
+        return [one for one in self.agreements[agreement].credits if one.amount < amounts.get(one.task, 0)]
+
+    def is_full(self, agreement: str) -> bool:
+        """Whether as many tasks wait for their voucher, or got too little from it, as can be claimed."""
+        tasks = {one.attestation.task for one in self.unpaid(agreement)}
+        waiting = len(tasks) + len(self.underpaid(agreement))
+        return waiting >= self.agreements[agreement].promise.order.message.claimTasks
+
 
 class Purse:
     """The folder, and what is in it. May be used from several threads; one process writes."""
@@ -77,6 +92,7 @@ class Purse:
         self._news = threading.Condition()
         self.offers: dict[str, SignedOffer] = {}
         self.jobs: dict[JobId, JobPurse] = {}
+        self._bytes = 0
         self._read()
 
     # --- what came ------------------------------------------------------------------------------
@@ -95,6 +111,8 @@ class Purse:
         """Believe a promise and keep it. Raises BadPromise, InvalidInput where the disk does not take it."""
         with self._news:
             job = self.jobs.get(promise.job, JobPurse())
+            if promise.job not in self.jobs and len(self.jobs) >= MOST_JOBS:
+                raise BadPromise("The farm makes promises for too many jobs.")
             before = job.agreements.get(promise.agreement)
             found = believed(promise, before, seller, self._clock())
             if before is None or found.promise != before.promise:
@@ -115,15 +133,16 @@ class Purse:
     # --- what follows ---------------------------------------------------------------------------
 
     def agreement(self, lease: Lease, wait: float) -> Agreement | None:
-        """The agreement a lease is under; its promise may be on the way for up to `wait` seconds."""
+        """The agreement a lease is under; order or raise may be on the way for up to `wait` seconds."""
         with self._news:
-            self._news.wait_for(lambda: self._held(lease) is not None, timeout=wait)
+            self._news.wait_for(lambda: self._has_room(lease), timeout=wait)
             return self._held(lease)
 
     def refused(self) -> tuple[JobId, ...]:
         """Jobs for which as much is done without a voucher as could be claimed."""
         with self._news:
-            return tuple(job for job, purse in self.jobs.items() if any(map(_is_full, _open(purse))))
+            found = (job for job, purse in self.jobs.items() if any(map(purse.is_full, _open(purse))))
+            return tuple(islice(found, MOST_REFUSED))
 
     def cursor(self) -> str:
         """Where to go on asking for promises."""
@@ -135,21 +154,29 @@ class Purse:
     def set_cursor(self, cursor: str) -> None:
         """What came before it is kept."""
         fresh = self._folder / "cursor.new"
-        fresh.write_text(cursor + "\n")
-        fresh.replace(self._folder / "cursor")
+        try:
+            fresh.write_text(cursor + "\n")
+            fresh.replace(self._folder / "cursor")
+        except OSError as error:
+            raise InvalidInput(f"{fresh} cannot be written: {error}") from error
 
     def _held(self, lease: Lease) -> Agreement | None:
         job = self.jobs.get(lease.task.job)
         return job.agreements.get(lease.agreement) if job else None
+
+    def _has_room(self, lease: Lease) -> bool:
+        held = self._held(lease)
+        return held is not None and held.has_room(lease.units)
 
     # --- the folder -----------------------------------------------------------------------------
 
     def _keep(self, promise: Promise) -> None:
         path = self._place(promise.job) / "promises.jsonl"
         line = encode(promise).decode()
-        if (path.stat().st_size if path.exists() else 0) + len(line) > MOST_BYTES:
+        if _size(path) + len(line) > MOST_BYTES or self._bytes + len(line) > MOST_BYTES_IN_ALL:
             raise BadPromise(f"The farm makes too many promises for job {promise.job}.")
         self._append(path, line)
+        self._bytes += len(line)
 
     def _place(self, job: JobId) -> Path:
         if not job.isalnum() or len(job) > 64:
@@ -167,16 +194,25 @@ class Purse:
         for line in _lines(self._folder / "offers.jsonl"):
             found = msgspec.json.decode(line, type=_KeptOffer)
             self.offers[found.digest] = found.offer
-        for folder in sorted(self._folder.glob("*/"))[:MOST_JOBS]:
+        for folder in sorted(self._folder.glob("*/")):
+            self._bytes += _size(folder / "promises.jsonl")
             self.jobs[JobId(folder.name)] = self._job(folder)
 
     def _job(self, folder: Path) -> JobPurse:
         """A job as it was believed before: what was checked then is not checked again."""
         job = JobPurse()
+        newest: dict[str, Promise] = {}
+        leaves: dict[str, list[Credit]] = {}
         for line in _lines(folder / "promises.jsonl"):
             promise = decode(line, Promise)
-            before = job.agreements.get(promise.agreement)
-            job.agreements[promise.agreement] = _remembered(promise, before)
+            before = newest.get(promise.agreement)
+            credited = leaves.setdefault(promise.agreement, [])
+            if promise.voucher != (before.voucher if before else None):
+                credited += promise.credits
+            newest[promise.agreement] = replace(promise, credits=())
+        for name, promise in newest.items():
+            tasks = frozenset(one.task for one in leaves[name])
+            job.agreements[name] = Agreement(promise, tuple(leaves[name]), tasks)
         for line in _lines(folder / "work.jsonl"):
             work = decode(line, Work)
             job.work[(work.attestation.task, work.attestation.token)] = work
@@ -188,28 +224,19 @@ class _KeptOffer(msgspec.Struct, frozen=True):
     offer: SignedOffer
 
 
-def _remembered(promise: Promise, before: Agreement | None) -> Agreement:
-    known = before.credits if before else ()
-    is_new = before is None or promise.voucher != before.promise.voucher
-    credited = (*known, *promise.credits) if is_new else known
-    return Agreement(replace(promise, credits=()), credited, frozenset(one.task for one in credited))
+def _open(purse: JobPurse) -> Iterator[str]:
+    return (name for name, agreement in purse.agreements.items() if not agreement.promise.ended)
 
 
-def _open(purse: JobPurse) -> Iterator[tuple[Agreement, int]]:
-    for name, agreement in purse.agreements.items():
-        if not agreement.promise.ended:
-            yield agreement, len(purse.unpaid(name))
-
-
-def _is_full(one: tuple[Agreement, int]) -> bool:
-    agreement, unpaid = one
-    return unpaid >= agreement.promise.order.message.claimTasks
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _lines(path: Path) -> Iterator[str]:
     """Whole lines; one that a kill cut off was never believed."""
     try:
-        with path.open(encoding="utf-8") as file:
+        # A line that was cut off may end within a letter.
+        with path.open(encoding="utf-8", errors="replace") as file:
             for line in file:
                 if not line.endswith("\n"):
                     return
@@ -221,5 +248,5 @@ def _lines(path: Path) -> Iterator[str]:
                 yield line
     except FileNotFoundError:
         return
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise FarmError(f"{path} cannot be read: {error}") from error

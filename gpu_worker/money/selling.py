@@ -5,16 +5,17 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import structlog
 
-from frame_splitter.errors import Conflict, FarmError, InvalidInput
+from frame_splitter.errors import Conflict, FarmError, InvalidInput, Unavailable
 from frame_splitter.ids import DeviceClass, JobId
 from frame_splitter.records import Lease
 from gpu_worker.coordinator import backoff
 from gpu_worker.money.agreements import Agreement, BadPromise, Seller
-from gpu_worker.money.purse import Purse, Work
+from gpu_worker.money.purse import FOLDER, Purse, Work
 from gpu_worker.notary import SubmissionReceipt
 from payments import signing
 from payments.network import Network
@@ -27,6 +28,7 @@ What a job asks for stands in its terms."""
 WAIT_SECONDS = 20.0
 LONGEST_WAIT = 30.0
 """Seconds between two tries while the farm is away."""
+BREATH_SECONDS = 0.2
 PROMISE_SECONDS = 5.0
 """How long a lease may be ahead of the promise it is under."""
 RENEW_AT = 0.5
@@ -90,19 +92,24 @@ class Selling:
         farm: str,
         device_class: DeviceClass,
         clock: Callable[[], float] = time.time,
+        own: bool = True,
     ) -> None:
         self._market, self._operator, self._purse = market, operator, purse
         self._node, self._farm, self._device_class = node, farm, device_class
-        self._clock = clock
+        self._clock, self._own = clock, own
         self._stop = threading.Event()
         self._renew_at = 0.0
         self._released: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="selling", daemon=True)
 
     def start(self) -> None:
-        """Check the farm's network, make the offer, and begin to listen. Raises OtherNetwork, FarmError."""
-        check_network(self._market.network(), self._operator.network)
-        self._make_offer()
+        """Make the offer, and begin to listen. Raises OtherNetwork, FarmError; a farm that is away is waited
+        for meanwhile.
+        """
+        try:
+            self._make_offer()
+        except Unavailable as error:
+            log.warning("offer_waits", reason=error.sentence)
         self._thread.start()
 
     def stop(self) -> None:
@@ -122,13 +129,15 @@ class Selling:
     def objection(self, lease: Lease) -> str:
         """Why a lease is not worked on; '' where it may be."""
         if not lease.agreement:
-            return ""
+            return "" if self._own else "This node sells its work, and the lease is under no agreement."
         held = self._purse.agreement(lease, PROMISE_SECONDS)
         if held is None:
             return "The farm has not promised this node anything for this job."
         amount = held.earns(lease.units)
         if not 0 < amount <= held.promise.order.message.taskCap:
             return "The task earns nothing, or more than its agreement pays for one."
+        if not held.has_room(lease.units):
+            return "The agreement's cap has no room for the task."
         return ""
 
     def earned(self, lease: Lease, message: Attestation, signature: str, receipt: SubmissionReceipt) -> None:
@@ -155,9 +164,44 @@ class Selling:
     # --- the offer ------------------------------------------------------------------------------
 
     def _make_offer(self) -> None:
-        operator, now = self._operator, self._clock()
-        life = operator.days * 86_400
-        offer = Offer(
+        """Have an offer at the farm that holds for a while yet."""
+        check_network(self._market.network(), self._operator.network)
+        # A new number for every start would sell the same capacity again each time.
+        digest, signed = self._standing() or self._new_offer()
+        if self._market.offer(signed) != digest:
+            raise InvalidInput("The farm took another offer than this node made.")
+        offer = signed.message
+        self._renew_at = offer.expiry - self._life * RENEW_AT
+        log.info("offer_made", price=str(offer.price), operator=self._operator.address, number=offer.number)
+
+    @property
+    def _life(self) -> float:
+        return self._operator.days * 86_400
+
+    def _standing(self) -> tuple[str, SignedOffer] | None:
+        """The newest offer that says what a new one would, and is not old."""
+        old = self._clock() + self._life * RENEW_AT
+        newest = sorted(self._purse.offers.items(), key=lambda one: -one[1].message.number)
+        for digest, signed in newest:
+            offer = signed.message
+            if offer == self._offer(offer.expiry, offer.number) and self._is_mine(signed):
+                return (digest, signed) if offer.expiry > old else None
+        return None
+
+    def _is_mine(self, signed: SignedOffer) -> bool:
+        who = signing.signer(signed.message, self._operator.network, signed.signature)
+        return who == self._operator.address
+
+    def _new_offer(self) -> tuple[str, SignedOffer]:
+        offer = self._offer(int(self._clock() + self._life), self._purse.next_number())
+        signed = SignedOffer(offer, signing.sign(offer, self._operator.network, self._operator.key))
+        digest = signing.struct_hash(offer).hex()
+        self._purse.add_offer(digest, signed)
+        return digest, signed
+
+    def _offer(self, expiry: int, number: int) -> Offer:
+        operator = self._operator
+        return Offer(
             farm=self._farm,
             node=self._node,
             payee=operator.payee,
@@ -165,16 +209,9 @@ class Selling:
             price=operator.price,
             capacity=operator.capacity,
             stakeShare=STAKE_SHARE,
-            expiry=int(now + life),
-            number=self._purse.next_number(),
+            expiry=expiry,
+            number=number,
         )
-        signed = SignedOffer(offer, signing.sign(offer, operator.network, operator.key))
-        digest = signing.struct_hash(offer).hex()
-        self._purse.add_offer(digest, signed)
-        if self._market.offer(signed) != digest:
-            raise InvalidInput("The farm took another offer than this node made.")
-        self._renew_at = now + life * RENEW_AT
-        log.info("offer_made", price=str(operator.price), operator=operator.address, number=offer.number)
 
     # --- listening ------------------------------------------------------------------------------
 
@@ -185,18 +222,21 @@ class Selling:
             try:
                 if self._clock() >= self._renew_at:
                     self._make_offer()
-                self._hear()
+                if not self._hear():
+                    # Whatever the farm answers, and however fast.
+                    self._stop.wait(BREATH_SECONDS)
                 failures = 0
-            except FarmError as error:
+            except Exception as error:  # a node that hears no vouchers any more would work for nothing
                 failures += 1
-                if failures == 1:
-                    log.warning("promises_not_heard", reason=error.sentence)
+                if failures == 1 or not isinstance(error, FarmError):
+                    log.warning("promises_not_heard", reason=str(error))
                 self._stop.wait(backoff(failures, LONGEST_WAIT))
 
-    def _hear(self) -> None:
+    def _hear(self) -> bool:
+        """Take what the farm promised since the last time; whether it was anything."""
         cursor = self._purse.cursor()
         said = self._market.promises(cursor, WAIT_SECONDS)
-        seller = Seller(self._operator.network, self._farm, self._operator.address, self._purse.offers)
+        seller = Seller(self._operator.network, self._farm, self._operator.address, self._good_offers())
         for promise in said.promises:
             try:
                 found = self._purse.take(promise, seller)
@@ -208,6 +248,15 @@ class Selling:
             self._release(found)
         if said.last != cursor:
             self._purse.set_cursor(said.last)
+        return said.last != cursor
+
+    def _good_offers(self) -> dict[str, SignedOffer]:
+        """The offers that are meant still: one that was cheaper is not worked under any more."""
+        return {
+            digest: signed
+            for digest, signed in self._purse.offers.items()
+            if signed.message.price >= self._operator.price and signed.message.payee == self._operator.payee
+        }
 
     def _release_ended(self) -> None:
         for purse in tuple(self._purse.jobs.values()):
@@ -217,7 +266,8 @@ class Selling:
     def _release(self, agreement: Agreement) -> None:
         """Give up the rest of an agreement that ended, unless too much of it is not paid for."""
         promise = agreement.promise
-        if not promise.ended or promise.agreement in self._released:
+        over = promise.terms.message.deadline < self._clock()
+        if not promise.ended or over or promise.agreement in self._released:
             return
         unpaid = self._purse.jobs[promise.job].unpaid(promise.agreement)
         missing = sum(work.amount for work in unpaid)
@@ -237,6 +287,15 @@ class Selling:
             log.info("agreement_released", job=promise.job, paid=str(agreement.vouched))
         except FarmError as error:
             log.warning("agreement_not_released", job=promise.job, reason=error.sentence)
+
+
+def stop_selling(market: Market, state: Path) -> None:
+    """Take back what a node offered that sold before, and was killed."""
+    if (state / FOLDER).exists():
+        try:
+            market.withdraw_offer()
+        except FarmError as error:
+            log.warning("offer_not_withdrawn", reason=error.sentence)
 
 
 def check_network(theirs: Network | None, mine: Network) -> None:

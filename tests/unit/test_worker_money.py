@@ -13,7 +13,7 @@ from frame_splitter.records import Lease, RenderSettings, Task, TaskKind
 from gpu_worker.money import purse as purses
 from gpu_worker.money.agreements import BadPromise, Seller, believed
 from gpu_worker.money.purse import Purse, Work
-from gpu_worker.money.selling import Operator, OtherNetwork, Selling, check_network
+from gpu_worker.money.selling import Operator, OtherNetwork, Selling, check_network, stop_selling
 from payments import accepted_tree, signing
 from payments.promises import (
     Credit,
@@ -207,11 +207,11 @@ def lease(task="job1.f1", job=JOB, units=1_000_000, agreement=None):
     return replace(plain, units=units, agreement=agreement or promise().agreement)
 
 
-def work(task="job1.f1", token=7):
+def work(task="job1.f1", token=7, amount=PRICE):
     said = Attestation(task, token, "aa" * 32, "bb" * 32, "cpu:x:b", "b", 5)
     receipt = Submission("cc" * 32, 1, 2, "00" * 32, 0)
     signature = "0x" + "ab" * 65
-    return Work(promise().agreement, 1_000_000, PRICE, said, signature, receipt, signature)
+    return Work(promise().agreement, 1_000_000, amount, said, signature, receipt, signature)
 
 
 @pytest.fixture
@@ -272,6 +272,72 @@ def test_a_node_stops_at_what_it_could_claim_and_goes_on_with_the_voucher(purse)
     assert purse.refused() == ()
 
 
+def test_credits_that_are_less_than_was_agreed_stop_the_node_as_missing_ones_do(purse):
+    purse.take(promise(), seller())
+    for number in (1, 2, 3):
+        purse.add_work(lease(), work(f"job1.f{number}", amount=PRICE // 2 + 1))
+    few = credits_of(1, 2, 3, amount=PRICE // 2)
+    purse.take(promise(voucher=voucher(few), credits=few), seller())
+    assert purse.jobs[JOB].unpaid(promise().agreement) == []
+    assert purse.refused() == (JOB,)
+
+
+def test_the_same_task_under_two_leases_is_waited_for_once(purse):
+    purse.take(promise(), seller())
+    for token in (1, 2, 3):
+        purse.add_work(lease(), work(token=token))
+    assert purse.refused() == ()
+
+
+def test_credits_before_any_voucher_are_forgotten_at_the_next_start_too(purse, tmp_path):
+    purse.take(promise(credits=ONE), seller())
+    assert Purse(tmp_path).jobs == purse.jobs
+    assert purse.jobs[JOB].agreements[promise().agreement].credited == frozenset()
+
+
+def test_a_line_cut_off_within_a_letter_does_no_harm(purse, tmp_path):
+    purse.take(promise(), seller())
+    path = tmp_path / "money" / JOB / "work.jsonl"
+    path.write_bytes('{"deviceClass":"é'.encode()[:-1])
+    purse.add_work(lease(), work())
+    assert Purse(tmp_path).jobs == purse.jobs
+
+
+def test_promises_for_jobs_without_end_are_not_kept(purse, monkeypatch):
+    purse.take(promise(), seller())
+    monkeypatch.setattr(purses, "MOST_JOBS", 1)
+    other = session_key(settling.FARM_KEY, JobId("job2"))
+    offer = settling.offer()
+    signed = order(offer, key=other)
+    second = Promise(
+        JobId("job2"),
+        signing.agreement_id(signed.message, NETWORK),
+        settling.terms("job2"),
+        offer,
+        signed,
+    )
+    with pytest.raises(BadPromise, match="too many jobs"):
+        purse.take(second, seller())
+    monkeypatch.setattr(purses, "MOST_JOBS", 2)
+    monkeypatch.setattr(purses, "MOST_BYTES_IN_ALL", 100)
+    with pytest.raises(BadPromise, match="too many promises"):
+        purse.take(second, seller())
+    assert list(purse.jobs) == [JOB]
+
+
+def test_a_lease_may_be_a_moment_ahead_of_its_raise(purse):
+    full = credits_of(1, 2, 3, 4)
+    purse.take(promise(), seller())
+    purse.take(promise(voucher=voucher(full), credits=full), seller())
+    assert not purse.agreement(lease("job1.f5"), 0.0).has_room(1_000_000)
+    found = []
+    waiting = threading.Thread(target=lambda: found.append(purse.agreement(lease("job1.f5"), 30.0)))
+    waiting.start()
+    purse.take(promise(voucher=voucher(full), cap_raise=raised(2 * CAP)), seller())
+    waiting.join()
+    assert found[0].has_room(1_000_000)
+
+
 # --- selling ----------------------------------------------------------------------------------------
 
 
@@ -308,12 +374,17 @@ def operator():
     return Operator(OPERATOR_KEY, OPERATOR, OPERATOR, PRICE, 1000, 30.0, NETWORK)
 
 
-def selling(purse, market):
-    return Selling(market, operator(), purse, settling.NODE, FARM, DeviceClass("cpu"), lambda: NOW)
+def selling(purse, market, who=None, own=True, clock=lambda: NOW):
+    return Selling(market, who or operator(), purse, settling.NODE, FARM, DeviceClass("cpu"), clock, own=own)
 
 
 def under(offer: SignedOffer, **changes):
     return promise(offer=offer, signed=order(offer), **changes)
+
+
+def stop(seller):
+    seller.stop()
+    seller._thread.join()
 
 
 def heard(purse, market, *answers):
@@ -321,7 +392,7 @@ def heard(purse, market, *answers):
     seller = selling(purse, market)
     seller.start()
     assert market.heard.wait(20)
-    seller.stop()
+    stop(seller)
     return seller
 
 
@@ -368,6 +439,90 @@ def test_an_agreement_with_too_much_unpaid_work_is_not_given_up(purse):
 
     heard(purse, market, all_of_it)
     assert market.releases == []
+
+
+def test_a_node_that_is_started_again_makes_the_same_offer(purse, tmp_path):
+    market = FakeMarket()
+    heard(purse, market)
+    heard(Purse(tmp_path, lambda: NOW), market)
+    assert market.offers[0] == market.offers[1]
+
+
+@pytest.mark.parametrize(
+    "changed", [{"price": 2 * PRICE}, {"capacity": 7}, {"payee": FARM}, {"key": OTHER_KEY}]
+)
+def test_an_operator_that_asks_something_else_makes_another_offer(purse, changed):
+    market = FakeMarket()
+    first, second = selling(purse, market), selling(purse, market, replace(operator(), **changed))
+    if "key" in changed:
+        who = replace(operator(), key=OTHER_KEY, address=signing.address_of(OTHER_KEY))
+        second = selling(purse, market, who)
+    for one in (first, second):
+        one.start()
+        stop(one)
+    assert market.offers[0].message.number != market.offers[1].message.number
+
+
+def test_an_old_offer_is_made_anew(purse):
+    market = FakeMarket()
+    for day in (0, 16):
+        one = selling(purse, market, clock=lambda day=day: NOW + day * 86_400)
+        one.start()
+        stop(one)
+    assert market.offers[1].message.expiry - market.offers[0].message.expiry == 16 * 86_400
+
+
+def test_nothing_new_is_worked_on_for_an_older_lower_price(purse):
+    market = FakeMarket()
+    heard(purse, market)
+    dear = replace(operator(), price=2 * PRICE)
+    old = market.offers[0]
+    market.ready = [lambda offer: Promises((under(old),), "1-0")]
+    market.heard.clear()
+    seller = selling(purse, market, dear)
+    seller.start()
+    assert market.heard.wait(20)
+    stop(seller)
+    assert purse.jobs == {}
+
+
+def test_a_stranger_that_sells_does_nothing_for_nothing(purse):
+    stranger = selling(purse, FakeMarket(), own=False)
+    assert "under no agreement" in stranger.objection(replace(lease(), agreement=""))
+
+
+def test_a_farm_that_is_away_is_offered_to_when_it_is_back(purse):
+    class Away(FakeMarket):
+        def network(self):
+            if not self.ready:
+                self.ready = [lambda offer: Promises((), "1-0")]
+                raise Unavailable("not yet")
+            return self.where
+
+    market = Away()
+    seller = selling(purse, market)
+    seller.start()
+    assert market.heard.wait(20)
+    stop(seller)
+    assert len(market.offers) == 1
+
+
+def test_a_broken_answer_does_not_end_the_listening(purse):
+    def broken(offer):
+        raise RuntimeError("whatever")
+
+    market = FakeMarket()
+    heard(purse, market, broken, lambda offer: Promises((under(offer),), "1-0"))
+    assert list(purse.jobs) == [JOB]
+
+
+def test_a_node_that_sells_no_more_takes_its_offer_back(purse, tmp_path):
+    market = FakeMarket()
+    stop_selling(market, tmp_path)
+    assert not market.withdrawn
+    purse.add_offer(settling.digest(settling.offer()), settling.offer())
+    stop_selling(market, tmp_path)
+    assert market.withdrawn
 
 
 @pytest.mark.parametrize("field", ["market", "vault", "disputes", "token"])
