@@ -126,6 +126,18 @@ class PaidDay(Day):
             if one["kind"] == "render" and one["state"] in UNFINISHED
         ]
         assert (await self.money.job(job)).units_left == sum(left)
+        await self.check_speeds()
+
+    async def check_speeds(self):
+        """A node's work is that of its tiles that are accepted now."""
+        names = [name for job in self.paid() for name in await self.store.do("KEYS", f"farm:task:{job}.*.t?")]
+        done = Count()
+        for one in await self.store.hashes(names):
+            if one["state"] == "accepted" and one["kind"] == "render":
+                done[one["node"]] += int(one["units"])
+        for node in NODES:
+            units = await self.store.do("HGET", f"farm:node:{node}", "work_units")
+            assert int(units or 0) == done[node]
 
     async def check_orders(self, job, tasks):
         used = Count()
