@@ -17,7 +17,7 @@ from render_farm.settlement.stakes import most_open
 FIRST_TASKS = 16
 """Tasks' worth of a first cap."""
 FIRST_SHARE = 16
-"""Or this part of what is each one's share of the work, in jobs so long that more raises would be the price."""
+"""Or this part of each one's share of the work: in long jobs more raises would cost more than they save."""
 GROWTH = 16
 """A cap may be ahead of what was accepted by so many times as much."""
 WORTH = (3, 2)
