@@ -25,7 +25,7 @@ from payments.promises import (
 from payments.statements import JobMoney, Payment, Statement
 from render_farm.store import keys
 from render_farm.store.connection import Connection
-from render_farm.store.jobs import state_of
+from render_farm.store.jobs import batched, state_of
 
 PROMISES_AT_ONCE = 200
 BEGINNING = "0"
@@ -136,9 +136,11 @@ class Money:
 
     async def frame_states(self, job: JobId) -> dict[int, str]:
         """How far each frame is: rendering, done or failed."""
-        frames = await self._store.do("LRANGE", keys.job_frames(job), 0, -1)
-        states = await self._store.read([("HGET", keys.frame(job, frame), "state") for frame in frames])
-        return {int(frame): state for frame, state in zip(frames, states, strict=True)}
+        found: dict[int, str] = {}
+        for some in batched(await self._store.do("LRANGE", keys.job_frames(job), 0, -1)):
+            states = await self._store.read([("HGET", keys.frame(job, frame), "state") for frame in some])
+            found |= {int(frame): state for frame, state in zip(some, states, strict=True)}
+        return found
 
     async def set_funded(self, job: JobId, funded: bool) -> None:
         """Whether there is enough on the chain to begin with."""

@@ -69,12 +69,12 @@ class Market:
 
         return asyncio.run(inside())
 
-    def paid_job(self, frames=(1, 2)):
+    def paid_job(self, frames=(1, 2), facts=FACTS):
         """A paid job, as it is once its quote was looked at."""
         scene = self.ann.scene()
         free = self.ann.ok("POST", "/jobs", {"spec": JobSpec(scene, frames, tiles="1x1"), "facts": FACTS})
         self.ann.ok("POST", f"/jobs/{free['job']}/cancel")
-        order = JobOrder(JobSpec(scene, frames, tiles="1x1"), FACTS)
+        order = JobOrder(JobSpec(scene, frames, tiles="1x1"), facts)
         new = paid_jobs.paid(plan(free["owner"], order, time.time()), UNITS)
 
         async def inside():
@@ -374,6 +374,18 @@ def test_a_broken_job_settles_every_frame_for_good(market):
     assert kinds[0] == ("accepted", 4)
     assert sorted(kinds[1:5]) == [("settled", frame) for frame in (1, 2, 3, 4)]
     assert [(one["kind"], one["code"]) for one in entries[5:]] == [("rejected", "equivocation")]
+
+
+def test_frames_that_own_nodes_write_whole_are_in_the_books_too(market):
+    job = market.paid_job(frames=(1,), facts=replace(FACTS, final_only=("EEVEE.",)))
+    market.fund(job)
+    lease = market.own.lease()[0]
+    assert (lease["task"]["output"], lease["units"]) == ("final", UNITS)
+    result = market.own.upload(lease, b"a frame", "frame.png")
+    assert market.own.submit(lease, result).status == 200
+    first, second = market.store(lambda money: money.entries(job))
+    assert (first["kind"], first["root"], first["units"]) == ("accepted", result.pixel_root, UNITS)
+    assert (second["kind"], second["frame"]) == ("settled", 1)
 
 
 def accepted(market, lease):
