@@ -8,7 +8,7 @@ from payments.statements import Statement
 from render_farm.answers import AuditCounts
 from render_farm.cli.fetching import receipt_path
 from render_farm.cli.following import Outcome
-from render_farm.cli.statement_text import statement_text
+from render_farm.cli.statement_text import sums_text
 from render_farm.wording import counted
 
 
@@ -88,7 +88,7 @@ def summary(result: RenderResult) -> str:
     where = first if len(result.frames) == 1 else f"{first} ... {last}"
     frames = counted(len(result.frames), "frame")
     said = f"{frames} in {result.wall_seconds:.1f} s ({result.exactness}): {where}\n{_verified(result)}"
-    return f"{said}\n\n{statement_text(result.statement)}" if result.statement else said
+    return f"{said}\n\n{sums_text(result.statement)}" if result.statement else said
 
 
 def _verified(result: RenderResult) -> str:

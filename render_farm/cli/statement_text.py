@@ -31,12 +31,22 @@ def statement_text(statement: Statement) -> str:
     return "\n".join(_lines(statement))
 
 
-def _lines(statement: Statement) -> Iterator[str]:
+def sums_text(statement: Statement) -> str:
+    """The statement's figures alone."""
+    where = f"`render-farm job statement {statement.job}` lists every frame, node and transaction."
+    return "\n".join((*_head(statement), where))
+
+
+def _head(statement: Statement) -> Iterator[str]:
     settled = "settled" if statement.settled else f"{statement.state}, not settled yet"
     yield f"Job {statement.job} (number {statement.number} in the contract) is {settled}."
     yield from _sums(statement)
     for notice in statement.notices:
         yield f"  {notice}"
+
+
+def _lines(statement: Statement) -> Iterator[str]:
+    yield from _head(statement)
     yield from _frames(statement)
     yield from _nodes(statement)
     yield from _transactions(statement)
