@@ -84,6 +84,8 @@ def _add_money(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
             parser.add_argument("amount", nargs="?", help="of the token (all that is free)")
         else:
             parser.add_argument("job", nargs="?", help="one job only")
+        if name == "claim":
+            parser.add_argument("--now", action="store_true", help="though the farm may still pay by itself")
         if name == "earnings":
             parser.add_argument("--offline", action="store_true", help="from the node's folder alone")
         parser.add_argument("--state-dir", metavar="DIR", help="the node's folder, as for `run`")
@@ -170,9 +172,15 @@ def _inspect(arguments: argparse.Namespace) -> int:
 
 
 def _money(arguments: argparse.Namespace) -> int:
+    from gpu_worker.inspect import problem  # noqa: PLC0415
     from gpu_worker.money import commands  # noqa: PLC0415 - web3 takes seconds to load
 
-    return int(getattr(commands, arguments.what)(arguments))
+    try:
+        return int(getattr(commands, arguments.what)(arguments))
+    except FarmError as error:
+        if arguments.json:
+            print(problem(error))
+        raise
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

@@ -10,11 +10,15 @@ from gpu_worker.money.purse import JobPurse, Work
 from payments.market_records import AgreementOnChain, AgreementState, Attested, ClaimOnChain, Received, Unpaid
 from payments.network import Network
 
+PATIENCE = 3600
+"""Seconds after the last receipt before a claim: an agreement has one, and vouchers take a while."""
+
 
 class Step(StrEnum):
     """What is next for the work of an agreement that has receipts and no voucher."""
 
     NOTHING = "nothing"
+    EARLY = "early"
     CLAIM = "claim"
     WAIT = "wait"
     SETTLE = "settle"
@@ -55,7 +59,7 @@ def claimable(standing: Standing) -> list[Work]:
     return found
 
 
-def next_step(standing: Standing, network: Network, now: int) -> tuple[Step, int]:
+def next_step(standing: Standing, network: Network, now: int, patience: int = PATIENCE) -> tuple[Step, int]:
     """What is to be done, and when what is waited for is over (0 where nothing is)."""
     windows, claim = network.windows, standing.claim
     end = standing.agreement.promise.terms.message.deadline + windows.grace
@@ -63,11 +67,13 @@ def next_step(standing: Standing, network: Network, now: int) -> tuple[Step, int
         contested = claim.contested_at + windows.decision if claim.contested_at else 0
         until = contested or claim.filed_at + windows.claim
         return (Step.SETTLE, until) if now >= until else (Step.WAIT, until)
-    if not claimable(standing):
+    works = claimable(standing)
+    if not works:
         return Step.NOTHING, 0
     if claim.filed_at or standing.chain.state is AgreementState.CLOSED or now >= end:
         return Step.OVER, 0
-    return Step.CLAIM, end
+    ready = max(work.submission.time for work in works) // 1000 + patience
+    return (Step.EARLY, ready) if now < ready < end else (Step.CLAIM, end)
 
 
 def as_unpaid(work: Work) -> Unpaid:

@@ -17,7 +17,7 @@ from frame_splitter.ids import JobId
 from gpu_worker.config import state_folder, wallet_files
 from gpu_worker.money import bringing
 from gpu_worker.money.bringing import Redeemed
-from gpu_worker.money.claims import Standing, Step, as_unpaid, claimable, next_step, unpaid
+from gpu_worker.money.claims import PATIENCE, Standing, Step, as_unpaid, claimable, next_step, unpaid
 from gpu_worker.money.purse import FOLDER, JobPurse, Purse
 from payments import amounts, keystore
 from payments.chain import Chain
@@ -163,7 +163,7 @@ def claim(arguments: argparse.Namespace) -> int:
     with _desk(arguments) as desk:
         done, now = [], desk.market.chain.time()
         for job, standing in desk.standings():
-            step, until = next_step(standing, desk.network, now)
+            step, until = next_step(standing, desk.network, now, 0 if arguments.now else PATIENCE)
             done.append(_claimed(desk, job, standing, step, until))
         told = [one["said"] for one in done if one["step"] != Step.NOTHING]
         desk.say({"claims": done}, "\n".join(told) or "Nothing to claim: all work has its voucher.")
@@ -291,6 +291,8 @@ def _next(desk: Desk, step: Step, until: int) -> str:
     when = datetime.fromtimestamp(until, UTC).strftime("%Y-%m-%d %H:%M UTC") if until else ""
     return {
         Step.NOTHING: "",
+        Step.EARLY: f"what has no voucher can be claimed from {when} on, if the farm stays silent: an "
+        "agreement has one claim (--now claims at once)",
         Step.CLAIM: f"what has no voucher can be claimed until {when}",
         Step.WAIT: f"its claim can be settled after {when}",
         Step.SETTLE: "its claim can be settled now",

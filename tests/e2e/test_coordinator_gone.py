@@ -126,7 +126,9 @@ def settle_without_the_farm(state: Path, chain: LocalChain) -> None:
     redeemed = operator.json("redeem")["redeemed"]
     assert line["paid"] + redeemed == line["vouched"]
     assert operator.json("redeem") == {"redeemed": 0, "agreements": 0, "transactions": []}
-    (claimed,) = operator.json("claim")["claims"]
+    (early,) = operator.json("claim")["claims"]
+    assert early["step"] == "early"
+    (claimed,) = operator.json("claim", "--now")["claims"]
     assert (claimed["step"], claimed["amount"]) == ("claim", line["unpaid"])
     (waits,) = operator.json("claim")["claims"]
     assert waits["step"] == "wait"
