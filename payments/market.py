@@ -65,7 +65,6 @@ class Market:
         said = self.network
         try:
             there = tuple(str(self._market(name)).lower() for name in ("token", "vault", "disputes"))
-            windows = self._windows()
         except (Reverted, InvalidInput) as error:
             raise WrongChain(f"There is no render market at {said.market} on this chain.") from error
         for what, found, named in zip(
@@ -73,8 +72,8 @@ class Market:
         ):
             if found != named.lower():
                 raise WrongChain(f"The market's {what} is {found}, and not {named}, which the network names.")
-        if windows != said.windows:
-            raise WrongChain(f"The market's times are {windows}, and not as the network says.")
+        if self._windows() != said.windows:
+            raise WrongChain(f"The market's times are {self._windows()}, and not as the network says.")
         symbol, decimals = self._token("symbol"), self._token("decimals")
         if (symbol, decimals) != (said.symbol, said.decimals):
             raise WrongChain(

@@ -2,18 +2,19 @@
 """A job's whole life on a real chain, by the calls that the farm, clients and operators use."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from frame_splitter.ids import JobId
 from payments import accepted_tree, signing
-from payments.chain import Chain, WrongChain
-from payments.deploy import deploy
-from payments.keystore import Key, new_key
+from payments.chain import WrongChain
+from payments.keystore import new_key
 from payments.market import Market
 from payments.market_records import AgreementState
-from payments.network import Network, Windows, load, save
+from payments.network import Windows, load, save
 from payments.outbox import FileOutbox
 from payments.promises import (
     Credit,
@@ -25,22 +26,14 @@ from payments.promises import (
     SignedOrder,
     SignedRaise,
     SignedRelease,
-    SignedTerms,
     SignedVoucher,
-    Terms,
     Voucher,
-    job_name,
 )
 from payments.refusals import Refused
 from payments.session import session_key
 from payments.wallet import Wallet
 from tests.local_chain import LocalChain, local_chain
-
-WINDOWS = Windows(claim=600, decision=600, grace=600, unbonding=2000, slash=60)
-UNIT = 10**18
-FARM_KEY = bytes(31) + b"\x07"
-NOBODY = "0x" + "0" * 40
-WAIT = 30.0
+from tests.market_place import FARM_KEY, NOBODY, UNIT, WAIT, Place, terms_of
 
 
 @pytest.fixture(scope="module")
@@ -49,50 +42,9 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalChain]:
         yield running
 
 
-class Place:
-    """A market on a chain, and wallets that use it."""
-
-    def __init__(self, chain: LocalChain, folder: Path) -> None:
-        self.chain, self.folder = chain, folder
-        self.rpc = Chain(chain.url, chain.chain_id)
-        bank = chain.rich_key()
-        outbox = FileOutbox(folder / "bank")
-        self.network = deploy(self.rpc, bank, outbox, WINDOWS)
-        self.market = Market(self.rpc, self.network)
-        self.bank = Wallet(self.market, bank, outbox)
-
-    def wallet(self, name: str, tokens: int = 0) -> tuple[Key, Wallet]:
-        key = self.chain.rich_key()
-        if tokens:
-            self.bank.transfer(f"to {name}", key.address, tokens, WAIT)
-        return key, Wallet(self.market, key, FileOutbox(self.folder / name))
-
-    def signed(self, message: object, key: bytes) -> str:
-        return signing.sign(message, self.network, key)
-
-
 @pytest.fixture(scope="module")
 def place(chain: LocalChain, tmp_path_factory: pytest.TempPathFactory) -> Place:
     return Place(chain, tmp_path_factory.mktemp("wallets"))
-
-
-def terms_of(place: Place, job: JobId, client: str, session: bytes) -> SignedTerms:
-    farm = signing.address_of(FARM_KEY)
-    terms = Terms(
-        client=client,
-        refundTo=client,
-        farm=farm,
-        name=job_name(job),
-        deadline=place.rpc.time() + 100_000,
-        sessionKey=signing.address_of(session),
-        priceCap=UNIT,
-        stakeShare=10_000,
-        watcher=NOBODY,
-        arbiters=(farm,),
-        threshold=1,
-        termsHash="ab" * 32,
-    )
-    return SignedTerms(terms, place.signed(terms, FARM_KEY))
 
 
 def test_a_job_is_opened_paid_and_its_rest_taken_back(place: Place, tmp_path: Path) -> None:
@@ -159,13 +111,25 @@ def test_what_the_contract_refuses_is_told_in_words(place: Place) -> None:
         client.open_job("open", terms, 2 * UNIT, WAIT)
 
 
-def test_a_network_that_is_not_there_is_said(place: Place) -> None:
+WRONG = [
+    ({"market": "0x" + "12" * 20}, "no render market"),
+    ({"token": "0x" + "12" * 20}, "token is"),
+    ({"vault": "0x" + "12" * 20}, "vault is"),
+    ({"disputes": "0x" + "12" * 20}, "disputes is"),
+    ({"decimals": 6}, "18 decimals"),
+    ({"symbol": "DAI"}, "is called"),
+    ({"windows": Windows(600, 600, 600, 2000, 61)}, "times are"),
+]
+
+
+@pytest.mark.parametrize(("changes", "sentence"), WRONG)
+def test_nothing_is_sent_to_contracts_other_than_named(
+    place: Place, tmp_path: Path, changes: dict[str, Any], sentence: str
+) -> None:
     place.market.check()
-    wrong = Network(
-        **{f: getattr(place.network, f) for f in Network.__slots__} | {"market": "0x" + "12" * 20}
-    )
-    with pytest.raises(WrongChain, match="no render market"):
-        Market(place.rpc, wrong).check()
-    wrong = Network(**{f: getattr(place.network, f) for f in Network.__slots__} | {"token": "0x" + "12" * 20})
-    with pytest.raises(WrongChain, match="token is"):
-        Market(place.rpc, wrong).check()
+    market = Market(place.rpc, replace(place.network, **changes))
+    key, _ = place.wallet(sentence)
+    wallet = Wallet(market, key, FileOutbox(tmp_path / "outbox"))
+    with pytest.raises(WrongChain, match=sentence):
+        wallet.transfer("gift", NOBODY, 1, WAIT)
+    assert place.rpc.count(key.address) == 0
