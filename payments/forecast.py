@@ -27,6 +27,14 @@ is adaptive.
 STEEPEST = -0.2
 """Of that trend, as an exponent of the pixels."""
 
+UNFILLED = -0.3
+"""A steeper one is that of a GPU which so few pixels cannot keep busy: then each further pixel takes as long
+as those between the last two sizes did.
+"""
+
+LEAST_GROWTH = 0.5
+"""Of the pixels from one size to the next, as a logarithm, for a trend to be seen."""
+
 
 class Sampling(StrEnum):
     """How pixels are sampled: all alike, until each is good enough, or by another engine than Cycles."""
@@ -124,18 +132,18 @@ class _Probe:
         self.cold = max(0.0, _rest(self._first[0]) - self._beside)
 
     def _samples(self, measure: Measure, area: int) -> float:
-        """Seconds of sampling of a frame at its size."""
-        return float(measure.sampling * (area / measure.pixels) ** (1 + self._trend()))
+        """Seconds of sampling of a frame at its size; others than the first were probed at its largest."""
+        return measure.sampling * self._growth(area)
 
-    def _trend(self) -> float:
-        if len(self._first) < 2:
-            return 0.0
-        small, large = self._first[-2:]
-        growth = math.log(large.pixels / small.pixels)
-        if growth < 0.5 or min(small.sampling, large.sampling) <= 0:
-            return 0.0
-        exponent = math.log(large.sampling / small.sampling) / growth - 1
-        return self._goes_on * min(0.0, max(STEEPEST, exponent))
+    def _growth(self, area: int) -> float:
+        """How many times as long as the largest probe's a whole frame's sampling is."""
+        small, large = self._first[-2:] if len(self._first) > 1 else (self._large, self._large)
+        exponent = _exponent(small, large)
+        if exponent < UNFILLED:
+            marginal = max(0.0, large.sampling - small.sampling) / (large.pixels - small.pixels)
+            return 1 + marginal * max(0, area - large.pixels) / large.sampling
+        trend = self._goes_on * min(0.0, max(STEEPEST, exponent))
+        return float((area / large.pixels) ** (1 + trend))
 
     def rest(self, cut: Cut) -> float:
         """Seconds beside samples and syncing: the beginning and end of a render, and writing its pixels."""
@@ -159,6 +167,14 @@ class _Probe:
         if not self._others:
             return self.cold * RESYNC
         return sum(map(self._sync, self._others)) / len(self._others)
+
+
+def _exponent(small: Measure, large: Measure) -> float:
+    """Of the pixels in a pixel's time: 0 where a pixel takes as long at both sizes."""
+    growth = math.log(large.pixels / small.pixels)
+    if growth < LEAST_GROWTH or min(small.sampling, large.sampling) <= NEXT_TO_NOTHING:
+        return 0.0
+    return math.log(large.sampling / small.sampling) / growth - 1
 
 
 def _rest(measure: Measure) -> float:

@@ -83,6 +83,17 @@ def test_a_trend_upwards_is_noise() -> None:
     assert said(probe, [1], sampling=Sampling.ADAPTIVE).seconds == said(probe, [1]).seconds
 
 
+def test_a_gpu_that_small_renders_leave_idle_is_no_dear_one() -> None:
+    """A tenth of a second whatever there is to do, and two seconds for a million pixels."""
+
+    def measure(pixels: int, first: bool) -> Measure:
+        sampling = 0.1 + 2.0 * pixels / AREA
+        return Measure(1, pixels, sampling + 0.01, sampling, first, first)
+
+    probe = ProbeReport(1, (measure(SIZES[0], True), measure(SIZES[1], False)))
+    assert said(probe, [1]).seconds == pytest.approx([2.11], rel=0.01)
+
+
 def test_the_less_was_seen_the_wider_the_band() -> None:
     frames = list(range(1, 18))
     alike = dict.fromkeys(probed_frames(frames), 4.0)
