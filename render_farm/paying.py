@@ -18,7 +18,7 @@ from payments.network import Network
 from payments.quotes import Quote, QuoteState
 from payments.statements import NOBODY, Payment
 from render_farm import terms
-from render_farm.rules import Arbiters, Rules
+from render_farm.rules import Arbiters, JobRules, Rules
 from render_farm.selling import NoChain
 from render_farm.store.jobs import NewJob, NewMoney
 from render_farm.store.quotes import StoredQuote
@@ -110,6 +110,7 @@ class Cashier:
             units=units,
             audit_units={task: pricing.audit_units(count, share) for task, count in units.items()},
             audit_ppm=share,
+            rules=JobRules(self._rules.policy, self._rules.rates),
             symbol=self._network.symbol,
             decimals=self._network.decimals,
         )

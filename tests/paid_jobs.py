@@ -16,7 +16,10 @@ from payments.promises import (
     Voucher,
 )
 from payments.statements import NOBODY, Payment
+from render_farm.rules import JobRules
 from render_farm.store.jobs import NewJob, NewMoney
+from verification.rate import Rates
+from verification.sampling import AuditPolicy
 
 UNSIGNED = "0x" + "0" * 130
 ANN = "0x" + "a1" * 20
@@ -36,16 +39,17 @@ TERMS = Terms(
     threshold=1,
     termsHash="00" * 32,
 )
+RULES = JobRules(AuditPolicy(), Rates(floor=0, halving=33, own=0))
 OFFER = Offer(NOBODY, BOB, BOB, "cpu:5", 10**15, 1000, 10_000, 2**40, 1)
 
 
-def paid(new: NewJob, units: int = 1_000_000, audit: int = 50_000) -> NewJob:
+def paid(new: NewJob, units: int = 1_000_000, audit: int = 50_000, rules: JobRules = RULES) -> NewJob:
     """The job, paid for: each tile counts as so many units, a little more for each after the first."""
     tiles = [task for task in new.tasks if task.kind is TaskKind.RENDER]
     counts = {task.id: units + number for number, task in enumerate(tiles)}
     audits = dict.fromkeys(counts, audit)
     terms = SignedTerms(TERMS, UNSIGNED)
-    return replace(new, money=NewMoney(PAYMENT, terms, counts, audits, 50_000, "TEST", 18))
+    return replace(new, money=NewMoney(PAYMENT, terms, counts, audits, 50_000, "TEST", 18, rules))
 
 
 def promise(job: str, agreement: str, cumulative: int | None = None) -> Promise:

@@ -27,6 +27,7 @@ from frame_splitter.records import (
 from payments.promises import SignedTerms
 from payments.statements import JobMoney, Payment
 from render_farm.answers import AuditCounts, Failure, FrameCounts, Job, TaskCounts, TaskView
+from render_farm.rules import JobRules
 from render_farm.scheduler import rank
 from render_farm.store import keys
 from render_farm.store.connection import Connection
@@ -44,6 +45,7 @@ FINISHED = frozenset({JobState.COMPLETE, JobState.SETTLED, JobState.FAILED, JobS
 class NewMoney:
     """What a paid job starts with. `units` are those of the tasks that are paid for, `audit_units` what an
     audit of each counts as, all in micro-units; `audit_ppm` what audits may add to the work in all.
+    `rules` are those its terms promise, whatever the farm's become before its first submission (None: those).
     """
 
     payment: Payment
@@ -53,6 +55,7 @@ class NewMoney:
     audit_ppm: int
     symbol: str
     decimals: int
+    rules: JobRules | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +270,7 @@ def _money_fields(money: NewMoney) -> dict[str, str]:
         "units": str(sum(money.units.values())),
         "units_left": str(sum(money.units.values())),
         "audit_ppm": str(money.audit_ppm),
+        **({"rules": encode(money.rules).decode()} if money.rules else {}),
         "largest_units": str(max(money.units.values())),
     }
 

@@ -208,6 +208,13 @@ def test_a_job_is_paid_for_as_its_quote_says(market):
     assert sum(one["units"] for one in leases) == sum(quote["frame_units"])
 
 
+def test_the_rules_of_a_paid_job_are_those_it_was_made_with(market):
+    job = market.paid_job()
+    told = market.ann.ok("GET", f"/jobs/{job}/verification")["farm"]
+    now = market.ann.ok("GET", "/farm")
+    assert told["rates"]["halving"] == paid_jobs.RULES.rates.halving != now["rates"]["halving"]
+
+
 def test_a_quote_without_figures_pays_for_nothing(market):
     spec = JobSpec(market.ann.scene(), (1,), tiles="1x1")
     asked = market.ann.ok("POST", "/quotes", {"spec": spec, "facts": FACTS})

@@ -12,6 +12,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
+from render_farm.rules import JobRules
 from render_farm.store.connection import Connection
 from render_farm.store.jobs import FINISHED
 from render_farm.store.money import Money
@@ -47,7 +48,11 @@ class PaidDay(Day):
 
     async def add_job(self, name):
         new = replace(new_job(name, 2, 2, False, self.now), croppable=True)
-        new = new if name == "j0" else paid_jobs.paid(new, TILE_UNITS)
+        new = (
+            new
+            if name == "j0"
+            else paid_jobs.paid(new, TILE_UNITS, rules=JobRules(self.rules.policy, self.rules.rates))
+        )
         await self.jobs.create(new, Repeat("ann", name, ""))
         self.names.append(name)
 

@@ -20,7 +20,7 @@ from payments.statements import NOBODY, Payment
 from render_farm import rules, terms
 from render_farm.intake import JobOrder, plan
 from render_farm.paying import BelowQuote, Cashier, NoQuote, audit_share, tile_units
-from render_farm.rules import Arbiters
+from render_farm.rules import Arbiters, JobRules
 from render_farm.selling import NoChain
 from render_farm.store.quotes import StoredQuote
 from tests.api_calls import FACTS
@@ -202,6 +202,10 @@ def test_frames_count_as_quoted_and_tiles_by_the_pixels_they_render():
     assert by_frame == {1: 3_000_000, 2: 1_000_000}
     assert not any("finish" in task for task in money.units)
     assert money.audit_ppm == audit_share(RULES.policy, FACTS.samples)
+
+
+def test_a_paid_job_is_audited_as_its_terms_say():
+    assert cashier().money(PAYMENT, QUOTE, job()).rules == JobRules(RULES.policy, RULES.rates)
 
 
 def test_overscan_counts_as_far_as_it_is_rendered():
