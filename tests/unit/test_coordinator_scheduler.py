@@ -59,6 +59,14 @@ def test_finish_comes_first_and_only_to_own_nodes():
     assert picked([offer(kinds=(TaskKind.FINISH,))], STRANGER, jobs) == []
 
 
+def test_probes_come_before_renders_and_only_to_own_nodes():
+    kinds = (TaskKind.RENDER, TaskKind.PROBE)
+    jobs = [queue(), queue("q", tasks=(Candidate("q.probe", "probe", 1),), pin="gpu", movable=False)]
+    assert picked([offer(kinds=kinds, scene="A", frame=1)], OWN, jobs) == ["q.probe"]
+    assert picked([offer(kinds=kinds)], STRANGER, jobs) == ["j.f1.t0"]
+    assert "probe" not in lanes([offer(kinds=kinds)], own=False)
+
+
 def test_final_renders_go_to_own_nodes_only():
     jobs = [queue(tasks=(Candidate("j.f1.t0", "final", 1),))]
     assert picked([offer()], STRANGER, jobs) == []
