@@ -75,6 +75,19 @@ class Sender:
                 self._advance_one(intent)
         return self._outbox.all()
 
+    def depth(self, key: str) -> int | None:
+        """How many blocks follow the one that has what was submitted under `key`; None where none has, and
+        where none need to follow.
+        """
+        if not self._rules.confirmations:
+            return None
+        head = self._chain.head()
+        for intent in self._outbox.all():
+            receipt = self._receipt(intent) if intent.key == key else None
+            if receipt is not None:
+                return max(0, head - receipt.block)
+        return None
+
     def _advance_one(self, intent: Intent) -> None:
         head = self._chain.head()
         receipt = self._receipt(intent)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from payments.carrying import carried_out
+from payments.carrying import carried_out, mined
 from payments.chain import Reverted
 from payments.market import Market
 from payments.market_records import Call, Unpaid
@@ -65,19 +65,17 @@ class Wallet:
             raise refusal(key, error) from error
 
     def do(self, key: str, *calls: Call, wait: float) -> str:
-        """Carry calls out once; returns the transaction's hash. Raises what `begin` does, and Unavailable
-        when it is not done after `wait` seconds: the same again goes on with it.
+        """Carry calls out once, trying again what came to nothing on the chain; returns the transaction's
+        hash. Raises what `begin` does, and Unavailable when nothing happened for `wait` seconds: the same
+        again goes on with it.
         """
-        self.begin(key, *calls)
-        return self.settle(key, wait)
+        name = self._name(key)
+        self.begin(name, *calls)
+        return self.settle(name, wait)
 
     def settle(self, key: str, wait: float) -> str:
         """Wait until what was begun under this key is done. Raises as `do`."""
         return carried_out(self._sender, key, wait).transaction
-
-    def known(self, key: str) -> Intent | None:
-        """What was begun under a key, or None."""
-        return next((one for one in self._outbox.all() if one.key == key), None)
 
     # --- clients --------------------------------------------------------------------------------
 
@@ -133,14 +131,18 @@ class Wallet:
     # --- ways -----------------------------------------------------------------------------------
 
     def _once(self, key: str, call: Call, wait: float, approval: Approval | None = None) -> str:
-        """Something that the contract lets happen once: what came to nothing on the chain may be tried
-        again under the same name.
-        """
+        """Something that the contract lets happen once: begun before, it is finished as it was begun."""
+        name = self._name(key)
+        if any(one.key == name for one in self._outbox.all()):
+            return self.settle(name, wait)
+        return self._fresh(name, call, wait, approval)
+
+    def _name(self, key: str) -> str:
+        """The name in the outbox for what is to happen once: another where all before came to nothing."""
         tried = [one for one in self._outbox.all() if one.key == key or one.key.startswith(f"{key} again ")]
-        last = tried[-1] if tried else None
-        if last is None or last.outcome in _NOTHING:
-            return self._fresh(f"{key} again {len(tried)}" if tried else key, call, wait, approval)
-        return self.settle(last.key, wait)
+        if not tried or tried[-1].outcome not in _NOTHING:
+            return tried[-1].key if tried else key
+        return f"{key} again {len(tried)}"
 
     def _again(self, kind: str, call: Call, wait: float, approval: Approval | None = None) -> str:
         """Something that may be done any number of times: what is under way is finished first, and is what
@@ -155,9 +157,22 @@ class Wallet:
         return self._fresh(f"{kind} #{len(mine) + 1}", call, wait, approval)
 
     def _fresh(self, key: str, call: Call, wait: float, approval: Approval | None) -> str:
-        """Approved first, exactly as much as is needed."""
         if approval is not None:
-            spender, amount = approval.spender, approval.amount
-            if self.market.allowance(self.address, spender) < amount:
-                self._again(f"approve for {key}", self.market.approve(spender, amount), wait)
-        return self.do(key, call, wait=wait)
+            self._approve(approval, wait)
+        self.begin(key, call)
+        return self.settle(key, wait)
+
+    def _approve(self, approval: Approval, wait: float) -> None:
+        """Exactly as much as is needed, where it is not approved already."""
+        # What is under way may use up what is approved now.
+        for one in self._outbox.all():
+            if one.outcome is Outcome.PENDING:
+                mined(self._sender, one.key, wait)
+        left = self.market.allowance(self.address, approval.spender)
+        if left >= approval.amount:
+            return
+        # Some tokens change no allowance but to and from nothing.
+        for amount in (0, approval.amount) if left else (approval.amount,):
+            key = f"approve #{len(self._outbox.all()) + 1}"
+            self.begin(key, self.market.approve(approval.spender, amount))
+            mined(self._sender, key, wait)
