@@ -4,16 +4,20 @@ farm's own chain and on anvil.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import pytest
+from eth_abi.abi import encode
+from eth_utils.address import to_checksum_address
 
 from payments import accepted_tree, signing
+from payments.artifacts import artifact
 from payments.chain import Chain, WrongChain
 from payments.keystore import new_key
 from payments.market import Market
-from payments.market_records import AgreementState
-from payments.promises import Credit, SignedOrder, SignedVoucher, Voucher, job_name
+from payments.market_records import AgreementState, Call
+from payments.promises import Credit, SignedOrder, SignedTerms, SignedVoucher, Voucher, job_name
+from payments.refusals import SENTENCES
 from payments.session import session_key
 from payments.signing import BadSignature
 from tests.anvil import anvil, without_anvil
@@ -428,3 +432,40 @@ def test_an_hour_without_blocks_and_then_a_burst_in_any_order(stage: Stage, job:
     assert {stage.receipt(one)["status"] for one in sent} == {"0x1"}
     assert stage.balance(stage.payee) == paid(stage, agreement) == 9 * TOKEN
     assert stage.market.agreement(agreement).state is AgreementState.OPEN
+
+
+# --- tokens that are not plain
+
+
+def made(stage: Stage, code: str) -> str:
+    receipt = stage.receipt(stage.hand_in(stage.bank, Call("", "0x" + code)))
+    assert receipt["status"] == "0x1"
+    return to_checksum_address(receipt["contractAddress"])
+
+
+def token_that_answers(word: int) -> str:
+    """The code of a contract that does nothing and answers every call with this word: PUSH32 word, MSTORE,
+    RETURN, behind the code that puts it there.
+    """
+    does = "7f" + f"{word:064x}" + "5f52" + "60205ff3"
+    return f"60{len(does) // 2:02x}8060095f395ff3" + does
+
+
+@pytest.mark.parametrize(
+    ("word", "refusal"),
+    [(0, "SafeERC20FailedOperation"), (1, "NotPlain")],
+    ids=["says that it failed", "says that it worked and brings nothing"],
+)
+def test_a_token_that_is_not_plain_is_refused_when_a_job_is_opened(
+    stage: Stage, word: int, refusal: str
+) -> None:
+    token = made(stage, token_that_answers(word))
+    windows = tuple(astuple(WINDOWS))
+    told = encode(["address", "(uint64,uint64,uint64,uint64,uint64)"], [token, windows]).hex()
+    place = made(stage, artifact("RenderMarket").bytecode.removeprefix("0x") + told)
+    there = replace(stage.network, token=token, market=place)
+    message = stage.terms().message
+    terms = SignedTerms(message, signing.sign(message, there, stage.farm.reveal()))
+    opening = Market(stage.market.chain, there).open_job(terms, DEPOSIT)
+    assert stage.refusal(stage.client, opening) == refusal
+    assert "token" in SENTENCES[refusal]
