@@ -32,6 +32,9 @@ log = structlog.get_logger()
 MOST_PROBE_SECONDS = 120.0
 """Of work: people wait for a quote, and one that took longer would be little better."""
 
+MOST_AT_ONCE = 10
+"""Quotes of an owner in the making: they cost the farm work, and the owner nothing."""
+
 PRIORITY = 100
 """Of probes among jobs: people wait for them."""
 
@@ -46,6 +49,12 @@ _STATES = {
     JobState.FAILED: QuoteState.FAILED,
     JobState.CANCELLED: QuoteState.CANCELLED,
 }
+
+
+class TooMany(Conflict):
+    """The owner has as many quotes in the making as it may have."""
+
+    code = "too_many_quotes"
 
 
 class Quotes:
@@ -68,11 +77,13 @@ class Quotes:
         self._unit_price, self._online_seconds, self._clock = unit_price, online_seconds, clock
 
     async def ask(self, owner: OwnerId, order: JobOrder, repeat: Repeat) -> Quote:
-        """Begin a quote for a job. Raises as making the job would: InvalidInput, Conflict."""
+        """Begin a quote for a job. Raises TooMany, or as making the job would."""
         before = await self._jobs.made_before(repeat)
         if before is None:
             if not await self._scenes.sealed(owner, order.spec.scene):
                 raise Conflict("The job's scene is not sealed: upload it and seal it first.")
+            if await self._store.unfinished(owner) >= MOST_AT_ONCE:
+                raise TooMany(f"You have {MOST_AT_ONCE} quotes in the making: wait for them, or cancel one.")
             new = await asyncio.to_thread(_probe_job, plan(owner, order, self._clock()), order.facts)
             before = await self._jobs.create(new, repeat)
             log.info("quote_asked", quote=before, owner=owner, frames=len(order.spec.frames))

@@ -12,9 +12,9 @@ from frame_splitter.records import JobSpec, JobState, TaskResult
 from payments.quotes import Quote
 from render_farm.store import keys
 from render_farm.store.connection import Connection
-from render_farm.store.jobs import state_of
+from render_farm.store.jobs import FINISHED, state_of
 
-BEGINNING = "0"
+LATEST = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,12 @@ class QuoteStore:
             fields.get("failure", ""),
             decode(fields["quote"], Quote) if fields.get("quote") else None,
         )
+
+    async def unfinished(self, owner: OwnerId) -> int:
+        """How many of an owner's latest quotes still wait for their probes."""
+        latest = await self._store.do("ZREVRANGE", keys.owner_quotes(owner), 0, LATEST - 1)
+        found = await self._store.hashes([keys.job(job) for job in latest])
+        return sum(bool(fields) and state_of(fields) not in FINISHED for fields in found)
 
     async def probed(self, job: JobId) -> Probed:
         """What the finished probe of a quote brought."""

@@ -8,6 +8,7 @@ import pytest
 
 from frame_splitter.probes import Measure, ProbeReport
 from frame_splitter.records import FailureCode, JobSpec, TaskFailure, TaskKind
+from render_farm.quotes import MOST_AT_ONCE
 from tests.api_calls import FACTS, Api, under
 
 KINDS = (TaskKind.RENDER, TaskKind.FINISH, TaskKind.AUDIT, TaskKind.PROBE)
@@ -186,6 +187,20 @@ def test_a_quote_is_refused_as_its_job_would_be(ann):
     ann.refused(422, "invalid_input", "POST", "/quotes", order(ann, frames=()))
     unsealed = {"spec": JobSpec("0" * 64, (1,)), "facts": FACTS}
     ann.refused(409, "conflict", "POST", "/quotes", unsealed)
+
+
+def test_nobody_keeps_the_farm_busy_with_quotes(ann, own, farm):
+    quotes = [ann.ask(order(ann)) for _ in range(MOST_AT_ONCE)]
+    sentence = ann.refused(409, "too_many_quotes", "POST", "/quotes", order(ann))
+    assert str(MOST_AT_ONCE) in sentence
+    bob = farm.owner("bob")
+    other = bob.ok("POST", "/quotes", order(bob))
+    bob.ok("POST", f"/jobs/{other['quote']}/cancel")
+    done(own, probe_of(own))
+    ann.ask(order(ann))
+    ann.refused(409, "too_many_quotes", "POST", "/quotes", order(ann))
+    ann.ok("POST", f"/jobs/{quotes[-1]['quote']}/cancel")
+    ann.ask(order(ann))
 
 
 def test_the_same_request_again_is_the_same_quote(ann, own):
