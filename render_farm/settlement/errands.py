@@ -6,7 +6,7 @@ harmless; it is looked at on the chain once more before it is sent.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from payments import signing
@@ -14,6 +14,7 @@ from payments.network import Network
 from payments.promises import Promise, SignedRelease, Slash
 from render_farm.settlement import slashing, vouchers
 from render_farm.settlement.book import Book, Held
+from render_farm.settlement.stakes import required
 from render_farm.store.money import PaidJob
 
 
@@ -60,12 +61,13 @@ class Errand:
 @dataclass(frozen=True, slots=True)
 class Moment:
     """When and for whom errands are listed. `now` is the chain's time; `arbiter` the address that may decide
-    alone as the farm's.
+    alone as the farm's; `stakes` operators' free stake as it was seen last, by address in small letters.
     """
 
     now: float
     arbiter: str
     network: Network
+    stakes: Mapping[str, int] = field(default_factory=dict)
 
 
 def errands(
@@ -78,7 +80,7 @@ def errands(
     late = moment.now >= deadline + moment.network.windows.grace
     found: list[Errand] = []
     for held in book.held.values():
-        found += _of_agreement(book, facts, held, releases, moment.now < deadline)
+        found += _of_agreement(book, facts, held, releases, moment, moment.now < deadline)
     found += _slashes(book, facts, moment)
     if late:
         found += _leftovers(book)
@@ -86,7 +88,12 @@ def errands(
 
 
 def _of_agreement(
-    book: Book, facts: PaidJob, held: Held, releases: Mapping[str, SignedRelease], running: bool
+    book: Book,
+    facts: PaidJob,
+    held: Held,
+    releases: Mapping[str, SignedRelease],
+    moment: Moment,
+    running: bool,
 ) -> Iterator[Errand]:
     name, promise, escrow = held.agreement, held.promise, book.escrow
     vouched, is_new = vouchers.vouched(promise), name not in escrow.agreements
@@ -98,7 +105,8 @@ def _of_agreement(
     claim = book.has_claim(name)
     raised = promise.cap_raise.message.cap if promise.cap_raise else 0
     grows = raised > max(escrow.cap(name), promise.order.message.cap) and may_begin and not claim
-    if vouched > escrow.paid(name) and (grows or _is_over(book, facts, promise, running)):
+    first = grows and _is_stake_short(book, held, raised, moment)
+    if vouched > escrow.paid(name) and (first or _is_over(book, facts, promise, running)):
         yield Errand(Kind.REDEEM, name, promise)
     if grows:
         yield Errand(Kind.RAISE, name, promise)
@@ -107,6 +115,15 @@ def _of_agreement(
         return
     if release.message.cumulative <= max(vouched, escrow.paid(name)):
         yield Errand(Kind.RELEASE, name, promise, release)
+
+
+def _is_stake_short(book: Book, held: Held, cap: int, moment: Moment) -> bool:
+    """Whether a cap might find too little stake unless what was earned is paid first."""
+    share = held.promise.terms.message.stakeShare
+    still_open = cap - book.escrow.paid(held.agreement)
+    more = required(still_open, share) - book.escrow.locked(held.agreement)
+    # Twice as much must be free: another agreement of the operator may grow before this one.
+    return 2 * more > moment.stakes.get(held.operator.lower(), 0)
 
 
 def _is_over(book: Book, facts: PaidJob, promise: Promise, running: bool) -> bool:
