@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import astuple
 
 from eth_abi.abi import encode
-from eth_utils.address import is_address, to_checksum_address
+from eth_utils.address import is_checksum_address, is_hex_address, to_checksum_address
 
 from frame_splitter.errors import InvalidInput, Unavailable
 from payments.artifacts import artifact
@@ -70,7 +70,8 @@ def about_token(chain: Chain, token: str) -> tuple[str, int]:
 
     That it keeps nothing of what is sent shows when it is sent: the contracts look, each time.
     """
-    if not is_address(token):
+    mixed = token.lower() != token
+    if not is_hex_address(token) or (mixed and not is_checksum_address(token)):
         raise InvalidInput(f"'{token[:80]}' is no address, or has a mistake in it.")
     abi = artifact("RenderToken").abi
     try:
