@@ -27,6 +27,11 @@ CLIENT_TOKENS = 1000 * UNIT
 COUNT = itertools.count()
 
 
+DEATHS = [(0, False), (1, False), (2, True), (2, False), (4, False), (5, True), (5, False)]
+"""At which write, and whether before it: meant, signed, handed over and done, of the approval and of the
+deposit."""
+
+
 class Killed(Exception):
     """The process died here."""
 
@@ -107,7 +112,7 @@ def dies(client: Client, at: int, before: bool) -> Wallet:
 
 
 def test_a_deposit_is_made_once_wherever_the_process_dies(client: Client, tmp_path: Path) -> None:
-    for at, before in itertools.product(range(6), (True, False)):
+    for at, before in DEATHS:
         client.job, client.terms = client.new_job()
         client.path, spent = tmp_path / client.job, client.spent
         wallet = dies(client, at, before)
@@ -119,7 +124,7 @@ def test_a_deposit_is_made_once_wherever_the_process_dies(client: Client, tmp_pa
         assert client.place.market.allowance(client.key.address, client.place.network.market) == 0
 
 
-@pytest.mark.parametrize(("at", "before"), [(2, True), (3, True), (3, False), (4, False)])
+@pytest.mark.parametrize(("at", "before"), [(2, False), (5, True)])
 def test_a_top_up_is_finished_and_not_doubled(client: Client, at: int, before: bool, tmp_path: Path) -> None:
     client.wallet(FileOutbox(tmp_path / "opening")).open_job("open", client.terms, UNIT, WAIT)
     wallet = dies(client, at, before)
@@ -211,7 +216,7 @@ def test_done_means_as_deep_as_was_asked(client: Client, chain: LocalChain) -> N
     assert client.spent == 7
 
 
-@pytest.mark.parametrize("fault", [Fault.REFUSE, Fault.LOSE, Fault.REPEAT, Fault.BUSY, Fault.NONSENSE])
+@pytest.mark.parametrize("fault", [Fault.LOSE, Fault.BUSY])
 def test_an_action_is_seen_through_a_bad_connection(client: Client, fault: Fault) -> None:
     """Some calls go wrong while the chain is waited for, the first that sends among them."""
     chance = random.Random(5)
