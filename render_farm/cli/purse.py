@@ -172,6 +172,11 @@ class Purse:
         with self._wallet() as wallet:
             return "0x" + wallet.take_back(f"back {job}", number, amount, wait=SENDING_SECONDS)
 
+    def end(self, job: JobId, number: int) -> None:
+        """End a job: nothing new is agreed, and its grace begins."""
+        with self._wallet() as wallet:
+            wallet.do(f"end {job}", self._market.end(number), wait=SENDING_SECONDS)
+
     def is_opening(self, job: JobId) -> bool:
         """Whether a deposit for the job is on its way."""
         with self._outbox() as outbox:

@@ -201,7 +201,9 @@ class _Rendering:
         try:
             outcome = follow(self._client, job, self._goals, self._say, receipts)
         except (JobFailed, JobCancelled):
-            self._settled(job, paying)
+            # Why there are no frames is what the user must hear, whatever becomes of the money.
+            with suppress(FarmError):
+                self._settled(job, paying)
             raise
         return outcome, self._settled(job, paying)
 

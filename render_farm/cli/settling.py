@@ -12,6 +12,8 @@ from render_farm.client import FarmClient
 
 SETTLING_SECONDS = 60.0
 """How long to wait for the operators to be paid; rendering is long over then."""
+RELEASE_SECONDS = 8.0
+"""How long operators who are paid have for giving their agreements up."""
 LOOKS_SECONDS = 0.3
 
 
@@ -23,24 +25,40 @@ def settle(
     say: Callable[[str], None],
     seconds: float = SETTLING_SECONDS,
 ) -> Statement:
-    """Wait until nothing is owed or reserved any more, then take back what is left: nothing is taken that was
-    promised. Where the chain does not go on, nothing is taken, and said how to come back for it.
+    """Wait until nothing is owed any more, then take back what is left: nothing is taken that was promised.
+    Where the chain does not go on, nothing is taken, and said how to come back for it.
     """
-    end, story = time.monotonic() + seconds, _Story(say)
-    while time.monotonic() < end:
+    end, story, number = time.monotonic() + seconds, _Story(say), purse.number_of(farm, job)
+    quiet_since = time.monotonic()
+    while (now := time.monotonic()) < end:
         statement = client.statement(job)
         story.tell(statement)
         if statement.settled:
             return statement
-        number = purse.number_of(farm, job)
         free = purse.available(number)
-        if free and statement.owed == 0 and free == statement.refundable:
-            sent = purse.take_back(job, number, free)
+        if statement.owed:
+            quiet_since = now
+        elif free and (free == statement.refundable or now - quiet_since > RELEASE_SECONDS):
+            sent, quiet_since = purse.take_back(job, number, free), now
             say(f"Took back {_said(statement, free)}, which nobody earned: transaction {sent}.")
+        elif not free and now - quiet_since > RELEASE_SECONDS:
+            return _end(client, purse, job, number, say)
         time.sleep(LOOKS_SECONDS)
     statement = client.statement(job)
     if not statement.settled:
         say(f"Not all is settled yet. `render-farm job refund {job}` takes back later what is left.")
+    return statement
+
+
+def _end(client: FarmClient, purse: Purse, job: JobId, number: int, say: Callable[[str], None]) -> Statement:
+    """Some operator keeps its agreement open: end the job, so that it has the grace to claim, no longer."""
+    purse.end(job, number)
+    statement = client.statement(job)
+    if not statement.settled:
+        say(
+            f"{_said(statement, statement.refundable)} stay reserved for a node that did not give up its "
+            f"agreement. It has {purse.network.windows.grace} s to claim; what it does not is sent back then."
+        )
     return statement
 
 

@@ -63,10 +63,10 @@ def _run(cheat: str, frames: tuple[int, ...], folder: Path) -> int:
     log_to_stderr("error")
     with running(folder, print, money=True) as farm:
         print(f"Two nodes sell: the farm's own, and a stranger's named liar that {SHOWN[cheat].what} ...")
-        print("... once it has been paid for something: it begins with honest work.")
+        print("... but for its first frame, so that it is paid for something.")
         print(f"Rendering {len(frames)} frames of {scene.name} ...")
         paying = farm.paying(BUDGET, _indented)
-        story = farm.render(scene, cheat, _teller(farm, cheat), paying, frames=frames, **SETTINGS)
+        story = farm.render(scene, cheat, _teller(farm), paying, frames=frames, **SETTINGS)
         story.statement = _after_the_slash(farm, story)
     believed = _tell_of_lies(story, farm.liar.node)
     whole = _tell_of_money(story, farm.liar.node)
@@ -77,10 +77,8 @@ def _indented(text: str) -> None:
     print(f"  {text}")
 
 
-def _teller(farm: CheatedFarm, cheat: str) -> Callable[[Event], None]:
-    """Says what an artist and the nodes' owners should know of an event; the liar lies once something of
-    its work was accepted.
-    """
+def _teller(farm: CheatedFarm) -> Callable[[Event], None]:
+    """Says what an artist and the nodes' owners should know of an event."""
     names: dict[str, Names] = {}
 
     def hear(event: Event) -> None:
@@ -89,8 +87,6 @@ def _teller(farm: CheatedFarm, cheat: str) -> Callable[[Event], None]:
             names.setdefault("job", Names(farm.client, JobId(data["job"])))
         if event.kind == "verdict":
             verdict = decode(event.data, VerdictEvent)
-            if verdict.node == farm.liar.node and verdict.outcome == "accepted":
-                farm.liar.is_told(cheat)
             told = sentence(verdict, names["job"]) if "job" in names else verdict.reason
             if told:
                 print(f"  {told}")
@@ -137,10 +133,14 @@ def _tell_of_money(story: Story, liar: str) -> bool:
     )
     (line,) = [one for one in statement.nodes if one.node == liar]
     print(f"The liar was paid {said(line.paid)} for honest tiles, and nothing for false ones.")
-    for slash in [one for one in statement.transactions if one.kind == "slashed"]:
-        print(f"It lost {said(line.slashed)} of its stake (transaction {slash.transaction}),")
-    print(f"of which the artist got {said(line.compensated)}, the price of the tile; the rest was burned.")
-    return statement.settled and line.slashed > 0 and line.compensated > 0
+    for slash in statement.transactions:
+        if slash.kind == "slashed" and slash.amount:
+            print(f"It lost {said(slash.amount)} of its stake: transaction {slash.transaction}.")
+    print(f"The artist got {said(line.compensated)} of that, the price of the tile; the rest was burned.")
+    if statement.refundable:
+        print(f"{said(statement.refundable)} come back when the liar's time to claim is over.")
+    parts = statement.paid + statement.refunded + statement.refundable
+    return parts == statement.deposit and line.slashed > 0 and line.compensated > 0
 
 
 def _compare(story: Story, scene: Path, frames: tuple[int, ...], folder: Path) -> bool:

@@ -2,7 +2,7 @@
 """A Blender child that cheats: `gpu-worker run --no-sandbox --child-program tests/cheats/dishonest_child.py`.
 
 The cheat's name stands in the file `cheat` in the node's state folder and is read before every render;
-without the file the child is honest. Each lie is written down in the file
+without the file the child is honest, and after the word `later` once. Each lie is written down in the file
 `lies` beside it.
 """
 
@@ -20,6 +20,7 @@ from tests.cheats.cheats import CHEATS, Cheat, Command, apply_to_file
 TOLD = "cheat"
 TOLD_BY = "DISHONEST_CHILD"
 LIES = "lies"
+LATER = "later "
 
 
 def told() -> tuple[str, Path]:
@@ -41,8 +42,15 @@ def write_down(folder: Path, name: str, command: Command) -> None:
 class Dishonest(blender_child.Child):
     """Renders as the cheat has it."""
 
+    was_honest = False
+
     def render(self, command: Command) -> Command:
         name, folder = told()
+        if name.startswith(LATER):
+            if not self.was_honest:
+                self.was_honest = True
+                return super().render(command)
+            name = name.removeprefix(LATER)
         cheat = CHEATS.get(name)
         if cheat is None or cheat.audits or command["output"] != "linear":
             return super().render(command)

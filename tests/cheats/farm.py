@@ -122,10 +122,10 @@ class CheatedFarm:
         **spec: Any,
     ) -> Story:
         """A job from its submission to its frames, with the liar told to cheat so. Where somebody is `paying`
-        it is honest at first; `hear` says when that ends.
+        its first render is honest: it earns something.
         """
         scene, facts = self.offer(blend)
-        self.liar.is_told("" if paying else cheat)
+        self.liar.is_told(f"{dishonest_child.LATER}{cheat}" if paying else cheat)
         before = len(self.liar.lies())
         job = self._begun(JobSpec(scene, **spec), facts, paying)
         events = []
