@@ -89,8 +89,7 @@ contract VectorsTest is World {
         _arbitrated(".slash", slash);
         bytes32 kind = keccak256("Ruling(bytes32 agreement,uint128 extra)");
         _arbitrated(
-            ".ruling",
-            keccak256(abi.encode(kind, _word(".ruling.message.agreement"), _number(".ruling.message.extra")))
+            ".ruling", keccak256(abi.encode(kind, _word(".ruling.message.agreement"), _number(".ruling.message.extra")))
         );
         kind = keccak256("Withdrawal(bytes32 slash)");
         _arbitrated(".withdrawal", keccak256(abi.encode(kind, _word(".withdrawal.message.slash"))));
