@@ -121,7 +121,12 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     option("--memory-limit", metavar="SIZE", help="memory of one Blender (the machine's, shared)")
     option("--stall-seconds", type=float, default=1800.0, metavar="S", help="longest silence (1800)")
     option("--task-seconds", type=float, default=86400.0, metavar="S", help="longest task (86400)")
-    option("--price", metavar="P", help="sell: do paid jobs only, for so much of the token a render unit")
+    option(
+        "--price",
+        metavar="P",
+        help="sell: do paid jobs only, for so much of the token a render unit; with FARM_CHAIN_URL the node "
+        "looks at the chain whether a job is paid for",
+    )
     add_wallet_options(parser)
     option("--payee", metavar="ADDRESS", help="who is paid (the wallet itself)")
     option("--capacity", type=int, default=1_000_000_000, metavar="U", help="render units to sell in all")

@@ -5,7 +5,7 @@ import argparse
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -23,7 +23,8 @@ RESERVED = 0.1
 @dataclass(frozen=True, slots=True)
 class SellingConfig:
     """What a node's operator asks: `price` of a render unit as it was written, in the token of the network
-    that the file `network` names; `payee` '' for the wallet itself.
+    that the file `network` names; `payee` '' for the wallet itself. With `chain_url` the node looks at the
+    chain before it works for a job.
     """
 
     price: str
@@ -33,6 +34,7 @@ class SellingConfig:
     payee: str
     capacity: int
     days: float
+    chain_url: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,7 @@ def _selling(arguments: argparse.Namespace, environment: Mapping[str, str]) -> S
         payee=arguments.payee or "",
         capacity=capacity or 0,
         days=arguments.offer_days,
+        chain_url=environment.get("FARM_CHAIN_URL", ""),
     )
 
 

@@ -26,6 +26,7 @@ from gpu_worker.libraries import install_line, missing_libraries
 from gpu_worker.money.operator import load_operator
 from gpu_worker.money.purse import Purse
 from gpu_worker.money.selling import Operator, Selling, stop_selling
+from gpu_worker.money.witness import chain_witness
 from gpu_worker.notary import Notary
 from gpu_worker.ray_slots import RayCluster, RaySlot, Resources
 from gpu_worker.slot import SlotPlan
@@ -83,8 +84,11 @@ def _selling(
 ) -> Selling:
     # Tiles are of one device class, so what the first slot is, all are.
     device_class = benches[0].info.device_class
-    purse = Purse(config.state)
-    return Selling(coordinator, operator, purse, address, known.farm, device_class, own=known.own)
+    purse, url = Purse(config.state), config.selling.chain_url if config.selling else ""
+    witness = chain_witness(url, operator.network, operator.address) if url else None
+    return Selling(
+        coordinator, operator, purse, address, known.farm, device_class, own=known.own, witness=witness
+    )
 
 
 @contextlib.contextmanager

@@ -122,7 +122,8 @@ def selling_options(folder: Folder) -> tuple[list[str], dict[str, str]]:
     home = money_folder(folder)
     wallet, network = str(home.wallet("operator")), str(home.network)
     words = ["--price", UNIT_PRICE, "--wallet", wallet, "--chain", network]
-    return words, {"FARM_WALLET_PASSWORD_FILE": str(home.password)}
+    # It need not look whether its own farm's jobs are paid; the user's own chain is another one.
+    return words, {"FARM_WALLET_PASSWORD_FILE": str(home.password), "FARM_CHAIN_URL": ""}
 
 
 def chain_url(folder: Folder) -> str:

@@ -17,6 +17,7 @@ from frame_splitter.records import Lease, RenderSettings, Task, TaskKind
 from gpu_worker.__main__ import main
 from gpu_worker.money.agreements import Seller
 from gpu_worker.money.purse import Purse, Work
+from gpu_worker.money.witness import backing
 from payments import accepted_tree, keystore, signing
 from payments.keystore import Key, new_key
 from payments.market_records import AgreementState, Bench
@@ -95,10 +96,10 @@ class Shop:
         self.client[1].open_job(f"open {name}", terms, deposit, WAIT)
         return job, terms
 
-    def order(self, job: JobId, terms: SignedTerms, **changes: int) -> Promise:
+    def order(self, name: JobId, terms: SignedTerms, /, **changes: int) -> Promise:
         """The farm takes the operator's offer for a job, and tells nobody else."""
-        session = session_key(FARM_KEY, job)
-        number = self.place.market.number_of(FARM, job)
+        session = session_key(FARM_KEY, name)
+        number = self.place.market.number_of(FARM, name)
         # One offer for each job, so that none is used up.
         offer = Offer(FARM, NODE, self.key.address, "cpu", UNIT, 1000, 10_000, terms.message.deadline, number)
         offered = SignedOffer(offer, self.place.signed(offer, self.key.reveal()))
@@ -107,7 +108,7 @@ class Shop:
         order = replace(Order(number, digest, 4 * UNIT, UNIT, 2, 0), **changes)
         ordered = SignedOrder(order, self.place.signed(order, session))
         agreement = signing.agreement_id(order, self.place.network)
-        return self.take(Promise(job, agreement, terms, offered, ordered))
+        return self.take(Promise(name, agreement, terms, offered, ordered))
 
     def take(self, promise: Promise) -> Promise:
         """The node hears a promise."""
@@ -290,6 +291,36 @@ def test_a_receipt_that_the_farm_never_gave_is_refused_and_the_next_claim_is_mad
     assert shop.state(forged) == (AgreementState.OPEN, 0)
     assert claims["jd2"]["amount"] == UNIT
     assert shop.state(honest)[0] is AgreementState.CLAIMED
+
+
+def test_what_a_farm_promises_without_the_chain_is_told_by_a_look_at_it(shop: Shop) -> None:
+    place, name = shop.place, JobId("jw1")
+    never = terms_of(place, JobId("jw0"), shop.client[0].address, session_key(FARM_KEY, JobId("jw0")))
+
+    def said(promise: Promise) -> str:
+        return backing(place.market, shop.key.address, promise)
+
+    # A farm's word alone: orders and vouchers of a job that nobody opened check out, and are worth nothing.
+    assert "not on the chain" in said(shop.order(JobId("jw0"), never))
+    job, terms = shop.job(name)
+    held = shop.order(job, terms)
+    assert "not on the chain" in said(shop.order(job, terms, job=place.market.number_of(FARM, job) + 1))
+    assert "too little free stake" in said(held)
+    shop.run("stake", "20")
+    assert said(held) == ""
+    assert "no room" in said(shop.order(job, terms, cap=21 * UNIT))
+    cheaper = replace(terms.message, stakeShare=1)
+    assert "other terms" in said(replace(held, terms=SignedTerms(cheaper, terms.signature)))
+    other = replace(terms.message, sessionKey=FARM)
+    assert "not its key" in said(replace(held, terms=SignedTerms(other, terms.signature)))
+    place.bank.do("open jw1", place.market.open_agreement(held.offer, held.order), wait=WAIT)
+    assert said(held) == ""
+    shop.works(held, 1)
+    shop.run("claim", "--now")
+    assert "under a claim" in said(held)
+    number = place.market.number_of(FARM, job)
+    shop.client[1].do("end jw1", place.market.end(number), wait=WAIT)
+    assert "over on the chain" in said(held)
 
 
 def test_without_a_chain_the_folder_tells_what_is_owed(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from gpu_worker.money import purse as purses
 from gpu_worker.money.agreements import BadPromise, Seller, believed
 from gpu_worker.money.purse import Purse, Work
 from gpu_worker.money.selling import Operator, OtherNetwork, Selling, check_network, stop_selling
+from gpu_worker.money.witness import Witness
 from payments import accepted_tree, signing
 from payments.promises import (
     Credit,
@@ -489,6 +490,34 @@ def test_nothing_new_is_worked_on_for_an_older_lower_price(purse):
 def test_a_stranger_that_sells_does_nothing_for_nothing(purse):
     stranger = selling(purse, FakeMarket(), own=False)
     assert "under no agreement" in stranger.objection(replace(lease(), agreement=""))
+
+
+def test_the_chain_is_asked_rarely_and_has_no_objection_while_it_is_away():
+    now, asked = [0.0], []
+    answers = ["no deposit", "", InvalidInput("no such chain"), Unavailable("away")]
+
+    def look(promise):
+        asked.append(now[0])
+        answer = answers[len(asked) - 1]
+        if isinstance(answer, str):
+            return answer
+        raise answer
+
+    witness = Witness(look, lambda: now[0])
+    told = []
+    for now[0] in (0, 5, 10, 300, 609, 610, 620):
+        told.append(witness.objection(promise()))
+    assert told == ["no deposit", "no deposit", "", "", "", "no such chain", ""]
+    assert asked == [0, 10, 610, 620]
+
+
+def test_what_the_chain_says_of_a_promise_counts(purse):
+    seller = selling(purse, FakeMarket())
+    seller._witness = Witness(lambda promise: "no deposit")
+    purse.take(
+        promise(), Seller(NETWORK, FARM, OPERATOR, {settling.digest(settling.offer()): settling.offer()})
+    )
+    assert seller.objection(lease()) == "no deposit"
 
 
 def test_a_farm_that_is_away_is_offered_to_when_it_is_back(purse):
