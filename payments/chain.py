@@ -106,6 +106,9 @@ class Chain:
         # No retries below us: what may be repeated is decided where it is known what was meant.
         provider = HTTPProvider(url, {"timeout": timeout}, exception_retry_configuration=None)
         self._web3 = Web3(provider)
+        # It asks for the chain's id before every call, and refuses blocks of chains with authorities.
+        self._web3.middleware_onion.remove("validation")
+        self._contracts: dict[tuple[str, int], tuple[list[dict[str, Any]], Any]] = {}
         found = self._ask(lambda: self._web3.eth.chain_id)
         self.chain_id = int(found)
         if chain_id is not None and found != chain_id:
@@ -114,6 +117,11 @@ class Chain:
     def head(self) -> int:
         """The last block's number."""
         return int(self._ask(lambda: self._web3.eth.block_number))
+
+    def latest(self) -> tuple[int, str, int]:
+        """The last block's number, hash (0x hexadecimal) and time in seconds since the epoch."""
+        block = self._ask(lambda: self._web3.eth.get_block("latest"))
+        return int(block["number"]), str(block["hash"].to_0x_hex()), int(block["timestamp"])
 
     def block_hash(self, number: int) -> str | None:
         """The hash of block `number` as 0x hexadecimal; None where there is none (any more)."""
@@ -182,25 +190,33 @@ class Chain:
     def encode(self, abi: list[dict[str, Any]], function: str, *arguments: Any) -> str:
         """The data of a contract call. Raises InvalidInput for arguments that do not fit."""
         try:
-            return str(self._web3.eth.contract(abi=abi).encode_abi(function, args=list(arguments)))
+            return str(self._contract("", abi).encode_abi(function, args=list(arguments)))
         except (Web3Exception, TypeError, ValueError) as error:
             raise InvalidInput(f"{function} cannot be called with these arguments: {error}") from error
 
     def read(self, address: str, abi: list[dict[str, Any]], function: str, *arguments: Any) -> Any:
         """What a contract's view returns. Raises Reverted."""
-        contract = self._web3.eth.contract(address=self._address(address), abi=abi)
+        contract = self._contract(address, abi)
         return self._ask(contract.functions[function](*arguments).call)
 
     def events(self, address: str, abi: list[dict[str, Any]], first: int, last: int) -> tuple[Event, ...]:
         """All events of a contract in the blocks from `first` to `last`, in their order; events that the
         ABI does not know are left out.
         """
-        contract = self._web3.eth.contract(address=self._address(address), abi=abi)
+        contract = self._contract(address, abi)
         kinds = {_topic(one): one["name"] for one in abi if one["type"] == "event"}
         wanted: Any = {"address": contract.address, "fromBlock": first, "toBlock": last}
         found: Any = self._ask(lambda: self._web3.eth.get_logs(wanted))
         logs = [log for log in found if log["topics"] and log["topics"][0].to_0x_hex() in kinds]
         return tuple(_event(contract, kinds[log["topics"][0].to_0x_hex()], log) for log in logs)
+
+    def _contract(self, address: str, abi: list[dict[str, Any]]) -> Any:
+        """Kept, because making one takes milliseconds; with its ABI, which is known by where it lies."""
+        place = (address, id(abi))
+        if place not in self._contracts:
+            where = {"address": self._address(address)} if address else {}
+            self._contracts[place] = (abi, self._web3.eth.contract(abi=abi, **where))
+        return self._contracts[place][1]
 
     def _address(self, address: str) -> Any:
         return self._web3.to_checksum_address(address)

@@ -7,7 +7,6 @@ error. SIGTERM and SIGINT end it; it may die at any moment.
 """
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
@@ -21,6 +20,8 @@ from render_farm.settlement.config import Config
 from render_farm.settlement.embedded import prepare
 from render_farm.settlement.settler import Settler, open_settler
 
+STOP_SECONDS = 3.0
+
 
 async def settle(settler: Settler) -> None:
     """Run until told to stop."""
@@ -33,8 +34,9 @@ async def settle(settler: Settler) -> None:
     await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     running.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await running
+    await asyncio.wait({running}, timeout=STOP_SECONDS)
+    if running.done() and not running.cancelled():
+        running.result()
 
 
 def _say(settler: Settler) -> None:

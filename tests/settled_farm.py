@@ -33,6 +33,7 @@ from render_farm.store.identities import Caller, Repeat, Role
 from render_farm.store.jobs import Jobs, NewMoney
 from render_farm.store.leases import Leases
 from render_farm.store.money import Money
+from render_farm.store.stakes import Stakes
 from render_farm.store.submissions import Submissions
 from render_farm.submissions import Counter
 from tests import settling
@@ -47,7 +48,7 @@ WINDOWS = Windows(claim=100, decision=100, grace=100, unbonding=400, slash=20)
 KINDS = tuple(kind for kind in TaskKind if kind is not TaskKind.PROBE)
 TOKEN = 10**18
 BUDGET = 10 * TOKEN
-SECONDS = 60.0
+SECONDS = 50.0
 numbers = itertools.count(1)
 
 
@@ -187,7 +188,7 @@ class SettledFarm:
                 while node.held and done < most:
                     await self.submit(node, node.held.pop(0))
                     done += 1
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.03)
         return done
 
     async def release(self, job):
@@ -204,6 +205,20 @@ class SettledFarm:
         number = await asyncio.to_thread(self.market.number_of, FARM, job)
         left = await asyncio.to_thread(self.market.available, number)
         await asyncio.to_thread(self.client.take_back, f"back {job}", number, left, 20)
+
+    def wallet_of(self, key):
+        """An operator's wallet, with coins."""
+        self.town.local.rpc("farm_fund", key.address, hex(10**19))
+        return Wallet(self.market, key, FileOutbox(self.folder / f"{key.address}.outbox"))
+
+    async def number(self, job):
+        return await asyncio.to_thread(self.market.number_of, FARM, job)
+
+    def turn(self, seconds):
+        """The clocks go on: the chain's, and the farm's."""
+        self.shift += seconds
+        self.town.local.rpc("evm_increaseTime", seconds)
+        self.town.local.rpc("evm_mine")
 
     # --- looking --------------------------------------------------------------------------------
 
@@ -262,6 +277,7 @@ class SettledFarm:
 
         made = Settler(
             money or self.money,
+            Stakes(self.store),
             watcher,
             self.network,
             FARM_KEY,
@@ -305,9 +321,9 @@ class SettledFarm:
         try:
             yield settler
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            while not task.done():
+                task.cancel()
+                await asyncio.wait({task}, timeout=0.2)
             await asyncio.to_thread(settler.close)
             if settler.outbox:
                 settler.outbox.close()

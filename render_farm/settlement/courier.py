@@ -9,6 +9,7 @@ chain has after it. A batch is a new intent each time, because the contracts ref
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import structlog
 
@@ -28,8 +29,8 @@ log = structlog.get_logger()
 
 TOGETHER = 40
 """Errands in one transaction: about 7 million gas where all of them open agreements."""
-AGAIN_SECONDS = 20.0
-"""What the chain refused is tried again after so long: stake or money may have come."""
+FIRST_PAUSE, AGAIN_SECONDS = 0.5, 30.0
+"""What the chain refused is tried again after a while: stake or money may have come."""
 KEPT = 200
 """Intents that are over and still kept."""
 REASONS = {
@@ -50,6 +51,7 @@ REASONS = {
 }
 """What the contracts' errors mean to people."""
 STOPPING = (Kind.OPEN, Kind.RAISE)
+PAYING = (Kind.REDEEM, Kind.REDEEM_FIRST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class Refusal:
 
     trouble: Trouble
     again: float
+    times: int = 1
 
 
 class Courier:
@@ -151,8 +154,10 @@ class Courier:
             for part in _parts(together):
                 self._submit(part)
         else:
-            for one in together:
-                self._refused.pop(one.name, None)
+            # What was refused for want of this may be tried again at once.
+            done = {(one.job, one.errand.agreement) for one in together}
+            for name in [name for name, about in self._about.items() if about in done]:
+                self._refused.pop(name, None)
 
     def _send(self, together: Sequence[JobErrand]) -> None:
         call = self._call(together)
@@ -170,13 +175,11 @@ class Courier:
 
     def _call(self, together: Sequence[JobErrand]) -> Call:
         made: list[Call] = []
-        redeemed = False
-        for one in together:
-            if one.errand.kind is not Kind.REDEEM:
-                made.append(self._one_call(one))
-            elif not redeemed:
-                made.append(self._market.redeem(_vouchers(together)))
-                redeemed = True
+        for kind, some in groupby(together, lambda one: one.errand.kind):
+            if kind in PAYING:
+                made.append(self._market.redeem(_vouchers(some)))
+            else:
+                made += [self._one_call(one) for one in some]
         return made[0] if len(made) == 1 else self._market.multicall(made)
 
     def _one_call(self, one: JobErrand) -> Call:
@@ -210,15 +213,18 @@ class Courier:
         if one.errand.kind is Kind.REFUND:
             sentence = f"The chain refuses the refund: {why}."
         trouble = Trouble(sentence, one.errand.kind in STOPPING)
-        if one.name not in self._refused:
+        times = self._refused[one.name].times + 1 if one.name in self._refused else 1
+        if times == 1:
             log.warning("errand_refused", errand=one.name, error=name, reason=sentence)
-        self._refused[one.name] = Refusal(trouble, self._clock() + AGAIN_SECONDS)
+        pause = min(AGAIN_SECONDS, FIRST_PAUSE * 2**times)
+        self._refused[one.name] = Refusal(trouble, self._clock() + pause, times)
         self._about[one.name] = (one.job, agreement)
 
 
 _VERBS = {
     Kind.OPEN: "open",
     Kind.REDEEM: "pay",
+    Kind.REDEEM_FIRST: "pay",
     Kind.RAISE: "raise the cap of",
     Kind.RELEASE: "release",
     Kind.PROPOSE: "slash",
@@ -234,7 +240,7 @@ def _is_so(errand: Errand, found: AgreementOnChain) -> bool:
     promise = errand.promise
     voucher = promise.voucher if promise else None
     more = promise.cap_raise if promise else None
-    if errand.kind is Kind.REDEEM:
+    if errand.kind in PAYING:
         return voucher is None or found.paid >= voucher.message.cumulative
     if errand.kind is Kind.RAISE:
         return more is None or found.cap >= more.message.cap
@@ -265,8 +271,8 @@ def _parts(together: Sequence[JobErrand]) -> list[list[JobErrand]]:
     return [[together[0]]]
 
 
-def _vouchers(together: Sequence[JobErrand]) -> list[SignedVoucher]:
-    promises = [one.errand.promise for one in together if one.errand.kind is Kind.REDEEM]
+def _vouchers(some: Iterable[JobErrand]) -> list[SignedVoucher]:
+    promises = [one.errand.promise for one in some]
     return [promise.voucher for promise in promises if promise is not None and promise.voucher is not None]
 
 

@@ -19,17 +19,20 @@ from render_farm.store.money import PaidJob
 
 
 class Kind(IntEnum):
-    """What an errand does, in the order in which errands of one transaction follow each other."""
+    """What an errand does, in the order in which errands of one transaction follow each other. A voucher
+    that the cap on the chain holds is paid before the cap is raised, because that needs less stake then.
+    """
 
     OPEN = 1
-    REDEEM = 2
+    REDEEM_FIRST = 2
     RAISE = 3
-    RELEASE = 4
-    PROPOSE = 5
-    EXECUTE = 6
-    SETTLE_CLAIM = 7
-    CLOSE = 8
-    REFUND = 9
+    REDEEM = 4
+    RELEASE = 10
+    PROPOSE = 11
+    EXECUTE = 12
+    SETTLE_CLAIM = 13
+    CLOSE = 14
+    REFUND = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class Errand:
         """What it is told apart by."""
         said = self.promise
         match self.kind:
-            case Kind.REDEEM:
+            case Kind.REDEEM | Kind.REDEEM_FIRST:
                 return f"redeem {self.agreement} {vouchers.vouched(said) if said else 0}"
             case Kind.RAISE:
                 cap = said.cap_raise.message.cap if said and said.cap_raise else 0
@@ -107,7 +110,8 @@ def _of_agreement(
     grows = raised > max(escrow.cap(name), promise.order.message.cap) and may_begin and not claim
     first = grows and _is_stake_short(book, held, raised, moment)
     if vouched > escrow.paid(name) and (first or _is_over(book, facts, promise, running)):
-        yield Errand(Kind.REDEEM, name, promise)
+        holds = vouched <= max(escrow.cap(name), promise.order.message.cap)
+        yield Errand(Kind.REDEEM_FIRST if grows and holds else Kind.REDEEM, name, promise)
     if grows:
         yield Errand(Kind.RAISE, name, promise)
     release = releases.get(name)

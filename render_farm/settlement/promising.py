@@ -102,7 +102,7 @@ class Promising:
             accepted=held.cap - book.ledger.room(held.agreement),
             used=orders.cost(order.units_used if order else 0, held.price),
             behind=stakes.behind(book, held),
-            vouched=max(vouchers.vouched(held.promise), book.escrow.paid(held.agreement)),
+            vouched=stakes.payable(book, held),
         )
         left = stakes.capacity_left(
             held.operator, offer.price, offer.capacity, offer.number, self._books.all()

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -34,9 +34,11 @@ from render_farm.settlement.desk import SELLING_SECONDS, Desk
 from render_farm.settlement.errands import Moment, errands
 from render_farm.settlement.following import Index
 from render_farm.settlement.knowledge import Knowledge
+from render_farm.settlement.patience import Patience
 from render_farm.settlement.watcher import Sight, Watcher
 from render_farm.store.connection import Connection
 from render_farm.store.money import Money
+from render_farm.store.stakes import Stakes
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -64,6 +66,7 @@ class Settler:
     def __init__(
         self,
         money: Money,
+        stakes: Stakes,
         watcher: Watcher,
         network: Network,
         farm_key: bytes,
@@ -73,6 +76,7 @@ class Settler:
     ) -> None:
         self.network = network
         self._money = money
+        self._stakes = stakes
         self._watcher = watcher
         self._farm = address_of(farm_key)
         self._make_courier = courier
@@ -84,6 +88,8 @@ class Settler:
         self._index = Index(self._farm)
         self._desk = Desk(money, self._books, network, farm_key, self._knowledge, clock)
         self._chain_time = 0.0
+        self._held_until = 0.0
+        self._patience = Patience()
         self._sending = asyncio.Event()
         # One thread for each loop that asks the chain: neither waits for the other.
         self._threads = ThreadPoolExecutor(2, "chain")
@@ -121,9 +127,7 @@ class Settler:
             for task in done:
                 task.result()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _end(tasks)
 
     async def _forever(self, loop: Callable[[], Awaitable[None]]) -> None:
         """A loop that goes on after whatever can be tried again."""
@@ -141,6 +145,7 @@ class Settler:
 
     async def _reread(self) -> None:
         """Make all books anew out of the store."""
+        self._knowledge.stakes.update(await self._stakes.all())
         async with self._books.lock:
             self._books.forget()
             await self._books.read_all()
@@ -149,16 +154,19 @@ class Settler:
     # --- the lock and the store -----------------------------------------------------------------
 
     async def _renew(self) -> None:
-        held_until = self._clock() + LOCK_SECONDS
+        self._held_until = self._clock() + LOCK_SECONDS
         while True:
             await asyncio.sleep(RENEW_SECONDS)
-            try:
-                if not await self._money.renew(self._name, LOCK_SECONDS):
-                    raise LockLost("Another settler keeps the books now: two must not.")
-                held_until = self._clock() + LOCK_SECONDS
-            except Unavailable:
-                if self._clock() > held_until:
-                    raise LockLost("The store did not answer for so long that the lock has ended.") from None
+            await self._renew_once()
+
+    async def _renew_once(self) -> None:
+        try:
+            if not await self._money.renew(self._name, LOCK_SECONDS):
+                raise LockLost("Another settler keeps the books now: two must not.")
+            self._held_until = self._clock() + LOCK_SECONDS
+        except Unavailable:
+            if self._clock() > self._held_until:
+                raise LockLost("The store did not answer for so long that the lock has ended.") from None
 
     async def _look(self) -> None:
         after = await self._money.changed("", 0)
@@ -189,6 +197,7 @@ class Settler:
         offers = await self._money.offers(self._clock() - SELLING_SECONDS)
         sellers = {offer.seller for offer in offers}
         sight = await self._in_thread(lambda: self._watcher.look(cursor, sellers))
+        await self._stakes.save(sight.stakes)
         self._knowledge.stakes.update(sight.stakes)
         self._chain_time = sight.time
         self._knowledge.halted = ""
@@ -239,7 +248,7 @@ class Settler:
             await _until(self._sending, pause)
 
     async def _send_once(self) -> bool:
-        listed = await self._errands()
+        listed = self._patience.due(await self._errands(), self._clock())
         courier = await self._in_thread(self._the_courier)
         try:
             return await self._in_thread(lambda: courier.run(listed))
@@ -247,7 +256,9 @@ class Settler:
             self._knowledge.troubles = courier.troubles()
 
     async def _errands(self) -> list[JobErrand]:
-        moment = Moment(max(self._clock(), self._chain_time), self._farm, self.network)
+        moment = Moment(
+            max(self._clock(), self._chain_time), self._farm, self.network, self._knowledge.stakes
+        )
         found: list[JobErrand] = []
         async with self._books.lock:
             for book in self._books.all():
@@ -272,9 +283,20 @@ class Settler:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they have ended: a call that is answered at that moment may swallow it."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=0.2)
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def _until(event: asyncio.Event, seconds: float) -> None:
     try:
-        await asyncio.wait_for(event.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await event.wait()
     except TimeoutError:
         return
 
@@ -285,9 +307,10 @@ def open_settler(chosen: Config) -> Settler:
     """
     network = load_network(chosen.network)
     watcher = Watcher(chosen.chain_url, network)
-    money = Money(Connection(chosen.redis_url))
+    store = Connection(chosen.redis_url)
+    money, stakes = Money(store), Stakes(store)
     courier, name = _courier_of(chosen, watcher)
-    return Settler(money, watcher, network, chosen.signing_key, courier, name)
+    return Settler(money, stakes, watcher, network, chosen.signing_key, courier, name)
 
 
 def _courier_of(chosen: Config, watcher: Watcher) -> tuple[Callable[[], Courier] | None, str]:

@@ -36,11 +36,20 @@ def behind(book: Book, held: Held) -> int:
     return book.escrow.locked(held.agreement) + _missing(book, held)
 
 
+def payable(book: Book, held: Held) -> int:
+    """What is paid, or can be before the cap grows further: vouchers that are out, as far as the chain's cap
+    holds them.
+    """
+    on_chain = max(book.escrow.cap(held.agreement), held.promise.order.message.cap)
+    vouched = held.promise.voucher.message.cumulative if held.promise.voucher else 0
+    return max(book.escrow.paid(held.agreement), vouched if vouched <= on_chain else 0)
+
+
 def _missing(book: Book, held: Held) -> int:
     """What is still to be locked: vouchers that are out can be paid first, and then need none."""
     if book.escrow.is_closed(held.agreement):
         return 0
-    still_open = held.cap - max(book.cumulative(held.agreement), book.escrow.paid(held.agreement))
+    still_open = held.cap - payable(book, held)
     share = held.promise.terms.message.stakeShare
     return max(0, required(still_open, share) - book.escrow.locked(held.agreement))
 

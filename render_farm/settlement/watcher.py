@@ -6,6 +6,7 @@ Synchronous: it runs in a thread.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from payments.artifacts import artifact
 from payments.chain import Chain
@@ -30,6 +31,7 @@ class Watcher:
         self._url = url
         self._network = network
         self._market: Market | None = None
+        self._seen: tuple[Cursor, str, frozenset[str]] | None = None
 
     @property
     def market(self) -> Market:
@@ -46,14 +48,23 @@ class Watcher:
 
     def look(self, cursor: Cursor, operators: Iterable[str]) -> Sight:
         """What is new after `cursor`. Raises Unavailable, DeepReorganisation."""
-        market = self.market
+        market, wanted = self.market, frozenset(operators)
+        number, name, time = market.chain.latest()
+        seen = (cursor, name, wanted)
+        if seen == self._seen:
+            # The same block, the same question: a chain at rest is asked one thing.
+            return Sight(Batch((), cursor), time, {})
         # Stake first: a job whose deposit is seen finds the stake of who sells known.
-        stakes = {one.lower(): int(market.stake(one).free) for one in operators}
+        stakes = {one.lower(): int(market.stake(one).free) for one in wanted}
+        batch = next_batch_of(market.chain, self._contracts(), cursor, self._network.confirmations)
+        if batch.cursor == cursor and number - self._network.confirmations <= cursor.block:
+            self._seen = seen
+        return Sight(batch, time, stakes)
+
+    def _contracts(self) -> list[tuple[str, list[dict[str, Any]]]]:
         named = self._network
-        contracts = [
+        return [
             (named.market, artifact("RenderMarket").abi),
             (named.vault, artifact("StakeVault").abi),
             (named.disputes, artifact("Disputes").abi),
         ]
-        batch = next_batch_of(market.chain, contracts, cursor, named.confirmations)
-        return Sight(batch, market.chain.time(), stakes)

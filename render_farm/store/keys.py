@@ -32,6 +32,9 @@ MONEY_CURSOR = "farm:money:cursor"
 MONEY_LOCK = "farm:money:lock"
 """String: the process that keeps the books, until it is heard of no more."""
 
+STAKES = "farm:money:stakes"
+"""Hash: what operators' wallets had at stake and free, when the chain was last asked."""
+
 SELLING = "farm:nodes:selling"
 """Set: nodes with an offer."""
 

@@ -44,13 +44,18 @@ for _, class in ipairs(classes) do offered[class] = true end
 for _, job in ipairs(cjson.decode(ARGV[11])) do refused[job] = true end
 local own, offer = get(KEYS[3], 'own', 'offer')
 
--- How many units of a job's work the node may be given: none where a stranger's node has no agreement, or
--- sells and the job is free.
+-- How many units of a job's tiles, and of its audits, the node may be given: none where a stranger's node has no
+-- agreement, or sells and the job is free. An own node that sells waits for room as others do; what only it can
+-- audit, it audits anyway.
 local function room(job, paid)
-  if own == '1' then return math.huge end
-  if paid ~= '1' then return filled(offer) and -1 or math.huge end
+  if paid ~= '1' then
+    local most = own ~= '1' and filled(offer) and -1 or math.huge
+    return most, most
+  end
   local agreement, cap, used = get(order_key(job, ARGV[1]), 'agreement', 'units_cap', 'units_used')
-  return filled(agreement) and cap - used or -1
+  local left = filled(agreement) and cap - used or -1
+  if own ~= '1' then return left, left end
+  return filled(agreement) and filled(offer) and math.max(0, left) or math.huge, math.huge
 end
 
 local function open_lanes(job, pin, movable)
@@ -77,7 +82,7 @@ local function seat(task)
     ',"asked_at":' .. asked .. ',"own_only":' .. (own_only == '1' and 'true' or 'false') .. '}'
 end
 
-local function tasks_in(job, open, most_units)
+local function tasks_in(job, open, most_units, most_audit)
   local found = {}
   for _, lane in ipairs(open) do
     local looked = most_tasks * (lane == 'render' and PASSED_OVER or lane == 'audit' and 4 or 1)
@@ -85,7 +90,8 @@ local function tasks_in(job, open, most_units)
     for _, task in ipairs(redis.call('ZRANGE', lane_key(job, lane), 0, looked - 1)) do
       local frame, on, at, code, excluded, units =
         get(task_key(task), 'frame', 'failed_on', 'failed_at', 'failed_code', 'excluded', 'units')
-      if tonumber(units or 0) <= most_units and not (filled(excluded) and is_in(ARGV[1], excluded)) then
+      local most = lane == 'audit' and most_audit or most_units
+      if tonumber(units or 0) <= most and not (filled(excluded) and is_in(ARGV[1], excluded)) then
         table.insert(found, { task, lane, frame, on or '', at or '0', code or '', lane == 'audit' and seat(task) or '' })
         fitting = fitting + 1
         if lane ~= 'audit' and fitting >= most_tasks then break end
@@ -100,11 +106,11 @@ for _, job in ipairs(redis.call('ZRANGE', KEYS[1], 0, LOOKED_AT - 1)) do
   if #found >= most_jobs then break end
   local owner, rank, scene, pin, paid = get(job_key(job), 'owner', 'rank', 'scene', 'device_class', 'paid')
   local mine = not only_owner or owner == only_owner
-  local most_units = room(job, paid)
+  local most_units, most_audit = room(job, paid)
   if mine and most_units >= 0 and redis.call('SISMEMBER', job_key(job) .. ':excluded', ARGV[1]) == 0 then
     pin = pin or ''
     local movable = is_movable(job)
-    local tasks = tasks_in(job, open_lanes(job, pin, movable), most_units)
+    local tasks = tasks_in(job, open_lanes(job, pin, movable), most_units, most_audit)
     if #tasks > 0 then
       table.insert(found, { job, owner, rank, scene, pin, movable and '1' or '0', tasks })
     end

@@ -15,7 +15,8 @@
 --          channels (JSON), {{audit, order, token, result, own, same class} for each audit}} or '', the
 --          agreement it is done under or '', and the units it counts as}
 -- Also changes farm:job:{job} (counters, device class), farm:job:{job}:order:{node}, its lane and its events.
--- Work that is paid for needs room in the node's order; own nodes without it work unpaid.
+-- Work that is paid for needs room in the node's order. Own nodes work unpaid where they have no order or sell
+-- nothing, and audit unpaid where they have no room.
 
 local task, node, slot, class = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local job, state, kind, frame, record, units = get(KEYS[1], 'job', 'state', 'kind', 'frame', 'task', 'units')
@@ -28,8 +29,10 @@ if filled(units) then
   local agreement, cap, used = get(order_key(job, node), 'agreement', 'units_cap', 'units_used')
   if filled(agreement) and used + units <= tonumber(cap) then
     under = agreement
-  elseif redis.call('HGET', 'farm:node:' .. node, 'own') ~= '1' then
-    return nil
+  else
+    local own, offer = get('farm:node:' .. node, 'own', 'offer')
+    local waits = filled(agreement) and filled(offer) and not EXTRA[kind]
+    if own ~= '1' or waits then return nil end
   end
 end
 

@@ -1,0 +1,360 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bad days of paid jobs: the chain stalled or away, two settlers, liars, short budgets, clients that take
+back, revoke or vanish. The store is real, and so are chain and contracts.
+"""
+
+import asyncio
+
+import pytest
+
+from frame_splitter.fields import encode
+from payments import signing
+from payments.promises import Order, SignedOrder
+from payments.refusals import Refused
+from payments.session import session_key
+from render_farm.settlement.chain_entries import FarmEntry
+from render_farm.settlement.settler import LockLost
+from tests import local_chain
+from tests.settled_farm import BUDGET, PRICE, TOKEN, UNIT, WINDOWS, SettledFarm, Town
+from tests.settling import FARM_KEY, digest
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("town")
+    (folder / "chain").mkdir()
+    with local_chain.local_chain(folder / "chain") as local:
+        yield Town(local, folder)
+
+
+@pytest.fixture
+def farm(town, valkey_server, tmp_path):
+    return SettledFarm(town, valkey_server.url, tmp_path)
+
+
+def run(farm, story):
+    async def inside():
+        await farm.open()
+        try:
+            await story()
+        finally:
+            await farm.store.close()
+
+    asyncio.run(inside())
+
+
+async def notice(farm, job, words):
+    """Wait until people are told something."""
+    return await farm.told(job, lambda told: any(words in one for one in told.notices))
+
+
+# --- the chain is slow or away ---------------------------------------------------------------------
+
+
+def test_a_stalled_chain_delays_no_frame_and_no_voucher(farm) -> None:
+    async def story() -> None:
+        await farm.node("n1")
+        job = await farm.job(frames=10, tiles=2)
+        await farm.deposit(job)
+        async with farm.running():
+            await farm.until(lambda: is_funded(farm, job))
+            farm.town.local.rpc("evm_setAutomine", False)
+            blocks = farm.town.local.number("eth_blockNumber")
+            try:
+                await farm.work(job, "n1")
+                await farm.ended(job)
+                assert farm.town.local.number("eth_blockNumber") == blocks
+            finally:
+                farm.town.local.rpc("evm_setAutomine", True)
+            (order,) = await farm.money.orders(job)
+            assert order.promise.voucher.message.cumulative == 20 * PRICE
+            told = await farm.settle(job)
+        assert told.paid == 20 * PRICE == farm.town.balance(told.nodes[0].payee)
+
+    run(farm, story)
+
+
+def test_with_the_chain_away_a_job_that_began_is_rendered_and_promised(farm) -> None:
+    """The settler starts again without any chain, and brings everything there when it is back."""
+
+    async def story() -> None:
+        await farm.node("n1")
+        job = await farm.job(frames=10, tiles=2)
+        await farm.deposit(job)
+        async with farm.running():
+            await farm.until(lambda: is_funded(farm, job))
+        async with farm.running(farm.settler(url="http://127.0.0.1:9")):
+            await farm.work(job, "n1", most=15)
+            cumulative = 0
+            while cumulative < 6 * PRICE:
+                (order,) = await farm.money.orders(job)
+                cumulative = order.promise.voucher.message.cumulative if order.promise.voucher else 0
+                await asyncio.sleep(0.02)
+        async with farm.running():
+            await farm.work(job, "n1")
+            told = await farm.settle(job)
+        assert told.paid == 20 * PRICE
+
+    run(farm, story)
+
+
+async def is_funded(farm, job):
+    return (await farm.money.job(job)).funded
+
+
+# --- two settlers ----------------------------------------------------------------------------------
+
+
+def test_of_two_settlers_one_works_and_the_other_takes_over(farm) -> None:
+    async def story() -> None:
+        await farm.node("n1")
+        job = await farm.job(frames=4, tiles=1)
+        await farm.deposit(job)
+        async with farm.running(farm.settler("one")):
+            await farm.until(lambda: is_funded(farm, job))
+            async with farm.running(farm.settler("two")) as second:
+                await farm.work(job, "n1", most=3)
+                await asyncio.sleep(0.3)
+                assert not second._books.all(), "it waits for the lock"
+        await farm.money.let_go("one")
+        async with farm.running(farm.settler("two")):
+            await farm.work(job, "n1")
+            told = await farm.settle(job)
+        (promise, *more) = (await farm.streams())["n1"]
+        assert {one.agreement for one in more} == {promise.agreement}
+        assert told.paid == 4 * PRICE
+
+    run(farm, story)
+
+
+def test_a_settler_that_lost_its_lock_stops_at_once(farm) -> None:
+    async def story() -> None:
+        settler = farm.settler(wallet=False)
+        await farm.money.hold_lock("two", 60)
+        with pytest.raises(LockLost, match="Another settler"):
+            await settler._renew_once()
+
+    run(farm, story)
+
+
+# --- liars -----------------------------------------------------------------------------------------
+
+
+async def reject(farm, job, order, code="differs", task="f0.t1"):
+    """What the scripts write where a stranger's tile is rejected."""
+    said = FarmEntry(
+        "rejected",
+        f"{job}.{task}",
+        7,
+        order.node,
+        order.agreement,
+        UNIT,
+        frame=0,
+        code=code,
+        reason="A region.",
+    )
+    await farm.store.do("RPUSH", f"farm:job:{job}:entries", encode(said))
+    await farm.store.do("XADD", "farm:money:changed", "*", "job", job)
+
+
+def test_a_liar_is_slashed_though_its_operator_withdraws_what_it_can(farm) -> None:
+    async def story() -> None:
+        stranger = await farm.node("bob", own=False, stake=1000 * PRICE)
+        await farm.node("own")
+        job = await farm.job(frames=2, tiles=1)
+        await farm.deposit(job)
+        async with farm.running():
+            await farm.until(lambda: is_funded(farm, job))
+            order = await farm.money.order(job, "bob")
+            operator = farm.wallet_of(stranger.operator)
+            await farm.until(lambda: is_open(farm, order.agreement))
+            locked = farm.market.backing(stranger.operator.address, order.agreement).amount
+            free = farm.market.stake(stranger.operator.address).free
+            await asyncio.to_thread(operator.withdraw, "out", free, 10)
+            await reject(farm, job, order)
+            await farm.until(lambda: is_proposed(farm, job))
+            farm.turn(WINDOWS.slash + 1)
+            told = await farm.told(job, lambda told: any(line.slashed for line in told.nodes))
+        line = next(line for line in told.nodes if line.node == "bob")
+        assert line.slashed == locked > 2 * 9 * PRICE
+        assert (line.compensated, told.compensated) == (0, 0), "nothing was paid for its work"
+        assert farm.market.stake(stranger.operator.address).free == 0
+        assert (await farm.money.order(job, "bob")).units_cap == 0, "and it gets nothing more"
+
+    run(farm, story)
+
+
+async def is_open(farm, agreement):
+    return farm.market.agreement(agreement).state == 1
+
+
+async def is_proposed(farm, job):
+    return any(one["kind"] == "proposed" for one in await farm.money.chain_entries(job))
+
+
+@pytest.mark.parametrize(("own", "code"), [(True, "differs"), (False, "undecodable")])
+def test_an_own_node_and_a_file_that_is_merely_broken_cost_no_stake(farm, own, code) -> None:
+    async def story() -> None:
+        await farm.node("n1", own=own)
+        job = await farm.job(frames=2, tiles=1)
+        await farm.deposit(job)
+        async with farm.running():
+            await farm.until(lambda: is_funded(farm, job))
+            order = await farm.money.order(job, "n1")
+            await farm.until(lambda: is_open(farm, order.agreement))
+            await reject(farm, job, order, code)
+            await asyncio.sleep(0.6)
+            assert not await is_proposed(farm, job)
+
+    run(farm, story)
+
+
+# --- budgets ---------------------------------------------------------------------------------------
+
+
+def test_a_deposit_below_the_budget_waits_for_the_rest(farm) -> None:
+    async def story() -> None:
+        await farm.node("n1")
+        job = await farm.job(frames=2, tiles=1)
+        await farm.deposit(job, BUDGET - TOKEN)
+        async with farm.running():
+            await notice(
+                farm, job, "Its deposit is 9 RND of 10 RND: it begins when the other 1 RND is there."
+            )
+            assert not await is_funded(farm, job)
+            assert await farm.money.orders(job) == []
+            await asyncio.to_thread(farm.client.top_up, "more", await farm.number(job), TOKEN, 10)
+            await farm.work(job, "n1")
+            told = await farm.settle(job)
+        assert (told.deposit, told.paid) == (BUDGET, 2 * PRICE)
+
+    run(farm, story)
+
+
+def test_a_budget_that_is_used_up_sets_the_job_aside_until_there_is_more(farm) -> None:
+    async def story() -> None:
+        await farm.node("n1")
+        job = await farm.job(frames=8, tiles=1, budget=5 * PRICE)
+        await farm.deposit(job, 5 * PRICE)
+        async with farm.running():
+            await farm.work(job, "n1", until=("paused",))
+            told = await notice(farm, job, "The budget of 0.05 RND is used up or promised: about 0.0")
+            assert (await farm.jobs.get(job)).state == "paused"
+            await farm.told(job, lambda told: told.owed == 5 * PRICE)
+            await asyncio.to_thread(farm.client.top_up, "more", await farm.number(job), 5 * PRICE, 10)
+            await farm.work(job, "n1")
+            told = await farm.settle(job)
+        assert (told.deposit, told.paid, told.refunded) == (10 * PRICE, 8 * PRICE, 2 * PRICE)
+
+    run(farm, story)
+
+
+# --- clients ---------------------------------------------------------------------------------------
+
+
+def test_a_revoked_key_begins_nothing_new_and_what_is_signed_is_paid(farm) -> None:
+    async def story() -> None:
+        await farm.node("n1")
+        job = await farm.job(frames=20, tiles=1)
+        await farm.deposit(job)
+        async with farm.running():
+            await farm.until(lambda: is_funded(farm, job))
+            (order,) = await farm.money.orders(job)
+            await farm.until(lambda: is_open(farm, order.agreement))
+            await farm.work(job, "n1", most=8)
+            key = signing.address_of(session_key(FARM_KEY, job))
+            call = farm.market.revoke(await farm.number(job), key)
+            await asyncio.to_thread(farm.client.do, "revoke", call, wait=10)
+            await notice(farm, job, "revoked the farm's key")
+            told = await farm.told(job, lambda told: told.paid > 0 and told.owed == 0)
+        assert told.state in {"paused", "rendering"}
+        assert told.paid == (await farm.money.orders(job))[0].promise.voucher.message.cumulative
+        assert len(await farm.money.orders(job)) == 1
+
+    run(farm, story)
+
+
+def test_a_client_that_vanishes_gets_its_rest_after_deadline_and_grace(farm) -> None:
+    """Nobody signs a release, nobody takes back: anybody closes, anybody refunds."""
+
+    async def story() -> None:
+        await farm.node("n1")
+        deadline = int(farm.town.chain.time()) + 600
+        job = await farm.job(frames=2, tiles=1, deadline=deadline)
+        await farm.deposit(job)
+        async with farm.running():
+            await farm.work(job, "n1")
+            await farm.told(job, lambda told: told.owed == 0 and told.paid == 2 * PRICE)
+            farm.turn(600 + WINDOWS.grace + 1)
+            told = await farm.told(job, lambda told: told.settled)
+        assert (told.paid, told.refunded) == (2 * PRICE, BUDGET - 2 * PRICE)
+        assert farm.town.balance(farm.client.address) == 2 * BUDGET - 2 * PRICE
+
+    run(farm, story)
+
+
+def test_an_agreement_that_a_stolen_key_opened_is_told_and_nothing_is_done_under_it(farm) -> None:
+    async def story() -> None:
+        node = await farm.node("n1")
+        job = await farm.job(frames=2, tiles=1)
+        await farm.deposit(job)
+        number = await farm.number(job)
+        order = Order(number, digest(node.offer), 2 * TOKEN, TOKEN, 4, 99)
+        key = session_key(FARM_KEY, job)
+        signed = SignedOrder(order, signing.sign(order, farm.network, key))
+        call = farm.market.open_agreement(node.offer, signed)
+        await asyncio.to_thread(farm.client.do, "steal", call, wait=10)
+        async with farm.running():
+            await notice(farm, job, "was opened on the chain without an order of this farm's")
+            await farm.work(job, "n1")
+            told = await farm.told(job, lambda told: told.paid == 2 * PRICE)
+            (order,) = await farm.money.orders(job)
+            assert order.promise.order.message.salt != 99
+            assert told.refundable == BUDGET - 2 * PRICE
+
+    run(farm, story)
+
+
+def test_a_client_that_takes_back_what_was_promised_stops_its_job(farm) -> None:
+    """The chain is stalled for the settler alone: the client is quicker than the agreement's opening."""
+
+    async def story() -> None:
+        await farm.node("n1")
+        job = await farm.job(frames=4, tiles=1)
+        await farm.deposit(job)
+        async with farm.running(farm.settler(wallet=False)):
+            await farm.until(lambda: is_funded(farm, job))
+            await farm.take_back(job)
+            told = await notice(farm, job, "took money back that was promised")
+            assert (await farm.jobs.get(job)).state == "paused"
+        assert (told.deposit, told.refunded, told.owed, told.refundable) == (BUDGET, BUDGET, 0, 0)
+
+    run(farm, story)
+
+
+def test_stake_that_is_gone_before_the_agreement_is_open_stops_the_node(farm) -> None:
+    async def story() -> None:
+        node = await farm.node("n1", stake=1000 * PRICE)
+        job = await farm.job(frames=4, tiles=1)
+        await farm.deposit(job)
+        async with farm.running(farm.settler(wallet=False)):
+            await farm.until(lambda: is_funded(farm, job))
+        operator = farm.wallet_of(node.operator)
+        await asyncio.to_thread(operator.withdraw, "out", 1000 * PRICE, 10)
+        async with farm.running():
+            await notice(farm, job, "too little free stake")
+            (order,) = await farm.money.orders(job)
+            assert order.units_cap == order.units_used == 0
+
+    run(farm, story)
+
+
+def test_a_job_that_another_wallet_opens_is_refused_by_the_contract(farm) -> None:
+    async def story() -> None:
+        job = await farm.job()
+        terms = await farm.money.terms(job)
+        other = await asyncio.to_thread(farm.town.wallet, BUDGET)
+        with pytest.raises(Refused):
+            await asyncio.to_thread(other.open_job, "open", terms, BUDGET, 10)
+
+    run(farm, story)
