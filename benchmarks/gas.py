@@ -52,6 +52,7 @@ def measure(ground: Ground, frames: int) -> dict[str, Any]:
         "first caps": list(made.first),
         "raises": made.count,
         "all in": _side(ground, made, True, frames),
+        "all in, releases with the last vouchers": _side(ground, made, True, frames, prompt=True),
         "all in, where stake is short": _side(ground, made, True, frames, redeeming=True),
         "all in, a transaction a call": _side(ground, made, False, frames),
         "redeem only": ground.redeem_only(made, True) / frames,
@@ -60,23 +61,19 @@ def measure(ground: Ground, frames: int) -> dict[str, Any]:
     }
 
 
-def _side(ground: Ground, made: Plan, together: bool, frames: int, redeeming: bool = False) -> dict[str, Any]:
-    used = ground.run_job(made if redeeming else without_redeeming(made), together)
+def _side(
+    ground: Ground, made: Plan, together: bool, frames: int, redeeming: bool = False, prompt: bool = False
+) -> dict[str, Any]:
+    used = ground.run_job(made if redeeming else without_redeeming(made), together, prompt)
     return {"a frame": used.total() / frames, "calls": dict(used)}
 
 
 def table(found: list[dict[str, Any]]) -> str:
     """The figures as a Markdown table."""
-    rows = {
-        "all in": [one["all in"]["a frame"] for one in found],
-        "all in, where stake is short": [one["all in, where stake is short"]["a frame"] for one in found],
-        "all in, a transaction a call": [one["all in, a transaction a call"]["a frame"] for one in found],
-        "redeem only": [one["redeem only"] for one in found],
-        "redeem only, a transaction a voucher": [
-            one["redeem only, a transaction a voucher"] for one in found
-        ],
-        "a transfer a frame": [one["push"] for one in found],
-    }
+    sides = [name for name in found[0] if name.startswith("all in")]
+    rows = {name: [one[name]["a frame"] for one in found] for name in sides}
+    rows |= {name: [one[name] for one in found] for name in found[0] if name.startswith("redeem only")}
+    rows["a transfer a frame"] = [one["push"] for one in found]
     lines = ["| gas per accepted frame | " + " | ".join(f"{one['frames']:,} frames" for one in found) + " |"]
     lines.append("|---|" + "---|" * len(found))
     lines += [

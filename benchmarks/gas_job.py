@@ -45,8 +45,10 @@ class Ground:
         self.stage, self.market = stage, stage.market
         self.operators = [self._operator() for _ in range(operators)]
 
-    def run_job(self, plan: Plan, together: bool) -> Counter[str]:
-        """Gas by kind of call. `together`: what comes at one time is one transaction."""
+    def run_job(self, plan: Plan, together: bool, prompt: bool = False) -> Counter[str]:
+        """Gas by kind of call. `together`: what comes at one time is one transaction. `prompt`: operators
+        release their agreements while the last vouchers wait, and both go together.
+        """
         used, client, number = self._open_job(plan.budget)
         ids = self._open(used, number, plan.first, together)
         for moment in plan.raises:
@@ -57,7 +59,9 @@ class Ground:
         last = [self._voucher(ids[node], earned) for node, earned in enumerate(plan.earned)]
         released = [self._released(node, ids[node], earned) for node, earned in enumerate(plan.earned)]
         releases = [Work("release", self.market.release_for(one)) for one in released]
-        self._send(used, [*self._redeem(last, together), *releases], together)
+        paying = self._redeem(last, together)
+        for ending in [[*paying, *releases]] if prompt else [paying, releases]:
+            self._send(used, ending, together)
         left = self.market.take_back(number, int(self.market.available(number)))
         self._send(used, [Work("take back", left)], together, client)
         return used
