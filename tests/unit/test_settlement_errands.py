@@ -3,9 +3,12 @@
 
 from dataclasses import replace
 
+from frame_splitter.ids import JobId
 from payments import accepted_tree
 from payments.promises import SignedVoucher, Voucher
-from render_farm.settlement.errands import Kind, Moment, errands
+from render_farm.settlement.courier import JobErrand
+from render_farm.settlement.errands import Errand, Kind, Moment, errands
+from render_farm.settlement.patience import RELEASE_SECONDS, Patience
 from render_farm.settlement.stakes import required
 from tests.settling import FARM, NETWORK, OPERATOR, PRICE, Paper, facts
 
@@ -35,5 +38,23 @@ def test_a_raise_goes_alone_where_there_is_stake_for_it_and_for_another() -> Non
     more = required(100 * PRICE, SHARE) - required(16 * PRICE, SHARE)
     paper = raised_after_ten_tasks()
     assert kinds(paper, 2 * more) == [Kind.RAISE]
-    assert kinds(paper, 2 * more - 1) == [Kind.REDEEM, Kind.RAISE]
-    assert kinds(paper, 0) == [Kind.REDEEM, Kind.RAISE]
+    assert kinds(paper, 2 * more - 1) == [Kind.REDEEM_FIRST, Kind.RAISE]
+    assert kinds(paper, 0) == [Kind.REDEEM_FIRST, Kind.RAISE]
+
+
+def test_a_last_voucher_waits_a_moment_for_its_release_and_for_nothing_else() -> None:
+    paper = raised_after_ten_tasks()
+    (held,) = paper.book.held.values()
+    ended = replace(held.promise, ended=True, cap_raise=None)
+    redeem, release, close = (
+        JobErrand(JobId("job1"), 1, Errand(kind, held.agreement, ended))
+        for kind in (Kind.REDEEM, Kind.RELEASE, Kind.CLOSE)
+    )
+    patience = Patience()
+    assert patience.due([redeem], NOW) == []
+    assert patience.due([redeem], NOW + RELEASE_SECONDS - 0.1) == []
+    assert patience.due([redeem], NOW + RELEASE_SECONDS) == [redeem]
+    assert Patience().due([redeem, release], NOW) == [redeem, release]
+    assert Patience().due([redeem, close], NOW) == [redeem, close]
+    going_on = replace(redeem, errand=replace(redeem.errand, promise=held.promise))
+    assert Patience().due([going_on], NOW) == [going_on]
