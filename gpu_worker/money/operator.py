@@ -3,7 +3,7 @@
 
 import sys
 
-from eth_utils.address import is_address, to_checksum_address
+from eth_utils.address import is_checksum_address, is_hex_address, to_checksum_address
 
 from frame_splitter.errors import InvalidInput
 from gpu_worker.config import SellingConfig
@@ -39,6 +39,9 @@ def load_operator(config: SellingConfig) -> Operator:
 
 
 def _payee(written: str) -> str:
-    if not is_address(written) or written.lower() == NOBODY:
+    is_plain = written[2:] in (written[2:].lower(), written[2:].upper())
+    good = written.startswith("0x") and is_hex_address(written) and written.lower() != NOBODY
+    # Letters of both kinds are a checksum: what is paid to a slip of the pen is lost.
+    if not good or not (is_plain or is_checksum_address(written)):
         raise InvalidInput(f"--payee '{written[:60]}' is no address.")
     return str(to_checksum_address(written))

@@ -4,6 +4,7 @@
 import os
 import pickle
 import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,14 @@ from gpu_worker import config, devices, libraries
 from gpu_worker.__main__ import build_parser
 from gpu_worker.devices import Choice, backend_for, device_class, instruction_set
 from gpu_worker.failures import Cancelled, TaskError
+from gpu_worker.money.operator import load_operator
 from gpu_worker.outputs import take
 from gpu_worker.picture_requests import Picture
 from gpu_worker.pictures import BadPicture, Pictures
 from gpu_worker.protocol import Ready
+from payments import keystore
+from payments.network import save
+from tests.settling import NETWORK
 from verification.pixel_root import pixel_root
 
 FAKE = Path(__file__).parents[1] / "fakes" / "fake_child.py"
@@ -236,3 +241,84 @@ def test_a_folder_that_is_not_there_is_the_nodes_fault(pictures, tmp_path):
     with pytest.raises(TaskError) as caught:
         pictures.check(tmp_path / "gone.exr", 8, 4)
     assert caught.value.failure is FailureCode.NODE
+
+
+# --- selling ----------------------------------------------------------------------------------------
+
+SELLER = ("--token", "a", "--coordinator", "http://x", "--price", "0.5")
+FILES = {"FARM_WALLET": "/w.json", "FARM_WALLET_PASSWORD_FILE": "/pw", "FARM_CHAIN": "/chain.toml"}
+
+
+def test_a_node_without_a_price_sells_nothing_whatever_the_environment_says():
+    assert configured(*SELLER[:4], **FILES).selling is None
+
+
+def test_wallet_and_chain_come_from_options_or_environment():
+    found = configured(*SELLER, "--wallet", "/mine.json", FARM_CHAIN_URL="http://rpc/SECRET", **FILES).selling
+    assert (found.wallet, found.password, found.network) == (
+        Path("/mine.json"),
+        Path("/pw"),
+        Path("/chain.toml"),
+    )
+    assert (found.price, found.chain_url) == ("0.5", "http://rpc/SECRET")
+    assert "SECRET" not in repr(found)
+
+
+@pytest.mark.parametrize("missing", FILES)
+def test_what_a_seller_lacks_is_named(missing):
+    with pytest.raises(InvalidInput, match=missing):
+        configured(*SELLER, **{name: path for name, path in FILES.items() if name != missing})
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--capacity", "0"),
+        ("--capacity", "-5"),
+        ("--capacity", str(1 << 41)),
+        ("--offer-days", "0"),
+        ("--offer-days", "366"),
+        ("--offer-days", "nan"),
+    ],
+)
+def test_offers_that_make_no_sense_are_refused(words):
+    with pytest.raises(InvalidInput, match=words[0]):
+        configured(*SELLER, *words, **FILES)
+
+
+@pytest.fixture(scope="module")
+def wallet_files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wallet")
+    keystore.save(keystore.new_key(), folder / "w.json", "secret", iterations=1)
+    (folder / "pw").write_text("secret\n")
+    save(NETWORK, folder / "chain.toml")
+    return dict(zip(FILES, (str(folder / name) for name in ("w.json", "pw", "chain.toml")), strict=True))
+
+
+def test_an_operator_is_its_wallet_and_is_paid_itself(wallet_files):
+    limit = sys.getrecursionlimit()
+    operator = load_operator(configured(*SELLER, **wallet_files).selling)
+    assert (operator.price, operator.payee, operator.network) == (5 * 10**17, operator.address, NETWORK)
+    assert sys.getrecursionlimit() == limit
+    assert operator.key.hex() not in repr(operator)
+    other = configured(*SELLER, "--payee", "0x" + "ab" * 20, **wallet_files).selling
+    assert load_operator(other).payee.lower() == "0x" + "ab" * 20
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--price", "0"), "nothing"),
+        (("--price", "-1"), "no amount"),
+        (("--price", "NaN"), "no amount"),
+        (("--price", "1e-3"), "no amount"),
+        (("--price", "0.0000000000000000001"), "finer"),
+        (("--price", "9" * 30), "more than"),
+        (("--payee", "0x" + "00" * 20), "no address"),
+        (("--payee", "me"), "no address"),
+        (("--payee", "0x" + "aB" * 20), "no address"),
+    ],
+)
+def test_prices_and_payees_that_are_none_are_refused(wallet_files, words, said):
+    with pytest.raises(InvalidInput, match=said):
+        load_operator(configured(*SELLER, *(f"{words[0]}={words[1]}",), **wallet_files).selling)
