@@ -20,6 +20,7 @@ from payments.statements import NOBODY, Payment
 from render_farm import terms
 from render_farm.rules import Arbiters, JobRules, Rules
 from render_farm.selling import NoChain
+from render_farm.settlement.orders import MOST_CLAIM_TASKS
 from render_farm.store.jobs import NewJob, NewMoney
 from render_farm.store.quotes import StoredQuote
 from verification.sampling import AuditPolicy
@@ -27,6 +28,8 @@ from verification.sampling import AuditPolicy
 MOST_CAP = 1 << 96
 MOST_BUDGET = 1 << 128
 """What the contract holds of a price and of a deposit."""
+MOST_TILES = MOST_CLAIM_TASKS // 2
+"""Of a frame: a node that does all of it gets its voucher before it has more without one than it can claim."""
 MOST_UNITS = 1 << 53
 """What the store's scripts can count exactly."""
 
@@ -127,6 +130,8 @@ def tile_units(tasks: tuple[Task, ...], area: Tile, frames: Mapping[int, int]) -
     units: dict[TaskId, int] = {}
     for frame, of_frame in groupby(tiles, key=lambda task: task.frame):
         some = list(of_frame)
+        if len(some) > MOST_TILES:
+            raise InvalidInput(f"A frame that is paid for has at most {MOST_TILES} tiles, not {len(some)}.")
         shares = pricing.tile_units(frames[frame], [_rendered(task, area) for task in some])
         units |= {task.id: share for task, share in zip(some, shares, strict=True)}
     return units

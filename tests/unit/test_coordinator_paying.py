@@ -19,7 +19,7 @@ from payments.session import session_key
 from payments.statements import NOBODY, Payment
 from render_farm import rules, terms
 from render_farm.intake import JobOrder, plan
-from render_farm.paying import BelowQuote, Cashier, NoQuote, audit_share, tile_units
+from render_farm.paying import MOST_TILES, BelowQuote, Cashier, NoQuote, audit_share, tile_units
 from render_farm.rules import Arbiters, JobRules
 from render_farm.selling import NoChain
 from render_farm.store.quotes import StoredQuote
@@ -215,3 +215,11 @@ def test_overscan_counts_as_far_as_it_is_rendered():
     finish = Task("j.f1.finish", "j", TaskKind.FINISH, 1, area, 0, TaskOutput.FINAL)
     units = tile_units((left, right, finish), area, {1: 1_200_000})
     assert units == {"j.f1.t0": 500_000, "j.f1.t1": 700_000}
+
+
+def test_a_frame_has_no_more_tiles_than_one_node_can_do_before_its_voucher():
+    one = Task("j1.f1.x", "j1", TaskKind.RENDER, 1, Tile(0, 0, 8, 8))
+    many = tuple(replace(one, id=f"j1.f1.{number}") for number in range(MOST_TILES + 1))
+    assert len(tile_units(many[:-1], Tile(0, 0, 8, 8), {1: 10**6})) == MOST_TILES
+    with pytest.raises(InvalidInput, match="at most 128 tiles"):
+        tile_units(many, Tile(0, 0, 8, 8), {1: 10**6})
