@@ -22,6 +22,7 @@ from web3.exceptions import (
     Web3Exception,
     Web3RPCError,
 )
+from web3.middleware import ExtraDataToPOAMiddleware
 
 from frame_splitter.errors import Conflict, FarmError, InvalidInput, Unavailable
 from payments.money import Wei
@@ -106,8 +107,10 @@ class Chain:
         # No retries below us: what may be repeated is decided where it is known what was meant.
         provider = HTTPProvider(url, {"timeout": timeout}, exception_retry_configuration=None)
         self._web3 = Web3(provider)
-        # It asks for the chain's id before every call, and refuses blocks of chains with authorities.
+        # It asks for the chain's id before every call.
         self._web3.middleware_onion.remove("validation")
+        # Blocks of chains with authorities are signed in a field that is longer than elsewhere.
+        self._web3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
         self._contracts: dict[tuple[str, int], tuple[list[dict[str, Any]], Any]] = {}
         found = self._ask(lambda: self._web3.eth.chain_id)
         self.chain_id = int(found)

@@ -29,7 +29,7 @@ class FlakyRpc(ThreadingHTTPServer):
         self.target = target
         self.plan: Plan = lambda _method: Fault.NONE
         self.calls: list[str] = []
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", 0), Handler)
 
     @property
     def url(self) -> str:
@@ -39,7 +39,7 @@ class FlakyRpc(ThreadingHTTPServer):
         pass
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     server: FlakyRpc
 
     def do_POST(self) -> None:

@@ -19,7 +19,7 @@ from payments.money import Wei
 from payments.outbox import FileOutbox, Intent, Outcome
 from payments.sending import Sender, SendingRules
 from tests.anvil import anvil, without_anvil
-from tests.flaky_rpc import Fault, FlakyRpc, flaky_rpc
+from tests.flaky_rpc import Fault, FlakyRpc, Handler, flaky_rpc
 from tests.local_chain import LocalChain, local_chain
 
 CHAINS = [
@@ -298,6 +298,31 @@ def test_another_chain_nothing_there_and_an_empty_wallet_are_said(shared: LocalC
     with pytest.raises(NoFunds):
         wallet.sender.submit("too much", new_key().address, value=Wei(10**20))
     assert wallet.outbox.all() == ()
+
+
+class _Authorities(Handler):
+    """A chain whose blocks are signed in their extra data, which is longer than elsewhere."""
+
+    def forward(self, body: bytes) -> bytes:
+        answer = json.loads(super().forward(body))
+        if isinstance(answer.get("result"), dict) and "extraData" in answer["result"]:
+            answer["result"]["extraData"] = "0x" + "5a" * 97
+        return json.dumps(answer).encode()
+
+
+def test_chains_with_authorities_are_chains_too_and_are_asked_who_they_are_once(
+    shared: LocalChain, tmp_path: Path
+) -> None:
+    wallet = Wallet(shared, tmp_path)
+    address = token(shared, wallet)
+    with flaky_rpc(shared.url) as relay:
+        relay.RequestHandlerClass = _Authorities
+        way = Chain(relay.url, shared.chain_id)
+        assert way.time() > 0
+        assert way.block_hash(way.head())
+        assert way.read(address, TOKEN["abi"], "balanceOf", wallet.key.address) == 1000
+        assert way.estimate(wallet.key.address, new_key().address, "0x", Wei(0)) >= 21_000
+        assert relay.calls.count("eth_chainId") == 1
 
 
 def token(chain: LocalChain, wallet: Wallet, supply: int = 1000) -> str:
