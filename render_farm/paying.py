@@ -29,7 +29,7 @@ MOST_CAP = 1 << 96
 MOST_BUDGET = 1 << 128
 """What the contract holds of a price and of a deposit."""
 MOST_TILES = MOST_CLAIM_TASKS // 2
-"""Of a frame: a node that does all of it gets its voucher before it has more without one than it can claim."""
+"""Of a frame: a node that does all of it gets its voucher before it has to stop without one."""
 MOST_UNITS = 1 << 53
 """What the store's scripts can count exactly."""
 
