@@ -60,6 +60,8 @@ def _checked(found: Findings) -> str:
 
 def _fund(chosen: argparse.Namespace, access: Access, console: Console) -> int:
     job = _job(chosen, access.client)
+    if job.state in FINAL_STATES:
+        raise Conflict(f"Job {job.job} is {job.state.value}: it needs no more money.")
     purse, farm = _purse(chosen, access)
     amount = amounts.parse(chosen.amount, purse.network.decimals)
     if amount == 0:

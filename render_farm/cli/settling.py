@@ -33,9 +33,9 @@ def settle(
     while (now := time.monotonic()) < end:
         statement = client.statement(job)
         story.tell(statement)
-        if statement.settled:
-            return statement
         free = purse.available(number)
+        if statement.settled and not free:
+            return statement
         if statement.owed:
             quiet_since = now
         elif free and (free == statement.refundable or now - quiet_since > RELEASE_SECONDS):
