@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import urllib3
+from eth_utils.address import to_checksum_address
 
 from frame_splitter.errors import Forbidden, Unavailable
 from payments.json_input import read_json
@@ -30,7 +31,7 @@ class RemoteSigner:
 
     def __init__(self, url: str, address: str, timeout: float = TIMEOUT_SECONDS) -> None:
         self._url = url
-        self._address = address
+        self._address = str(to_checksum_address(address))
         self._pool = urllib3.PoolManager(
             timeout=timeout, retries=False, headers={"Accept": "application/json"}
         )

@@ -14,8 +14,8 @@ from payments.network import Network, Windows, load, save
 from render_farm.cli.access import find_running
 from render_farm.cli.console import Console
 from render_farm.cli.options import UsageError
-from render_farm.cli.passwords import given_password
 from render_farm.cli.purse import held_outbox, open_market
+from render_farm.cli.signers import open_signer
 from render_farm.embedded.money import money_folder
 from render_farm.embedded.supervisor import state_folder
 
@@ -51,12 +51,11 @@ def _deploy(chosen: argparse.Namespace, console: Console) -> int:
     if chosen.output.exists():
         raise Conflict(f"{chosen.output} is there already: contracts in use are not written over.")
     # web3 takes seconds to load.
-    from payments import keystore  # noqa: PLC0415
     from payments.chain import Chain  # noqa: PLC0415
     from payments.deploy import deploy  # noqa: PLC0415
 
     windows = _windows(chosen)
-    key = keystore.load(chosen.wallet, given_password(chosen.password_file))
+    key = open_signer(chosen.wallet, chosen.password_file, chosen.signer_url)
     chain = Chain(chosen.chain_url, chosen.chain_id)
     console.say(f"Deploying on chain {chain.chain_id} at {chain.host}, from {key.address} ...")
     with _outbox(chosen.output, chain.chain_id, key.address) as outbox:

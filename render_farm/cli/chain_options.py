@@ -82,7 +82,8 @@ def add_chain_actions(add: Adder, common: Parser, plain: Parser, known: Known) -
         group.add_argument(
             f"--{name}", metavar="T", type=duration, default=default, help=f"{meaning} (default: {default})"
         )
-    deploy.set_defaults(chain_url=known.get("FARM_CHAIN_URL", ""))
+    urls = {name: known.get(f"FARM_{name.upper()}", "") for name in ("chain_url", "signer_url")}
+    deploy.set_defaults(**urls)
     show = add("show", parents=[common], help="which contracts there are", epilog=_SHOW_CHAIN)
     add_chain(show, known)
 
@@ -96,7 +97,7 @@ def add_wallet_actions(add: Adder, common: Parser, plain: Parser, known: Known) 
     fund = add("fund", parents=[common], help="play money, on a local chain", epilog=_FUND)
     fund.add_argument("amount", metavar="AMOUNT", help="how much of the token, such as 100")
     for command in (show, fund):
-        add_file(command, known, "wallet", "FARM_WALLET", "the wallet's keystore")
+        add_file(command, known, "wallet", "FARM_WALLET", "the wallet's keystore, or its address")
         add_chain(command, known)
 
 
@@ -122,7 +123,7 @@ def _add_key(command: Parser, known: Known) -> None:
         type=Path,
         default=Path(wallet) if wallet else None,
         required=not wallet,
-        help="the keystore of the wallet that pays for it [FARM_WALLET]",
+        help="the keystore of the wallet that pays, or its address: then FARM_SIGNER_URL signs [FARM_WALLET]",
     )
     _add_password(command, known)
 

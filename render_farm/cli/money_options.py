@@ -56,9 +56,10 @@ Options = argparse.ArgumentParser | argparse._ArgumentGroup
 
 
 def add_wallet(command: Options, known: Mapping[str, str]) -> None:
-    """Which wallet pays, on which chain."""
+    """Which wallet pays, on which chain. The signer's URL may carry a secret, too."""
     add_chain(command, known)
-    _add_wallet(command, known, "of the wallet that pays")
+    _add_wallet(command, known, "of the wallet that pays, or its address: then FARM_SIGNER_URL signs")
+    command.set_defaults(signer_url=known.get("FARM_SIGNER_URL", ""))
 
 
 def add_chain(command: Options, known: Mapping[str, str]) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from frame_splitter.errors import Conflict, InvalidInput
 from frame_splitter.fields import decode, encode
 from frame_splitter.ids import JobId
-from payments import amounts, keystore
+from payments import amounts
 from payments.money import Wei
 from payments.network import Network, load
 from payments.outbox import FileOutbox
@@ -24,13 +24,14 @@ from payments.promises import SignedTerms
 from payments.statements import Payment
 from render_farm.cli.access import Access
 from render_farm.cli.options import UsageError
+from render_farm.cli.signers import is_remote, open_signer
 from render_farm.embedded.money import MoneyFolder, money_folder
 from render_farm.embedded.state import write_private
 from render_farm.embedded.supervisor import state_folder
 
 if TYPE_CHECKING:
-    from payments.keystore import Key
     from payments.market import Market
+    from payments.sending import Signer
     from payments.wallet import Wallet
 
 SENDING_SECONDS = 120.0
@@ -57,13 +58,16 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Which chain a command pays on, by which wallet; `folder` is where it remembers what it sent."""
+    """Which chain a command pays on, by which wallet; `folder` is where it remembers what it sent. `signer`
+    is the URL that signs for a wallet that is named by its address.
+    """
 
     url: str
     network: Path
     wallet: Path
-    password: Path
+    password: Path | None
     folder: Path
+    signer: str = ""
 
 
 def place(chosen: argparse.Namespace, access: Access) -> Place:
@@ -78,9 +82,10 @@ def place(chosen: argparse.Namespace, access: Access) -> Place:
     password = getattr(chosen, "password_file", None) or (
         home.password if wallet == home.wallet("client") else None
     )
-    if password is None:
+    signer = getattr(chosen, "signer_url", "")
+    if password is None and not is_remote(wallet):
         raise UsageError("The wallet's password is needed: --password-file (or FARM_WALLET_PASSWORD_FILE).")
-    return Place(url, network, wallet, password, (home.path if embedded else folder.path) / "purse")
+    return Place(url, network, wallet, password, (home.path if embedded else folder.path) / "purse", signer)
 
 
 def chosen_chain(chosen: argparse.Namespace, access: Access | None) -> tuple[Path, str]:
@@ -113,7 +118,7 @@ def open_purse(where: Place) -> "Purse":
     as it is named.
     """
     network = load(where.network)
-    key = keystore.load(where.wallet, keystore.read_password(where.password))
+    key = open_signer(where.wallet, where.password, where.signer)
     folder = where.folder / f"{network.chain_id}-{key.address.lower()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return Purse(open_market(network, where.url), key, folder)
@@ -122,7 +127,7 @@ def open_purse(where: Place) -> "Purse":
 class Purse:
     """One wallet on one chain. Calls that send wait until the chain has carried them out."""
 
-    def __init__(self, market: "Market", key: "Key", folder: Path) -> None:
+    def __init__(self, market: "Market", key: "Signer", folder: Path) -> None:
         self._market, self._key, self._folder = market, key, folder
 
     @property

@@ -17,6 +17,7 @@ from render_farm.cli.console import Console
 from render_farm.cli.options import UsageError
 from render_farm.cli.passwords import chosen_password
 from render_farm.cli.purse import SENDING_SECONDS, TooPoor, chosen_chain, held_outbox, open_market
+from render_farm.cli.signers import address_of
 from render_farm.embedded.money import BANK_OUTBOX, MoneyFolder, money_folder
 from render_farm.embedded.supervisor import state_folder
 
@@ -105,12 +106,10 @@ def _reached(chosen: argparse.Namespace, console: Console) -> Iterator["Market"]
 
 
 def _address(chosen: argparse.Namespace) -> str:
-    from payments import keystore  # noqa: PLC0415 - what signs takes long to load
-
     file = chosen.wallet or (_home(chosen).wallet("client") if chosen.chain is None else None)
     if file is None:
         raise UsageError("Which wallet? Name its keystore with --wallet (or FARM_WALLET).")
-    return keystore.address_in(file)
+    return address_of(file)
 
 
 def _home(chosen: argparse.Namespace) -> MoneyFolder:

@@ -4,8 +4,10 @@
 import contextlib
 import json
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,9 @@ from payments.market import Market
 from payments.network import load, save
 from render_farm.cli import chain_command, passwords, wallet_command
 from render_farm.cli.access import Access
+from render_farm.cli.options import UsageError, parse
 from render_farm.cli.program import run
+from render_farm.cli.purse import place
 from render_farm.settlement.embedded import prepare
 from tests.local_chain import ETHER, LocalChain, local_chain
 
@@ -195,6 +199,57 @@ def test_a_wallet_that_cannot_pay_and_a_chain_that_is_away_are_told(
     assert "secret" not in told
     monkeypatch.delenv("FARM_CHAIN_URL")
     assert "FARM_CHAIN_URL" in ask(*words, code=2)["message"]
+
+
+class SignerHandler(BaseHTTPRequestHandler):
+    """Signs whatever it is asked to."""
+
+    key: Key
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["params"][0]
+        assert asked.pop("from") == self.key.address
+        plain = {name: int(value, 16) for name, value in asked.items() if name not in ("to", "data")}
+        raw = self.key.sign_transaction({**asked, **plain})
+        data = json.dumps({"jsonrpc": "2.0", "id": 1, "result": "0x" + raw.hex()}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def test_a_signer_deploys_for_a_wallet_that_is_named_by_its_address(
+    ask: Asking, chain: LocalChain, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = SignerHandler.key = chain.rich_key()
+    token = load(state / "chain" / "chain.toml").token
+    words = deploying(key.address.lower(), "--token", token)
+    assert "FARM_SIGNER_URL" in ask(*words, code=2)["message"]
+    server = HTTPServer(("127.0.0.1", 0), SignerHandler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        monkeypatch.setenv("FARM_SIGNER_URL", f"http://127.0.0.1:{server.server_address[1]}/secret")
+        assert ask(*words)["network"]["token"] == token
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert ask("chain", "show", "--chain", "made.toml")["wrong"] == ""
+    shown = ask("wallet", "show", "--wallet", key.address.lower(), "--chain", "made.toml")
+    assert 0 < shown["coins"] < 10 * ETHER
+
+
+def test_commands_that_pay_know_the_signer_and_else_want_a_password() -> None:
+    known = {"FARM_CHAIN_URL": "http://chain", "FARM_SIGNER_URL": "http://signer"}
+    words = ["job", "fund", "j1", "1", "--chain", "c.toml", "--wallet"]
+    where = place(parse([*words, "0x" + "ab" * 20], known), Access(None, ""))
+    assert (where.signer, where.password) == ("http://signer", None)
+    with pytest.raises(UsageError, match="password"):
+        place(parse([*words, "me.json"], known), Access(None, ""))
 
 
 # --- wallet show and fund -----------------------------------------------------------------------
