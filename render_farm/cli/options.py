@@ -24,6 +24,7 @@ _EXAMPLES = """examples:
   render-farm node add workstation-2                   let another machine join it
   render-farm job list
   render-farm job statement --last                     what the last paid job cost
+  render-farm wallet show                              what your wallet has
   render-farm receipt verify shot-frames/0001.png.receipt.json
 """
 
