@@ -128,7 +128,7 @@ class _Probe:
         self._others = [measure for measure in measures if measure.frame != measures[0].frame]
         warm = self._first[1:] or self._first
         self._small, self._large = warm[0], warm[-1]
-        self._beside = min(_rest(measure) for measure in self._first)
+        self._beside = min(map(_rest, warm))
         self.cold = max(0.0, _rest(self._first[0]) - self._beside)
 
     def _samples(self, measure: Measure, area: int) -> float:

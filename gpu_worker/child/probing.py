@@ -87,6 +87,9 @@ class _Probe:
         last, largest = self.measures[-1], self._small(LARGEST_SHARE)
         if last.pixels * 1.5 > largest:
             return False
+        if len(self._sizes) == 1 and not last.sampling:
+            # Other engines tell nothing of their samples, and are not the same once they are warm.
+            return bool(self._command["most_seconds"] > last.seconds)
         if len(self._sizes) > 1 and last.sampling >= LONG_ENOUGH:
             return False
         return self._is_affordable(last.sampling * GROWTH + self._after_sampling())
