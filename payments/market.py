@@ -124,6 +124,11 @@ class Market:
         """The claim of an agreement."""
         return ClaimOnChain(*map(_plain, self._market("claimOf", _bytes(agreement))))
 
+    def claimed(self, number: int, task: str) -> tuple[int, str]:
+        """What is claimed for a task of a job, and how the agreement's id begins (20 bytes, hexadecimal)."""
+        amount, agreement = self._market("claimedTasks", number, task_hash(task))
+        return int(amount), agreement.hex()
+
     def offer_use(self, operator: str, number: int) -> OfferUse:
         """How much of an operator's offer is taken."""
         return OfferUse(*self._market("offers", to_checksum_address(operator), number))

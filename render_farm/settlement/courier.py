@@ -20,10 +20,11 @@ from payments.chain import NoFunds, Reverted
 from payments.market import Market
 from payments.market_records import AgreementOnChain, AgreementState, Bench, Call
 from payments.outbox import FileOutbox, Intent, Outcome
-from payments.promises import SignedVoucher, Slash
+from payments.promises import Ruling, SignedVoucher, Slash
 from payments.sending import Sender, SendingRules, Signer
 from render_farm.settlement.errands import Errand, Kind
 from render_farm.settlement.knowledge import Trouble
+from render_farm.settlement.rulings import ruling
 
 log = structlog.get_logger()
 
@@ -67,6 +68,10 @@ class JobErrand:
     def name(self) -> str:
         """What it is told apart by."""
         return f"{self.job} {self.errand.name}"
+
+
+class Undecided(Exception):
+    """A claim is for work that nothing can be said about: then the receipts stand."""
 
 
 @dataclass(slots=True)
@@ -147,6 +152,8 @@ class Courier:
         """Send them in one transaction; where the chain refuses that, each agreement's on their own."""
         try:
             self._send(together)
+        except Undecided:
+            return
         except Reverted as error:
             if len(together) == 1:
                 self._refuse(together[0], error)
@@ -191,6 +198,8 @@ class Courier:
             return market.raise_cap(promise.cap_raise)
         if errand.kind is Kind.RELEASE and errand.release is not None:
             return market.release_for(errand.release)
+        if errand.kind is Kind.RULE:
+            return self._ruling(one)
         if errand.kind is Kind.PROPOSE and errand.slash is not None:
             return market.propose_slash(errand.slash, self._bench(errand.slash, one))
         by_name: dict[Kind, Callable[[], Call]] = {
@@ -201,8 +210,17 @@ class Courier:
         }
         return by_name[errand.kind]()
 
-    def _bench(self, slash: Slash, one: JobErrand) -> Bench:
-        signed = signing.sign(slash, self._market.network, self._key)
+    def _ruling(self, one: JobErrand) -> Call:
+        market, errand = self._market, one.errand
+        extra = market.claim(errand.agreement).extra
+        told = ruling(errand.stands, errand.agreement, extra, lambda task: market.claimed(one.number, task))
+        if told is None:
+            raise Undecided
+        said = Ruling(errand.agreement, told)
+        return market.rule_claim(said, self._bench(said, one))
+
+    def _bench(self, said: Slash | Ruling, one: JobErrand) -> Bench:
+        signed = signing.sign(said, self._market.network, self._key)
         return Bench(one.arbiters, 1, (signed,))
 
     def _refuse(self, one: JobErrand, error: Reverted) -> None:
@@ -229,6 +247,7 @@ _VERBS = {
     Kind.RELEASE: "release",
     Kind.PROPOSE: "slash",
     Kind.EXECUTE: "carry out the slash of",
+    Kind.RULE: "rule on the claim under",
     Kind.SETTLE_CLAIM: "settle the claim under",
     Kind.CLOSE: "close",
     Kind.REFUND: "",
@@ -244,16 +263,18 @@ def _is_so(errand: Errand, found: AgreementOnChain) -> bool:
         return voucher is None or found.paid >= voucher.message.cumulative
     if errand.kind is Kind.RAISE:
         return more is None or found.cap >= more.message.cap
+    over = (AgreementState.NONE, AgreementState.OPEN, AgreementState.CLOSED)
     states = {
+        Kind.RULE: over,
         Kind.OPEN: (AgreementState.OPEN, AgreementState.CLAIMED, AgreementState.CLOSED),
-        Kind.SETTLE_CLAIM: (AgreementState.NONE, AgreementState.OPEN, AgreementState.CLOSED),
+        Kind.SETTLE_CLAIM: over,
     }
     return found.state in states.get(errand.kind, (AgreementState.CLOSED, AgreementState.CLAIMED))
 
 
 def _grouped(wanted: Sequence[JobErrand]) -> list[list[JobErrand]]:
     """What goes together: calls of the market, so many at a time; calls of the disputes contract alone."""
-    alone = (Kind.PROPOSE, Kind.EXECUTE)
+    alone = (Kind.PROPOSE, Kind.EXECUTE, Kind.RULE)
     of_market = [one for one in wanted if one.errand.kind not in alone]
     groups = [of_market[first : first + TOGETHER] for first in range(0, len(of_market), TOGETHER)]
     return groups + [[one] for one in wanted if one.errand.kind in alone]

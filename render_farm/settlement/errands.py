@@ -12,7 +12,7 @@ from enum import IntEnum
 from payments import signing
 from payments.network import Network
 from payments.promises import Promise, SignedRelease, Slash
-from render_farm.settlement import slashing, vouchers
+from render_farm.settlement import rulings, slashing, vouchers
 from render_farm.settlement.book import Book, Held
 from render_farm.settlement.stakes import required
 from render_farm.store.money import PaidJob
@@ -30,14 +30,17 @@ class Kind(IntEnum):
     RELEASE = 10
     PROPOSE = 11
     EXECUTE = 12
-    SETTLE_CLAIM = 13
-    CLOSE = 14
-    REFUND = 15
+    RULE = 13
+    SETTLE_CLAIM = 14
+    CLOSE = 15
+    REFUND = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """One call to be made. `promise` is what it is about, or `release`, `slash` (with its id)."""
+    """One call to be made. `promise` is what it is about, or `release`, `slash` (with its id); of a claim
+    `stands`, each task that the book decided about with what may be claimed for it.
+    """
 
     kind: Kind
     agreement: str = ""
@@ -45,6 +48,7 @@ class Errand:
     release: SignedRelease | None = None
     slash: Slash | None = None
     case: str = ""
+    stands: tuple[tuple[str, int], ...] = ()
 
     @property
     def name(self) -> str:
@@ -84,7 +88,7 @@ def errands(
     found: list[Errand] = []
     for held in book.held.values():
         found += _of_agreement(book, facts, held, releases, moment, moment.now < deadline)
-    found += _slashes(book, facts, moment)
+    found += _decided(book, facts, moment)
     if late:
         found += _leftovers(book)
     return sorted(found, key=lambda errand: errand.kind)
@@ -139,9 +143,11 @@ def _is_revoked(book: Book, facts: PaidJob) -> bool:
     return facts.terms.message.sessionKey.lower() in book.escrow.revoked
 
 
-def _slashes(book: Book, facts: PaidJob, moment: Moment) -> Iterator[Errand]:
-    terms = facts.terms.message
-    alone = terms.threshold == 1 and moment.arbiter.lower() in (one.lower() for one in terms.arbiters)
+def _decided(book: Book, facts: PaidJob, moment: Moment) -> Iterator[Errand]:
+    alone = _decides_alone(facts, moment)
+    for name, found in book.escrow.agreements.items():
+        if found.claim is not None and found.contested and alone and name in book.held:
+            yield Errand(Kind.RULE, name, stands=rulings.stands(book, name, found.claim.total))
     for charge in slashing.charges(book):
         case = signing.digest(charge.message, moment.network).hex()
         if alone and case not in book.escrow.slashes and charge.held.agreement in book.escrow.agreements:
@@ -149,6 +155,11 @@ def _slashes(book: Book, facts: PaidJob, moment: Moment) -> Iterator[Errand]:
     for one in book.escrow.proposed.values():
         if moment.now >= one.execute_at:
             yield Errand(Kind.EXECUTE, one.agreement, case=one.slash)
+
+
+def _decides_alone(facts: PaidJob, moment: Moment) -> bool:
+    terms = facts.terms.message
+    return terms.threshold == 1 and moment.arbiter.lower() in (one.lower() for one in terms.arbiters)
 
 
 def _leftovers(book: Book) -> Iterator[Errand]:

@@ -4,11 +4,14 @@ back, revoke or vanish. The store is real, and so are chain and contracts.
 """
 
 import asyncio
+import time
+from dataclasses import astuple
 
 import pytest
 
 from frame_splitter.fields import encode
 from payments import signing
+from payments.market_records import Attested, Received, Unpaid
 from payments.promises import Order, SignedOrder
 from payments.refusals import Refused
 from payments.session import session_key
@@ -16,7 +19,8 @@ from render_farm.settlement.chain_entries import FarmEntry
 from render_farm.settlement.settler import LockLost
 from tests import local_chain
 from tests.settled_farm import BUDGET, PRICE, TOKEN, UNIT, WINDOWS, SettledFarm, Town
-from tests.settling import FARM_KEY, digest
+from tests.settling import CLASS, FARM, FARM_KEY, digest
+from verification import attestation
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +209,54 @@ def test_an_own_node_and_a_file_that_is_merely_broken_cost_no_stake(farm, own, c
             await reject(farm, job, order, code)
             await asyncio.sleep(0.6)
             assert not await is_proposed(farm, job)
+
+    run(farm, story)
+
+
+# --- claims ----------------------------------------------------------------------------------------
+
+
+def unpaid(farm, node, task, amount):
+    """A task with its receipt, as the node holds it: whatever became of it afterwards."""
+    said = attestation.Attestation(task, 1, "12" * 32, "cd" * 32, CLASS, "5.0.1", 500)
+    signed = attestation.sign(said, FARM, node.key.reveal())
+    receipt = attestation.Submission(
+        attestation.digest(said, FARM).hex(), int(time.time() * 1000), 9, "00" * 32, 0
+    )
+    attested = Attested(*astuple(said))
+    by_farm = attestation.sign(receipt, FARM, FARM_KEY)
+    return Unpaid(attested, signed, Received(*astuple(receipt)), by_farm, amount)
+
+
+@pytest.mark.parametrize("undecided", [False, True])
+def test_of_a_contested_claim_stands_what_the_farm_accepted(farm, undecided) -> None:
+    """And where it has decided nothing about a claimed task, it says nothing: the receipts stand."""
+
+    async def story() -> None:
+        node = await farm.node("n1")
+        job = await farm.job(frames=2, tiles=2)
+        await farm.deposit(job)
+        async with farm.running():
+            await farm.until(lambda: is_funded(farm, job))
+            order = await farm.money.order(job, "n1")
+            await farm.until(lambda: is_open(farm, order.agreement))
+            await farm.work(job, "n1", most=1)
+            if not undecided:
+                await reject(farm, job, order, "undecodable")
+            tasks = [unpaid(farm, node, f"{job}.f0.t{tile}", PRICE) for tile in (0, 1)]
+            operator = farm.wallet_of(node.operator)
+            await asyncio.to_thread(operator.claim, order.agreement, None, tasks, 10)
+            await notice(farm, job, "claims work without a voucher")
+            before = farm.town.balance(farm.client.address)
+            await asyncio.to_thread(farm.client.contest, "contest", order.agreement, TOKEN, 10)
+            if undecided:
+                await notice(farm, job, "is contested; the job's arbiters decide")
+                farm.turn(WINDOWS.decision + 1)
+                call = farm.market.settle_claim(order.agreement)
+                await asyncio.to_thread(farm.client.do, "settle", call, wait=10)
+            told = await farm.told(job, lambda told: told.paid > 0)
+        assert told.paid == (2 * PRICE if undecided else PRICE)
+        assert farm.town.balance(farm.client.address) == before, "the bond came back"
 
     run(farm, story)
 

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the farm as arbiter says of a contested claim: work that it accepted stands, what it rejected does
+not. Pure.
+"""
+
+from collections.abc import Callable, Sequence
+
+from render_farm.settlement.book import Book
+
+
+def stands(book: Book, agreement: str, base: int) -> tuple[tuple[str, int], ...]:
+    """Each task of the agreement that the book decided about, with what may be claimed for it: what it earns
+    if it was accepted and is not in the voucher of `base` that the claim stands on, 0 otherwise.
+    """
+    found = {entry.task: 0 for entry in book.rejected if entry.agreement == agreement}
+    for entry in book.accepted.values():
+        if entry.agreement == agreement:
+            found[entry.task] = book.earned(entry)
+    paid = 0
+    for credit in book.credits(agreement):
+        paid += credit.amount
+        if paid <= base:
+            found[credit.task] = 0
+    return tuple(found.items())
+
+
+def ruling(
+    said: Sequence[tuple[str, int]],
+    agreement: str,
+    extra: int,
+    claimed: Callable[[str], tuple[int, str]],
+) -> int | None:
+    """How much of `extra` stands; None where some of it is for work that is not decided about: then nothing
+    is said, and the receipts stand. `claimed`: what is claimed for a task, and how its agreement begins.
+    """
+    known = good = 0
+    for task, earned in said:
+        amount, begins = claimed(task)
+        if amount and agreement.startswith(begins):
+            known += amount
+            good += min(amount, earned)
+    return good if known == extra else None
