@@ -17,6 +17,7 @@ from payments.chain import Chain
 from payments.deploy import deploy
 from payments.keystore import Key, new_key
 from payments.market import Market
+from payments.market_records import AgreementState
 from payments.network import Windows
 from payments.outbox import FileOutbox
 from payments.promises import Release, SignedRelease
@@ -257,10 +258,22 @@ class SettledFarm:
 
         await self.until(looks)
 
+    async def closed(self, job):
+        """Every agreement that earned something is closed: statements may be older than the work."""
+
+        async def looks():
+            orders = await self.money.orders(job)
+            earned = [order.agreement for order in orders if order.promise.voucher is not None]
+            found = [await asyncio.to_thread(self.market.agreement, one) for one in earned]
+            return all(one.state is AgreementState.CLOSED for one in found)
+
+        await self.until(looks)
+
     async def settle(self, job):
         """What operators and the client do at the end; returns the last statement."""
         await self.ended(job)
         await self.release(job)
+        await self.closed(job)
         await self.told(job, lambda told: told.owed == 0 and await_closed(told))
         await self.take_back(job)
         return await self.told(job, lambda told: told.settled)
