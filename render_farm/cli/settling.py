@@ -15,6 +15,8 @@ SETTLING_SECONDS = 60.0
 RELEASE_SECONDS = 8.0
 """How long operators who are paid have for giving their agreements up."""
 LOOKS_SECONDS = 0.3
+OVER = ("complete", "settled", "failed", "cancelled")
+"""States of a job, as its statement has them, after which nothing more is earned."""
 
 
 def settle(
@@ -36,7 +38,8 @@ def settle(
         free = purse.available(number)
         if statement.settled and not free:
             return statement
-        if statement.owed:
+        # A statement may be older than the work: what it does not know of yet is owed all the same.
+        if statement.owed or statement.state not in OVER:
             quiet_since = now
         elif free and (free == statement.refundable or now - quiet_since > RELEASE_SECONDS):
             sent, quiet_since = purse.take_back(job, number, free), now
