@@ -68,8 +68,9 @@ class Town:
     def wallet(self, tokens=0):
         """A new wallet with coins and tokens."""
         key = self.local.rich_key()
-        made = Wallet(self.market, key, FileOutbox(self.folder / f"{key.address}.outbox"))
-        made.key = key
+        outbox = FileOutbox(self.folder / f"{key.address}.outbox")
+        made = Wallet(self.market, key, outbox)
+        made.outbox = outbox
         if tokens:
             self.bank.transfer("give", made.address, tokens, 10)
         return made

@@ -2,6 +2,7 @@
 """Paid jobs from deposit to the last unit, on a real store and a real chain with the contracts."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -104,3 +105,40 @@ def test_killed_after_any_write_it_goes_on_and_pays_once(farm) -> None:
 async def end_to_end(farm, job):
     await farm.work(job, "n1", "n2")
     return await farm.settle(job)
+
+
+def test_a_deposit_counts_when_it_is_deep_enough_and_a_deeper_reorganisation_stops_the_farm(
+    tmp_path, valkey_server
+) -> None:
+    (tmp_path / "chain").mkdir()
+    with local_chain.local_chain(tmp_path / "chain") as local:
+        town = Town(local, tmp_path)
+        town.network = replace(town.network, confirmations=2)
+        farm = SettledFarm(town, valkey_server.url, tmp_path)
+
+        async def story() -> None:
+            await farm.node("n1")
+            job = await farm.job(frames=2, tiles=1)
+            async with farm.running():
+                await farm.deposit(job)
+                local.rpc("anvil_rollback", 1)
+                for _ in range(3):
+                    local.rpc("evm_mine")
+                raw = farm.client.outbox.all()[-1].attempts[-1].raw
+                local.rpc("eth_sendRawTransaction", raw)
+                assert await farm.money.chain_entries(job) == [], "neither the first nor the second yet"
+                for _ in range(2):
+                    local.rpc("evm_mine")
+                told = await farm.told(job, lambda told: told.deposit == BUDGET)
+                assert [line.kind for line in told.transactions] == ["opened", "funded"]
+                await farm.until(lambda: is_funded(farm, job))
+                local.rpc("anvil_rollback", 4)
+                local.rpc("evm_mine")
+                await farm.told(job, lambda told: any("reorganised deeper" in one for one in told.notices))
+                assert (await farm.jobs.get(job)).state == "paused"
+
+        run(farm, story)
+
+
+async def is_funded(farm, job):
+    return (await farm.money.job(job)).funded
