@@ -32,13 +32,19 @@ from payments.promises import (
 from payments.refusals import Refused
 from payments.session import session_key
 from payments.wallet import Wallet
+from tests.anvil import anvil, without_anvil
 from tests.local_chain import LocalChain, local_chain
 from tests.market_place import FARM_KEY, NOBODY, UNIT, WAIT, Place, terms_of
 
+CHAINS = [
+    pytest.param(local_chain, id="local"),
+    pytest.param(anvil, id="anvil", marks=without_anvil),
+]
 
-@pytest.fixture(scope="module")
-def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalChain]:
-    with local_chain(tmp_path_factory.mktemp("chain")) as running:
+
+@pytest.fixture(scope="module", params=CHAINS)
+def chain(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalChain]:
+    with request.param(tmp_path_factory.mktemp("chain")) as running:
         yield running
 
 
