@@ -172,8 +172,9 @@ class SettledFarm:
         signature = attestation.sign(message, FARM, node.key.reveal())
         result = replace(result, signature=signature)
         task = lease.task.id
-        held = await self.leases.submitting(task, lease.token, node.name, result)
         signer = await self.counter.signer(node.caller, task, lease.token, result)
+        await self.counter.before(node.caller, task, lease.token, result, signer)
+        held = await self.leases.submitting(task, lease.token, node.name, result)
         if lease.task.kind is TaskKind.RENDER:
             await self.counter.take(node.caller, held, result, signer)
         else:
@@ -292,6 +293,7 @@ class SettledFarm:
         made = Settler(
             money or self.money,
             Stakes(self.store),
+            Submissions(self.store),
             watcher,
             self.network,
             FARM_KEY,

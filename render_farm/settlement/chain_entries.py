@@ -20,7 +20,7 @@
 | contested | bond | | contester | |
 | ruled | what stands | | | |
 | claim_settled | what stood | paid in all | | |
-| equivocation | | lease token | node | |
+| equivocation | | lease token | node | task |
 """
 
 from dataclasses import dataclass

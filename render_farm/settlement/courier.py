@@ -8,7 +8,7 @@ chain has after it. A batch is a new intent each time, because the contracts ref
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import groupby
 
 import structlog
@@ -18,7 +18,7 @@ from frame_splitter.ids import JobId
 from payments import artifacts, signing
 from payments.chain import NoFunds, Reverted
 from payments.market import Market
-from payments.market_records import AgreementOnChain, AgreementState, Bench, Call
+from payments.market_records import AgreementOnChain, AgreementState, Attested, Bench, Call
 from payments.outbox import FileOutbox, Intent, Outcome
 from payments.promises import Ruling, SignedVoucher, Slash
 from payments.sending import Sender, SendingRules, Signer
@@ -142,6 +142,8 @@ class Courier:
     def _is_there(self, one: JobErrand) -> bool:
         """Whether the chain has it already, whoever brought it and however new it is."""
         errand, market = one.errand, self._market
+        if errand.kind is Kind.REPORT:
+            return False
         if errand.kind is Kind.REFUND:
             return market.available(one.number) == 0
         if errand.kind in (Kind.PROPOSE, Kind.EXECUTE):
@@ -198,11 +200,11 @@ class Courier:
             return market.raise_cap(promise.cap_raise)
         if errand.kind is Kind.RELEASE and errand.release is not None:
             return market.release_for(errand.release)
-        if errand.kind is Kind.RULE:
-            return self._ruling(one)
         if errand.kind is Kind.PROPOSE and errand.slash is not None:
             return market.propose_slash(errand.slash, self._bench(errand.slash, one))
         by_name: dict[Kind, Callable[[], Call]] = {
+            Kind.RULE: lambda: self._ruling(one),
+            Kind.REPORT: lambda: self._report(errand),
             Kind.EXECUTE: lambda: market.execute_slash(errand.case),
             Kind.SETTLE_CLAIM: lambda: market.settle_claim(errand.agreement),
             Kind.CLOSE: lambda: market.close(errand.agreement),
@@ -218,6 +220,14 @@ class Courier:
             raise Undecided
         said = Ruling(errand.agreement, told)
         return market.rule_claim(said, self._bench(said, one))
+
+    def _report(self, errand: Errand) -> Call:
+        twice = errand.twice
+        assert twice is not None
+        one, other = Attested(*astuple(twice.one)), Attested(*astuple(twice.other))
+        return self._market.report_equivocation(
+            errand.agreement, one, twice.one_signature, other, twice.other_signature
+        )
 
     def _bench(self, said: Slash | Ruling, one: JobErrand) -> Bench:
         signed = signing.sign(said, self._market.network, self._key)
@@ -245,6 +255,7 @@ _VERBS = {
     Kind.REDEEM_FIRST: "pay",
     Kind.RAISE: "raise the cap of",
     Kind.RELEASE: "release",
+    Kind.REPORT: "slash",
     Kind.PROPOSE: "slash",
     Kind.EXECUTE: "carry out the slash of",
     Kind.RULE: "rule on the claim under",
@@ -274,7 +285,7 @@ def _is_so(errand: Errand, found: AgreementOnChain) -> bool:
 
 def _grouped(wanted: Sequence[JobErrand]) -> list[list[JobErrand]]:
     """What goes together: calls of the market, so many at a time; calls of the disputes contract alone."""
-    alone = (Kind.PROPOSE, Kind.EXECUTE, Kind.RULE)
+    alone = (Kind.REPORT, Kind.PROPOSE, Kind.EXECUTE, Kind.RULE)
     of_market = [one for one in wanted if one.errand.kind not in alone]
     groups = [of_market[first : first + TOGETHER] for first in range(0, len(of_market), TOGETHER)]
     return groups + [[one] for one in wanted if one.errand.kind in alone]

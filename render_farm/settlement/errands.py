@@ -16,6 +16,20 @@ from render_farm.settlement import rulings, slashing, vouchers
 from render_farm.settlement.book import Book, Held
 from render_farm.settlement.stakes import required
 from render_farm.store.money import PaidJob
+from verification.attestation import Attestation
+
+PAID_FIRST_SECONDS = 60
+"""How much longer a slash waits for what was accepted to be paid: of it the client gets what it paid at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Twice:
+    """Two attestations of a node under one lease, with its signatures."""
+
+    one: Attestation
+    one_signature: str
+    other: Attestation
+    other_signature: str
 
 
 class Kind(IntEnum):
@@ -28,12 +42,13 @@ class Kind(IntEnum):
     RAISE = 3
     REDEEM = 4
     RELEASE = 10
-    PROPOSE = 11
-    EXECUTE = 12
-    RULE = 13
-    SETTLE_CLAIM = 14
-    CLOSE = 15
-    REFUND = 16
+    REPORT = 11
+    PROPOSE = 12
+    EXECUTE = 13
+    RULE = 14
+    SETTLE_CLAIM = 15
+    CLOSE = 16
+    REFUND = 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +64,7 @@ class Errand:
     slash: Slash | None = None
     case: str = ""
     stands: tuple[tuple[str, int], ...] = ()
+    twice: Twice | None = None
 
     @property
     def name(self) -> str:
@@ -60,7 +76,7 @@ class Errand:
             case Kind.RAISE:
                 cap = said.cap_raise.message.cap if said and said.cap_raise else 0
                 return f"raise {self.agreement} {cap}"
-            case Kind.PROPOSE | Kind.EXECUTE:
+            case Kind.PROPOSE | Kind.EXECUTE | Kind.REPORT:
                 return f"{self.kind.name.lower()} {self.case}"
         return f"{self.kind.name.lower()} {self.agreement}"
 
@@ -68,13 +84,15 @@ class Errand:
 @dataclass(frozen=True, slots=True)
 class Moment:
     """When and for whom errands are listed. `now` is the chain's time; `arbiter` the address that may decide
-    alone as the farm's; `stakes` operators' free stake as it was seen last, by address in small letters.
+    alone as the farm's; `stakes` operators' free stake as it was seen last, by address in small letters;
+    `twices` what was signed twice, by task and lease token.
     """
 
     now: float
     arbiter: str
     network: Network
     stakes: Mapping[str, int] = field(default_factory=dict)
+    twices: Mapping[tuple[str, int], Twice] = field(default_factory=dict)
 
 
 def errands(
@@ -113,7 +131,8 @@ def _of_agreement(
     raised = promise.cap_raise.message.cap if promise.cap_raise else 0
     grows = raised > max(escrow.cap(name), promise.order.message.cap) and may_begin and not claim
     first = grows and _is_stake_short(book, held, raised, moment)
-    if vouched > escrow.paid(name) and (first or _is_over(book, facts, promise, running)):
+    over = _is_over(book, facts, promise, running) or escrow.slashed(name)
+    if vouched > escrow.paid(name) and (first or over):
         holds = vouched <= max(escrow.cap(name), promise.order.message.cap)
         yield Errand(Kind.REDEEM_FIRST if grows and holds else Kind.REDEEM, name, promise)
     if grows:
@@ -149,12 +168,29 @@ def _decided(book: Book, facts: PaidJob, moment: Moment) -> Iterator[Errand]:
         if found.claim is not None and found.contested and alone and name in book.held:
             yield Errand(Kind.RULE, name, stands=rulings.stands(book, name, found.claim.total))
     for charge in slashing.charges(book):
+        lease = (charge.entry.task, charge.entry.token)
+        if lease in moment.twices:
+            # Both signatures show it to anybody: no arbiter is needed.
+            yield from _report(book, charge.held.agreement, lease, moment.twices[lease])
+            continue
         case = signing.digest(charge.message, moment.network).hex()
         if alone and case not in book.escrow.slashes and charge.held.agreement in book.escrow.agreements:
             yield Errand(Kind.PROPOSE, charge.held.agreement, slash=charge.message, case=case)
     for one in book.escrow.proposed.values():
-        if moment.now >= one.execute_at:
+        wait = 0 if _is_paid(book, one.agreement) else PAID_FIRST_SECONDS
+        if moment.now >= one.execute_at + wait:
             yield Errand(Kind.EXECUTE, one.agreement, case=one.slash)
+
+
+def _is_paid(book: Book, agreement: str) -> bool:
+    """Whether all was paid that was accepted under an agreement."""
+    held = book.held.get(agreement)
+    return held is None or held.cap - book.ledger.room(agreement) <= book.escrow.paid(agreement)
+
+
+def _report(book: Book, agreement: str, lease: tuple[str, int], twice: Twice) -> Iterator[Errand]:
+    if agreement in book.escrow.agreements and lease not in book.escrow.reported:
+        yield Errand(Kind.REPORT, agreement, case=f"{lease[0]} {lease[1]}", twice=twice)
 
 
 def _decides_alone(facts: PaidJob, moment: Moment) -> bool:

@@ -50,7 +50,8 @@ class Proposed:
 @dataclass(slots=True)
 class Escrow:
     """A job on the chain. `number` is 0 before it is opened; `deadline` 0 while it is as in its terms;
-    `slashes` are all that were ever proposed.
+    `slashes` are all that were ever proposed, `reported` the leases (task and token) under which two
+    pictures were shown to be signed.
     """
 
     number: int = 0
@@ -61,6 +62,7 @@ class Escrow:
     agreements: dict[str, OnChain] = field(default_factory=dict)
     proposed: dict[str, Proposed] = field(default_factory=dict)
     slashes: set[str] = field(default_factory=set)
+    reported: set[tuple[str, int]] = field(default_factory=set)
     transactions: list[TransactionLine] = field(default_factory=list)
 
     def take(self, entry: ChainEntry) -> None:
@@ -132,6 +134,8 @@ class Escrow:
                 found.locked -= entry.amount
                 found.slashed += entry.amount
                 found.compensated += entry.total
+            case "equivocation":
+                self.reported.add((entry.mark, entry.total))
             case "proposed":
                 self.proposed[entry.mark] = Proposed(entry.mark, entry.agreement, entry.total)
                 self.slashes.add(entry.mark)

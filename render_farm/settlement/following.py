@@ -143,6 +143,9 @@ _KINDS: dict[str, tuple[str, Callable[[Values], dict[str, Any]]]] = {
     ),
     "SlashWithdrawn": ("withdrawn", lambda said: {"mark": hexadecimal(said["slash"])}),
     "ClaimRuled": ("ruled", lambda said: {"amount": said["extra"]}),
-    "Equivocation": ("equivocation", lambda said: {"total": said["token"], "who": said["node"]}),
+    "Equivocation": (
+        "equivocation",
+        lambda said: {"total": said["token"], "who": said["node"], "mark": said["task"]},
+    ),
 }
 """What each event says in a book."""

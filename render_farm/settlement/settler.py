@@ -19,19 +19,20 @@ import structlog
 
 from frame_splitter.errors import FarmError, Unavailable
 from frame_splitter.fields import decode, encode
-from frame_splitter.ids import JobId
+from frame_splitter.ids import JobId, TaskId
 from payments.events import Cursor, DeepReorganisation
 from payments.keystore import load, read_password
 from payments.network import Network
 from payments.network import load as load_network
 from payments.outbox import FileOutbox
 from payments.signing import address_of
-from render_farm.settlement import following
+from render_farm.settlement import following, slashing
+from render_farm.settlement.book import Book
 from render_farm.settlement.books import Books
 from render_farm.settlement.config import Config
 from render_farm.settlement.courier import Courier, JobErrand
 from render_farm.settlement.desk import SELLING_SECONDS, Desk
-from render_farm.settlement.errands import Moment, errands
+from render_farm.settlement.errands import Moment, Twice, errands
 from render_farm.settlement.following import Index
 from render_farm.settlement.knowledge import Knowledge
 from render_farm.settlement.patience import Patience
@@ -39,6 +40,7 @@ from render_farm.settlement.watcher import Sight, Watcher
 from render_farm.store.connection import Connection
 from render_farm.store.money import Money
 from render_farm.store.stakes import Stakes
+from render_farm.store.submissions import Submissions
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -67,6 +69,7 @@ class Settler:
         self,
         money: Money,
         stakes: Stakes,
+        submissions: Submissions,
         watcher: Watcher,
         network: Network,
         farm_key: bytes,
@@ -77,6 +80,8 @@ class Settler:
         self.network = network
         self._money = money
         self._stakes = stakes
+        self._submissions = submissions
+        self._twices: dict[tuple[str, int], Twice] = {}
         self._watcher = watcher
         self._farm = address_of(farm_key)
         self._make_courier = courier
@@ -257,7 +262,11 @@ class Settler:
 
     async def _errands(self) -> list[JobErrand]:
         moment = Moment(
-            max(self._clock(), self._chain_time), self._farm, self.network, self._knowledge.stakes
+            max(self._clock(), self._chain_time),
+            self._farm,
+            self.network,
+            self._knowledge.stakes,
+            self._twices,
         )
         found: list[JobErrand] = []
         async with self._books.lock:
@@ -265,6 +274,7 @@ class Settler:
                 facts = await self._money.job(book.job)
                 if facts is None:
                     continue
+                await self._learn_twices(book)
                 releases = await self._money.releases(book.job)
                 arbiters = facts.terms.message.arbiters
                 found += [
@@ -272,6 +282,19 @@ class Settler:
                     for one in errands(book, facts, releases, moment)
                 ]
         return found
+
+    async def _learn_twices(self, book: Book) -> None:
+        """What a node signed twice under a lease is shown with both its signatures."""
+        for entry in book.rejected:
+            lease = (entry.task, entry.token)
+            if entry.code not in slashing.EVERYTHING or lease in self._twices:
+                continue
+            known = await self._submissions.progressed(TaskId(entry.task), entry.token)
+            record = known.record if known else None
+            if record is not None and record.second is not None and record.second_signature is not None:
+                self._twices[lease] = Twice(
+                    record.attestation, record.signature, record.second, record.second_signature
+                )
 
     def _the_courier(self) -> Courier:
         assert self._make_courier is not None
@@ -308,9 +331,9 @@ def open_settler(chosen: Config) -> Settler:
     network = load_network(chosen.network)
     watcher = Watcher(chosen.chain_url, network)
     store = Connection(chosen.redis_url)
-    money, stakes = Money(store), Stakes(store)
+    money, stakes, submissions = Money(store), Stakes(store), Submissions(store)
     courier, name = _courier_of(chosen, watcher)
-    return Settler(money, stakes, watcher, network, chosen.signing_key, courier, name)
+    return Settler(money, stakes, submissions, watcher, network, chosen.signing_key, courier, name)
 
 
 def _courier_of(chosen: Config, watcher: Watcher) -> tuple[Callable[[], Courier] | None, str]:

@@ -17,6 +17,7 @@ from payments.refusals import Refused
 from payments.session import session_key
 from render_farm.settlement.chain_entries import FarmEntry
 from render_farm.settlement.settler import LockLost
+from render_farm.submissions import Equivocation
 from tests import local_chain
 from tests.settled_farm import BUDGET, PRICE, TOKEN, UNIT, WINDOWS, SettledFarm, Town
 from tests.settling import CLASS, FARM, FARM_KEY, digest
@@ -184,6 +185,30 @@ def test_a_liar_is_slashed_though_its_operator_withdraws_what_it_can(farm) -> No
         assert (line.compensated, told.compensated) == (0, 0), "nothing was paid for its work"
         assert farm.market.stake(stranger.operator.address).free == 0
         assert (await farm.money.order(job, "bob")).units_cap == 0, "and it gets nothing more"
+
+    run(farm, story)
+
+
+def test_two_pictures_under_one_lease_cost_all_that_is_behind_the_agreement(farm) -> None:
+    """Shown by both signatures, at once: the job's arbiter is somebody else, and is not needed."""
+
+    async def story() -> None:
+        stranger = await farm.node("bob", own=False)
+        job = await farm.job(frames=2, tiles=1, arbiters=("0x" + "aa" * 20,))
+        await farm.deposit(job)
+        async with farm.running():
+            await farm.until(lambda: is_funded(farm, job))
+            order = await farm.money.order(job, "bob")
+            await farm.until(lambda: is_open(farm, order.agreement))
+            locked = farm.market.backing(stranger.operator.address, order.agreement).amount
+            lease = (await farm.take(stranger, 1))[0]
+            await farm.submit(stranger, lease)
+            with pytest.raises(Equivocation):
+                await farm.submit(stranger, lease)
+            told = await farm.told(job, lambda told: any(line.slashed for line in told.nodes))
+        (line,) = told.nodes
+        assert line.slashed == locked > 0
+        assert farm.town.balance(farm.wallet_key.address) == locked // 10, "a tenth is who shows it"
 
     run(farm, story)
 
