@@ -12,7 +12,7 @@ from render_farm.client import FarmClient
 
 SETTLING_SECONDS = 60.0
 """How long to wait for the operators to be paid; rendering is long over then."""
-RELEASE_SECONDS = 8.0
+RELEASE_SECONDS = 5.0
 """How long operators who are paid have for giving their agreements up."""
 LOOKS_SECONDS = 0.3
 OVER = ("complete", "settled", "failed", "cancelled")

@@ -60,7 +60,7 @@ def _sums(statement: Statement) -> Iterator[str]:
         ("paid", statement.paid, f"for {' and '.join(work)}"),
         ("owed", statement.owed, "accepted, not brought to the chain yet"),
         ("refunded", statement.refunded, "back with the client"),
-        ("refundable", statement.refundable, "to be had by `render-farm job refund`"),
+        ("refundable", statement.refundable, "earned by nobody; what is free of it comes back"),
         ("compensated", statement.compensated, "from stake of nodes that cheated, beside the deposit"),
     ]
     shown = [
