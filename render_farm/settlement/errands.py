@@ -19,7 +19,7 @@ from render_farm.store.money import PaidJob
 from verification.attestation import Attestation
 
 PAID_FIRST_SECONDS = 60
-"""How much longer a slash waits for what was accepted to be paid: of it the client gets what it paid at most."""
+"""How long a slash waits for what was accepted to be paid: the client gets at most what it paid."""
 
 
 @dataclass(frozen=True, slots=True)
