@@ -8,8 +8,10 @@ from frame_splitter.errors import Conflict, InvalidInput, NotFound
 from frame_splitter.ids import JobId
 from payments import amounts
 from render_farm.answers import Job
+from render_farm.cli.abandoned import in_words, take_back
 from render_farm.cli.access import Access, open_farm
 from render_farm.cli.console import Console
+from render_farm.cli.options import UsageError
 from render_farm.cli.purse import Purse, chosen_chain, open_purse, place
 from render_farm.cli.settling import settle
 from render_farm.cli.statement_check import Findings, check
@@ -30,6 +32,8 @@ class Funded:
 
 def run(chosen: argparse.Namespace, console: Console) -> int:
     """One of the three; 1 where the chain says otherwise than a statement."""
+    if chosen.action == "refund" and chosen.offline:
+        return _refund_alone(chosen, console)
     needs_chain = chosen.action != "statement" or chosen.check
     money = needs_chain and chosen.chain is None
     with open_farm(chosen, console.say, node=False, money=money) as access:
@@ -84,6 +88,15 @@ def _refund(chosen: argparse.Namespace, access: Access, console: Console) -> int
     _number(purse, farm, job.job)
     statement = settle(access.client, purse, farm, job.job, console.say)
     console.result(statement, statement_text(statement))
+    return 0
+
+
+def _refund_alone(chosen: argparse.Namespace, console: Console) -> int:
+    if chosen.last:
+        raise UsageError("Without its farm a job must be named: --offline needs JOB.")
+    purse = open_purse(place(chosen, None))
+    taken = take_back(purse, JobId(chosen.job), console.say)
+    console.result(taken, in_words(taken, purse.network.decimals, purse.network.symbol))
     return 0
 
 

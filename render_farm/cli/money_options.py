@@ -23,10 +23,12 @@ _FUND = """example:
 """
 
 _REFUND = """examples:
-  render-farm job refund JOB                           ends the job's spending and takes back what is free
+  render-farm job refund JOB                           takes back what nobody earned
   render-farm job refund --last
+  render-farm job refund JOB --offline --chain chain.toml --wallet me.json     the farm is gone
 
-A job that still renders is not touched: cancel or pause it first. What is owed for accepted work is paid.
+A job that still renders is not touched: cancel it first. What is owed for accepted work is paid. With
+--offline the job is ended by its client's word; what operators have reserved comes back after the grace.
 """
 
 
@@ -100,6 +102,9 @@ def add_money_actions(add: Adder, common: argparse.ArgumentParser, known: Mappin
     add_wallet(fund, known)
     refund = add("refund", parents=[common], help="take back what a job has left", epilog=_REFUND)
     _add_which(refund)
+    refund.add_argument(
+        "--offline", action="store_true", help="the farm is gone: from the contract alone (with --chain)"
+    )
     add_wallet(refund, known)
 
 

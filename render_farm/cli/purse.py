@@ -30,7 +30,9 @@ from render_farm.embedded.state import write_private
 from render_farm.embedded.supervisor import state_folder
 
 if TYPE_CHECKING:
+    from payments.chain import Event
     from payments.market import Market
+    from payments.market_records import AgreementOnChain, JobOnChain
     from payments.sending import Signer
     from payments.wallet import Wallet
 
@@ -39,6 +41,10 @@ SENDING_SECONDS = 120.0
 BUSY_SECONDS = 30.0
 """How long to wait for another command that sends from the same wallet."""
 BUSY_LOOK = 0.2
+
+
+STILL_OPEN = (1, 2)
+"""States of agreements that reserve something: open, and open with a claim (`AgreementState`)."""
 
 
 class TooPoor(Conflict):
@@ -70,7 +76,7 @@ class Place:
     signer: str = ""
 
 
-def place(chosen: argparse.Namespace, access: Access) -> Place:
+def place(chosen: argparse.Namespace, access: Access | None) -> Place:
     """As it was said, or else the embedded farm's. Raises UsageError where neither tells."""
     folder = state_folder(chosen.state_dir)
     home = money_folder(folder)
@@ -79,13 +85,15 @@ def place(chosen: argparse.Namespace, access: Access) -> Place:
     wallet = getattr(chosen, "wallet", None) or (home.wallet("client") if embedded else None)
     if wallet is None:
         raise UsageError("Which wallet pays? Name its keystore with --wallet (or FARM_WALLET).")
-    password = getattr(chosen, "password_file", None) or (
-        home.password if wallet == home.wallet("client") else None
-    )
+    password = getattr(chosen, "password_file", None)
+    if password is None and wallet.absolute() == home.wallet("client"):
+        password = home.password
     signer = getattr(chosen, "signer_url", "")
     if password is None and not is_remote(wallet):
         raise UsageError("The wallet's password is needed: --password-file (or FARM_WALLET_PASSWORD_FILE).")
-    return Place(url, network, wallet, password, (home.path if embedded else folder.path) / "purse", signer)
+    # What a throw-away wallet sent goes when it goes.
+    beside = home.path if wallet.absolute().is_relative_to(home.path) else folder.path
+    return Place(url, network, wallet, password, beside / "purse", signer)
 
 
 def chosen_chain(chosen: argparse.Namespace, access: Access | None) -> tuple[Path, str]:
@@ -113,13 +121,22 @@ def open_market(network: Network, url: str) -> "Market":
     return market
 
 
+def history(market: "Market") -> "list[Event]":
+    """All that the contracts ever told, some blocks at a time."""
+    from payments.chain import MOST_BLOCKS  # noqa: PLC0415 - web3 takes seconds to load
+
+    first, head = market.network.first_block, market.chain.head()
+    starts = range(first, head + 1, MOST_BLOCKS)
+    return [event for start in starts for event in market.events(start, min(start + MOST_BLOCKS - 1, head))]
+
+
 def open_purse(where: Place) -> "Purse":
     """The wallet on its chain. Raises FarmError where a file is missing, the password wrong, or the chain not
     as it is named.
     """
     network = load(where.network)
     key = open_signer(where.wallet, where.password, where.signer)
-    folder = where.folder / f"{network.chain_id}-{key.address.lower()}"
+    folder = where.folder / f"{network.chain_id}-{network.market[2:10].lower()}-{key.address.lower()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return Purse(open_market(network, where.url), key, folder)
 
@@ -157,6 +174,29 @@ class Purse:
     def number_of(self, farm: str, job: JobId) -> int:
         """The job's number in the contract; 0 before it is opened."""
         return self._market.number_of(farm, job)
+
+    def job(self, number: int) -> "JobOnChain":
+        """A job as the contract has it."""
+        return self._market.job(number)
+
+    def open_agreements(self, number: int) -> "dict[str, AgreementOnChain]":
+        """A job's agreements that are not closed, by their ids."""
+        opened = [one for one in history(self._market) if one.name == "AgreementOpened"]
+        names = [one.values["agreement"].hex() for one in opened if one.values["job"] == number]
+        found = {name: self._market.agreement(name) for name in names}
+        return {name: one for name, one in found.items() if one.state in STILL_OPEN}
+
+    def close(self, name: str, claimed: bool) -> None:
+        """Close an agreement whose time is over, or settle the claim that keeps it open. Raises Refused where
+        it is too early for that.
+        """
+        call = self._market.settle_claim(name) if claimed else self._market.close(name)
+        with self._wallet() as wallet:
+            wallet.do(f"{'settle' if claimed else 'close'} {name}", call, wait=SENDING_SECONDS)
+
+    def time(self) -> int:
+        """The chain's."""
+        return self._market.chain.time()
 
     def available(self, number: int) -> Wei:
         """What of a job's budget is neither reserved nor paid."""

@@ -8,17 +8,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from payments import amounts
-from payments.chain import MOST_BLOCKS, Event
+from payments.chain import Event
 from payments.network import load
 from payments.statements import Statement
-from render_farm.cli.purse import open_market
+from render_farm.cli.purse import history, open_market
 from render_farm.wording import counted
-
-if TYPE_CHECKING:
-    from payments.market import Market
 
 MOVES = {"Funded": "funded", "Refunded": "refunded", "Paid": "paid", "Slashed": "slashed"}
 """Events that move tokens, and what a statement calls them."""
@@ -50,18 +46,11 @@ def check(statement: Statement, network_file: Path, url: str) -> Findings:
     job = market.job(statement.number)
     balance = market.token_balance(market.network.market)
     standing = Standing(job.budget, job.committed, balance)
-    events = of_job(_history(market), statement.number)
+    events = of_job(history(market), statement.number)
     differences = tuple(compare(statement, events, standing))
     blocks = f"blocks {events[0].block} to {events[-1].block}" if events else "no block"
     said = f"{counted(len(events), 'event')} in {blocks}, the job's budget, and the market's balance."
     return Findings(statement, differences, said)
-
-
-def _history(market: "Market") -> list[Event]:
-    """All that the contracts ever told, some blocks at a time."""
-    first, head = market.network.first_block, market.chain.head()
-    starts = range(first, head + 1, MOST_BLOCKS)
-    return [event for start in starts for event in market.events(start, min(start + MOST_BLOCKS - 1, head))]
 
 
 def of_job(events: Sequence[Event], number: int) -> list[Event]:
