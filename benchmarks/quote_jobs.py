@@ -107,4 +107,6 @@ MEASURED = (
     Job("sampling_patterns", 300, 64, (2,)),
     Job("animated_seed", 200, 64, _frames(1, 8)),
     Job("border_kept", 500, 64, (1,)),
+    Job("camera_markers", 150, 8, _frames(1, 200)),
+    Job("transparent", 200, 4, _frames(1, 300)),
 )

@@ -30,7 +30,7 @@ LONG_ENOUGH = 0.25
 """Seconds of sampling that are measured well."""
 
 CAREFUL = 0.9
-"""Of a frame's work that a probe may take: how much that is, is not known for certain."""
+"""Of what a probe may take: how much work a frame is, is not known for certain."""
 
 WITHOUT_SAMPLES = 0.05
 """Seconds that Blender usually takes for the beginning and end of a small render."""
@@ -108,7 +108,7 @@ class _Probe:
         """At most a frame's work, or `SHARE_OF_JOB`; and no longer than the farm lets people wait."""
         last = self.measures[-1]
         frame = last.sampling * self._pixels / last.pixels + self._after_sampling()
-        allowed = max(CAREFUL * (frame + self._cold()), SHARE_OF_JOB * frame * self._command["total"])
+        allowed = CAREFUL * max(frame + self._cold(), SHARE_OF_JOB * frame * self._command["total"])
         return bool(self.spent() + seconds <= min(allowed, self._command["most_seconds"]))
 
     def _cold(self) -> float:
