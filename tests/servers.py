@@ -19,7 +19,7 @@ from pathlib import Path
 from render_farm.embedded import seaweed as weed
 from render_farm.embedded import valkey as store
 
-READY_SECONDS = 30.0
+READY_SECONDS = 120
 
 
 @dataclass
