@@ -294,6 +294,7 @@ class SettledFarm:
             money or self.money,
             Stakes(self.store),
             Submissions(self.store),
+            Jobs(self.store),
             watcher,
             self.network,
             FARM_KEY,

@@ -21,6 +21,7 @@ from render_farm.settlement.books import Books
 from render_farm.settlement.knowledge import Knowledge
 from render_farm.settlement.promising import Look, Promising
 from render_farm.settlement.statements import ENDED, Told
+from render_farm.store.jobs import Jobs
 from render_farm.store.money import Money, PaidJob, StandingOffer
 
 log = structlog.get_logger()
@@ -45,6 +46,7 @@ class Desk:
     def __init__(
         self,
         money: Money,
+        jobs: Jobs,
         books: Books,
         network: Network,
         farm_key: bytes,
@@ -52,6 +54,7 @@ class Desk:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._money = money
+        self._jobs = jobs
         self._books = books
         self._network = network
         self._key = farm_key
@@ -83,7 +86,8 @@ class Desk:
         why = notices.reason_to_stop(book, facts, self._knowledge.halted, self._clock())
         if not why and self._may_begin(look) and facts.state not in ENDED:
             short = await self._promising.take_on(look)
-            why = notices.shortage(short, facts, self._network)
+            # A frame that has all its tiles is finished first: only then are they owed.
+            why = "" if _has_finishing(look) else notices.shortage(short, facts, self._network)
         await self._promising.vouch(look)
         await self._promising.set_rooms(look)
         await self._mark(look, why)
@@ -102,6 +106,11 @@ class Desk:
         """Begin a job once its deposit is there; set it aside, or let it go on."""
         facts = look.facts
         if facts.state in ENDED:
+            return
+        if notices.is_final(look.book, facts, self._clock()):
+            # It can never go on, and what was accepted is owed once it has ended.
+            await self._jobs.intend(facts.job, "cancel")
+            log.info("job_cancelled", job=facts.job, reason=why)
             return
         if why and facts.held != why:
             await self._money.hold(facts.job, why)
@@ -142,3 +151,9 @@ class Desk:
     def _is_shown(self, before: Shown, made_of: tuple[object, ...], facts: PaidJob) -> bool:
         too_soon = self._clock() - before.time < SHOW_SECONDS and facts.state not in ENDED
         return before.made_of == made_of or too_soon
+
+
+def _has_finishing(look: Look) -> bool:
+    """Whether a frame has all its tiles and is not finished yet."""
+    tiles = max(1, look.facts.tiles // max(1, look.facts.frames))
+    return any(not frame.settled and frame.tiles >= tiles for frame in look.book.frames.values())

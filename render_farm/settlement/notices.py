@@ -31,6 +31,15 @@ def reason_to_stop(book: Book, facts: PaidJob, halted: str, now: float) -> str:
     return next((reason for reason, is_so in reasons.items() if is_so), "")
 
 
+def is_final(book: Book, facts: PaidJob, now: float) -> bool:
+    """Whether a job that was opened can never go on: its deadline is over, or its client ended it or revoked
+    the farm's key for it.
+    """
+    terms, escrow = facts.terms.message, book.escrow
+    over = now >= (escrow.deadline or terms.deadline) or escrow.ended
+    return bool(escrow.number) and (over or terms.sessionKey.lower() in escrow.revoked)
+
+
 def shortage(short: int, facts: PaidJob, network: Network) -> str:
     """That the budget is used up; '' where it is not."""
     if not short:

@@ -38,6 +38,7 @@ from render_farm.settlement.knowledge import Knowledge
 from render_farm.settlement.patience import Patience
 from render_farm.settlement.watcher import Sight, Watcher
 from render_farm.store.connection import Connection
+from render_farm.store.jobs import Jobs
 from render_farm.store.money import Money
 from render_farm.store.stakes import Stakes
 from render_farm.store.submissions import Submissions
@@ -70,6 +71,7 @@ class Settler:
         money: Money,
         stakes: Stakes,
         submissions: Submissions,
+        jobs: Jobs,
         watcher: Watcher,
         network: Network,
         farm_key: bytes,
@@ -91,7 +93,7 @@ class Settler:
         self._knowledge = Knowledge()
         self._books = Books(money, network)
         self._index = Index(self._farm)
-        self._desk = Desk(money, self._books, network, farm_key, self._knowledge, clock)
+        self._desk = Desk(money, jobs, self._books, network, farm_key, self._knowledge, clock)
         self._chain_time = 0.0
         self._held_until = 0.0
         self._patience = Patience()
@@ -331,9 +333,10 @@ def open_settler(chosen: Config) -> Settler:
     network = load_network(chosen.network)
     watcher = Watcher(chosen.chain_url, network)
     store = Connection(chosen.redis_url)
-    money, stakes, submissions = Money(store), Stakes(store), Submissions(store)
+    money, stakes, submissions, jobs = Money(store), Stakes(store), Submissions(store), Jobs(store)
     courier, name = _courier_of(chosen, watcher)
-    return Settler(money, stakes, submissions, watcher, network, chosen.signing_key, courier, name)
+    key = chosen.signing_key
+    return Settler(money, stakes, submissions, jobs, watcher, network, key, courier, name)
 
 
 def _courier_of(chosen: Config, watcher: Watcher) -> tuple[Callable[[], Courier] | None, str]:

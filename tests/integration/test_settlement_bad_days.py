@@ -343,10 +343,32 @@ def test_a_revoked_key_begins_nothing_new_and_what_is_signed_is_paid(farm) -> No
             call = farm.market.revoke(await farm.number(job), key)
             await asyncio.to_thread(farm.client.do, "revoke", call, wait=10)
             await notice(farm, job, "revoked the farm's key")
-            told = await farm.told(job, lambda told: told.paid > 0 and told.owed == 0)
-        assert told.state in {"paused", "rendering"}
+            told = await farm.told(
+                job, lambda told: told.state == "cancelled" and told.paid > 0 and told.owed == 0
+            )
         assert told.paid == (await farm.money.orders(job))[0].promise.voucher.message.cumulative
         assert len(await farm.money.orders(job)) == 1
+
+    run(farm, story)
+
+
+def test_a_job_that_its_deadline_cuts_off_pays_what_was_accepted_and_no_more(farm) -> None:
+    """A tile of a frame that never gets done is owed once the job has ended, and the deadline ends it."""
+
+    async def story() -> None:
+        await farm.node("n1")
+        job = await farm.job(frames=2, tiles=2, deadline=int(farm.town.chain.time()) + 600)
+        await farm.deposit(job)
+        async with farm.running():
+            await farm.until(lambda: is_funded(farm, job))
+            (order,) = await farm.money.orders(job)
+            await farm.until(lambda: is_open(farm, order.agreement))
+            await farm.work(job, "n1", most=1)
+            farm.turn(601)
+            await farm.told(job, lambda told: told.state == "cancelled" and told.paid == PRICE)
+            farm.turn(WINDOWS.grace + 1)
+            told = await farm.told(job, lambda told: told.settled)
+        assert (told.paid, told.refunded) == (PRICE, BUDGET - PRICE)
 
     run(farm, story)
 
