@@ -95,6 +95,21 @@ class Operator:
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
 
+    def client(self, *words: str) -> dict[str, Any]:
+        """What `render-farm ... --json` prints to the farm's client, whose wallet lies in the same folder."""
+        wallet = {"FARM_WALLET": str(self.state / "chain" / "wallets" / "client.json")}
+        done = subprocess.run(
+            [*FARM, *words, "--state-dir", str(self.state), "--json"],
+            env=self.environment | wallet,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
 
 def test_operator_and_client_are_paid_without_the_farm(tmp_path: Path) -> None:
     state = tmp_path / "state"
@@ -142,10 +157,17 @@ def settle_without_the_farm(state: Path, chain: LocalChain) -> None:
     assert market.agreement(agreement).paid == earned
     assert operator.json("earnings")["balance"] == before + redeemed + line["unpaid"]
 
-    # The client's own key may be lost: anybody sends back what is left, when the time has come.
+    # The client takes what is free at once, and ends the job.
     number = market.agreement(agreement).job
     client = market.job(number).refund_to
     had = market.token_balance(client)
+    free = market.available(number)
+    taken = operator.client("job", "refund", job, "--offline")
+    assert (taken["amount"], taken["reserved"]) == (free, BUDGET - free - earned)
+    assert market.token_balance(client) - had == free
+    assert taken["until"] == market.job(number).deadline + network.windows.grace
+
+    # Its key may be lost then: anybody sends back what is left, when the time has come.
     key = keystore.load(
         state / "chain" / "wallets" / "bank.json",
         keystore.read_password(state / "chain" / "wallets" / "password"),
