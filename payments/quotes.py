@@ -52,11 +52,11 @@ class CostBand:
 class Quote:
     """What a job will take. `fingerprint` is that of the job it is for.
 
-    `frame_units` are what each of `frames` counts as when the job is paid: their sum is `units.p50`, and
-    does not change however long the frames really take. `audit_units` is what all audits would add if
-    every tile were audited once. `cost` is that of the work at `price` of a unit (`price_low`: the
-    lowest that a node asks), `audit_cost` of the audits. `slot_seconds`: of one slot alone; `finish_seconds`: with the `slots` online now. `probe_units` is
-    what the probes took themselves.
+    `frame_units` are what each of `frames` counts as when the job is paid: their sum is `units.p50`, and does
+    not change however long the frames really take. `audit_units` is what all audits would add if every tile
+    were audited once. `cost` is that of the work at `price` of a unit (`price_low`: the lowest that a node
+    asks), `audit_cost` of the audits. `slot_seconds`: of one slot alone; `finish_seconds`: with the `slots`
+    online now. `probe_units` is what the probes took themselves.
     """
 
     quote: JobId
