@@ -4,8 +4,8 @@
 At every moment, to the unit: deposited = paid + owed + refunded + refundable. Entries may be
 repeated, and those of the farm may come late among those of the chain: the balance is the same in the end.
 An entry that cannot be is refused, and changes nothing. A task is paid for under one lease.
-What was promised may be used before the chain has heard of it; what the chain says is held against the chain's
-own figures alone, because it is so whatever was promised.
+What was promised may be used before the chain has heard of it; what the chain says is held against the
+chain's own figures alone, because it is so whatever was promised.
 """
 
 from dataclasses import dataclass, field
@@ -121,27 +121,10 @@ class Ledger:
     def apply(self, entry: Entry) -> None:
         """Take an entry in. Raises Conflict, with nothing changed, for one that cannot be."""
         _check_amounts(entry)
-        match entry:
-            case Deposited():
-                _once(self._deposits, entry.event, entry.amount)
-            case Refunded():
-                self._refund(entry)
-            case Slashed():
-                _once(self._slashes, entry.event, entry)
-            case Capped():
-                self._cap(entry)
-            case Paid():
-                self._pay(entry)
-            case Closed():
-                self._on_chain(entry.agreement).closed = True
-            case Promised():
-                self._promise(entry)
-            case Accepted():
-                self._accept(entry)
-            case Returned():
-                self._return((entry.task, entry.token))
-            case Settled():
-                self._settle(entry.frame)
+        if isinstance(entry, Promised | Accepted | Returned | Settled):
+            self._hear_farm(entry)
+        else:
+            self._hear_chain(entry)
 
     def balance(self) -> Balance:
         """Where the deposit is."""
@@ -180,6 +163,32 @@ class Ledger:
     def compensated(self) -> Wei:
         """What the client got out of operators' stake."""
         return Wei(sum(slash.to_client for slash in self._slashes.values()))
+
+    def _hear_chain(self, entry: Deposited | Refunded | Slashed | Capped | Paid | Closed) -> None:
+        match entry:
+            case Deposited():
+                _once(self._deposits, entry.event, entry.amount)
+            case Refunded():
+                self._refund(entry)
+            case Slashed():
+                _once(self._slashes, entry.event, entry)
+            case Capped():
+                self._cap(entry)
+            case Paid():
+                self._pay(entry)
+            case Closed():
+                self._on_chain(entry.agreement).closed = True
+
+    def _hear_farm(self, entry: Promised | Accepted | Returned | Settled) -> None:
+        match entry:
+            case Promised():
+                self._promise(entry)
+            case Accepted():
+                self._accept(entry)
+            case Returned():
+                self._return((entry.task, entry.token))
+            case Settled():
+                self._settle(entry.frame)
 
     def _budget(self) -> int:
         return sum(self._deposits.values()) - sum(self._refunds.values())
