@@ -18,7 +18,11 @@ import pytest
 
 from frame_splitter.errors import FarmError
 from frame_splitter.records import Manifest
+from payments import keystore
+from payments.chain import Chain
+from payments.network import load
 from render_farm.client import FarmClient
+from render_farm.embedded.money import money_folder
 from render_farm.embedded.state import Folder, FolderInUse, RunningFarm
 from render_farm.embedded.supervisor import Farm, FarmOptions
 from render_farm.hashing import hash_file
@@ -32,9 +36,10 @@ def command(*words: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def up(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
+def up(folder: Path, *words: str, money: bool = False) -> Iterator[subprocess.Popen[str]]:
     """A farm without a node, once it answers."""
-    line = command("up", "--no-node", "--no-money", "--json", "--state-dir", str(folder), *words)
+    line = command("up", "--no-node", "--json", "--state-dir", str(folder), *words)
+    line += [] if money else ["--no-money"]
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as farm:
         try:
             assert farm.stdout is not None
@@ -102,6 +107,31 @@ def test_killed_parts_come_back_with_their_state(tmp_path: Path) -> None:
         again = announced(folder)
         assert (again.url, again.token) == (farm.url, farm.token)
         assert names(again) == ["kept"]
+
+
+def test_a_killed_chain_and_a_killed_settler_come_back(tmp_path: Path) -> None:
+    folder = tmp_path / "farm"
+    home = money_folder(Folder(folder))
+    with up(folder, money=True):
+        farm = announced(folder)
+        network = load(home.network)
+        first = Chain(farm.chain, network.chain_id)
+        head = first.block_hash(first.head())
+        for part in ("chain", "settler"):
+            os.kill(announced(folder).parts[part].pid, signal.SIGKILL)
+            until(lambda part=part: announced(folder).parts.get(part) not in (None, farm.parts[part]))
+        again = Chain(announced(folder).chain, network.chain_id)
+        until(lambda: (folder / "logs" / "settler.log").read_text().count("lock_held") == 2)
+        assert again.block_hash(first.head()) == head
+        assert load(home.network) == network
+        with FarmClient(farm.url, farm.token) as client:
+            assert client.rules().network == network
+        secret = keystore.read_password(home.password)
+        private = [home.password, *(home.wallet(name) for name in ("bank", "client", "operator"))]
+        assert [stat.S_IMODE(path.stat().st_mode) for path in private] == [0o600] * 4
+        lines = [" ".join(one.info["cmdline"] or ()) for one in psutil.process_iter(["cmdline"])]
+        assert not any(secret in line for line in lines)
+    assert alive(farm) == []
 
 
 def test_a_farm_killed_with_9_leaves_nothing_and_starts_again(tmp_path: Path) -> None:
@@ -191,7 +221,9 @@ def test_the_signing_key_is_made_once_and_older_folders_get_one(tmp_path: Path) 
 def test_a_part_that_cannot_start_is_named_and_nothing_stays(tmp_path: Path) -> None:
     # An address of the documentation block: no machine has it.
     done = subprocess.run(
-        command("up", "--no-node", "--no-money", "--bind", "192.0.2.1", "--json", "--state-dir", str(tmp_path)),
+        command(
+            "up", "--no-node", "--no-money", "--bind", "192.0.2.1", "--json", "--state-dir", str(tmp_path)
+        ),
         capture_output=True,
         text=True,
         check=False,
