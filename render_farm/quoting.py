@@ -186,9 +186,10 @@ def _of_price(market: Market) -> str:
         return "No node of the farm sells now: the price is the farm's own guess."
     low, high = min(market.prices), max(market.prices)
     offers = counted(len(market.prices), "offer")
+    if low == high:
+        return f"The price is that of {offers}."
     return (
-        f"{offers}, from {low} to {high} of the token's smallest unit for a render unit; the price is their "
-        "middle."
+        f"The price is the middle of {offers}; the dearest asks {high / low:.2g} times the cheapest's price."
     )
 
 
