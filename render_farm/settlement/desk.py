@@ -127,7 +127,8 @@ class Desk:
         said = notices.all_of(book, facts, why, self._knowledge.of_job(facts.job), self._network)
         promised = tuple((held.agreement, held.cap) for held in book.held.values())
         # The record may have changed since it was read; what is told of it then follows a moment later.
-        made_of = (facts.state, said, promised, book.farm_entries, book.chain_entries)
+        late = self._was_never_opened(facts, book)
+        made_of = (facts.state, said, promised, book.farm_entries, book.chain_entries, late)
         before = self._shown.get(facts.job)
         if before is not None and self._is_shown(before, made_of, facts):
             return
@@ -139,14 +140,20 @@ class Desk:
             notices=said,
         )
         made = statements.statement(book, told, self._network)
-        if before is not None or made != await self._money.statement(facts.job):
+        settled = made.settled or late
+        if late or before is not None or made != await self._money.statement(facts.job):
             shown = statements.money(book, told, self._network)
-            await self._money.show(facts.job, shown, made, made.settled)
+            await self._money.show(facts.job, shown, made, settled)
         self._shown[facts.job] = Shown(made_of, self._clock())
-        if made.settled:
+        if settled:
             log.info("job_settled", job=facts.job, paid=made.paid, refunded=made.refunded)
             self._books.close(facts.job)
             self._shown.pop(facts.job)
+
+    def _was_never_opened(self, facts: PaidJob, book: Book) -> bool:
+        """Whether a job ended without its deposit, and can be opened on the chain no more."""
+        late = self._clock() >= facts.terms.message.deadline
+        return late and facts.state in ENDED and not book.escrow.number
 
     def _is_shown(self, before: Shown, made_of: tuple[object, ...], facts: PaidJob) -> bool:
         too_soon = self._clock() - before.time < SHOW_SECONDS and facts.state not in ENDED

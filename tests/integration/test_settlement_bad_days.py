@@ -314,12 +314,13 @@ def test_a_budget_that_is_used_up_sets_the_job_aside_until_there_is_more(farm) -
         job = await farm.job(frames=8, tiles=1, budget=5 * PRICE)
         await farm.deposit(job, 5 * PRICE)
         async with farm.running():
-            await farm.work(job, "n1", until=("paused",))
-            told = await notice(farm, job, "The budget of 0.05 RND is used up or promised: about 0.0")
+            working = asyncio.create_task(farm.work(job, "n1"))
+            told = await farm.told(job, lambda told: told.owed == 5 * PRICE and told.state == "paused")
+            (said,) = told.notices
+            assert "The budget of 0.05 RND is used up or promised: about 0.0" in said
             assert (await farm.jobs.get(job)).state == "paused"
-            await farm.told(job, lambda told: told.owed == 5 * PRICE)
             await asyncio.to_thread(farm.client.top_up, "more", await farm.number(job), 5 * PRICE, 10)
-            await farm.work(job, "n1")
+            await working
             told = await farm.settle(job)
         assert (told.deposit, told.paid, told.refunded) == (10 * PRICE, 8 * PRICE, 2 * PRICE)
 
@@ -444,6 +445,24 @@ def test_stake_that_is_gone_before_the_agreement_is_open_stops_the_node(farm) ->
             await notice(farm, job, "too little free stake")
             (order,) = await farm.money.orders(job)
             assert order.units_cap == order.units_used == 0
+
+    run(farm, story)
+
+
+def test_a_job_that_is_never_paid_for_is_forgotten_after_its_deadline(farm) -> None:
+    async def story() -> None:
+        job = await farm.job(deadline=int(farm.clock()) + 600)
+        async with farm.running():
+            await notice(farm, job, "It waits for its deposit of 10 RND.")
+            await farm.jobs.intend(job, "cancel")
+            await farm.told(job, lambda told: told.state == "cancelled")
+            assert await farm.money.paid_jobs() == [job], "it may be opened still"
+            farm.turn(601)
+
+            async def forgotten():
+                return await farm.money.paid_jobs() == []
+
+            await farm.until(forgotten)
 
     run(farm, story)
 
