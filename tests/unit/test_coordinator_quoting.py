@@ -64,7 +64,7 @@ def test_the_price_is_the_middle_of_what_nodes_ask() -> None:
     quote = made(selling)
     assert (quote.price, quote.price_low) == (20, 10)
     assert quote.cost.p50 == 160
-    assert any("3 offers, from 10 to 30" in note for note in quote.notes)
+    assert any("of 3 offers; the dearest asks 3 times the cheapest" in note for note in quote.notes)
     assert made().price == MARKET.unit_price
     # One that half of the sellers would refuse is no price: of two, the dearer.
     assert made(replace(MARKET, prices=(10, 20))).price == 20
