@@ -4,6 +4,7 @@
 import os
 import pickle
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from frame_splitter.exr import read
 from frame_splitter.fields import Tile
 from frame_splitter.ids import TaskId
 from frame_splitter.records import FailureCode, TaskFailure
-from gpu_worker import config, devices, libraries
+from gpu_worker import config, devices, libraries, ray_slots
 from gpu_worker.__main__ import build_parser
 from gpu_worker.devices import Choice, backend_for, device_class, instruction_set
 from gpu_worker.failures import Cancelled, TaskError
@@ -322,3 +323,12 @@ def test_an_operator_is_its_wallet_and_is_paid_itself(wallet_files):
 def test_prices_and_payees_that_are_none_are_refused(wallet_files, words, said):
     with pytest.raises(InvalidInput, match=said):
         load_operator(configured(*SELLER, *(f"{words[0]}={words[1]}",), **wallet_files).selling)
+
+
+def test_rays_sockets_fit_whatever_the_folder_and_the_process(tmp_path):
+    longest = "/session_2026-11-23_00-35-18_204056_4194304/sockets/plasma_store"
+    for length in range(1, 70):
+        state = tmp_path / ("s" * length)
+        folder = ray_slots._socket_folder(state)
+        assert len(str(folder) + longest) <= 107
+        shutil.rmtree(folder)
