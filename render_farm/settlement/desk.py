@@ -83,7 +83,7 @@ class Desk:
         book, standing = await self._books.read(job)
         pen = await asyncio.to_thread(vouchers.pen, self._network, self._key, job)
         look = Look(facts, book, pen, {order.agreement: order for order in standing}, offers)
-        why = notices.reason_to_stop(book, facts, self._knowledge.halted, self._clock())
+        why = notices.reason_to_stop(book, facts, self._knowledge.halted, self._now())
         if not why and self._may_begin(look) and facts.state not in ENDED:
             short = await self._promising.take_on(look)
             # A frame that has all its tiles is finished first: only then are they owed.
@@ -107,7 +107,7 @@ class Desk:
         facts = look.facts
         if facts.state in ENDED:
             return
-        if notices.is_final(look.book, facts, self._clock()):
+        if notices.is_final(look.book, facts, self._now()):
             # It can never go on, and what was accepted is owed once it has ended.
             await self._jobs.intend(facts.job, "cancel")
             log.info("job_cancelled", job=facts.job, reason=why)
@@ -152,8 +152,11 @@ class Desk:
 
     def _was_never_opened(self, facts: PaidJob, book: Book) -> bool:
         """Whether a job ended without its deposit, and can be opened on the chain no more."""
-        late = self._clock() >= facts.terms.message.deadline
+        late = self._now() >= facts.terms.message.deadline
         return late and facts.state in ENDED and not book.escrow.number
+
+    def _now(self) -> float:
+        return self._knowledge.now(self._clock())
 
     def _is_shown(self, before: Shown, made_of: tuple[object, ...], facts: PaidJob) -> bool:
         too_soon = self._clock() - before.time < SHOW_SECONDS and facts.state not in ENDED

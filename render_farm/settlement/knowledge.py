@@ -26,6 +26,11 @@ class Knowledge:
     stakes: dict[str, int] = field(default_factory=dict)
     troubles: dict[tuple[JobId, str], Trouble] = field(default_factory=dict)
     halted: str = ""
+    chain_time: float = 0.0
+
+    def now(self, clock: float) -> float:
+        """The time that deadlines are held against: the contracts go by the chain's, which may be ahead."""
+        return max(clock, self.chain_time)
 
     def stake(self, operator: str) -> int:
         """An operator's free stake as it was seen last; none where it was never seen."""

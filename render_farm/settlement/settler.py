@@ -94,7 +94,6 @@ class Settler:
         self._books = Books(money, network)
         self._index = Index(self._farm)
         self._desk = Desk(money, jobs, self._books, network, farm_key, self._knowledge, clock)
-        self._chain_time = 0.0
         self._held_until = 0.0
         self._patience = Patience()
         self._sending = asyncio.Event()
@@ -206,7 +205,7 @@ class Settler:
         sight = await self._in_thread(lambda: self._watcher.look(cursor, sellers))
         await self._stakes.save(sight.stakes)
         self._knowledge.stakes.update(sight.stakes)
-        self._chain_time = sight.time
+        self._knowledge.chain_time = sight.time
         self._knowledge.halted = ""
         if sight.batch.cursor == cursor:
             return False
@@ -264,7 +263,7 @@ class Settler:
 
     async def _errands(self) -> list[JobErrand]:
         moment = Moment(
-            max(self._clock(), self._chain_time),
+            self._knowledge.now(self._clock()),
             self._farm,
             self.network,
             self._knowledge.stakes,
