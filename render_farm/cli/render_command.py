@@ -182,7 +182,9 @@ class _Rendering:
         # What signs and what speaks to the chain takes seconds to load.
         from render_farm.cli.paying import Offered, Paying  # noqa: PLC0415
         from render_farm.cli.purse import open_purse, place  # noqa: PLC0415
+        from render_farm.cli.terms_check import check_settles  # noqa: PLC0415
 
+        check_settles(self._client.rules().network)
         if self._access.own is not None:
             self._access.own.wait_for_money()
         purse = open_purse(place(self._chosen, self._access))

@@ -36,15 +36,21 @@ class WrongNetwork(InvalidInput):
     code = "wrong_network"
 
 
+def check_settles(farm: Network | None) -> Network:
+    """Where a farm settles. Raises WrongNetwork for one that takes no payments."""
+    if farm is None:
+        raise WrongNetwork(
+            "This farm takes no payments: it has no chain. One that a plain `render` has started has none; "
+            "`render-farm up` has. Without --budget the job is free."
+        )
+    return farm
+
+
 def check_network(farm: Network | None, mine: Network) -> None:
     """The farm must settle on the client's own chain, in its token, by the contracts it trusts. Raises
     WrongNetwork, naming what differs.
     """
-    if farm is None:
-        raise WrongNetwork(
-            "This farm takes no payments: it has no chain. Without --budget jobs are free there."
-        )
-    theirs, ours = asdict(farm), asdict(mine)
+    theirs, ours = asdict(check_settles(farm)), asdict(mine)
     for name in SHOWN:
         if str(theirs[name]).lower() != str(ours[name]).lower():
             what = name.replace("_", " ")
