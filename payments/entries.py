@@ -96,6 +96,4 @@ class Settled:
     frame: FrameNumber
 
 
-Entry = (
-    Deposited | Refunded | Capped | Paid | Closed | Slashed | Promised | Accepted | Returned | Settled
-)
+Entry = Deposited | Refunded | Capped | Paid | Closed | Slashed | Promised | Accepted | Returned | Settled
