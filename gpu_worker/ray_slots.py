@@ -24,8 +24,7 @@ from gpu_worker.slot import SlotInfo
 T = TypeVar("T")
 
 SOCKET_ROOM = len("/session_2026-11-23_00-35-18_204056_4194304/sockets/plasma_store")
-"""Characters Ray appends to its folder for its longest socket, with its process's id; a socket's path may have
-107."""
+"""Characters Ray appends to its folder for its longest socket; the path of a socket may have 107."""
 
 OBJECT_STORE_BYTES = 80 << 20
 """Pictures never travel through Ray: the smallest store it accepts will do."""
