@@ -247,14 +247,8 @@ class Agent:
     def _work(self, held: Held, bench: Bench) -> None:
         lease = held.lease
         objection = self._seller.objection(lease) if self._seller else ""
-        if objection:
-            failure = TaskFailure(FailureCode.NODE, objection)
-            self._failed(held, failure)
-            self._rest(bench, failure, held.lost.is_set())
-            self._set_free([bench])
-            return
         try:
-            outcome = held.slot.run(lease)
+            outcome = TaskFailure(FailureCode.NODE, objection) if objection else held.slot.run(lease)
         except FarmError as error:
             outcome = TaskFailure(FailureCode.NODE, error.sentence)
         if isinstance(outcome, TaskFailure):
