@@ -192,7 +192,7 @@ class _Rendering:
 
     def _submitted(self, spec: "JobSpec", paying: "Paying | None") -> Job:
         facts = facts_to_send(self._checked.bundle, self._checked.facts)
-        job = paying.submit(spec, facts) if paying else self._client.submit(spec, facts)
+        job = self._job = paying.submit(spec, facts) if paying else self._client.submit(spec, facts)
         frames, tasks = counted(job.frames.total, "frame"), counted(job.tasks.total, "task")
         self._say(f"Job {job.job}: {frames}, {tasks}.")
         return job
