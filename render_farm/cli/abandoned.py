@@ -30,10 +30,7 @@ def take_back(purse: Purse, job: JobId, say: Callable[[str], None]) -> TakenBack
     """End the job, take back what is free, close what is over; the same again later takes the rest. Raises
     NotFound for a job that this wallet did not pay for from here.
     """
-    kept = purse.kept(job)
-    number = purse.number_of(kept.farm, job) if kept else 0
-    if not number:
-        raise NotFound(f"This wallet made no deposit for job {job} from here.")
+    number = paid_here(purse, job)
     if purse.time() < purse.job(number).deadline:
         purse.end(job, number)
         say("The job has ended: nothing new is agreed, and operators have the grace for vouchers and claims.")
@@ -45,6 +42,15 @@ def take_back(purse: Purse, job: JobId, say: Callable[[str], None]) -> TakenBack
         said = amounts.format(amount, purse.network.decimals)
         say(f"Took back {said} {purse.network.symbol}: transaction {sent}.")
     return TakenBack(job, number, amount, reserved, until)
+
+
+def paid_here(purse: Purse, job: JobId) -> int:
+    """The number of a job that this wallet paid for from here. Raises NotFound."""
+    kept = purse.kept(job)
+    number = purse.number_of(kept.farm, job) if kept else 0
+    if not number:
+        raise NotFound(f"This wallet made no deposit for job {job} from here.")
+    return number
 
 
 def in_words(taken: TakenBack, decimals: int, symbol: str) -> str:

@@ -21,7 +21,7 @@ from render_farm.cli.table import table
 from render_farm.client import FarmClient
 from render_farm.wording import counted
 
-MONEY_ACTIONS = ("statement", "fund", "refund")
+MONEY_ACTIONS = ("statement", "fund", "refund", "contest")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`render-farm job statement`, `job fund`, `job refund`: a paid job's money."""
+"""`render-farm job statement`, `job fund`, `job refund`, `job contest`: a paid job's money."""
 
 import argparse
 from dataclasses import dataclass
@@ -8,7 +8,8 @@ from frame_splitter.errors import Conflict, InvalidInput, NotFound
 from frame_splitter.ids import JobId
 from payments import amounts
 from render_farm.answers import Job
-from render_farm.cli.abandoned import in_words, take_back
+from render_farm.cli import contesting
+from render_farm.cli.abandoned import in_words, paid_here, take_back
 from render_farm.cli.access import Access, open_farm
 from render_farm.cli.console import Console
 from render_farm.cli.options import UsageError
@@ -31,9 +32,9 @@ class Funded:
 
 
 def run(chosen: argparse.Namespace, console: Console) -> int:
-    """One of the three; 1 where the chain says otherwise than a statement."""
-    if chosen.action == "refund" and chosen.offline:
-        return _refund_alone(chosen, console)
+    """One of the four; 1 where the chain says otherwise than a statement."""
+    if chosen.action in ("refund", "contest") and chosen.offline:
+        return _alone(chosen, console)
     needs_chain = chosen.action != "statement" or chosen.check
     money = needs_chain and chosen.chain is None
     with open_farm(chosen, console.say, node=False, money=money) as access:
@@ -43,6 +44,8 @@ def run(chosen: argparse.Namespace, console: Console) -> int:
             return _statement(chosen, access, console)
         if chosen.action == "fund":
             return _fund(chosen, access, console)
+        if chosen.action == "contest":
+            return _contest(chosen, access, console)
         return _refund(chosen, access, console)
 
 
@@ -91,11 +94,27 @@ def _refund(chosen: argparse.Namespace, access: Access, console: Console) -> int
     return 0
 
 
-def _refund_alone(chosen: argparse.Namespace, console: Console) -> int:
+def _contest(chosen: argparse.Namespace, access: Access, console: Console) -> int:
+    job = _job(chosen, access.client)
+    purse, farm = _purse(chosen, access)
+    return _contested(purse, job.job, _number(purse, farm, job.job), console)
+
+
+def _contested(purse: Purse, job: JobId, number: int, console: Console) -> int:
+    done = contesting.contest(purse, job, number, console.say)
+    network = purse.network
+    console.result(done, contesting.in_words(done, network.decimals, network.symbol))
+    return 0
+
+
+def _alone(chosen: argparse.Namespace, console: Console) -> int:
+    """Refund or contest without the farm."""
     if chosen.last:
         raise UsageError("Without its farm a job must be named: --offline needs JOB.")
-    purse = open_purse(place(chosen, None))
-    taken = take_back(purse, JobId(chosen.job), console.say)
+    purse, job = open_purse(place(chosen, None)), JobId(chosen.job)
+    if chosen.action == "contest":
+        return _contested(purse, job, paid_here(purse, job), console)
+    taken = take_back(purse, job, console.say)
     console.result(taken, in_words(taken, purse.network.decimals, purse.network.symbol))
     return 0
 

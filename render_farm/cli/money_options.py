@@ -32,6 +32,13 @@ A job that still renders is not touched: cancel it first. What is owed for accep
 """
 
 
+_CONTEST = """example:
+  render-farm job contest JOB                          an operator claims work that you were not given
+
+Only while the claim's window is open. A tenth of what is claimed is put in; it is lost where the job's
+arbiters find that the whole claim stands.
+"""
+
 Adder = Callable[..., argparse.ArgumentParser]
 """Adds an action of `job`, by name, with what argparse knows of it."""
 
@@ -89,7 +96,7 @@ def add_file(command: Options, known: Mapping[str, str], name: str, variable: st
 
 
 def add_money_actions(add: Adder, common: argparse.ArgumentParser, known: Mapping[str, str]) -> None:
-    """`job statement`, `job fund` and `job refund`."""
+    """`job statement`, `job fund`, `job refund` and `job contest`."""
     statement = add("statement", parents=[common], help="where a job's money went", epilog=_STATEMENT)
     _add_which(statement)
     statement.add_argument(
@@ -106,6 +113,12 @@ def add_money_actions(add: Adder, common: argparse.ArgumentParser, known: Mappin
         "--offline", action="store_true", help="the farm is gone: from the contract alone (with --chain)"
     )
     add_wallet(refund, known)
+    contest = add("contest", parents=[common], help="object to what operators claim", epilog=_CONTEST)
+    _add_which(contest)
+    contest.add_argument(
+        "--offline", action="store_true", help="the farm is gone: from the contract alone (with --chain)"
+    )
+    add_wallet(contest, known)
 
 
 def _add_which(command: argparse.ArgumentParser) -> None:

@@ -22,9 +22,10 @@ from payments.network import Network, load
 from payments.outbox import FileOutbox
 from payments.promises import SignedTerms
 from payments.statements import Payment
+from payments.wallets import is_remote
 from render_farm.cli.access import Access
 from render_farm.cli.options import UsageError
-from render_farm.cli.signers import is_remote, open_signer
+from render_farm.cli.signers import open_signer
 from render_farm.embedded.money import MoneyFolder, money_folder
 from render_farm.embedded.state import write_private
 from render_farm.embedded.supervisor import state_folder
@@ -32,7 +33,7 @@ from render_farm.embedded.supervisor import state_folder
 if TYPE_CHECKING:
     from payments.chain import Event
     from payments.market import Market
-    from payments.market_records import AgreementOnChain, JobOnChain
+    from payments.market_records import AgreementOnChain, ClaimOnChain, JobOnChain
     from payments.sending import Signer
     from payments.wallet import Wallet
 
@@ -193,6 +194,21 @@ class Purse:
         call = self._market.settle_claim(name) if claimed else self._market.close(name)
         with self._wallet() as wallet:
             wallet.do(f"{'settle' if claimed else 'close'} {name}", call, wait=SENDING_SECONDS)
+
+    def contestable(self, number: int) -> "dict[str, ClaimOnChain]":
+        """A job's claims that its client may contest now, by their agreements' ids."""
+        claims = {name: self._market.claim(name) for name in self.open_agreements(number)}
+        now, window = self.time(), self.network.windows.claim
+        return {
+            name: claim
+            for name, claim in claims.items()
+            if claim.filed_at and not claim.contested_at and claim.extra and now < claim.filed_at + window
+        }
+
+    def contest(self, name: str, bond: int) -> str:
+        """Contest an agreement's claim, with a bond."""
+        with self._wallet() as wallet:
+            return "0x" + wallet.contest(f"contest {name}", name, bond, wait=SENDING_SECONDS)
 
     def time(self) -> int:
         """The chain's."""

@@ -3,37 +3,25 @@
 signer at a URL.
 """
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from payments import wallets
+from payments.wallets import is_remote
 from render_farm.cli.options import UsageError
 from render_farm.cli.passwords import given_password
 
 if TYPE_CHECKING:
     from payments.sending import Signer
 
-_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
-
-
-def is_remote(wallet: Path) -> bool:
-    """Whether a wallet is named by its address."""
-    return _ADDRESS.fullmatch(str(wallet)) is not None
-
 
 def open_signer(wallet: Path, password: Path | None, url: str) -> "Signer":
     """What signs for the wallet. Raises UsageError where an address comes without a signer, FarmError for a
     keystore that cannot be opened.
     """
-    # What signs takes long to load.
-    from payments import keystore  # noqa: PLC0415
-    from payments.signer import RemoteSigner  # noqa: PLC0415
-
-    if not is_remote(wallet):
-        return keystore.load(wallet, given_password(password))
-    if not url:
-        raise UsageError("A wallet that is named by its address needs a signer: its URL in FARM_SIGNER_URL.")
-    return RemoteSigner(url, str(wallet))
+    if is_remote(wallet) and not url:
+        raise UsageError(f"{wallet} is an address, and needs a signer: its URL in FARM_SIGNER_URL.")
+    return wallets.open_signer(wallet, lambda: given_password(password), url)
 
 
 def address_of(wallet: Path) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from frame_splitter.errors import InvalidInput
+from payments.wallets import is_remote
 from verification.attestation import address_of
 
 
@@ -29,6 +30,7 @@ class Config:
     password: Path | None = None
     outbox: Path | None = None
     embedded: Path | None = None
+    signer_url: str = field(default="", repr=False)
 
 
 def read(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Config:
@@ -46,8 +48,9 @@ def read(arguments: Sequence[str], environment: Mapping[str, str] | None = None)
         signing_key=_key(_needed(known, "FARM_SIGNING_KEY")),
         wallet=wallet,
         password=_password(known, embedded),
-        outbox=_outbox(chosen["outbox"], wallet),
+        outbox=_outbox(chosen["outbox"], wallet, Path(chosen["chain"] or ".")),
         embedded=embedded,
+        signer_url=known.get("FARM_SIGNER_URL", ""),
     )
 
 
@@ -58,7 +61,11 @@ def _parser(known: Mapping[str, str]) -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--redis-url", default=known.get("FARM_REDIS_URL", "redis://127.0.0.1:6379/0"), help="the store")
     add("--chain", default=known.get("FARM_CHAIN", ""), help="the file that names chain and contracts")
-    add("--wallet", default=known.get("FARM_WALLET", ""), help="keystore file of the wallet that pays gas")
+    add(
+        "--wallet",
+        default=known.get("FARM_WALLET", ""),
+        help="the wallet that pays gas: a keystore, or its address",
+    )
     add("--outbox", default="", help="where it is kept what was sent; beside the wallet if not given")
     add("--embedded", default="", help="folder of an embedded farm's money: wallets and contracts are made")
     return parser
@@ -77,9 +84,12 @@ def _password(known: Mapping[str, str], embedded: Path | None) -> Path | None:
     return None if embedded is None else _inside(embedded, "wallets/password")
 
 
-def _outbox(text: str, wallet: Path | None) -> Path | None:
+def _outbox(text: str, wallet: Path | None, network: Path) -> Path | None:
     if text:
         return Path(text)
+    if wallet is not None and is_remote(wallet):
+        # However its letters are written, it is one wallet, and so one outbox.
+        return network.with_name(f"{str(wallet).lower()}.settler.outbox")
     return None if wallet is None else wallet.with_suffix(".settler.outbox")
 
 

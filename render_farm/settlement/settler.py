@@ -21,11 +21,12 @@ from frame_splitter.errors import FarmError, Unavailable
 from frame_splitter.fields import decode, encode
 from frame_splitter.ids import JobId, TaskId
 from payments.events import Cursor, DeepReorganisation
-from payments.keystore import load, read_password
+from payments.keystore import read_password
 from payments.network import Network
 from payments.network import load as load_network
 from payments.outbox import FileOutbox
 from payments.signing import address_of
+from payments.wallets import open_signer
 from render_farm.settlement import following, slashing
 from render_farm.settlement.book import Book
 from render_farm.settlement.books import Books
@@ -344,14 +345,18 @@ def _courier_of(chosen: Config, watcher: Watcher) -> tuple[Callable[[], Courier]
     """
     if chosen.wallet is None or chosen.outbox is None:
         return None, secrets.token_hex(8)
-    if chosen.password is None:
-        raise FarmError("The wallet needs its password: FARM_WALLET_PASSWORD_FILE names the file with it.")
-    key = load(chosen.wallet, read_password(chosen.password))
+    key = open_signer(chosen.wallet, lambda: _password(chosen.password), chosen.signer_url)
     outbox = FileOutbox(chosen.outbox)
     return (
         lambda: Courier(watcher.market, key, outbox, chosen.signing_key, time.time),
         _name_beside(chosen.outbox),
     )
+
+
+def _password(file: Path | None) -> str:
+    if file is None:
+        raise FarmError("The wallet needs its password: FARM_WALLET_PASSWORD_FILE names the file with it.")
+    return read_password(file)
 
 
 def _name_beside(outbox: Path) -> str:

@@ -4,13 +4,16 @@ farm brings nothing.
 """
 
 import json
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from frame_splitter.errors import Conflict
 from frame_splitter.fields import Tile
 from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
 from frame_splitter.records import Lease, RenderSettings, Task, TaskKind
@@ -38,6 +41,8 @@ from payments.promises import (
 )
 from payments.session import session_key
 from payments.wallet import Wallet
+from render_farm.cli.contesting import contest
+from render_farm.cli.purse import Purse as ClientPurse
 from tests.local_chain import LocalChain, local_chain
 from tests.market_place import FARM_KEY, UNIT, WAIT, WINDOWS, Place, terms_of
 from verification import attestation
@@ -256,14 +261,21 @@ def test_work_with_receipts_is_claimed_and_settled_when_its_window_is_over(shop:
 
 def test_a_claim_for_work_never_done_is_contested_and_refused(shop: Shop) -> None:
     """The node has receipts for what it never rendered; the client looks, and the arbiters say no."""
-    place, (owner, client) = shop.place, shop.client
+    place, (owner, _) = shop.place, shop.client
     shop.run("stake", "20")
     before = place.market.token_balance(owner.address)
     held = shop.order(*shop.job("jc1"))
     shop.vouched(held, 1)
     shop.works(held, 2, 3)
     shop.run("claim", "--now")
-    client.contest("contest jc1", held.agreement, UNIT // 5, WAIT)
+    number = place.market.number_of(FARM, held.job)
+    folder = place.folder / "purse"
+    folder.mkdir()
+    purse = ClientPurse(place.market, owner, folder)
+    (contested,) = contest(purse, held.job, number, print).claims
+    assert (contested.claimed, contested.bond) == (2 * UNIT, UNIT // 5)
+    with pytest.raises(Conflict, match="No claim"):
+        contest(purse, held.job, number, print)
     ruling = Ruling(held.agreement, 0)
     bench = Bench((FARM,), 1, (place.signed(ruling, FARM_KEY),))
     place.bank.do("rule jc1", place.market.rule_claim(ruling, bench), wait=WAIT)
@@ -271,7 +283,6 @@ def test_a_claim_for_work_never_done_is_contested_and_refused(shop: Shop) -> Non
     assert over["step"] == "over"
     assert shop.state(held) == (AgreementState.OPEN, UNIT)
 
-    number = place.market.number_of(FARM, held.job)
     shop.later(place.market.job(number).deadline + WINDOWS.grace - place.rpc.time() + 1)
     place.bank.do("close jc1", place.market.close(held.agreement), wait=WAIT)
     place.bank.do("refund jc1", place.market.refund(number), wait=WAIT)
@@ -349,6 +360,81 @@ def test_without_a_chain_the_folder_tells_what_is_owed(shop: Shop, monkeypatch: 
 )
 def test_what_cannot_be_done_is_told(shop: Shop, words: tuple[str, ...], said: str) -> None:
     assert said in shop.run(*words, status=1)["message"]
+
+
+class SignerHandler(BaseHTTPRequestHandler):
+    """Signs transactions as whoever `key` is."""
+
+    key: Key
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["params"][0]
+        del asked["from"]
+        plain = {name: int(value, 16) for name, value in asked.items() if name not in ("to", "data")}
+        raw = self.key.sign_transaction({**asked, **plain})
+        data = json.dumps({"jsonrpc": "2.0", "id": 1, "result": "0x" + raw.hex()}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def signer(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    server = HTTPServer(("127.0.0.1", 0), SignerHandler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.setenv("FARM_SIGNER_URL", f"http://127.0.0.1:{server.server_address[1]}/hidden")
+    monkeypatch.delenv("FARM_WALLET_PASSWORD_FILE")
+    yield
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_an_operator_whose_key_is_at_a_signer_stakes_and_takes_back(shop: Shop, signer: None) -> None:
+    SignerHandler.key = shop.key
+    wallet = ("--wallet", shop.key.address)
+    staked = shop.run("stake", "3", *wallet)
+    assert staked["stake_free"] == 3 * UNIT
+    assert shop.place.rpc.receipt(staked["transaction"]) is not None
+    assert shop.run("unstake", "3", *wallet)["stake_free"] == 0
+
+
+def test_a_signer_that_signs_as_somebody_else_moves_nothing(shop: Shop, signer: None) -> None:
+    SignerHandler.key = Key(b"\3" * 32)
+    answer = shop.run("stake", "3", "--wallet", shop.key.address, status=1)
+    assert "and not as" in answer["message"]
+    assert "hidden" not in json.dumps(answer)
+    assert shop.place.market.stake(shop.key.address).free == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("", "FARM_SIGNER_URL"),
+        ("ftp://host/hidden", "no URL of a signer"),
+        ("http:///hidden", "no URL of a signer"),
+        ("http://[hidden", "no URL of a signer"),
+        ("http://host:hidden/", "no URL of a signer"),
+        ("http://user:hidden@127.0.0.1:1/hidden", "The signer at 127.0.0.1 does not answer"),
+    ],
+)
+def test_a_signer_that_cannot_be_asked_is_told_without_its_secret(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, url: str, said: str
+) -> None:
+    monkeypatch.setenv("FARM_SIGNER_URL", url)
+    answer = json.dumps(shop.run("stake", "3", "--wallet", shop.key.address, status=1))
+    assert said in answer
+    assert "hidden" not in answer
+
+
+def test_an_address_with_a_slip_in_it_is_no_wallet(shop: Shop, signer: None) -> None:
+    slipped = shop.key.address[:2] + shop.key.address[2:].swapcase()
+    assert "slip" in shop.run("stake", "3", "--wallet", slipped, status=1)["message"]
 
 
 def test_a_wrong_password_tells_nothing_of_the_key(shop: Shop, tmp_path: Path) -> None:
