@@ -140,7 +140,12 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 def add_wallet_options(parser: argparse.ArgumentParser) -> None:
     """Which wallet, and which contracts."""
     option = parser.add_argument
-    option("--wallet", metavar="FILE", help="the operator's keystore (or FARM_WALLET)")
+    option(
+        "--wallet",
+        metavar="FILE",
+        help="the operator's keystore (or FARM_WALLET); where nothing is sold its address will do: then "
+        "FARM_SIGNER_URL signs",
+    )
     option("--password-file", metavar="FILE", help="its password (or FARM_WALLET_PASSWORD_FILE)")
     option("--chain", metavar="FILE", help="which contracts: the farm's chain.toml (or FARM_CHAIN)")
 

@@ -14,6 +14,7 @@ from frame_splitter.errors import InvalidInput
 from gpu_worker.blender import CHILD_PROGRAM
 from gpu_worker.coordinator import checked_url
 from gpu_worker.devices import Choice
+from payments.wallets import is_remote
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 RESERVED = 0.1
@@ -90,26 +91,35 @@ def node_config(arguments: argparse.Namespace, environment: Mapping[str, str] = 
     )
 
 
-def wallet_files(arguments: argparse.Namespace, environment: Mapping[str, str]) -> tuple[Path, Path, Path]:
-    """Keystore, its password's file, and the network's file. Raises InvalidInput naming what is missing."""
+def wallet_files(
+    arguments: argparse.Namespace, environment: Mapping[str, str]
+) -> tuple[Path, Path | None, Path]:
+    """Keystore, its password's file, and the network's file. A wallet that is named by its address has no
+    password. Raises InvalidInput naming what is missing.
+    """
     wanted = {
         "--wallet": (arguments.wallet, "FARM_WALLET"),
         "--password-file": (arguments.password_file, "FARM_WALLET_PASSWORD_FILE"),
         "--chain": (arguments.chain, "FARM_CHAIN"),
     }
-    found = []
-    for option, (given, variable) in wanted.items():
-        path = given or environment.get(variable, "")
-        if not path:
+    found = {option: given or environment.get(known, "") for option, (given, known) in wanted.items()}
+    remote = is_remote(found["--wallet"])
+    for option, path in found.items():
+        if not path and not (remote and option == "--password-file"):
+            variable = wanted[option][1]
             raise InvalidInput(f"A node that is paid needs {option} FILE, or {variable} in its environment.")
-        found.append(Path(path).expanduser().absolute())
-    return found[0], found[1], found[2]
+    wallet, password, network = (Path(path).expanduser().absolute() for path in found.values())
+    return (Path(found["--wallet"]), None, network) if remote else (wallet, password, network)
 
 
 def _selling(arguments: argparse.Namespace, environment: Mapping[str, str]) -> SellingConfig | None:
     if arguments.price is None:
         return None
     wallet, password, network = wallet_files(arguments, environment)
+    if password is None:
+        raise InvalidInput(
+            "A node that sells signs offers itself: its --wallet must be a keystore file, not an address."
+        )
     if not 0 < arguments.offer_days <= 365:
         raise InvalidInput("--offer-days must be more than 0, and at most 365.")
     capacity = _positive("--capacity", arguments.capacity, most=1 << 40)

@@ -9,9 +9,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import urllib3
-from eth_utils.address import to_checksum_address
+from eth_utils.address import is_checksum_address, to_checksum_address
 
-from frame_splitter.errors import Forbidden, Unavailable
+from frame_splitter.errors import Forbidden, InvalidInput, Unavailable
 from payments.json_input import read_json
 from payments.keystore import read_transaction
 
@@ -27,10 +27,13 @@ class BadSigner(Forbidden):
 
 
 class RemoteSigner:
-    """The wallet `address` at a signer's URL."""
+    """The wallet `address` at a signer's URL. Raises InvalidInput for an address or a URL that is none."""
 
     def __init__(self, url: str, address: str, timeout: float = TIMEOUT_SECONDS) -> None:
-        self._url = url
+        # Letters of both kinds are a checksum, as everywhere.
+        if address[2:] not in (address[2:].lower(), address[2:].upper()) and not is_checksum_address(address):
+            raise InvalidInput(f"{address[:60]} is no address: there is a slip in it.")
+        self._url, self._host = url, _host(url)
         self._address = str(to_checksum_address(address))
         self._pool = urllib3.PoolManager(
             timeout=timeout, retries=False, headers={"Accept": "application/json"}
@@ -58,7 +61,7 @@ class RemoteSigner:
         return raw
 
     def __repr__(self) -> str:
-        return f"RemoteSigner({self._address} at {urlsplit(self._url).hostname})"
+        return f"RemoteSigner({self._address} at {self._host})"
 
     def _ask(self, fields: dict[str, Any]) -> Any:
         asked = {**fields, "from": self._address, **{name: hex(fields[name]) for name in _QUANTITIES}}
@@ -69,8 +72,21 @@ class RemoteSigner:
                 data = answer.read(MOST_BYTES + 1)
         # The words of urllib3 contain the URL, which may contain a secret.
         except urllib3.exceptions.HTTPError as error:
-            raise Unavailable(f"The signer does not answer ({type(error).__name__}).") from None
+            reason = type(error).__name__
+            raise Unavailable(f"The signer at {self._host} does not answer ({reason}).") from None
         return _result(answer.status, data)
+
+
+def _host(url: str) -> str:
+    """All of a signer's URL that may be shown: the rest may be a secret."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname if parts.scheme in ("http", "https") and parts.port != 0 else None
+    except ValueError:
+        host = None
+    if not host:
+        raise InvalidInput("FARM_SIGNER_URL is no URL of a signer: it must begin with http:// or https://.")
+    return host
 
 
 def _result(status: int, data: bytes) -> Any:

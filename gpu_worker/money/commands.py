@@ -27,6 +27,7 @@ from payments.network import Network, load
 from payments.outbox import FileOutbox
 from payments.refusals import Refused
 from payments.wallet import Wallet
+from payments.wallets import open_signer
 
 SENDING_SECONDS = 120.0
 
@@ -324,6 +325,11 @@ def _asked(arguments: argparse.Namespace) -> Asked:
     return Asked(state, bool(arguments.json), getattr(arguments, "job", None) or "")
 
 
+def _password(file: Path | None) -> str:
+    assert file is not None  # as wallet_files found it
+    return keystore.read_password(file)
+
+
 @contextmanager
 def _desk(arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Iterator[Desk]:
     asked = _asked(arguments)
@@ -332,7 +338,7 @@ def _desk(arguments: argparse.Namespace, environment: Mapping[str, str] = os.env
     if not url:
         raise InvalidInput("Which chain? Set FARM_CHAIN_URL to its JSON-RPC address.")
     network = load(path)
-    key = keystore.load(wallet, keystore.read_password(password))
+    key = open_signer(wallet, lambda: _password(password), environment.get("FARM_SIGNER_URL", ""))
     market = Market(Chain(url, network.chain_id), network)
     market.check()
     folder = asked.state / FOLDER

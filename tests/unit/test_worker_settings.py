@@ -5,6 +5,7 @@ import os
 import pickle
 import runpy
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -304,6 +305,29 @@ def test_an_operator_is_its_wallet_and_is_paid_itself(wallet_files):
     assert operator.key.hex() not in repr(operator)
     other = configured(*SELLER, "--payee", "0x" + "ab" * 20, **wallet_files).selling
     assert load_operator(other).payee.lower() == "0x" + "ab" * 20
+
+
+def test_a_seller_needs_its_key_and_not_its_address_alone():
+    with pytest.raises(InvalidInput, match="must be a keystore file"):
+        configured(*SELLER, "--wallet", "0x" + "ab" * 20, **FILES)
+
+
+SELLS = """
+import sys
+from pathlib import Path
+import gpu_worker.__main__, gpu_worker.node
+from gpu_worker.config import SellingConfig
+from gpu_worker.money.operator import load_operator
+wallet, password, network = map(Path, sys.argv[1:])
+load_operator(SellingConfig("1", wallet, password, network, "", 1, 1.0))
+print(sys.getrecursionlimit(), "web3" in sys.modules)
+"""
+
+
+def test_a_node_that_sells_keeps_pythons_recursion_limit_and_loads_no_web3(wallet_files):
+    words = [sys.executable, "-c", SELLS, *wallet_files.values()]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["1000", "False"], done.stderr
 
 
 @pytest.mark.parametrize(
