@@ -26,6 +26,7 @@ from web3.middleware import ExtraDataToPOAMiddleware
 
 from frame_splitter.errors import Conflict, FarmError, InvalidInput, Unavailable
 from payments.money import Wei
+from payments.secret_urls import keep_out_of_logs
 
 T = TypeVar("T")
 TIMEOUT_SECONDS = 10.0
@@ -104,6 +105,7 @@ class Chain:
     def __init__(self, url: str, chain_id: int | None, timeout: float = TIMEOUT_SECONDS) -> None:
         # A URL may carry a secret in its path or user part: only its host is ever shown.
         self.host = urlsplit(url).hostname or "the chain"
+        keep_out_of_logs()
         # No retries below us: what may be repeated is decided where it is known what was meant.
         provider = HTTPProvider(url, {"timeout": timeout}, exception_retry_configuration=None)
         self._web3 = Web3(provider)

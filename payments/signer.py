@@ -14,6 +14,7 @@ from eth_utils.address import is_checksum_address, to_checksum_address
 from frame_splitter.errors import Forbidden, InvalidInput, Unavailable
 from payments.json_input import read_json
 from payments.keystore import read_transaction
+from payments.secret_urls import keep_out_of_logs
 
 MOST_BYTES = 1 << 20
 TIMEOUT_SECONDS = 10.0
@@ -34,6 +35,7 @@ class RemoteSigner:
         if address[2:] not in (address[2:].lower(), address[2:].upper()) and not is_checksum_address(address):
             raise InvalidInput(f"{address[:60]} is no address: there is a slip in it.")
         self._url, self._host = url, _host(url)
+        keep_out_of_logs()
         self._address = str(to_checksum_address(address))
         self._pool = urllib3.PoolManager(
             timeout=timeout, retries=False, headers={"Accept": "application/json"}

@@ -18,6 +18,7 @@ from frame_splitter.fields import Tile
 from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
 from frame_splitter.records import Lease, RenderSettings, Task, TaskKind
 from gpu_worker.__main__ import main
+from gpu_worker.money import commands
 from gpu_worker.money.agreements import Seller
 from gpu_worker.money.purse import Purse, Work
 from gpu_worker.money.witness import backing
@@ -427,6 +428,7 @@ def test_a_signer_that_cannot_be_asked_is_told_without_its_secret(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, url: str, said: str
 ) -> None:
     monkeypatch.setenv("FARM_SIGNER_URL", url)
+    monkeypatch.setattr(commands, "SENDING_SECONDS", 0.0)
     answer = json.dumps(shop.run("stake", "3", "--wallet", shop.key.address, status=1))
     assert said in answer
     assert "hidden" not in answer
