@@ -104,7 +104,7 @@ class Chain:
 
     def __init__(self, url: str, chain_id: int | None, timeout: float = TIMEOUT_SECONDS) -> None:
         # A URL may carry a secret in its path or user part: only its host is ever shown.
-        self.host = urlsplit(url).hostname or "the chain"
+        self.host = _host(url)
         keep_out_of_logs()
         # No retries below us: what may be repeated is decided where it is known what was meant.
         provider = HTTPProvider(url, {"timeout": timeout}, exception_retry_configuration=None)
@@ -229,6 +229,17 @@ class Chain:
     def _ask(self, ask: Callable[[], T]) -> T:
         with _translated(self.host):
             return ask()
+
+
+def _host(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname if parts.scheme in ("http", "https") else None
+    except ValueError:
+        host = None
+    if not host:
+        raise InvalidInput("The chain's URL (FARM_CHAIN_URL) is not an http:// or https:// address.")
+    return host
 
 
 @contextmanager

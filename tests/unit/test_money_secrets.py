@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from frame_splitter.errors import FarmError, InvalidInput
+from payments.chain import Chain
 from payments.keystore import Key
 from payments.wallets import open_signer
 from render_farm.settlement.config import Config, read
@@ -102,3 +103,10 @@ def test_libraries_write_no_secret_url_into_a_log(broken: str, level: str) -> No
     assert "signer" in done.stdout
     assert "chain" in done.stdout
     assert "hidden" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("url", ["http://[x", "ftp://chain.example/secret", "chain.example/secret", ""])
+def test_a_chain_that_has_no_address_is_refused_without_showing_what_was_given(url: str) -> None:
+    with pytest.raises(InvalidInput, match="FARM_CHAIN_URL") as caught:
+        Chain(url, 1)
+    assert "secret" not in str(caught.value)
