@@ -125,7 +125,7 @@ def test_tasks_are_rendered_on_ray_actors(farm, node):
         for request in farm.requests
         for offer in request.offers
     }
-    rendering = ["render", "audit"]
+    rendering = ["render", "audit", "probe"]
     assert kinds == {"cpu-0": rendering, "cpu-1": rendering, "finish-0": ["finish", "check"]}
     assert farm.results["good:0"][1].device_class.endswith(":bpy-5.0.1-fake")
 
