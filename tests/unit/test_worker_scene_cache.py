@@ -236,7 +236,8 @@ print([str(path) for path in (cache.root / "incoming").iterdir()], cache.used())
 def test_a_full_disk_is_a_sentence_and_leaves_no_half_files(tmp_path):
     """On a real file system of one megabyte, which the sandbox can make without being root."""
     project = Path(__file__).parents[2]
-    box = sandbox.Sandbox(readable=(project / "gpu_worker", project / "frame_splitter"))
+    packages = ("gpu_worker", "frame_splitter", "payments")
+    box = sandbox.Sandbox(readable=tuple(project / package for package in packages))
     command = box.wrap([sys.executable, "-c", FULL_DISK, "/small"])
     at = command.index("--remount-ro")
     command[at:at] = ["--size", str(1 << 20), "--tmpfs", "/small"]
