@@ -44,21 +44,15 @@ def event_id(event: Event) -> str:
 
 
 def next_batch(
-    chain: Chain, address: str, abi: list[dict[str, Any]], cursor: Cursor, confirmations: int
-) -> Batch:
-    """The events after `cursor`; none, with the same cursor, where there is no further block that has its
-    confirmations. Raises DeepReorganisation, Unavailable.
-    """
-    return next_batch_of(chain, ((address, abi),), cursor, confirmations)
-
-
-def next_batch_of(
     chain: Chain,
     contracts: Sequence[tuple[str, list[dict[str, Any]]]],
     cursor: Cursor,
     confirmations: int,
 ) -> Batch:
-    """The same for several contracts (address and ABI of each): their events in the order of the chain."""
+    """The events of some contracts (address and ABI of each) after `cursor`, in the order of the chain; none,
+    with the same cursor, where there is no further block that has its confirmations. Raises
+    DeepReorganisation, Unavailable.
+    """
     last = min(chain.head() - confirmations, cursor.block + MOST_BLOCKS)
     if cursor.hash and chain.block_hash(cursor.block) != cursor.hash:
         raise DeepReorganisation(

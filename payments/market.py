@@ -25,7 +25,6 @@ from payments.market_records import (
     Call,
     ClaimOnChain,
     JobOnChain,
-    OfferUse,
     SlashCase,
     Stake,
     Unpaid,
@@ -129,10 +128,6 @@ class Market:
         amount, agreement = self._market("claimedTasks", number, task_hash(task))
         return int(amount), agreement.hex()
 
-    def offer_use(self, operator: str, number: int) -> OfferUse:
-        """How much of an operator's offer is taken."""
-        return OfferUse(*self._market("offers", to_checksum_address(operator), number))
-
     def stake(self, operator: str) -> Stake:
         """An operator's stake."""
         return Stake(*self._vault("accounts", to_checksum_address(operator)))
@@ -234,10 +229,6 @@ class Market:
         """Anybody closes an agreement after deadline and grace."""
         return self._call("RenderMarket", "close", _bytes(agreement))
 
-    def cancel_offer(self, number: int) -> Call:
-        """The operator takes an offer back."""
-        return self._call("RenderMarket", "cancelOffer", number)
-
     def claim_unpaid(self, agreement: str, last: SignedVoucher | None, tasks: Sequence[Unpaid]) -> Call:
         """The operator claims tasks beyond its last voucher."""
         message, signature = (last.message, _raw(last.signature)) if last else (NO_VOUCHER, b"")
@@ -277,10 +268,6 @@ class Market:
     def propose_slash(self, slash: Slash, bench: Bench) -> Call:
         """Bring a slash that a job's arbiters signed."""
         return self._call("Disputes", "proposeSlash", _values(slash), _bench(bench))
-
-    def withdraw_slash(self, slash: str, bench: Bench) -> Call:
-        """Bring the arbiters' word that a slash was a mistake."""
-        return self._call("Disputes", "withdrawSlash", _bytes(slash), _bench(bench))
 
     def execute_slash(self, slash: str) -> Call:
         """Carry a slash out, after its delay."""

@@ -92,15 +92,6 @@ class Backing:
 
 
 @dataclass(frozen=True, slots=True)
-class OfferUse:
-    """How much of an offer is taken, of `limit` (0 before its first agreement)."""
-
-    used: Wei
-    limit: Wei
-    cancelled: bool
-
-
-@dataclass(frozen=True, slots=True)
 class SlashCase:
     """A slash by arbiters; `stage` 0 none, 1 proposed, 2 done, 3 withdrawn."""
 

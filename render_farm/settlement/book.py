@@ -103,10 +103,6 @@ class Book:
         self.held[held.agreement] = held
         self.ledger.apply(Promised(held.agreement, held.cap))
 
-    def held_by(self, node: str) -> Held | None:
-        """What a node was promised in this job."""
-        return next((held for held in self.held.values() if held.node == node), None)
-
     def replay(self, farm: Sequence[FarmEntry], chain: Sequence[ChainEntry]) -> None:
         """Take in all that was kept, in the order in which it was taken in first."""
         done = 0

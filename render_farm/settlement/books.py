@@ -65,10 +65,6 @@ class Books:
         self._books[job] = book
         return book, orders
 
-    def job_numbered(self, number: int) -> JobId | None:
-        """Which job has a number on the chain."""
-        return next((one.job for one in self._books.values() if one.escrow.number == number), None)
-
     def job_of(self, agreement: str) -> JobId | None:
         """Which job an agreement is of."""
         return next((one.job for one in self._books.values() if _has(one, agreement)), None)

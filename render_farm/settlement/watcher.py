@@ -10,7 +10,7 @@ from typing import Any
 
 from payments.artifacts import artifact
 from payments.chain import Chain
-from payments.events import Batch, Cursor, next_batch_of
+from payments.events import Batch, Cursor, next_batch
 from payments.market import Market
 from payments.network import Network
 
@@ -56,7 +56,7 @@ class Watcher:
             return Sight(Batch((), cursor), time, {})
         # Stake first: a job whose deposit is seen finds the stake of who sells known.
         stakes = {one.lower(): int(market.stake(one).free) for one in wanted}
-        batch = next_batch_of(market.chain, self._contracts(), cursor, self._network.confirmations)
+        batch = next_batch(market.chain, self._contracts(), cursor, self._network.confirmations)
         if batch.cursor == cursor and number - self._network.confirmations <= cursor.block:
             self._seen = seen
         return Sight(batch, time, stakes)

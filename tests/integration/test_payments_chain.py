@@ -371,21 +371,21 @@ def test_events_are_given_out_under_one_name_and_reorganised_ones_never(
         data = way.encode(TOKEN["abi"], "transfer", new_key().address, number + 1)
         wallet.sender.submit(f"pay {number}", address, data)
     wallet.advance()
-    everything = next_batch(way, address, TOKEN["abi"], start, 0)
+    everything = next_batch(way, [(address, TOKEN["abi"])], start, 0)
     amounts = [event.values["value"] for event in everything.events]
     assert amounts == [1000, 1, 2, 3]
-    assert next_batch(way, address, TOKEN["abi"], start, 0) == everything
-    assert next_batch(way, address, TOKEN["abi"], everything.cursor, 0).events == ()
+    assert next_batch(way, [(address, TOKEN["abi"])], start, 0) == everything
+    assert next_batch(way, [(address, TOKEN["abi"])], everything.cursor, 0).events == ()
     assert len({event_id(event) for event in everything.events}) == 4
-    sure = next_batch(way, address, TOKEN["abi"], start, 2)
+    sure = next_batch(way, [(address, TOKEN["abi"])], start, 2)
     assert [event.values["value"] for event in sure.events] == [1000, 1]
     fresh.rpc("evm_increaseTime", 50)
     fresh.rpc("anvil_rollback", 2)
     for _ in range(3):
         fresh.rpc("evm_mine")
-    assert next_batch(way, address, TOKEN["abi"], sure.cursor, 2).events == ()
+    assert next_batch(way, [(address, TOKEN["abi"])], sure.cursor, 2).events == ()
     with pytest.raises(DeepReorganisation, match="deeper than 0 blocks"):
-        next_batch(way, address, TOKEN["abi"], everything.cursor, 0)
+        next_batch(way, [(address, TOKEN["abi"])], everything.cursor, 0)
 
 
 def shown(relay: FlakyRpc, wallet: Wallet) -> str:
