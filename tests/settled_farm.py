@@ -406,3 +406,16 @@ class _Counted:
             return answer
 
         return counted
+
+
+def run(farm, story):
+    """Play a story at an open farm."""
+
+    async def inside():
+        await farm.open()
+        try:
+            await story()
+        finally:
+            await farm.store.close()
+
+    asyncio.run(inside())

@@ -8,7 +8,7 @@ import pytest
 
 from payments import accepted_tree
 from tests import local_chain
-from tests.settled_farm import BUDGET, PRICE, SettledFarm, Town
+from tests.settled_farm import BUDGET, PRICE, SettledFarm, Town, run
 
 
 @pytest.fixture(scope="module")
@@ -22,17 +22,6 @@ def town(tmp_path_factory):
 @pytest.fixture
 def farm(town, valkey_server, tmp_path):
     return SettledFarm(town, valkey_server.url, tmp_path)
-
-
-def run(farm, story):
-    async def inside():
-        await farm.open()
-        try:
-            await story()
-        finally:
-            await farm.store.close()
-
-    asyncio.run(inside())
 
 
 def test_a_whole_job_settles_to_the_unit(farm) -> None:

@@ -19,7 +19,7 @@ from render_farm.settlement.chain_entries import FarmEntry
 from render_farm.settlement.settler import LockLost
 from render_farm.submissions import Equivocation
 from tests import local_chain
-from tests.settled_farm import BUDGET, PRICE, TOKEN, UNIT, WINDOWS, SettledFarm, Town
+from tests.settled_farm import BUDGET, PRICE, TOKEN, UNIT, WINDOWS, SettledFarm, Town, run
 from tests.settling import CLASS, FARM, FARM_KEY, digest
 from verification import attestation
 
@@ -35,17 +35,6 @@ def town(tmp_path_factory):
 @pytest.fixture
 def farm(town, valkey_server, tmp_path):
     return SettledFarm(town, valkey_server.url, tmp_path)
-
-
-def run(farm, story):
-    async def inside():
-        await farm.open()
-        try:
-            await story()
-        finally:
-            await farm.store.close()
-
-    asyncio.run(inside())
 
 
 async def notice(farm, job, words):
