@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A program: writes .blend files that try to run code or to write where they must not.
 
-    python tests/hostile.py FOLDER MARKER
+    python -m tests.hostile FOLDER MARKER
 
 Whatever runs creates a file whose name begins with MARKER.
 """
@@ -11,8 +11,7 @@ from pathlib import Path
 
 import bpy
 
-sys.path.insert(0, str(Path(__file__).parent))
-import variants
+from tests.variants import stage as variants
 
 
 def save(folder: Path, name: str) -> None:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A program: what an artist's own Blender would write. Knows nothing of the farm.
 
-    python tests/plain_blender.py '{"blend": ..., "frames": [1], "folder": ..., "samples": null, ...}' ...
+    python -m tests.plain_blender '{"blend": ..., "frames": [1], "folder": ..., "samples": null, ...}' ...
 
 Each argument is one render: the file is opened, the given settings are changed as in Blender's own panels,
-and each frame is rendered as an animation of one frame into FOLDER/####.ext. File Output nodes write under
-FOLDER/outputs/, below the path they name after `//`.
+and each frame is rendered as an animation of one frame into FOLDER/####.ext, or `apart` into
+FOLDER/FRAME/####.ext. File Output nodes write under outputs/ there, below the path they name after `//`.
 """
 
 import json
@@ -20,14 +20,14 @@ def render(job: dict[str, Any]) -> None:
     bpy.ops.wm.open_mainfile(filepath=job["blend"], load_ui=False)
     scene = bpy.context.scene
     change(scene, job)
-    if scene.compositing_node_group:
-        for node in scene.compositing_node_group.nodes:
-            if node.bl_idname == "CompositorNodeOutputFile":
-                node.directory = f"{job['folder']}/outputs/{node.directory.removeprefix('//')}"
-    scene.render.filepath = f"{job['folder']}/####"
+    nodes = scene.compositing_node_group.nodes if scene.compositing_node_group else ()
+    outputs = {n: n.directory for n in nodes if n.bl_idname == "CompositorNodeOutputFile"}
     for frame in job["frames"]:
-        scene.frame_start = scene.frame_end = frame
-        bpy.ops.render.render(animation=True)
+        folder = f"{job['folder']}/{frame}" if job.get("apart") else job["folder"]
+        for node, directory in outputs.items():
+            node.directory = f"{folder}/outputs/{directory.removeprefix('//')}"
+        scene.render.filepath = f"{folder}/####"
+        bpy.ops.render.render(animation=True, frame_start=frame, frame_end=frame)
 
 
 def change(scene: bpy.types.Scene, job: dict[str, Any]) -> None:

@@ -11,12 +11,13 @@ from typing import Any
 import numpy
 import OpenImageIO as oiio  # noqa: N813
 
-HERE = Path(__file__).parent
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
 class Plain:
-    """One scene rendered by a Blender that knows nothing of the farm."""
+    """One scene rendered by a Blender that knows nothing of the farm, into FOLDER/####.ext, or each
+    frame `apart` into FOLDER/FRAME/####.ext."""
 
     blend: Path
     folder: Path
@@ -25,19 +26,24 @@ class Plain:
     seed: int | None = None
     resolution_percentage: int | None = None
     format: str | None = None
+    apart: bool = False
 
 
 def run(program: str, *arguments: str) -> None:
-    """One of the programs beside this file, with its output shown only where it fails."""
+    """One of the programs in this folder, by its module, with its output shown only where it fails."""
     done = subprocess.run(
-        [sys.executable, str(HERE / program), *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-m", f"tests.{program}", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=REPOSITORY,
     )
     assert done.returncode == 0, f"{program} failed:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
 
 
 def render_plainly(*jobs: Plain) -> None:
     """Render the jobs, one after the other, in one Blender process."""
-    run("plain_blender.py", *(json.dumps(_as_json(job)) for job in jobs))
+    run("plain_blender", *(json.dumps(_as_json(job)) for job in jobs))
 
 
 def _as_json(job: Plain) -> dict[str, Any]:
@@ -45,8 +51,8 @@ def _as_json(job: Plain) -> dict[str, Any]:
 
 
 def make_variants(folder: Path, *names: str) -> None:
-    """The .blend files of tests/variants.py (all of them where no name is given)."""
-    run("variants.py", str(folder), *names)
+    """The .blend files of tests/variants/ (all of them where no name is given)."""
+    run("variants", str(folder), *names)
 
 
 def pixels(path: Path) -> dict[str, numpy.ndarray[Any, Any]]:

@@ -17,7 +17,7 @@ FRAMES = tuple(range(1, 13))
 def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The scene in which every cheat leaves a mark."""
     path = tmp_path_factory.mktemp("room") / "room.blend"
-    run("cheats/scene.py", str(path))
+    run("cheats.scene", str(path))
     return path
 
 

@@ -59,7 +59,7 @@ def _run(cheat: str, frames: tuple[int, ...], folder: Path) -> int:
     scene = ORBIT
     if cheat in PASSES:
         scene = folder / "room.blend"
-        run("cheats/scene.py", str(scene))
+        run("cheats.scene", str(scene))
     log_to_stderr("error")
     with running(folder, print, money=True) as farm:
         print(f"Two nodes sell: the farm's own, and a stranger's named liar that {SHOWN[cheat].what} ...")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`python scene.py FILE`: a scene in which every cheat leaves a mark.
+"""`python -m tests.cheats.scene FILE`: a scene in which every cheat leaves a mark.
 
 64x64 pixels, 16 samples, 12 frames: a textured floor, coloured walls that light each other, a moving ball,
 and depth and cryptomatte passes that the written float EXR is composited from.

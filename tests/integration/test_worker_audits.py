@@ -8,36 +8,23 @@ from pathlib import Path
 import numpy
 import pytest
 
-from frame_splitter import counts, exactness, exr, split, tiles
+from frame_splitter import exactness, exr, split, tiles
 from frame_splitter.audits import AuditOrder, SampleRange
 from frame_splitter.facts import SceneFacts
 from frame_splitter.fields import Tile, decode
 from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
 from frame_splitter.records import JobSpec, Lease, Task, TaskKind
 from gpu_worker.blender import BlenderChild, ChildLimits, Device
-from gpu_worker.checking import Wanted, pictures_of
+from gpu_worker.checking import pictures_of
+from tests.by_hand import as_delivered
 from tests.reference import make_variants
+from tests.variants.catalogue import ENTRIES, names
+from tests.variants.ways import LINEAR
 
 pytestmark = pytest.mark.blender
 
-FRAME = 4
-
-SCENES = (
-    "plain",
-    "denoised",
-    "denoised_float",
-    "cycles_tiles",
-    "adaptive",
-    "denoised_adaptive_float",
-    "two_layers_cryptomatte_outputs",
-    "two_layers_adaptive_denoised",
-    "motion_blur",
-    "light_groups_and_aov",
-    "border_kept",
-    "layer_with_own_samples",
-    "sample_subset",
-    "own_denoise_node",
-)
+SCENES = names(LINEAR)
+"""Whatever may be cut may be audited in crops."""
 
 
 @dataclass(frozen=True)
@@ -66,32 +53,25 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def lease_of(child: BlenderChild, blend: Path) -> Lease:
-    """The second of two tiles of a frame."""
+    """The second of two tiles of the variant's first frame."""
+    frame = ENTRIES[blend.stem].frames[0]
     facts = decode(child.inspect(blend), SceneFacts)
-    settings = split.pin(JobSpec(SceneId("0" * 64), (FRAME,)), facts)
+    settings = split.pin(JobSpec(SceneId("0" * 64), (frame,)), facts)
     plan = exactness.classify(facts, settings)
     assert plan.tileable
     width, height = tiles.frame_size(facts, settings.resolution_percentage)
     area, canvas = tiles.border_area(facts, width, height)
     tile = tiles.grid(area, 2, 1)[1]
-    task = Task(TaskId("t"), JobId("j"), TaskKind.RENDER, FRAME, tile, plan.overscan)
+    task = Task(TaskId("t"), JobId("j"), TaskKind.RENDER, frame, tile, plan.overscan)
     held = (SceneId("s"), OwnerId("o"), settings, width, height, area, canvas)
     return Lease(task, LeaseToken(1), "0", 30.0, *held)
-
-
-def delivered(path: Path, wanted: Wanted, samples: dict[str, int]) -> exr.Image:
-    """As the node's picture process makes it."""
-    image = exr.check(path, wanted.region.width, wanted.region.height)
-    path.unlink()
-    image = counts.plain_counts(image, samples) if samples else image
-    return exr.crop(image, tiles.relative(wanted.tile, wanted.region))
 
 
 def render(child: BlenderChild, blend: Path, lease: Lease, folder: Path) -> exr.Image:
     child.open(blend, Device(threads=2))
     (wanted,) = pictures_of(lease)
     done = child.render(lease, wanted.region, folder / "tile.exr", lambda done, total: None)
-    return delivered(folder / "tile.exr", wanted, done.samples)
+    return as_delivered(folder / "tile.exr", wanted.region, wanted.tile, done.samples)
 
 
 def audit(child: BlenderChild, blend: Path, lease: Lease, order: AuditOrder, folder: Path) -> list[exr.Image]:
@@ -105,7 +85,10 @@ def audit(child: BlenderChild, blend: Path, lease: Lease, order: AuditOrder, fol
     assert seen == sorted(seen)
     assert seen[-1][0] <= seen[-1][1]
     each = done.samples_of_each
-    return [delivered(folder / one.name, one, each[number]) for number, one in enumerate(wanted)]
+    return [
+        as_delivered(folder / one.name, one.region, one.tile, each[number])
+        for number, one in enumerate(wanted)
+    ]
 
 
 def bits(image: exr.Image) -> dict[str, bytes]:
