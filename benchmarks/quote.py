@@ -23,7 +23,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import msgspec
 import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -152,7 +151,7 @@ def collect(jobs: tuple[Job, ...], file: Path) -> None:
 
 
 def _read(file: Path) -> list[Seen]:
-    return [msgspec.json.decode(line, type=Seen) for line in file.read_text().splitlines()]
+    return [decode(line, Seen) for line in file.read_text().splitlines()]
 
 
 def predicted(seen: Seen) -> Forecast:

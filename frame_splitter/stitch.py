@@ -9,7 +9,7 @@ import numpy
 
 from frame_splitter.errors import InvalidInput
 from frame_splitter.exr import Image, Part, Pixels
-from frame_splitter.fields import Tile
+from frame_splitter.fields import Tile, decoder
 from frame_splitter.tiles import contains
 
 MANIFEST = "/manifest"
@@ -105,6 +105,6 @@ def _merge_manifests(one: Any, other: Any) -> str:
 
 def _names(manifest: Any) -> dict[str, str]:
     try:
-        return msgspec.json.decode(manifest, type=dict[str, str])
+        return decoder(dict[str, str]).decode(manifest)
     except (msgspec.DecodeError, TypeError, ValueError) as error:
         raise InvalidInput("A tile's cryptomatte manifest is not a table of names.") from error

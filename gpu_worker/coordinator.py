@@ -19,7 +19,7 @@ from frame_splitter.errors import (
     Unauthorized,
     Unavailable,
 )
-from frame_splitter.fields import Address, Digest, Name, StoredFile, decode, encode
+from frame_splitter.fields import Address, Digest, Name, StoredFile, decode, decoder, encode
 from frame_splitter.records import (
     Heartbeat,
     HeartbeatAnswer,
@@ -241,7 +241,7 @@ def _bounded(response: urllib3.BaseHTTPResponse) -> bytes:
 def _problem(status: int, body: bytes) -> FarmError:
     """The error a problem document stands for; by its code, else by its status."""
     try:
-        problem = msgspec.json.decode(body, type=_Problem)
+        problem = decoder(_Problem).decode(body)
     except (msgspec.DecodeError, ValueError):
         problem = _Problem()
     sentence = (problem.detail or problem.title or f"The coordinator answered {status}.")[:2000]

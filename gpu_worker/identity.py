@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from frame_splitter.errors import Conflict, InvalidInput, Unavailable
-from frame_splitter.fields import Address, Name
+from frame_splitter.fields import Address, Name, decoder
 from gpu_worker.coordinator import NodeSelf, backoff
 from verification.attestation import BadSignature, Enrolment, Signed, address_of, sign
 
@@ -161,7 +161,7 @@ def _remember(path: Path, url: str, address: Address) -> None:
 
 def _farms(path: Path) -> dict[Name, Address]:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[Name, Address])
+        return decoder(dict[Name, Address]).decode(path.read_bytes())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, msgspec.DecodeError) as error:

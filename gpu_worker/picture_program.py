@@ -16,7 +16,7 @@ import msgspec
 from frame_splitter import counts, exr, stitch
 from frame_splitter.audits import CheckOrder, CheckReport
 from frame_splitter.errors import InvalidInput
-from frame_splitter.fields import Tile
+from frame_splitter.fields import Tile, decoder
 from gpu_worker.picture_requests import Answer, Check, Look, Picture, Request, Stitch, Take
 from verification.pixel_root import image_root, joint_root
 
@@ -98,7 +98,7 @@ def _stitch(request: Stitch, limits: exr.Limits) -> Answer:
 
 def _answer_safely(line: bytes, limits: exr.Limits) -> Answer:
     try:
-        return answer(msgspec.json.decode(line, type=Request), limits)
+        return answer(decoder(Request).decode(line), limits)
     except MemoryError:
         return Answer(
             False, "The picture needs more memory than this node gives to pictures.", fault="memory"

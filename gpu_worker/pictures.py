@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from frame_splitter.audits import CheckReport
-from frame_splitter.fields import Digest, Tile
+from frame_splitter.fields import Digest, Tile, decoder
 from frame_splitter.records import FailureCode
 from gpu_worker.blender import LAUNCHER, Wrap
 from gpu_worker.failures import TaskError
@@ -122,7 +122,7 @@ class Pictures:
             process.stdin.write(request)
             process.stdin.flush()
             line = _read_line(process.stdout.fileno(), time.monotonic() + self._seconds)
-            return msgspec.json.decode(line, type=Answer)
+            return decoder(Answer).decode(line)
         except (OSError, ValueError) as error:
             killed = _status(process) in (-signal.SIGKILL, 128 + signal.SIGKILL)
             self.close()

@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 
 from frame_splitter.audits import MOST_CROPS
-from frame_splitter.fields import Name, Seconds, Size
+from frame_splitter.fields import Name, Seconds, Size, decoder
 from frame_splitter.probes import MOST_MEASURES, Measure
 
 Text = Annotated[str, msgspec.Meta(max_length=65536)]
@@ -57,9 +57,9 @@ class Failed(msgspec.Struct, frozen=True, tag_field="event", tag="failed"):
 
 
 Event = Ready | ProgressEvent | Done | Failed
-_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
 def decode_event(line: bytes) -> Event:
     """One line as an event. Raises ValueError for anything else."""
-    return _decoder.decode(line)
+    found: Event = decoder(Event).decode(line)  # type: ignore[arg-type]
+    return found

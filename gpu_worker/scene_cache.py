@@ -29,7 +29,7 @@ import msgspec
 import structlog
 
 from frame_splitter.errors import FarmError, InvalidInput
-from frame_splitter.fields import StoredFile
+from frame_splitter.fields import StoredFile, decoder
 from frame_splitter.ids import SceneId, Sha256
 from frame_splitter.outputs import safe_relative
 from frame_splitter.records import Blob, Manifest
@@ -132,7 +132,7 @@ class SceneCache:
 
     def _complete(self, scene: SceneId) -> Manifest | None:
         try:
-            manifest = msgspec.json.decode(self._record(scene).read_bytes(), type=Manifest)
+            manifest = decoder(Manifest).decode(self._record(scene).read_bytes())
         except (FileNotFoundError, msgspec.DecodeError):
             return None
         return manifest if all(self._has(blob) for blob in manifest.files.values()) else None
@@ -300,7 +300,7 @@ def _digest(scene: SceneId) -> str:
 
 def _blobs_of(record: Path) -> set[str]:
     try:
-        manifest = msgspec.json.decode(record.read_bytes(), type=Manifest)
+        manifest = decoder(Manifest).decode(record.read_bytes())
     except (FileNotFoundError, msgspec.DecodeError):
         return set()
     return {blob.sha256 for blob in manifest.files.values()}

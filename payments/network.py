@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 
 from frame_splitter.errors import FarmError, InvalidInput, NotFound
-from frame_splitter.fields import Address, Name
+from frame_splitter.fields import Address, Name, convert
 from payments.promises import Number64
 
 
@@ -58,7 +58,7 @@ def load(path: Path) -> Network:
     if len(data) > MOST_BYTES:
         raise InvalidInput(f"{path} is too large to name a network.")
     try:
-        return msgspec.convert(tomllib.loads(data.decode()), Network)
+        return convert(tomllib.loads(data.decode()), Network)
     except RecursionError as error:
         raise InvalidInput(f"{path} does not name a network: it is too deep.") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:

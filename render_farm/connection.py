@@ -25,7 +25,7 @@ from frame_splitter.errors import (
     Unauthorized,
     Unavailable,
 )
-from frame_splitter.fields import decode, encode
+from frame_splitter.fields import decode, decoder, encode
 
 T = TypeVar("T")
 
@@ -231,7 +231,7 @@ class _Problem(msgspec.Struct):
 def _refused(status: int, answer: bytes, url: str) -> FarmError:
     """The coordinator's problem as the FarmError it was there."""
     try:
-        problem = msgspec.json.decode(answer[: 1 << 20], type=_Problem)
+        problem = decoder(_Problem).decode(answer[: 1 << 20])
     except msgspec.DecodeError:
         problem = _Problem(detail=f"{url} answers {status}, which is not what a coordinator says.")
     kind = _BY_CODE.get(problem.code) or _BY_STATUS.get(status, FarmError)

@@ -19,7 +19,7 @@ import msgspec
 from frame_splitter.errors import FarmError, InvalidInput
 from frame_splitter.exactness import classify
 from frame_splitter.facts import Asset, SceneFacts
-from frame_splitter.fields import decode
+from frame_splitter.fields import decode, decoder
 from frame_splitter.frames import FrameRange
 from frame_splitter.ids import SceneId
 from frame_splitter.records import JobSpec, RenderSettings
@@ -120,7 +120,7 @@ class _Complaint(msgspec.Struct):
 def _complaint(done: subprocess.CompletedProcess[bytes], name: str) -> str:
     """The inspector's own sentence, or the end of what it printed."""
     try:
-        sentence = msgspec.json.decode(done.stdout[: 1 << 20], type=_Complaint).message
+        sentence = decoder(_Complaint).decode(done.stdout[: 1 << 20]).message
     except msgspec.DecodeError:
         sentence = ""
     last = done.stderr[-4000:].decode("utf-8", "replace").strip().splitlines()[-1:]

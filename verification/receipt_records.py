@@ -10,7 +10,18 @@ import msgspec
 
 from frame_splitter.audits import AuditOrder
 from frame_splitter.errors import InvalidInput
-from frame_splitter.fields import Address, Digest, FrameNumber, Name, Sentence, Signature, Size, Tile
+from frame_splitter.fields import (
+    Address,
+    Digest,
+    FrameNumber,
+    Name,
+    Sentence,
+    Signature,
+    Size,
+    Tile,
+    convert,
+    decoder,
+)
 from frame_splitter.ids import DeviceClass, JobId, NodeId, OwnerId, SceneId, TaskId
 from frame_splitter.records import Exactness, RenderSettings
 from verification.attestation import Attestation, Submission
@@ -172,7 +183,7 @@ def read(document: bytes) -> SignedReceipt:
     if len(document) > MOST_BYTES:
         raise InvalidInput(f"This is larger than any receipt ({MOST_BYTES} bytes).")
     try:
-        found = msgspec.json.decode(document, type=SignedReceipt)
+        found = decoder(SignedReceipt).decode(document)
         exact = canonical(found)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise InvalidInput(f"This is no receipt: {error}") from error
@@ -212,7 +223,7 @@ def _converted(figures: Mapping[str, int], kind: type[T]) -> T:
             "The receipt's rules cannot be used: figures are missing, or there are unknown ones."
         )
     try:
-        return msgspec.convert(fractions, type=kind)
+        return convert(fractions, kind)
     except msgspec.ValidationError as error:
         raise InvalidInput(f"The receipt's rules cannot be used: {error}") from error
 

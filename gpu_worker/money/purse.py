@@ -22,7 +22,7 @@ import msgspec
 import structlog
 
 from frame_splitter.errors import FarmError, InvalidInput
-from frame_splitter.fields import Digest, Name, Signature, decode, encode
+from frame_splitter.fields import Digest, Name, Signature, decode, decoder, encode
 from frame_splitter.ids import JobId
 from frame_splitter.records import Lease
 from gpu_worker.money.agreements import Agreement, BadPromise, Seller, believed
@@ -192,7 +192,7 @@ class Purse:
 
     def _read(self) -> None:
         for line in _lines(self._folder / "offers.jsonl"):
-            found = msgspec.json.decode(line, type=_KeptOffer)
+            found = decoder(_KeptOffer).decode(line)
             self.offers[found.digest] = found.offer
         for folder in sorted(self._folder.glob("*/")):
             self._bytes += _size(folder / "promises.jsonl")

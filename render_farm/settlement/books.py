@@ -5,8 +5,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-import msgspec
-
+from frame_splitter.fields import convert
 from frame_splitter.ids import JobId
 from payments import signing
 from payments.network import Network
@@ -70,10 +69,10 @@ class Books:
         return next((one.job for one in self._books.values() if _has(one, agreement)), None)
 
     async def _farm_entries(self, job: JobId, first: int) -> list[FarmEntry]:
-        return msgspec.convert(await self._money.entries(job, first), list[FarmEntry])
+        return convert(await self._money.entries(job, first), list[FarmEntry])
 
     async def _chain_entries(self, job: JobId) -> Sequence[ChainEntry]:
-        return msgspec.convert(await self._money.chain_entries(job), list[ChainEntry])
+        return convert(await self._money.chain_entries(job), list[ChainEntry])
 
     async def _held(self, order: StoredOrder) -> Held:
         if order.node not in self._owns:

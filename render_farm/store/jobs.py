@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from frame_splitter.facts import SceneFacts
-from frame_splitter.fields import Tile, decode, encode
+from frame_splitter.fields import Tile, decode, decoder, encode
 from frame_splitter.ids import JobId, NodeId, OwnerId, SceneId, TaskId
 from frame_splitter.probes import ProbeOrder
 from frame_splitter.records import (
@@ -206,7 +206,7 @@ class Jobs:
         """The next events after an id; waits up to `wait` seconds when there are none yet."""
         entries = await self._store.follow(keys.events(job), after, wait, 256)
         return [
-            StoredEvent(entry, fields["event"], msgspec.json.decode(fields["data"]))
+            StoredEvent(entry, fields["event"], decoder(dict[str, Any]).decode(fields["data"]))
             for entry, fields in entries
         ]
 

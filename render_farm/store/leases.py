@@ -8,7 +8,7 @@ import msgspec
 
 from frame_splitter.audits import AuditOrder
 from frame_splitter.errors import Forbidden, InvalidInput, StaleLease
-from frame_splitter.fields import Tile, decode, encode
+from frame_splitter.fields import Tile, decode, decoder, encode
 from frame_splitter.ids import JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
 from frame_splitter.probes import ProbeOrder
 from frame_splitter.records import (
@@ -179,7 +179,7 @@ class Leases:
         )
         if found == "unbound":
             raise Forbidden("This node has not shown the address it signs with yet: POST /nodes/self first.")
-        return [_queue(*entry) for entry in msgspec.json.decode(found)]
+        return [_queue(*entry) for entry in decoder(list).decode(found)]
 
     async def online(self, since: float) -> set[NodeId]:
         """Nodes heard of since a time."""

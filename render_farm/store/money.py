@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from frame_splitter.errors import NotFound
-from frame_splitter.fields import decode, encode
+from frame_splitter.fields import decode, decoder, encode
 from frame_splitter.ids import DeviceClass, JobId, NodeId, OwnerId
 from frame_splitter.records import JobState
 from payments.promises import (
@@ -331,7 +331,7 @@ class Money:
 
 
 def _entries(lines: list[str]) -> list[dict[str, Any]]:
-    return [msgspec.json.decode(line, type=dict[str, Any]) for line in lines]
+    return [decoder(dict[str, Any]).decode(line) for line in lines]
 
 
 def _paid_job(job: JobId, fields: Mapping[str, str], excluded: frozenset[NodeId]) -> PaidJob:

@@ -5,11 +5,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import msgspec
-
 from frame_splitter.audits import AuditOrder, CheckReport
 from frame_splitter.errors import StaleLease
-from frame_splitter.fields import StoredFile, decode, encode
+from frame_splitter.fields import StoredFile, decode, decoder, encode
 from frame_splitter.ids import JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
 from frame_splitter.records import FailureCode, OutputFile, RenderSettings, Task, TaskResult
 from render_farm.answers import Failure
@@ -218,7 +216,7 @@ class Submissions:
         found = await self._store.do("HGET", keys.job_roots(one.job), one.attestation.pixelRoot)
         others = [
             entry
-            for entry in msgspec.json.decode(found or "[]")
+            for entry in decoder(list).decode(found or "[]")
             if (entry["task"], int(entry["token"])) != (one.task.id, one.token)
             and (entry["rejected"] or entry["task"] != one.task.id)
         ]
