@@ -98,7 +98,7 @@ def _stitch(request: Stitch, limits: exr.Limits) -> Answer:
 
 def _answer_safely(line: bytes, limits: exr.Limits) -> Answer:
     try:
-        return answer(decoder(Request).decode(line), limits)
+        return answer(decoder(Request).decode(line), limits)  # type: ignore[arg-type]
     except MemoryError:
         return Answer(
             False, "The picture needs more memory than this node gives to pictures.", fault="memory"
