@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The only way to the chain: a JSON-RPC URL, and the only import of web3.
 
-Everything here is synchronous and raises Unavailable when the chain does not answer; nothing is waited for
-and nothing is tried again by itself. Transactions go through `payments/sending.py`, which makes them happen
-once; events are followed by `payments/events.py`.
+Everything here is synchronous and raises Unavailable when the chain does not answer, at once or after the
+`Patience` it was given; asking twice does no harm, because a signed transaction is carried out once.
+Transactions go through `payments/sending.py`, which makes what was meant happen once; events
+are followed by `payments/events.py`.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +32,10 @@ from payments.secret_urls import keep_out_of_logs
 
 T = TypeVar("T")
 TIMEOUT_SECONDS = 10.0
+SILENT_SECONDS = 3.0
+"""How long the chain is waited for before that is said."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+"""Seconds between two questions to a chain that does not answer."""
 _FAUCET: Any = "farm_fund"
 MOST_BLOCKS = 2000
 """Asked for events at a time: public endpoints refuse more."""
@@ -97,12 +103,29 @@ class Event:
     transaction: str
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """For how many seconds a chain that does not answer is asked again; `say` gets a sentence when that takes
+    longer than a moment, and one when it answers again.
+    """
+
+    seconds: float = 0.0
+    say: Callable[[str], None] = lambda _: None
+
+
 class Chain:
     """A chain behind a JSON-RPC URL. Raises WrongChain or Unavailable when it is made. Without a `chain_id`
     it is whichever chain answers.
     """
 
-    def __init__(self, url: str, chain_id: int | None, timeout: float = TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self,
+        url: str,
+        chain_id: int | None,
+        timeout: float = TIMEOUT_SECONDS,
+        patience: Patience = Patience(),  # noqa: B008 - frozen
+    ) -> None:
+        self._patience = patience
         # A URL may carry a secret in its path or user part: only its host is ever shown.
         self.host = _host(url)
         keep_out_of_logs()
@@ -171,7 +194,9 @@ class Chain:
     def fund(self, address: str, amount: Wei) -> None:
         """Ask the faucet of a local chain for its coin. Raises NoFaucet where there is none."""
         asked = [self._address(address), hex(amount)]
-        answer = self._ask(lambda: self._web3.provider.make_request(_FAUCET, asked))
+        # Asked once: what got lost may have been given.
+        with _translated(self.host):
+            answer = self._web3.provider.make_request(_FAUCET, asked)
         if "error" in answer:
             raise NoFaucet(f"The chain at {self.host} gives nothing away: it has no faucet, or refuses.")
 
@@ -227,8 +252,23 @@ class Chain:
         return self._web3.to_checksum_address(address)
 
     def _ask(self, ask: Callable[[], T]) -> T:
-        with _translated(self.host):
-            return ask()
+        began, pause, told = time.monotonic(), FIRST_PAUSE, False
+        while True:
+            try:
+                with _translated(self.host):
+                    answer = ask()
+                if told:
+                    self._patience.say(f"The chain at {self.host} answers again.")
+                return answer
+            except Unavailable as error:
+                waited = time.monotonic() - began
+                if waited + pause > self._patience.seconds:
+                    raise
+                if waited > SILENT_SECONDS and not told:
+                    self._patience.say(f"{error.sentence} Waiting for it ...")
+                    told = True
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
 
 
 def _host(url: str) -> str:

@@ -14,12 +14,14 @@
 
 Every method raises FarmError (or one of its kinds in `frame_splitter.errors`) with a sentence. A
 coordinator that is away for a moment is waited for, `patience` seconds long, or until `gone` says that
-waiting is in vain.
+waiting is in vain; `say` gets a sentence when that takes long.
 """
 
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -58,8 +60,12 @@ if TYPE_CHECKING:
     from verification.records import JobVerification
 
 UPLOADS_AT_ONCE = 4
-VAIN_OFFERS = 3
-"""How often links may all be refused before uploading is given up."""
+VAIN_OFFERS = 8
+"""How often links may all be refused, each time after a longer pause, before a file is given up: a store that
+starts refuses all of them for a moment.
+"""
+STEADY_SECONDS = 5.0
+"""An event stream that lasted so long was a good one, whether or not anything was told."""
 SILENCE = 45.0
 """Seconds without any byte after which an event stream counts as broken."""
 
@@ -79,8 +85,9 @@ class FarmClient:
         *,
         patience: float = 60.0,
         gone: Callable[[], bool] = lambda: False,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._link = Connection(url, token, patience=patience, gone=gone)
+        self._link = Connection(url, token, patience=patience, gone=gone, say=say)
         self._transfers = Transfers(self._link)
         self.url = self._link.url
 
@@ -109,16 +116,21 @@ class FarmClient:
         `progress(bytes_done, bytes_total)` is called after each file, from any thread. Returns the
         scene's id. Uploading the same scene again sends nothing.
         """
-        offer, vain = self.offer_scene(manifest), 0
+        offer, pauses = self.offer_scene(manifest), self._pauses()
         while offer.missing and not offer.sealed:
             # Links run out during long uploads; a fresh offer has fresh ones for what is left.
-            vain = 0 if self._upload_blobs(offer.missing, manifest, root, progress) else vain + 1
-            if vain == VAIN_OFFERS:
+            if self._upload_blobs(offer.missing, manifest, root, progress):
+                pauses = self._pauses()
+            elif next(pauses, None) is None:
                 raise FarmError("The object store takes no uploads: its links are refused at once.")
             offer = self.offer_scene(manifest)
         if not offer.sealed:
             self._link.post(f"/scenes/{offer.scene}/seal", SealAnswer)
         return offer.scene
+
+    def _pauses(self) -> Iterator[int]:
+        """Waits between tries with fresh links, the first at once."""
+        return islice(self._link.attempts(), VAIN_OFFERS)
 
     def offer_scene(self, manifest: Manifest) -> SceneAnswer:
         """Say what a scene consists of; the answer says which blobs the farm lacks."""
@@ -200,19 +212,24 @@ class FarmClient:
                     frame = decode(event.data, Frame)
         """
         patience = self._link.attempts()
+        lost = Lost(f"The coordinator at {self.url} does not answer.")
         while next(patience, None) is not None:
-            heard = False
+            heard, began = False, time.monotonic()
             try:
                 for event in parse(self._open_events(job, last_id).lines()):
-                    heard, last_id, patience = True, event.id or last_id, self._link.attempts()
+                    heard, last_id = True, event.id or last_id
                     yield event
                     if event.is_last:
                         return
-            except Lost:
-                continue
-            if not heard and self.job(job).state in FINAL_STATES:
-                return
-        raise Lost(f"The coordinator at {self.url} does not answer.")
+            except Lost as error:
+                lost = error
+            else:
+                if not heard and self.job(job).state in FINAL_STATES:
+                    return
+            # What broke just now was there until now, however long ago its last event was.
+            if heard or time.monotonic() - began > STEADY_SECONDS:
+                patience = self._link.attempts()
+        raise lost
 
     def _open_events(self, job: JobId, last_id: str) -> Stream:
         headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last_id} if last_id else {})}
@@ -242,17 +259,20 @@ class FarmClient:
         """Fetch a file of a frame to `target`, complete and with the right sha256, or not at all.
 
         A file that is there already with the same content is left as it is. `renew` gives the same
-        file with a fresh link, for when the first has expired. Returns `target`.
+        file with a fresh link, for when one is refused. Returns `target`.
         """
         if has(target, file):
             return target
-        try:
-            self._transfers.download(file, target)
-        except LinkExpired:
-            if renew is None:
-                raise
-            self._transfers.download(renew(), target)
-        return target
+        expired = LinkExpired(f"The link to {target.name} is no longer valid.")
+        for tried in self._pauses():
+            try:
+                self._transfers.download(renew() if tried and renew else file, target)
+                return target
+            except LinkExpired as error:
+                expired = error
+                if renew is None:
+                    break
+        raise expired
 
     # --- verification ---------------------------------------------------------------------------
 

@@ -29,6 +29,11 @@ from frame_splitter.fields import decode, decoder, encode
 
 T = TypeVar("T")
 
+SILENT_SECONDS = 3.0
+"""How long something is waited for before that is said."""
+
+Say = Callable[[str], None]
+
 ANSWER_LIMIT = 256 << 20
 """Bytes of the longest answer read; a job of 100,000 frames stays below half of it."""
 
@@ -57,14 +62,53 @@ class Gone(Unavailable):
     code = "farm_gone"
 
 
+class Outage:
+    """Says once that something is waited for, after a while, and that it is there again. Safe to use from
+    several threads.
+    """
+
+    def __init__(self, say: Say) -> None:
+        self._say, self._lock = say, threading.Lock()
+        self._since: float | None = None
+        self._told = False
+
+    def goes_on(self, reason: str) -> None:
+        """It did not answer, for this reason (a sentence)."""
+        with self._lock:
+            now = time.monotonic()
+            self._since = now if self._since is None else self._since
+            tell = not self._told and now - self._since >= SILENT_SECONDS
+            self._told = self._told or tell
+        if tell:
+            self._say(f"{reason} Waiting for it ...")
+
+    def is_over(self) -> None:
+        """It answered."""
+        if self._since is None:
+            return
+        with self._lock:
+            told, self._told, self._since = self._told, False, None
+        if told:
+            self._say("It answers again.")
+
+
 class Connection:
-    """Requests to one coordinator as one token's bearer. Safe to use from several threads."""
+    """Requests to one coordinator as one token's bearer, with a sentence to `say` where that takes long. Safe
+    to use from several threads.
+    """
 
     def __init__(
-        self, url: str, token: str, *, patience: float = 60.0, gone: Callable[[], bool] = lambda: False
+        self,
+        url: str,
+        token: str,
+        *,
+        patience: float = 60.0,
+        gone: Callable[[], bool] = lambda: False,
+        say: Say = lambda _: None,
     ) -> None:
         self.url = _checked(url)
         self.patience, self._gone = patience, gone
+        self._outage = Outage(say)
         self.stopped = threading.Event()
         self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
         self._pool = urllib3.PoolManager(maxsize=16, retries=False)
@@ -88,7 +132,7 @@ class Connection:
         return decode(self._ask("POST", path, encode(body if body is not None else {}), headers, None), kind)
 
     def stream(self, path: str, headers: Mapping[str, str], silence: float) -> "Stream":
-        """Open an endless answer; raises FarmError, or Lost where there is no answer at all.
+        """Open an endless answer; raises FarmError, or Lost where trying again may help.
 
         `silence` seconds without a byte count as lost.
         """
@@ -102,11 +146,25 @@ class Connection:
                 redirect=False,
                 timeout=timeout,
             )
+            if response.status != 200:
+                raise self._no_stream(response.status, _bounded(response))
         except _LOST as error:
-            raise Lost(f"The coordinator at {self.url} does not answer.") from error
-        if response.status != 200:
-            raise _refused(response.status, _bounded(response), self.url)
+            self._outage.goes_on(self._silence)
+            raise Lost(self._silence) from error
+        self._outage.is_over()
         return Stream(response)
+
+    def _no_stream(self, status: int, answer: bytes) -> FarmError:
+        refusal = _refused(status, answer, self.url)
+        if status not in _AGAIN:
+            return refusal
+        # The store behind the coordinator is away for a moment, as it may be.
+        self._outage.goes_on(refusal.sentence)
+        return Lost(refusal.sentence)
+
+    @property
+    def _silence(self) -> str:
+        return f"The coordinator at {self.url} does not answer."
 
     def _ask(
         self,
@@ -116,18 +174,22 @@ class Connection:
         headers: Mapping[str, str],
         query: Mapping[str, str] | None,
     ) -> bytes:
+        refusal: FarmError = Unavailable(self._silence)
         for _ in self.attempts():
             try:
                 status, answer = self._once(method, path, body, headers, query)
             except _LOST:
+                self._outage.goes_on(self._silence)
                 continue
             if status in _AGAIN:
                 refusal = _refused(status, answer, self.url)
+                self._outage.goes_on(refusal.sentence)
                 continue
+            self._outage.is_over()
             if status >= 300:
                 raise _refused(status, answer, self.url)
             return answer
-        raise locals().get("refusal") or Unavailable(f"The coordinator at {self.url} does not answer.")
+        raise refusal
 
     def attempts(self) -> Iterator[int]:
         """Count attempts from 0, waiting longer before each, until `patience` is used up."""

@@ -28,17 +28,20 @@ class RpcFailure(Exception):
 
 @dataclass
 class LocalChain:
-    """The process on `folder`; it can be killed and started again, on another port."""
+    """The process on `folder`; it can be killed and started again: on another port, where none is given."""
 
     folder: Path
     controls: bool = True
     chain_id: int = embedded_chain.CHAIN_ID
+    port: int = 0
     url: str = ""
     child: "subprocess.Popen[str] | None" = None
     keys: list[Key] = field(default_factory=list)
 
     def start(self) -> None:
-        line = embedded_chain.command(self.folder, port=0, chain_id=self.chain_id, controls=self.controls)
+        line = embedded_chain.command(
+            self.folder, port=self.port, chain_id=self.chain_id, controls=self.controls
+        )
         self.child = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         said = self.child.stdout.readline()
         if not said:

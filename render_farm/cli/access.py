@@ -17,6 +17,8 @@ STARTING_SECONDS = 120.0
 """How long to wait for a farm that another command is just starting."""
 PATIENCE = 120.0
 """Seconds a coordinator may be away under a running command."""
+FIRST_PATIENCE = 20.0
+"""Seconds a coordinator may be away that was named: it may be starting anew, or there may be none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +48,19 @@ def open_farm(
     if chosen.coordinator:
         if not chosen.token:
             raise UsageError("--coordinator needs --token as well (or FARM_TOKEN).")
-        with _connected(chosen.coordinator, chosen.token) as client:
+        with _connected(chosen.coordinator, chosen.token, say) as client:
             yield Access(client, chosen.coordinator.rstrip("/"))
         return
     folder = state_folder(chosen.state_dir)
     while True:
         running = find_running(folder, say)
         if running is not None:
-            with _connected(running.url, running.token, gone=lambda: not folder.in_use()) as client:
+            with _connected(running.url, running.token, say, gone=lambda: not folder.in_use()) as client:
                 yield Access(client, running.public_url, chain=running.chain)
             return
         farm = Farm(folder, FarmOptions(slots=slots, node=node, temporary=True, money=money), say)
         try:
-            with farm.running(), FarmClient(farm.url, farm.token, patience=PATIENCE) as client:
+            with farm.running(), FarmClient(farm.url, farm.token, patience=PATIENCE, say=say) as client:
                 yield Access(client, farm.public_url, farm, farm.chain_url)
             return
         except FolderInUse:
@@ -67,10 +69,12 @@ def open_farm(
 
 
 @contextmanager
-def _connected(url: str, token: str, gone: Callable[[], bool] = lambda: False) -> Iterator[FarmClient]:
-    with FarmClient(url, token, patience=5.0) as quick:
+def _connected(
+    url: str, token: str, say: Callable[[str], None], gone: Callable[[], bool] = lambda: False
+) -> Iterator[FarmClient]:
+    with FarmClient(url, token, patience=FIRST_PATIENCE, gone=gone, say=say) as quick:
         quick.health()
-    with FarmClient(url, token, patience=PATIENCE, gone=gone) as client:
+    with FarmClient(url, token, patience=PATIENCE, gone=gone, say=say) as client:
         yield client
 
 

@@ -14,7 +14,7 @@ from payments.network import Network, Windows, load, save
 from render_farm.cli.access import find_running
 from render_farm.cli.console import Console
 from render_farm.cli.options import UsageError
-from render_farm.cli.purse import held_outbox, open_market
+from render_farm.cli.purse import CHAIN_SECONDS, held_outbox, open_market
 from render_farm.cli.signers import open_signer
 from render_farm.embedded.money import money_folder
 from render_farm.embedded.supervisor import state_folder
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from payments.outbox import FileOutbox
 
 DEPLOYING_SECONDS = 900.0
+SHOWING_SECONDS = 5.0
+"""Who asks whether a chain is there wants to hear that it is not."""
 """For two transactions and their confirmations."""
 _TIMES = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
@@ -51,12 +53,12 @@ def _deploy(chosen: argparse.Namespace, console: Console) -> int:
     if chosen.output.exists():
         raise Conflict(f"{chosen.output} is there already: contracts in use are not written over.")
     # web3 takes seconds to load.
-    from payments.chain import Chain  # noqa: PLC0415
+    from payments.chain import Chain, Patience  # noqa: PLC0415
     from payments.deploy import deploy  # noqa: PLC0415
 
     windows = _windows(chosen)
     key = open_signer(chosen.wallet, chosen.password_file, chosen.signer_url)
-    chain = Chain(chosen.chain_url, chosen.chain_id)
+    chain = Chain(chosen.chain_url, chosen.chain_id, patience=Patience(CHAIN_SECONDS, console.say))
     console.say(f"Deploying on chain {chain.chain_id} at {chain.host}, from {key.address} ...")
     with _outbox(chosen.output, chain.chain_id, key.address) as outbox:
         network = deploy(
@@ -109,7 +111,7 @@ def _looked_at(file: Path, network: Network, url: str) -> ChainShown:
     if not url:
         return ChainShown(str(file), network)
     try:
-        chain = open_market(network, url).chain
+        chain = open_market(network, url, seconds=SHOWING_SECONDS).chain
     except FarmError as error:
         return ChainShown(str(file), network, wrong=error.sentence)
     return ChainShown(str(file), network, chain.host, chain.head())

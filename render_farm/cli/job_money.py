@@ -54,7 +54,7 @@ def _statement(chosen: argparse.Namespace, access: Access, console: Console) -> 
     if not chosen.check:
         console.result(statement, statement_text(statement))
         return 0
-    found = check(statement, *chosen_chain(chosen, access))
+    found = check(statement, *chosen_chain(chosen, access), console.say)
     console.result(found, f"{statement_text(statement)}\n\n{_checked(found)}")
     return 1 if found.differences else 0
 
@@ -69,7 +69,7 @@ def _fund(chosen: argparse.Namespace, access: Access, console: Console) -> int:
     job = _job(chosen, access.client)
     if job.state in FINAL_STATES:
         raise Conflict(f"Job {job.job} is {job.state.value}: it needs no more money.")
-    purse, farm = _purse(chosen, access)
+    purse, farm = _purse(chosen, access, console)
     amount = amounts.parse(chosen.amount, purse.network.decimals)
     if amount == 0:
         raise InvalidInput("Nothing is to be added.")
@@ -87,7 +87,7 @@ def _refund(chosen: argparse.Namespace, access: Access, console: Console) -> int
         raise Conflict(
             f"Job {job.job} is {job.state.value}: `render-farm job cancel {job.job}` ends it first."
         )
-    purse, farm = _purse(chosen, access)
+    purse, farm = _purse(chosen, access, console)
     _number(purse, farm, job.job)
     statement = settle(access.client, purse, farm, job.job, console.say)
     console.result(statement, statement_text(statement))
@@ -96,7 +96,7 @@ def _refund(chosen: argparse.Namespace, access: Access, console: Console) -> int
 
 def _contest(chosen: argparse.Namespace, access: Access, console: Console) -> int:
     job = _job(chosen, access.client)
-    purse, farm = _purse(chosen, access)
+    purse, farm = _purse(chosen, access, console)
     return _contested(purse, job.job, _number(purse, farm, job.job), console)
 
 
@@ -111,7 +111,7 @@ def _alone(chosen: argparse.Namespace, console: Console) -> int:
     """Refund or contest without the farm."""
     if chosen.last:
         raise UsageError("Without its farm a job must be named: --offline needs JOB.")
-    purse, job = open_purse(place(chosen, None)), JobId(chosen.job)
+    purse, job = open_purse(place(chosen, None), console.say), JobId(chosen.job)
     if chosen.action == "contest":
         return _contested(purse, job, paid_here(purse, job), console)
     taken = take_back(purse, job, console.say)
@@ -119,9 +119,9 @@ def _alone(chosen: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _purse(chosen: argparse.Namespace, access: Access) -> tuple[Purse, str]:
+def _purse(chosen: argparse.Namespace, access: Access, console: Console) -> tuple[Purse, str]:
     """The wallet, on the very chain that the farm settles on, and the farm's address."""
-    purse, rules = open_purse(place(chosen, access)), access.client.rules()
+    purse, rules = open_purse(place(chosen, access), console.say), access.client.rules()
     check_network(rules.network, purse.network)
     return purse, rules.address
 

@@ -7,7 +7,7 @@ finds the job's money again when its farm is gone.
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from payments.sending import Signer
     from payments.wallet import Wallet
 
+CHAIN_SECONDS = 60.0
+"""How long a chain that does not answer is waited for, at each question."""
 SENDING_SECONDS = 120.0
 """How long a transaction may take; what is under way is gone on with the next time."""
 BUSY_SECONDS = 30.0
@@ -109,15 +111,18 @@ def chosen_chain(chosen: argparse.Namespace, access: Access | None) -> tuple[Pat
     return home.network, access.chain
 
 
-def open_market(network: Network, url: str) -> "Market":
-    """The contracts on their chain. Raises FarmError where the chain is not there, or another than is named,
-    or has other contracts.
+def open_market(
+    network: Network, url: str, say: Callable[[str], None] = lambda _: None, seconds: float = CHAIN_SECONDS
+) -> "Market":
+    """The contracts on their chain, which is waited for, so many seconds at each question. Raises FarmError
+    where it does not come, or is another than is named, or has other contracts.
     """
     # web3 takes seconds to load: only for who pays.
-    from payments.chain import Chain  # noqa: PLC0415
+    from payments.chain import Chain, Patience  # noqa: PLC0415
     from payments.market import Market  # noqa: PLC0415
 
-    market = Market(Chain(url, network.chain_id), network)
+    chain = Chain(url, network.chain_id, patience=Patience(seconds, say))
+    market = Market(chain, network)
     market.check()
     return market
 
@@ -131,15 +136,15 @@ def history(market: "Market") -> "list[Event]":
     return [event for start in starts for event in market.events(start, min(start + MOST_BLOCKS - 1, head))]
 
 
-def open_purse(where: Place) -> "Purse":
-    """The wallet on its chain. Raises FarmError where a file is missing, the password wrong, or the chain not
-    as it is named.
+def open_purse(where: Place, say: Callable[[str], None] = lambda _: None) -> "Purse":
+    """The wallet on its chain; `say` gets a sentence while that does not answer. Raises FarmError where a
+    file is missing, the password wrong, or the chain not as it is named.
     """
     network = load(where.network)
     key = open_signer(where.wallet, where.password, where.signer)
     folder = where.folder / f"{network.chain_id}-{network.market[2:10].lower()}-{key.address.lower()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return Purse(open_market(network, where.url), key, folder)
+    return Purse(open_market(network, where.url, say), key, folder)
 
 
 class Purse:

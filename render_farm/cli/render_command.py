@@ -187,7 +187,7 @@ class _Rendering:
         check_settles(self._client.rules().network)
         if self._access.own is not None:
             self._access.own.wait_for_money()
-        purse = open_purse(place(self._chosen, self._access))
+        purse = open_purse(place(self._chosen, self._access), self._say)
         return Paying(self._client, purse, Offered(self._chosen.budget, self._chosen.price_cap), self._say)
 
     def _submitted(self, spec: "JobSpec", paying: "Paying | None") -> Job:

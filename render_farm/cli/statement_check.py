@@ -5,7 +5,7 @@ Nothing that the farm says is used but the statement itself and the job's number
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,9 +40,11 @@ class Findings:
     sentence: str
 
 
-def check(statement: Statement, network_file: Path, url: str) -> Findings:
+def check(
+    statement: Statement, network_file: Path, url: str, say: Callable[[str], None] = lambda _: None
+) -> Findings:
     """Read the chain and compare."""
-    market = open_market(load(network_file), url)
+    market = open_market(load(network_file), url, say)
     job = market.job(statement.number)
     balance = market.token_balance(market.network.market)
     standing = Standing(job.budget, job.committed, balance)

@@ -96,13 +96,13 @@ def _reached(chosen: argparse.Namespace, console: Console) -> Iterator["Market"]
     """The contracts that were named, or the embedded farm's, which is started where it does not run."""
     if chosen.chain is not None:
         network, url = chosen_chain(chosen, None)
-        yield open_market(load(network), url)
+        yield open_market(load(network), url, console.say)
         return
     with open_farm(chosen, console.say, node=False, money=True) as access:
         if access.own is not None:
             access.own.wait_for_money()
         network, url = chosen_chain(chosen, access)
-        yield open_market(load(network), url)
+        yield open_market(load(network), url, console.say)
 
 
 def _address(chosen: argparse.Namespace) -> str:

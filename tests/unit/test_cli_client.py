@@ -225,6 +225,55 @@ def test_events_of_a_coordinator_that_stays_away_end_with_a_sentence() -> None:
         list(client.events(JOB))
 
 
+def test_events_wait_for_a_store_that_is_away_for_a_moment() -> None:
+    def answers(asked: Asked) -> Answer:
+        if len(server.asked) < 4:
+            return problem(503, "unavailable", "The store is away.")
+        return Answer(body=event("1", "job", job_json("complete")))
+
+    with scripted(answers) as server, FarmClient(server.url, "t", patience=20) as client:
+        assert [one.id for one in client.events(JOB)] == ["1"]
+
+
+def test_events_of_a_store_that_stays_away_end_with_the_coordinators_own_sentence() -> None:
+    with (
+        scripted(lambda _: problem(503, "unavailable", "The store is away.")) as server,
+        FarmClient(server.url, "t", patience=0.2) as client,
+        pytest.raises(Unavailable, match=r"The store is away\."),
+    ):
+        list(client.events(JOB))
+
+
+def test_a_quiet_stream_that_breaks_late_is_waited_for_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patience is for a coordinator that is away, and a job that waits tells nothing for hours."""
+    monkeypatch.setattr("render_farm.client.STEADY_SECONDS", 0.3)
+    nobody = threading.Event()
+
+    def answers(asked: Asked) -> Answer:
+        if len(server.asked) == 1:
+            nobody.wait(0.5)
+            return Answer(body=b": still here\n\n", cut=True)
+        return Answer(body=event("1", "job", job_json("complete")))
+
+    with scripted(answers) as server, FarmClient(server.url, "t", patience=0.2) as client:
+        assert [one.id for one in client.events(JOB)] == ["1"]
+
+
+def test_a_long_wait_is_said_once_and_so_is_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("render_farm.connection.SILENT_SECONDS", 0.0)
+    said: list[str] = []
+
+    def answers(asked: Asked) -> Answer:
+        if len(server.asked) < 5:
+            return problem(503, "unavailable", "The store is away.")
+        return Answer(body=HEALTH)
+
+    with scripted(answers) as server, FarmClient(server.url, "t", patience=20, say=said.append) as client:
+        client.health()
+        client.health()
+        assert said == ["The store is away. Waiting for it ...", "It answers again."]
+
+
 def test_events_of_somebody_elses_job_are_refused() -> None:
     with (
         scripted(lambda _: problem(404, "not_found", "You have no job 'j1'.")) as server,
