@@ -91,7 +91,7 @@ class Desk:
         await self._promising.vouch(look)
         await self._promising.set_rooms(look)
         await self._mark(look, why)
-        await self._show(facts, book, why)
+        await self._show(look, why)
 
     def _may_begin(self, look: Look) -> bool:
         """Whether the deposit is there, and what operators have at stake was looked up."""
@@ -122,9 +122,12 @@ class Desk:
             await self._money.set_funded(facts.job, True)
             log.info("job_funded", job=facts.job, deposited=statements.figures(look.book).deposited)
 
-    async def _show(self, facts: PaidJob, book: Book, why: str) -> None:
+    async def _show(self, look: Look, why: str) -> None:
         """Tell how the money stands, where that changed."""
-        said = notices.all_of(book, facts, why, self._knowledge.of_job(facts.job), self._network)
+        facts, book = look.facts, look.book
+        lacking = self._promising.stake_wanted(look) if facts.funded and facts.state not in ENDED else 0
+        troubles = self._knowledge.of_job(facts.job)
+        said = notices.all_of(book, facts, why, troubles, self._network, lacking)
         promised = tuple((held.agreement, held.cap) for held in book.held.values())
         # The record may have changed since it was read; what is told of it then follows a moment later.
         late = self._was_never_opened(facts, book)

@@ -57,9 +57,12 @@ def all_of(
     why: str,
     troubles: Sequence[str],
     network: Network,
+    stake_wanted: int = 0,
 ) -> tuple[str, ...]:
-    """Everything that is to be told, the reason why nothing goes on first."""
-    told = [why, _deposit(book, facts, network)]
+    """Everything that is to be told, the reason why nothing goes on first. `stake_wanted`: what none of the
+    nodes that sell has at stake.
+    """
+    told = [why, _deposit(book, facts, network), _no_stake(stake_wanted, network)]
     told += [
         f"Agreement {agreement[:10]} was opened on the chain without an order of this farm's; nothing is "
         f"done under it."
@@ -83,6 +86,15 @@ def _deposit(book: Book, facts: PaidJob, network: Network) -> str:
     missing = _written(facts.payment.budget - there, network)
     return (
         f"Its deposit is {_written(there, network)} of {budget}: it begins when the other {missing} is there."
+    )
+
+
+def _no_stake(wanted: int, network: Network) -> str:
+    if not wanted:
+        return ""
+    return (
+        f"None of the nodes that sell has enough at stake: one needs {_written(wanted, network)} free, and its "
+        "operator adds to it with: gpu-worker stake AMOUNT"
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from payments.money import Wei
 from payments.pricing import MICRO
 from payments.promises import Offer, SignedOffer
-from render_farm.settlement.stakes import most_open
+from render_farm.settlement.stakes import least, most_open
 
 FIRST_TASKS = 16
 """Tasks' worth of a first cap."""
@@ -141,7 +141,7 @@ def raised(need: Need, grown: Grown, budget: int, capacity: int, stake: int) -> 
         grown.accepted + max(first, GROWTH * grown.accepted),
         everything,
         grown.cap + min(budget, capacity),
-        grown.vouched + most_open(grown.behind + stake, grown.share),
+        grown.vouched + most_open(grown.behind + stake, grown.share, task),
     )
     is_worth = cap * WORTH[1] >= grown.cap * WORTH[0] or cap == everything or room < task
     return Wei(cap) if cap - grown.used >= task and cap > grown.cap and is_worth else None
@@ -178,10 +178,17 @@ def _first_cap(need: Need, units: int, seller: Seller, budget: int, sharing: int
     task = cost(need.dearest, price)
     wanted = cost(units, price)
     each = max(task, budget // sharing)
-    cap = min(wanted, each, budget, seller.capacity, most_open(seller.stake, share))
+    cap = min(wanted, each, budget, seller.capacity, most_open(seller.stake, share, task))
     if cap < min(task, wanted) or cap <= 0:
         return None
     return Cap(seller, Wei(cap), Wei(task), min(MOST_CLAIM_TASKS, max(CLAIM_TASKS, 2 * need.tiles)))
+
+
+def stake_wanted(need: Need, sellers: Sequence[Seller]) -> int:
+    """The least stake that would let one of the sellers begin, where all of them lack it; else 0."""
+    wanted = [least(cost(need.dearest, one.offer.message.price), need.stake_share) for one in sellers]
+    lacking = all(one.stake < stake for one, stake in zip(sellers, wanted, strict=True))
+    return min(wanted, default=0) if lacking else 0
 
 
 def missing(need: Need, rooms: Sequence[tuple[int, int]], budget: int, cheapest: int) -> int:

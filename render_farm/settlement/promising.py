@@ -130,7 +130,8 @@ class Promising:
         sellers = [self._seller(offer) for offer in look.offers if offer.node not in out]
         for cap in orders.first_caps(need, sellers, book.ledger.free(), len(taken), self._clock()):
             # Another node of the same operator may have taken the stake a moment ago.
-            if stakes.most_open(self._stake(cap.seller.operator), need.stake_share) < cap.cap:
+            free = self._stake(cap.seller.operator)
+            if stakes.most_open(free, need.stake_share, cap.task_cap) < cap.cap:
                 continue
             node = NodeId(cap.seller.node)
             salt = sum(held.node == node for held in book.held.values())
@@ -146,6 +147,19 @@ class Promising:
 
     def _stake(self, operator: str) -> int:
         return stakes.free_stake(operator, self._knowledge.stake(operator), self._books.all())
+
+    def stake_wanted(self, look: Look) -> int:
+        """The stake that would let a node begin, where none works for the job and all that sell to it lack it;
+        else 0.
+        """
+        need = need_of(look.facts)
+        if look.facts.units_left == 0 or any(held.node in look.selling for held in look.book.held.values()):
+            return 0
+        sellers = [self._seller(offer) for offer in look.offers if offer.node not in look.facts.excluded]
+        now = self._clock()
+        return orders.stake_wanted(
+            need, [one for one in sellers if not orders.fits(need, one.offer.message, now)]
+        )
 
     def _missing(self, look: Look, need: Need) -> int:
         prices = [offer.offer.message.price for offer in look.offers]
@@ -181,7 +195,8 @@ class Promising:
     def _room(self, look: Look, held: Held) -> int:
         """How many units of work may be done under an agreement."""
         order = look.standing.get(held.agreement)
-        if order is not None and self.is_stopped(look, held):
+        lacks_stake = self._stake(held.operator) < 0
+        if order is not None and (lacks_stake or self.is_stopped(look, held)):
             return min(order.units_cap, order.units_used)
         return orders.most_units(held.cap, held.price)
 

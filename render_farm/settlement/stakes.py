@@ -9,19 +9,32 @@ from render_farm.settlement.book import Book, Held
 WHOLE = 10_000
 """A share of one, in ten-thousandths, as in the contract."""
 
+LEAST_TASKS = 16
+"""Tasks' worth of stake that an operator has free or locked while anything may be earned: at the shipped share
+150 rewards. Or a cheat in a job of one tile, or in the last of a long one, would put up next to nothing."""
+
 
 def required(still_open: int, share: int) -> int:
     """The stake that must stand behind what may still be earned, as the contract counts it."""
     return -(-max(0, still_open) * share // WHOLE)
 
 
-def most_open(stake: int, share: int) -> int:
-    """The most that may still be earned with so much stake behind it."""
-    return max(0, stake) * WHOLE // share
+def least(task: int, share: int) -> int:
+    """The stake that an agreement needs whose dearest task costs `task`, however little may be earned."""
+    return required(LEAST_TASKS * task, share)
+
+
+def most_open(stake: int, share: int, task: int) -> int:
+    """The most that may still be earned with so much stake behind it; nothing below the least stake of an
+    agreement whose dearest task costs `task`.
+    """
+    return max(0, stake) * WHOLE // share if stake >= least(task, share) else 0
 
 
 def free_stake(operator: str, on_chain: int, books: Iterable[Book]) -> int:
-    """What is left of an operator's free stake once all is locked that its promises need."""
+    """What is left of an operator's free stake once all is set aside that its promises need; below 0 where it
+    took back what they rest on.
+    """
     missing = sum(
         _missing(book, held)
         for book in books
@@ -46,12 +59,15 @@ def payable(book: Book, held: Held) -> int:
 
 
 def _missing(book: Book, held: Held) -> int:
-    """What is still to be locked: vouchers that are out can be paid first, and then need none."""
-    if book.escrow.is_closed(held.agreement):
-        return 0
+    """What is set aside beyond what the chain has locked: vouchers that are out can be paid first, and then
+    need none.
+    """
     still_open = held.cap - payable(book, held)
+    if book.escrow.is_closed(held.agreement) or still_open <= 0:
+        return 0
     share = held.promise.terms.message.stakeShare
-    return max(0, required(still_open, share) - book.escrow.locked(held.agreement))
+    needed = max(required(still_open, share), least(held.promise.order.message.taskCap, share))
+    return max(0, needed - book.escrow.locked(held.agreement))
 
 
 def capacity_left(operator: str, price: int, capacity: int, number: int, books: Iterable[Book]) -> Wei:

@@ -88,9 +88,33 @@ def test_a_short_budget_is_shared() -> None:
 
 
 def test_stake_bounds_the_first_cap_and_too_little_of_it_gets_none() -> None:
-    (small,) = caps(sellers=[seller(stake=stakes.required(5 * PRICE, 93_750))])
-    assert small.cap == 5 * PRICE
-    assert caps(sellers=[seller(stake=stakes.required(PRICE, 93_750) - 1)]) == []
+    long = replace(NEED, units_left=8000 * UNIT, tasks_left=8000)
+    (small,) = caps(long, sellers=[seller(stake=200 * PRICE)])
+    assert small.cap == stakes.most_open(200 * PRICE, 93_750, PRICE)
+
+
+@pytest.mark.parametrize("tasks", [1, 3, 1000])
+def test_behind_however_little_work_stand_150_rewards_of_its_largest_task_or_there_is_none(tasks) -> None:
+    need = replace(NEED, units_left=tasks * UNIT, tasks_left=tasks)
+    assert stakes.least(PRICE, 93_750) == 150 * PRICE
+    assert len(caps(need, [seller(stake=150 * PRICE)])) == 1
+    assert caps(need, [seller(stake=150 * PRICE - 1)]) == []
+    assert orders.stake_wanted(need, [seller(stake=150 * PRICE - 1), seller("n2", stake=0)]) == 150 * PRICE
+    assert orders.stake_wanted(need, [seller(stake=0), seller("n2", stake=150 * PRICE)]) == 0
+
+
+def test_one_open_task_keeps_as_much_stake_aside_as_sixteen() -> None:
+    paper = Paper()
+    paper.opened()
+    held = paper.order(cap=PRICE)
+    assert stakes.free_stake(held.operator, 150 * PRICE, [paper.book]) == 0
+    paper.agreed(held)
+    locked = paper.book.escrow.locked(held.agreement)
+    assert 0 < locked < 150 * PRICE, "the chain locks by the share alone"
+    assert stakes.free_stake(held.operator, 150 * PRICE - locked, [paper.book]) == 0
+    assert stakes.free_stake(held.operator, 149 * PRICE - locked, [paper.book]) < 0, "it took stake back"
+    paper.chain("paid", held.agreement, amount=PRICE, total=PRICE)
+    assert stakes.free_stake(held.operator, 0, [paper.book]) == 0, "nothing can be earned any more"
 
 
 def grown(**changes) -> Grown:
