@@ -51,6 +51,25 @@ class NewOwner:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnerView:
+    """An owner: whose jobs and nodes are kept apart from others'. `standing` is what audits of its nodes'
+    work have shown; the farm's operator is the owner `admin`.
+    """
+
+    owner: OwnerId
+    name: str
+    nodes: int
+    standing: Standing
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerList:
+    """All owners, for the farm's operator."""
+
+    owners: tuple[OwnerView, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class NewNode:
     """A node and its token, which is shown this once."""
 
@@ -71,7 +90,7 @@ class SlotView:
 @dataclass(frozen=True, slots=True)
 class NodeView:
     """A node; `last_seen` in seconds since the epoch, null when never. `audit_rate` is the chance in a
-    million that its next tile is audited.
+    million that its next tile is audited; `owner` is whose node it is.
     """
 
     node: NodeId
@@ -84,6 +103,7 @@ class NodeView:
     slots: tuple[SlotView, ...]
     standing: Standing | None = None
     audit_rate: int | None = None
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)

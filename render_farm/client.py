@@ -43,8 +43,11 @@ from render_farm.answers import (
     JobList,
     MissingBlob,
     NewNode,
+    NewOwner,
     NodeList,
     NodeView,
+    OwnerList,
+    OwnerView,
     SceneAnswer,
     SealAnswer,
     TaskList,
@@ -304,9 +307,19 @@ class FarmClient:
 
     # --- nodes ----------------------------------------------------------------------------------
 
-    def add_node(self, name: str, *, own: bool = False, key: str = "") -> NewNode:
-        """Issue the token a machine joins with. `own` nodes (operator only) also finish frames."""
-        body = {"name": name, "own": own}
+    def add_owner(self, name: str) -> NewOwner:
+        """Issue a person's token (operator only): its jobs and nodes are kept apart from others'."""
+        return self._link.post("/owners", NewOwner, {"name": name}, key=uuid.uuid4().hex)
+
+    def owners(self) -> tuple[OwnerView, ...]:
+        """All owners (operator only)."""
+        return self._link.get("/owners", OwnerList).owners
+
+    def add_node(self, name: str, *, own: bool = False, owner: str = "", key: str = "") -> NewNode:
+        """Issue the token a machine joins with. `own` nodes (operator only) also finish frames; `owner` is
+        whose node it is where the operator adds it for somebody else.
+        """
+        body = {"name": name, "own": own, **({"owner": owner} if owner else {})}
         return self._link.post("/nodes", NewNode, body, key=key or uuid.uuid4().hex)
 
     def nodes(self) -> tuple[NodeView, ...]:

@@ -25,6 +25,7 @@ from verification.records import JobVerification, LogProof, Round
 _RECORDS = [
     answers.Health,
     answers.NewOwner,
+    answers.OwnerList,
     answers.NewNode,
     answers.NodeList,
     answers.SceneAnswer,

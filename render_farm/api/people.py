@@ -5,13 +5,25 @@ import secrets
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Annotated
 
+import msgspec
 from fastapi import APIRouter, Request, Response
 
-from frame_splitter.errors import Conflict, Forbidden, InvalidInput
+from frame_splitter.errors import Conflict, Forbidden, InvalidInput, NotFound
 from frame_splitter.fields import Address, Name, Signature
 from frame_splitter.ids import NodeId, OwnerId
-from render_farm.answers import Health, NewNode, NewOwner, NodeList, NodeSelf, NodeView, SlotView
+from render_farm.answers import (
+    Health,
+    NewNode,
+    NewOwner,
+    NodeList,
+    NodeSelf,
+    NodeView,
+    OwnerList,
+    OwnerView,
+    SlotView,
+)
 from render_farm.api.edge import Admin, Node, Owner, answer, body, described, farm_of, repeat_of
 from render_farm.farm import Farm
 from render_farm.store.identities import Caller, Repeat, Role
@@ -31,10 +43,13 @@ class OwnerOrder:
 
 @dataclass(frozen=True, slots=True)
 class NodeOrder:
-    """A new node; `own` if the farm's operator runs and trusts it."""
+    """A new node; `own` if the farm's operator runs and trusts it. `owner`: whose node it is, where the
+    operator adds it for somebody else; '' for the caller's.
+    """
 
     name: Name
     own: bool = False
+    owner: Annotated[str, msgspec.Meta(max_length=64)] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +82,36 @@ async def add_owner(request: Request, caller: Admin) -> Response:
 
 @router.post("/nodes", **described(NewNode, NodeOrder, 201))
 async def add_node(request: Request, caller: Owner) -> Response:
-    """Add a node of the caller's; the answer holds its token."""
+    """Add a node of the caller's, or of whom the operator names; the answer holds its token."""
     order, raw = await body(request, NodeOrder)
-    if order.own and caller.role is not Role.ADMIN:
-        raise Forbidden("Only the farm's operator may add own nodes: leave 'own' out.")
     farm, repeat = farm_of(request), repeat_of(request, caller, raw)
+    owner = await _whose(farm, caller, order)
     node, token = _new(farm, "node", repeat)
     name = _named(order.name)
-    made = await farm.identities.create_node(NodeId(node), caller.owner, name, order.own, token, repeat)
+    made = await farm.identities.create_node(NodeId(node), owner, name, order.own, token, repeat)
     _same(made, node)
     return answer(NewNode(made, name, token), 201)
+
+
+async def _whose(farm: Farm, caller: Caller, order: NodeOrder) -> OwnerId:
+    """Who the new node belongs to."""
+    owner = OwnerId(order.owner or caller.owner)
+    if caller.role is not Role.ADMIN and (order.own or owner != caller.owner):
+        raise Forbidden(
+            "Only the farm's operator may add own nodes, or nodes of others: leave those words out."
+        )
+    if order.own and owner != caller.owner:
+        raise InvalidInput("An own node is the operator's: leave 'owner' out, or 'own'.")
+    if owner != caller.owner and not await farm.identities.owns(owner):
+        raise NotFound(f"The farm has no owner '{owner}': `render-farm owner list` shows them.")
+    return owner
+
+
+@router.get("/owners", **described(OwnerList))
+async def list_owners(request: Request, caller: Admin) -> Response:
+    """All owners, the operator first."""
+    found = await farm_of(request).identities.owners()
+    return answer(OwnerList(tuple(OwnerView(*one) for one in found)))
 
 
 @router.get("/nodes/self", **described(NodeSelf))
@@ -148,4 +183,5 @@ def _view(node: StoredNode, since: float, rate: int) -> NodeView:
         slots=tuple(SlotView(slot.slot, slot.task, slot.progress) for slot in node.slots),
         standing=node.standing,
         audit_rate=rate,
+        owner=node.owner,
     )

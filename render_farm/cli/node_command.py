@@ -9,6 +9,7 @@ from frame_splitter.errors import InvalidInput
 from render_farm.answers import NodeList, NodeView
 from render_farm.cli.access import Access, open_farm
 from render_farm.cli.console import Console
+from render_farm.cli.owner_command import owner_of
 from render_farm.cli.table import table
 from render_farm.client import FarmClient
 
@@ -27,7 +28,7 @@ def run(chosen: argparse.Namespace, console: Console) -> int:
     """Add a node or list them."""
     with open_farm(chosen, console.say, node=False) as access:
         if chosen.action == "add":
-            _add(access, chosen.name, console)
+            _add(access, chosen.name, chosen.owner, console)
             if access.own is not None:
                 console.say("Start the farm with `render-farm up` before the machine joins it.")
         else:
@@ -35,10 +36,11 @@ def run(chosen: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _add(access: Access, name: str, console: Console) -> None:
+def _add(access: Access, name: str, owner: str, console: Console) -> None:
     if not name.strip() or len(name) > 200:
         raise InvalidInput("A node's name has 1 to 200 characters.")
-    added = access.client.add_node(name.strip())
+    whose = owner_of(access.client, owner) if owner else ""
+    added = access.client.add_node(name.strip(), owner=whose)
     command = (
         f"gpu-worker run --coordinator {shlex.quote(access.public_url)} --token {shlex.quote(added.token)}"
     )
@@ -49,7 +51,8 @@ def _list(client: FarmClient, console: Console) -> None:
     nodes = client.nodes()
     rows = [_row(node) for node in nodes]
     shown = table(
-        ("NODE", "NAME", "ONLINE", "SLOTS", "BUSY", "SANDBOX", "STANDING", "NEXT AUDIT", "DEVICE"), rows
+        ("NODE", "NAME", "OWNER", "ONLINE", "SLOTS", "BUSY", "SANDBOX", "STANDING", "NEXT AUDIT", "DEVICE"),
+        rows,
     )
     console.result(NodeList(nodes), shown if nodes else "The farm has no machines yet.")
 
@@ -61,6 +64,7 @@ def _row(node: NodeView) -> tuple[str, ...]:
     return (
         node.node,
         name,
+        node.owner or "-",
         yes_no[node.online],
         str(len(node.slots)),
         str(busy),

@@ -15,6 +15,7 @@ from typing import NoReturn
 from frame_splitter.errors import InvalidInput
 from render_farm.cli.chain_options import add_chain_actions, add_wallet_actions
 from render_farm.cli.money_options import PAID, add_budget, add_money, add_money_actions
+from render_farm.cli.people_options import add_node_actions, add_owner_actions
 
 _EXAMPLES = """examples:
   render-farm render shot.blend                        the scene's own frames and settings
@@ -22,6 +23,7 @@ _EXAMPLES = """examples:
   render-farm doctor shot.blend                        what would go wrong, before anything is sent
   render-farm up                                       keep a farm running; other commands find it
   render-farm node add workstation-2                   let another machine join it
+  render-farm owner add ann                            let somebody else send jobs and add machines
   render-farm job list
   render-farm job statement --last                     what the last paid job cost
   render-farm wallet show                              what your wallet has
@@ -138,7 +140,7 @@ def _parser(known: Mapping[str, str]) -> argparse.ArgumentParser:
     _add_doctor(commands, common)
     _add_up(commands, common, known)
     _add_job(commands, common, known)
-    _add_node(commands, common)
+    _add_people(commands, common)
     _add_audit(commands, common)
     _add_receipt(commands)
     _add_money(commands, common, known)
@@ -330,18 +332,15 @@ def _add_job(
     add_money_actions(partial(_command, actions), common, known)
 
 
-def _add_node(commands: "argparse._SubParsersAction[_Parser]", common: argparse.ArgumentParser) -> None:
-    node = _command(commands, "node", help="add a machine to the farm, or list them")
-    actions = node.add_subparsers(dest="action", metavar="ACTION", required=True)
-    add = _command(
-        actions,
-        "add",
-        parents=[common],
-        help="issue a machine's token",
-        epilog="Prints the command to give on that machine. The token is shown this once.",
-    )
-    add.add_argument("name", metavar="NAME", help="what to call the machine")
-    _command(actions, "list", parents=[common], help="the farm's machines and what they do")
+def _add_people(commands: "argparse._SubParsersAction[_Parser]", common: argparse.ArgumentParser) -> None:
+    for name, meaning, add_actions in (
+        ("node", "add a machine to the farm, or list them", add_node_actions),
+        ("owner", "let somebody else use the farm, or list who does", add_owner_actions),
+    ):
+        actions = _command(commands, name, help=meaning).add_subparsers(
+            dest="action", metavar="ACTION", required=True
+        )
+        add_actions(partial(_command, actions), common)
 
 
 def _add_audit(commands: "argparse._SubParsersAction[_Parser]", common: argparse.ArgumentParser) -> None:

@@ -93,8 +93,8 @@ def _no_stake(wanted: int, network: Network) -> str:
     if not wanted:
         return ""
     return (
-        f"None of the nodes that sell has enough at stake: one needs {_written(wanted, network)} free, and its "
-        "operator adds to it with: gpu-worker stake AMOUNT"
+        f"None of the nodes that sell has enough at stake: one needs {_written(wanted, network)} free, and "
+        "its operator adds to it with: gpu-worker stake AMOUNT"
     )
 
 

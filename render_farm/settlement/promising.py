@@ -149,8 +149,8 @@ class Promising:
         return stakes.free_stake(operator, self._knowledge.stake(operator), self._books.all())
 
     def stake_wanted(self, look: Look) -> int:
-        """The stake that would let a node begin, where none works for the job and all that sell to it lack it;
-        else 0.
+        """The stake that would let a node begin, where none works for the job and all that sell lack it; else
+        0.
         """
         need = need_of(look.facts)
         if look.facts.units_left == 0 or any(held.node in look.selling for held in look.book.held.values()):

@@ -10,8 +10,8 @@ WHOLE = 10_000
 """A share of one, in ten-thousandths, as in the contract."""
 
 LEAST_TASKS = 16
-"""Tasks' worth of stake that an operator has free or locked while anything may be earned: at the shipped share
-150 rewards. Or a cheat in a job of one tile, or in the last of a long one, would put up next to nothing."""
+"""Tasks' worth of stake that an operator has free or locked while anything may be earned, 150 rewards at the
+shipped share: or a cheat in a job of one tile, or in a job's last one, would put up next to nothing."""
 
 
 def required(still_open: int, share: int) -> int:

@@ -102,6 +102,23 @@ class Identities:
             await self._enrol(owner, keys.owner(owner), keys.OWNERS, {"name": name}, whose, token, repeat)
         )
 
+    async def owns(self, owner: OwnerId) -> bool:
+        """Whether there is such an owner."""
+        return owner == ADMIN or bool(await self._store.do("SISMEMBER", keys.OWNERS, owner))
+
+    async def owners(self) -> list[tuple[OwnerId, str, int, Standing]]:
+        """Every owner with its name, how many nodes it has, and what audits have shown of them; the operator
+        first.
+        """
+        names = [ADMIN, *sorted(await self._store.do("SMEMBERS", keys.OWNERS))]
+        wanted = ("name", "passed", "failed")
+        found = await self._store.read([("HMGET", keys.owner(name), *wanted) for name in names])
+        nodes = await self._store.read([("SCARD", keys.owner_nodes(name)) for name in names])
+        return [
+            (OwnerId(name), told or "the operator", int(count), Standing(int(passed or 0), int(failed or 0)))
+            for name, (told, passed, failed), count in zip(names, found, nodes, strict=True)
+        ]
+
     async def create_node(
         self, node: NodeId, owner: OwnerId, name: str, own: bool, token: str, repeat: Repeat
     ) -> NodeId:

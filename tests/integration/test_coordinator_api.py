@@ -280,6 +280,23 @@ def test_tokens_and_roles(coordinator_server, admin, ann, own):
     admin.refused(403, "forbidden", "POST", "/leases", b"{}")
 
 
+def test_a_node_belongs_to_who_asked_for_it_or_to_whom_the_operator_names(admin, ann):
+    bob = admin.ok("POST", "/owners", {"name": "bob"})["owner"]
+    mine = admin.ok("POST", "/nodes", {"name": "mine"})["node"]
+    his = admin.ok("POST", "/nodes", {"name": "his", "owner": bob})["node"]
+    hers = ann.ok("POST", "/nodes", {"name": "hers"})["node"]
+    owners = {one["node"]: one["owner"] for one in admin.ok("GET", "/nodes")["nodes"]}
+    assert (owners[mine], owners[his]) == ("admin", bob)
+    assert len({owners[mine], owners[his], owners[hers]}) == 3
+    ann.refused(403, "forbidden", "POST", "/nodes", {"name": "x", "owner": bob})
+    ann.refused(403, "forbidden", "GET", "/owners")
+    admin.refused(404, "not_found", "POST", "/nodes", {"name": "x", "owner": "o0"})
+    admin.refused(422, "invalid_input", "POST", "/nodes", {"name": "x", "owner": bob, "own": True})
+    listed = {one["owner"]: one for one in admin.ok("GET", "/owners")["owners"]}
+    assert listed[bob] == {"owner": bob, "name": "bob", "nodes": 1, "standing": {"passed": 0, "failed": 0}}
+    assert next(iter(listed)) == "admin"
+
+
 def test_owners_do_not_see_each_other(admin, ann):
     bob, content = admin.owner("bob"), os.urandom(100)
     scene = ann.scene(content)
