@@ -237,6 +237,7 @@ class FailureCode(StrEnum):
     DEVICE = "device"
     NODE = "node"
     BAD_INPUT = "bad_input"
+    LOST = "lost"
 
 
 SCENE_FAILURES = frozenset(
@@ -248,19 +249,20 @@ SCENE_FAILURES = frozenset(
         FailureCode.SCENE,
     }
 )
-"""A device or node that does not work, a lost lease and a bad tile from elsewhere are not the
+"""A device or node that does not work, a lost lease or file and a bad tile from elsewhere are not the
 scene's fault and may be tried without end."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskFailure:
     """A node gives a task back. `bad_inputs` names tiles a finish task could not use: they are
-    rendered again.
+    rendered again. `lost` names files of the scene, by their sha256, that the object store did not have.
     """
 
     code: FailureCode
     message: Sentence
     bad_inputs: tuple[TaskId, ...] = ()
+    lost: Annotated[tuple[Digest, ...], msgspec.Meta(max_length=64)] = ()
 
 
 @dataclass(frozen=True, slots=True)

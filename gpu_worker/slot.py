@@ -262,7 +262,9 @@ class Slot:
         return list(zip(paths, (one.tile for one in inputs), strict=True))
 
     def _fetch(self, wanted: tuple[Fetch, ...]) -> None:
-        """Fetch files of other tasks. Raises TaskError(BAD_INPUT) naming those the store does not have."""
+        """Fetch files of other tasks. Raises TaskError: LOST naming those the store has lost, BAD_INPUT those
+        it refuses to give.
+        """
 
         def fetch(one: Fetch) -> FarmError | None:
             one.path.parent.mkdir(parents=True, exist_ok=True)
@@ -275,9 +277,12 @@ class Slot:
         with ThreadPoolExecutor(INPUTS_AT_ONCE, "tile-download") as pool:
             problems = list(pool.map(fetch, wanted))
         bad = [(one.task, problem) for one, problem in zip(wanted, problems, strict=True) if problem]
+        lost = [(task, problem) for task, problem in bad if isinstance(problem, transfer.ObjectLost)]
         if bad:
-            tasks = tuple(dict.fromkeys(task for task, _ in bad))
-            raise TaskError(FailureCode.BAD_INPUT, bad[0][1].sentence, tasks)
+            # What the store lost is nobody's fault, so it is told apart from what others delivered.
+            code = FailureCode.LOST if lost else FailureCode.BAD_INPUT
+            tasks = tuple(dict.fromkeys(task for task, _ in lost or bad))
+            raise TaskError(code, (lost or bad)[0][1].sentence, tasks)
 
     # --- children ---------------------------------------------------------------------------------------
 
@@ -349,6 +354,8 @@ def _failure_of(action: Callable[[], T]) -> T | TaskFailure:
         return action()
     except TaskError as error:
         return error.record()
+    except transfer.ObjectLost as error:
+        return TaskFailure(FailureCode.LOST, error.sentence, lost=(error.sha256,))
     except FarmError as error:
         return TaskFailure(FailureCode.NODE, error.sentence)
     except OSError as error:

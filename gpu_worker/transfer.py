@@ -26,6 +26,18 @@ class LinkExpired(FarmError):
     status = 403
 
 
+class ObjectLost(InvalidInput):
+    """The store has the object no more, or gives other bytes for it: `sha256` is what should be there."""
+
+    def __init__(self, sentence: str, sha256: str) -> None:
+        super().__init__(sentence)
+        self.sha256 = sha256
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Errors cross from a slot's process to the agent's."""
+        return ObjectLost, (self.sentence, self.sha256)
+
+
 _pool = urllib3.PoolManager(maxsize=8, retries=False)
 
 
@@ -33,7 +45,7 @@ def download(file: StoredFile, target: Path, stopped: threading.Event) -> None:
     """Fetch `file` to `target` (a new file), bounded by its size and checked by its sha256.
 
     Leaves nothing behind on failure. Raises Unavailable where the store does not answer, LinkExpired,
-    InvalidInput where it gives other bytes, OSError where they cannot be written.
+    ObjectLost where it has nothing there or other bytes, OSError where they cannot be written.
     """
     checked_url(file.url)
     for attempt in range(1, DOWNLOAD_TRIES + 1):
@@ -50,7 +62,7 @@ def _download_once(file: StoredFile, target: Path, stopped: threading.Event) -> 
         with target.open("xb") as sink:
             digest, size = _receive(file, sink.write, stopped)
         if (digest, size) != (file.sha256, file.size):
-            raise InvalidInput(f"The store gave other bytes for {file.name} than the scene names.")
+            raise ObjectLost(f"The store gave other bytes for {file.name} than it was given.", file.sha256)
     except BaseException:
         target.unlink(missing_ok=True)
         raise
@@ -61,11 +73,14 @@ def _receive(file: StoredFile, write: Callable[[bytes], object], stopped: thread
     try:
         response = _pool.request("GET", file.url, preload_content=False, redirect=False, timeout=TIMEOUT)
         try:
+            if response.status == 404:
+                raise ObjectLost(f"The object store has lost {file.name}.", file.sha256)
             _check_status(response.status, f"fetching {file.name}")
             while chunk := response.read(CHUNK, decode_content=False):
                 size += len(chunk)
                 if size > file.size:
-                    raise InvalidInput(f"{file.name} is larger than the {file.size} bytes it is listed with.")
+                    wrong = f"The store gave other bytes: {file.name} is larger than its {file.size}."
+                    raise ObjectLost(wrong, file.sha256)
                 if stopped.is_set():
                     raise Unavailable("The download was stopped.")
                 digest.update(chunk)

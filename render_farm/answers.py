@@ -172,7 +172,9 @@ class AuditCounts:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job. `created` in seconds since the epoch, `width` and `height` of a whole frame in pixels."""
+    """A job. `created` in seconds since the epoch, `width` and `height` of a whole frame in pixels. `lacks`:
+    which files of its scene the farm has lost, so that it waits until they are sent again; '' where none.
+    """
 
     job: JobId
     owner: OwnerId
@@ -195,6 +197,7 @@ class Job:
     failure: str | None
     audits: AuditCounts = AuditCounts()
     money: JobMoney | None = None
+    lacks: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from frame_splitter.ids import NodeId
 from render_farm.config import Config
 from render_farm.dispatch import Dispatch
 from render_farm.intake import Intake
+from render_farm.losses import Losses
 from render_farm.objects import Objects
 from render_farm.paying import Cashier
 from render_farm.publication import Publication
@@ -80,7 +81,8 @@ class Farm:
         self._ticker = Ticker(self.rounds, submissions, self.rules, self.dispatch.bell, online)
         counter = Counter(leases, submissions, self.rules, self._ticker.named)
         verdicts = Verdicts(submissions, self.rules, online)
-        self.results = Results(leases, scenes, self.objects, self.dispatch.bell, counter, verdicts)
+        losses = Losses(scenes, self.objects)
+        self.results = Results(leases, scenes, self.objects, self.dispatch.bell, counter, verdicts, losses)
         self.publication = Publication(submissions, self.rounds, self.jobs, self.results, self.rules)
         self._admin_digest = hashlib.sha256(config.admin_token.encode()).digest()
         self._known: dict[bytes, tuple[float, Caller]] = {}

@@ -14,7 +14,8 @@ FINAL_STATES = frozenset({JobState.COMPLETE, JobState.SETTLED, JobState.FAILED, 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened to a job. `kind` is job, task, progress, frame, audit, verdict or money; `data`
+    """One thing that happened to a job. `kind` is job, task, progress, frame, audit, verdict, lost or money;
+    `data`
     is JSON.
     """
 
@@ -88,6 +89,17 @@ class VerdictEvent:
     code: str = ""
     reason: str = ""
     evidence: tuple[StoredFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LostEvent:
+    """The farm's object store has lost `count` files of the job's scene, some of them `files`; `detail` says
+    so. The job waits until the scene is sent again.
+    """
+
+    files: tuple[str, ...]
+    count: int
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,22 @@ class Objects:
         """The sha256 of an object's bytes, read in chunks: for stores that keep no checksum."""
         return await self._in_thread(lambda: self._hash(key))
 
+    async def is_there(self, key: str, size: int) -> bool:
+        """Whether an object of this size is there and can be read. What is listed and cannot be read is
+        removed: it would stand in the way of those who bring it again.
+        """
+        found = await self.look(key)
+        if found is None or found.size != size:
+            return False
+        if size and await self._in_thread(lambda: self._status("GET", key, {"range": "bytes=0-0"})) == 404:
+            await self.remove(key)
+            return False
+        return True
+
+    async def remove(self, key: str) -> None:
+        """Throw an object away."""
+        await self._in_thread(lambda: self._status("DELETE", key, {}))
+
     async def prepare(self) -> None:
         """Make the bucket if it is not there."""
         if not await self.ready():
@@ -151,6 +167,15 @@ class Objects:
         request = AWSRequest(method, url, headers=dict(headers))
         S3SigV4Auth(self._credentials, "s3", self._place.region).add_auth(request)
         return dict(request.headers.items())
+
+    def _status(self, method: str, key: str, headers: dict[str, str]) -> int:
+        url = self._url(self._place.endpoint, key)
+        try:
+            answer = self._http.request(method, url, headers=self._signed(method, url, headers))
+        except urllib3.exceptions.HTTPError as error:
+            raise Unavailable(OBJECTS_AWAY) from error
+        _check(answer.status)
+        return answer.status
 
     def _hash(self, key: str) -> str:
         url, digest = self._url(self._place.endpoint, key), hashlib.sha256()

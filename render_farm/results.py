@@ -14,9 +14,19 @@ from frame_splitter.errors import Conflict, InvalidInput, NotFound
 from frame_splitter.fields import StoredFile
 from frame_splitter.ids import JobId, TaskId
 from frame_splitter.outputs import safe_relative
-from frame_splitter.records import Lease, OutputFile, TaskFailure, TaskResult, TaskState, TileInput, Upload
+from frame_splitter.records import (
+    FailureCode,
+    Lease,
+    OutputFile,
+    TaskFailure,
+    TaskResult,
+    TaskState,
+    TileInput,
+    Upload,
+)
 from render_farm.answers import Frame, Job, LeasedScene, ResultAnswer
 from render_farm.dispatch import Bell
+from render_farm.losses import Losses
 from render_farm.objects import LARGEST_OBJECT, Objects, blob_key, result_key
 from render_farm.store.identities import Caller
 from render_farm.store.jobs import FINISHED, StoredEvent, StoredFrame
@@ -41,6 +51,7 @@ class Results:
         bell: Bell,
         counter: Counter,
         verdicts: Verdicts,
+        losses: Losses,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._leases = leases
@@ -49,6 +60,7 @@ class Results:
         self._bell = bell
         self._counter = counter
         self._verdicts = verdicts
+        self._losses = losses
         self._clock = clock
 
     def lease(self, taken: Taken, expires_in: float) -> Lease:
@@ -163,6 +175,10 @@ class Results:
     async def give_back(self, caller: Caller, task: TaskId, token: int, failure: TaskFailure) -> TaskState:
         """A node could not do its task."""
         failure = replace(failure, message=_printable(failure.message))
+        if failure.code is FailureCode.LOST and failure.lost:
+            held = await self._leases.holding(task, token, caller.node)
+            owner, scene = await self._leases.scene_of(held)
+            await self._losses.heed(caller, owner, scene, held.job, failure)
         state = await self._leases.give_back(task, token, caller.node, failure, self._clock())
         self._bell.ring()
         log.warning(

@@ -171,7 +171,7 @@ def _leave_to_others(task: Candidate, asker: Asker, now: float) -> bool:
     others = asker.own_others if task.lane in OWN_NODES_ONLY or task.seat else asker.others
     if others:
         return now - task.failed_at < AVOID_SECONDS
-    nodes_own_fault = task.failed_code not in SCENE_FAILURES | {"expired", "bad_input"}
+    nodes_own_fault = task.failed_code not in SCENE_FAILURES | {"expired", "bad_input", "lost"}
     return nodes_own_fault and now - task.failed_at < PAUSE_SECONDS
 
 

@@ -29,6 +29,12 @@ class LinkExpired(FarmError):
     code = "link_expired"
 
 
+class LostDownload(FarmError):
+    """The object store has the file no more."""
+
+    code = "lost_download"
+
+
 class DamagedDownload(FarmError):
     """What came is not what the coordinator named."""
 
@@ -115,6 +121,11 @@ class Transfers:
                 raise LinkExpired(f"The link to {target.name} is no longer valid.")
             if response.status in _AGAIN:
                 raise urllib3.exceptions.HTTPError(str(response.status))
+            if response.status == 404:
+                raise LostDownload(
+                    f"The farm's object store has lost {target.name}: render that frame again, with "
+                    "`render-farm render` and --frames."
+                )
             if response.status != 200:
                 raise DamagedDownload(f"The object store has no {target.name} ({response.status}).")
             _write(response, file, target)

@@ -46,8 +46,10 @@ def follow(
     targets: Targets,
     say: Callable[[str], None],
     receipts: Receipts | None = None,
+    send_again: Callable[[], object] | None = None,
 ) -> Outcome:
     """Follow a job to its end and fetch its frames, with their `receipts` where those are wanted.
+    `send_again` brings the farm what it has lost of the scene.
 
     Raises JobFailed or JobCancelled with the reason, after the frames that are done were fetched.
     """
@@ -69,6 +71,8 @@ def follow(
             for event in client.events(job.job):
                 if event.kind == "verdict":
                     _heed_verdict(decode(event.data, VerdictEvent), status, shown, names)
+                elif event.kind == "lost":
+                    _heed_loss(client.job(job.job), send_again, shown)
                 else:
                     _heed(event, status, shown, fetcher)
                 shown.changed()
@@ -94,7 +98,7 @@ def _heed(event: Event, status: Status, shown: Display, fetcher: Fetcher) -> Non
             shown.line(f"Frame {frame.frame} failed.")
     elif event.kind == "job":
         job = decode(event.data, Job)
-        held = job.money is not None and bool(job.money.notice)
+        held = bool(job.lacks) or (job.money is not None and bool(job.money.notice))
         if job.state is JobState.PAUSED and status.state != job.state.value and not held:
             shown.line(f"The job is paused: `render-farm job resume {job.job}` goes on with it.")
         status.state = job.state.value
@@ -111,6 +115,16 @@ def _heed_verdict(event: VerdictEvent, status: Status, shown: Display, names: Na
     told = sentence(event, names)
     if told:
         shown.line(told)
+
+
+def _heed_loss(job: Job, send_again: Callable[[], object] | None, shown: Display) -> None:
+    """The events of a job that was taken up again tell of losses that are mended, too."""
+    if not job.lacks:
+        return
+    shown.line(job.lacks)
+    if send_again is not None:
+        send_again()
+        shown.line("Sent again: the job goes on.")
 
 
 def _refuse_unfinished(job: Job, kept: int) -> None:

@@ -134,6 +134,8 @@ def _lines(shown: JobShown) -> Iterator[str]:
         yield f"  {money_line(job.money)}"
         if job.money.notice:
             yield f"  {job.money.notice}"
+    if job.lacks:
+        yield f"  {job.lacks}"
     if job.failure:
         yield f"  {job.failure}"
     for task in shown.troubled:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from frame_splitter.errors import FarmError, InvalidInput
-from frame_splitter.ids import JobId
+from frame_splitter.ids import JobId, SceneId
 from frame_splitter.records import JobState
 from frame_splitter.split import extension, fingerprint, pin
 from payments import amounts
@@ -160,7 +160,7 @@ class _Rendering:
                     self._client.resume(job)
 
     def _run(self) -> RenderResult:
-        scene = send_scene(self._client, self._checked.bundle, self._say)
+        scene = self._send()
         slots = self._slots()
         spec = self._wish.spec(scene, self._checked.facts, slots, self._checked.bundle.scene.stem)
         paying = self._paying()
@@ -174,6 +174,10 @@ class _Rendering:
         outcome, statement = self._followed(self._job, paying)
         seconds = outcome.job.render_seconds - before
         return result_of(outcome, outcome.last - began, seconds, slots, statement)
+
+    def _send(self) -> SceneId:
+        """Bring the farm what it lacks of the scene."""
+        return send_scene(self._client, self._checked.bundle, self._say)
 
     def _paying(self) -> "Paying | None":
         """Who pays for the job, where it is to be paid for."""
@@ -201,7 +205,7 @@ class _Rendering:
         """The job's frames and, where it is paid for, its money: also that of a job that did not end well."""
         receipts = Receipts(self._client, job, self._goals) if self._chosen.receipts else None
         try:
-            outcome = follow(self._client, job, self._goals, self._say, receipts)
+            outcome = follow(self._client, job, self._goals, self._say, receipts, self._send)
         except (JobFailed, JobCancelled):
             # Why there are no frames is what the user must hear, whatever becomes of the money.
             with suppress(FarmError):

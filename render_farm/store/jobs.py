@@ -132,7 +132,7 @@ def state_of(fields: Mapping[str, str]) -> JobState:
         return JobState.SETTLED if fields.get("settled") == "1" else JobState.COMPLETE
     if fields.get("paid") == "1" and fields.get("funded") != "1":
         return JobState.AWAITING_FUNDS
-    if fields["pause"] == "1" or fields.get("held"):
+    if fields["pause"] == "1" or fields.get("held") or fields.get("lacks"):
         return JobState.PAUSED
     return JobState.RENDERING if int(fields["rendering"]) else JobState.FINISHING
 
@@ -321,6 +321,7 @@ def _job(job: JobId, fields: dict[str, str]) -> Job:
         failure=fields.get("failure"),
         audits=AuditCounts(*(int(fields.get(name, 0)) for name in _AUDITS)),
         money=_money(fields),
+        lacks=fields.get("lacks", ""),
     )
 
 

@@ -175,6 +175,11 @@ def scene(owner_id: str, scene_id: str) -> str:
     return f"farm:owner:{owner_id}:scene:{scene_id}"
 
 
+def scene_waiting(owner_id: str, scene_id: str) -> str:
+    """Set: jobs that wait for a lost file of a scene."""
+    return f"farm:owner:{owner_id}:scene:{scene_id}:waiting"
+
+
 def node(node_id: str) -> str:
     """Hash: a node's name, owner and last report."""
     return f"farm:node:{node_id}"

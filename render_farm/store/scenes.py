@@ -3,11 +3,13 @@
 
 from dataclasses import dataclass
 
+import msgspec
+
 from frame_splitter.fields import decode, encode
-from frame_splitter.ids import OwnerId, SceneId, Sha256
+from frame_splitter.ids import JobId, OwnerId, SceneId, Sha256
 from frame_splitter.records import Manifest
 from render_farm.store import keys
-from render_farm.store.connection import Connection
+from render_farm.store.connection import Argument, Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,15 @@ class StoredScene:
 
     manifest: Manifest
     sealed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Blobs of a scene that the object store has lost, names of some of its files, and that as a sentence."""
+
+    blobs: tuple[Sha256, ...]
+    files: tuple[str, ...]
+    sentence: str
 
 
 class Scenes:
@@ -54,4 +65,16 @@ class Scenes:
     async def seal(self, owner: OwnerId, scene: SceneId, checked: dict[Sha256, int]) -> None:
         """Remember the checked blobs and open the scene for jobs."""
         flat = [item for sha, size in checked.items() for item in (sha, size)]
-        await self._store.run("seal", [keys.scene(owner, scene), keys.owner_blobs(owner)], *flat)
+        await self._store.run("seal", _places(owner, scene), *flat)
+
+    async def unseal(self, owner: OwnerId, scene: SceneId, job: JobId, lost: Lost) -> int:
+        """Forget blobs that are there no more; `job` and the others of the scene wait. Returns how many do
+        that did not before.
+        """
+        told = msgspec.json.encode({"files": lost.files, "count": len(lost.blobs), "detail": lost.sentence})
+        words: tuple[Argument, ...] = (job, owner, scene, lost.sentence, told, *lost.blobs)
+        return int(await self._store.run("unseal", _places(owner, scene), *words))
+
+
+def _places(owner: OwnerId, scene: SceneId) -> list[str]:
+    return [keys.scene(owner, scene), keys.owner_blobs(owner), keys.scene_waiting(owner, scene)]

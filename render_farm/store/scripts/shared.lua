@@ -18,7 +18,8 @@
 --                              passed, rejected, unresolved; extra_{state} of audits and checks, which are
 --                              none of the job's tasks; intents cancel, pause; device_class (the pin);
 --                              rank; announced (last state in events); channels, noise_least, noise_most (of
---                              tiles accepted after an audit). Of paid jobs also paid ('1'), funded ('0',
+--                              tiles accepted after an audit), lacks (why it waits for a lost file of its
+--                              scene, or ''). Of paid jobs also paid ('1'), funded ('0',
 --                              '1'), held (why it is set aside, or ''), settled ('1': all money is where it
 --                              belongs), units_left (of unfinished tiles), payment, terms, money, statement
 --                              (JSON). Of quotes also probe (the order), facts and, once made, quote (JSON)
@@ -171,15 +172,15 @@ end
 
 local function job_state(job)
   local cancel, pause, waiting, ready, leased, submitted, auditing, rendering, failed, broken, paid, funded, notice,
-    settled = get(job_key(job), 'cancel', 'pause', 'waiting', 'ready', 'leased', 'submitted', 'auditing', 'rendering',
-      'failed', 'frames_failed', 'paid', 'funded', 'held', 'settled')
+    settled, lacks = get(job_key(job), 'cancel', 'pause', 'waiting', 'ready', 'leased', 'submitted', 'auditing',
+      'rendering', 'failed', 'frames_failed', 'paid', 'funded', 'held', 'settled', 'lacks')
   if cancel == '1' then return 'cancelled' end
   if waiting + ready + leased + (submitted or 0) + (auditing or 0) == 0 then
     if tonumber(failed) + tonumber(broken) > 0 then return 'failed' end
     return settled == '1' and 'settled' or 'complete'
   end
   if paid == '1' and funded ~= '1' then return 'awaiting_funds' end
-  if pause == '1' or filled(notice) then return 'paused' end
+  if pause == '1' or filled(notice) or filled(lacks) then return 'paused' end
   if tonumber(rendering) == 0 then return 'finishing' end
   return 'rendering'
 end

@@ -254,9 +254,25 @@ local function drop_audits(of, token, named)
   return 'again', { audit = order, ranked = {}, own_only = '1', ['repeat'] = '0' }
 end
 
+-- The store lost what auditors delivered: they, or others, do it again, and nobody is blamed. Returns whether an
+-- audit of the submission was named.
+local function render_audits_again(job, of, token, named, now, sentence)
+  local known, found = {}, false
+  for _, audit in ipairs(named) do known[audit] = true end
+  for _, audit in ipairs(cjson.decode(filled(redis.call('HGET', submission_key(of, token), 'audits')) or '[]')) do
+    if known[audit] and redis.call('HGET', task_key(audit), 'state') == 'accepted' then
+      back_to_ready(job, audit, 'accepted', now, 'lost', sentence)
+      redis.call('HSET', task_key(audit), 'result', '', 'digest', '', 'asked_at', now)
+      found = true
+    end
+  end
+  return found
+end
+
 -- A file that kills the decoder twice is no picture; other trouble is the node's own and passes.
 local function check_failed(task, code, at_fault)
   if code == 'expired' then return 'ready' end
+  if code == 'lost' then return 'unresolved' end
   if at_fault and redis.call('HINCRBY', task_key(task), 'misses', 1) >= CHECK_TRIES then return 'rejected' end
   if code == 'bad_input' and redis.call('HINCRBY', task_key(task), 'own_misses', 1) >= AUDIT_TRIES then
     return 'unresolved'
@@ -269,7 +285,11 @@ end
 local function extra_failed(job, task, now, code, at_fault, sentence, bad)
   local kind, of, token, node = get(task_key(task), 'kind', 'of', 'of_token', 'node')
   local outcome, order
-  if kind == 'check' and bad then outcome, order = drop_audits(of, token, bad) end
+  if kind == 'check' and code == 'lost' and bad and render_audits_again(job, of, token, bad, now, sentence) then
+    move(job, task, 'leased', 'cancelled')
+    return 'cancelled'
+  end
+  if kind == 'check' and bad and code ~= 'lost' then outcome, order = drop_audits(of, token, bad) end
   if outcome == 'again' then
     move(job, task, 'leased', 'cancelled')
     make_audits(job, of, token, { order }, now)
