@@ -3,10 +3,12 @@
 
 import math
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from frame_splitter.errors import InvalidInput
-from frame_splitter.facts import SceneFacts
+from frame_splitter.facts import SceneFacts, Simulation
+from frame_splitter.fields import FrameNumber
 from frame_splitter.records import Exactness, RenderSettings, TaskOutput
 from frame_splitter.tiles import border_area, frame_size
 
@@ -26,6 +28,10 @@ CYCLES_TILE_STEP = 128
 """Pixels. Cycles rounds the edge of its own tiles up to a multiple of this."""
 
 
+SHOWN = 5
+"""Names of simulations in one sentence."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a job may promise and how it must be cut.
@@ -41,12 +47,14 @@ class Plan:
     output: TaskOutput
 
 
-def classify(facts: SceneFacts, settings: RenderSettings) -> Plan:
-    """Decide the exactness class before a job starts.
+def classify(
+    facts: SceneFacts, settings: RenderSettings, frames: Collection[FrameNumber] | None = None
+) -> Plan:
+    """Decide the exactness class before a job of these frames starts (None: any frame).
 
     Raises InvalidInput, with all reasons, for scenes a farm cannot render.
     """
-    _refuse(facts)
+    _refuse(facts, frames)
     exactness = Exactness.APPROXIMATE if facts.approximate else Exactness.BIT_EXACT
     final = (*facts.final_only, *_final_by_settings(facts, settings))
     output = TaskOutput.FINAL if final else TaskOutput.LINEAR
@@ -57,12 +65,32 @@ def classify(facts: SceneFacts, settings: RenderSettings) -> Plan:
     return Plan(exactness, reason, tileable, overscan if tileable else 0, output)
 
 
-def _refuse(facts: SceneFacts) -> None:
+def _refuse(facts: SceneFacts, frames: Collection[FrameNumber] | None) -> None:
     reasons = list(facts.refused)
     if not facts.camera:
         reasons.append("The scene has no camera: add one, or set the scene's active camera.")
+    loose = unbaked(facts, frames)
+    if loose:
+        reasons.append(_bake_first(loose))
     if reasons:
         raise InvalidInput(" ".join(reasons))
+
+
+def unbaked(facts: SceneFacts, frames: Collection[FrameNumber] | None = None) -> tuple[Simulation, ...]:
+    """The simulations that must be baked before these frames (None: any) come out right in any order."""
+    last = max(frames, default=None) if frames is not None else None
+    return tuple(one for one in facts.simulations if not one.baked and (last is None or last > one.until))
+
+
+def _bake_first(loose: tuple[Simulation, ...]) -> str:
+    owners = tuple(dict.fromkeys(f"'{one.owner}'" for one in loose))
+    named = ", ".join(owners[:SHOWN]) + (" and more" if len(owners) > SHOWN else "")
+    presses = " or ".join(dict.fromkeys(one.press for one in loose if one.press))
+    where = f" ({presses})" if presses else ""
+    return (
+        f"The simulation on {named} is not baked: frames rendered out of order would be wrong. "
+        f"Bake it first{where}."
+    )
 
 
 def _final_by_settings(facts: SceneFacts, settings: RenderSettings) -> tuple[str, ...]:
@@ -143,7 +171,7 @@ def _cycles_tile(edge: int) -> int:
 def _reason(facts: SceneFacts, obstacles: tuple[str, ...], overscan: int) -> str:
     sentences = list(facts.approximate)
     if not facts.approximate:
-        sentences.append("Every pixel will equal the file one Blender process writes.")
+        sentences.append(_promise(facts))
     if obstacles:
         sentences += ["Frames are rendered whole.", *obstacles]
     elif overscan:
@@ -152,3 +180,12 @@ def _reason(facts: SceneFacts, obstacles: tuple[str, ...], overscan: int) -> str
             f"on every side and cut back."
         )
     return " ".join(dict.fromkeys(sentences))
+
+
+def _promise(facts: SceneFacts) -> str:
+    if facts.drivers or facts.scripts:
+        return (
+            "Every pixel will equal the file one Blender process writes, as Blender renders it with scripts "
+            "off: what scripts and drivers in Python would set stays as it was saved."
+        )
+    return "Every pixel will equal the file one Blender process writes."

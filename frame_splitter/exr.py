@@ -146,10 +146,20 @@ def check(path: Path, width: int, height: int, limits: Limits | None = None) -> 
 
 def _check_finite(part: Part) -> None:
     for name, pixels in part.channels.items():
-        if name.rpartition(".")[2] not in COLOURS or pixels.dtype == numpy.uint32:
-            continue
-        wrong = pixels.size - int(numpy.isfinite(pixels).sum())
+        wrong = not_finite(part.name, name, pixels)
         if wrong:
             raise InvalidInput(
                 f"The pass {part.name or name} holds {wrong} values that are not finite numbers."
             )
+
+
+def not_finite(part: str, name: str, pixels: Pixels) -> int:
+    """How many values of a colour channel no render holds: NaN, and infinities in the picture itself.
+
+    Cycles keeps its picture finite; a custom pass may overflow, and Blender writes it as it is.
+    """
+    if name.rpartition(".")[2] not in COLOURS or pixels.dtype == numpy.uint32:
+        return 0
+    custom = (name.rpartition(".")[0] or part).rpartition(".")[2] not in {"", "Combined"}
+    wrong = numpy.isnan(pixels) if custom else ~numpy.isfinite(pixels)
+    return int(wrong.sum())

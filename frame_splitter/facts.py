@@ -31,11 +31,17 @@ class Asset:
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """A physics system or simulation zone, and whether its result lies baked in the bundle."""
+    """A physics system or simulation zone that is rendered, and whether its result lies baked in the bundle.
+
+    Frames up to `until` need no bake: those before it starts, and those that were played and kept.
+    `press` is where Blender bakes it.
+    """
 
     owner: Name
     kind: Name
     baked: bool
+    until: FrameNumber = -1_048_574
+    press: Name = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,9 @@ class SceneFacts:
 
     `whole_only` lists reasons (sentences) why a frame cannot be cut into tiles, `final_only` why the
     frame must be finished by the Blender that renders it, `approximate` why even that is not
-    bit-exact. `refused` lists reasons the scene cannot be rendered on a farm at all.
+    bit-exact. `refused` lists reasons the scene cannot be rendered on a farm at all; what is not baked
+    stands in `simulations`. `camera` is false where one is needed and lacking. `drivers` are those of the
+    rendered data that need Python, which never runs.
     """
 
     scene: Name

@@ -78,8 +78,9 @@ class Child:
             self.say("failed", code="scene", message=f"{type(error).__name__}: {error}"[:2000])
 
     def inspect(self, command: Command) -> Command:
-        """Facts of a .blend."""
+        """Facts of a .blend. To learn them it is evaluated, so a render opens it afresh."""
         self._load(command["blend"])
+        self.opened = None
         return {"facts": self.inspection.facts()}
 
     def open(self, command: Command) -> Command:

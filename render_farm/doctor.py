@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from frame_splitter.errors import FarmError, InvalidInput
-from frame_splitter.exactness import classify
+from frame_splitter.exactness import classify, unbaked
 from frame_splitter.facts import Asset, SceneFacts
 from frame_splitter.fields import decode, decoder
 from frame_splitter.frames import FrameRange
@@ -153,7 +153,7 @@ def _report(
     try:
         spec = wish(facts)
         settings = pin(spec, facts)
-        plan = classify(facts, settings)
+        plan = classify(facts, settings, spec.frames)
     except FarmError as error:
         problems.append(error.sentence)
     settings = settings or _as_saved(facts)
@@ -177,7 +177,7 @@ def _report(
         missing=missing,
         left_out=bundled.left_out,
         remapped=bundled.remapped,
-        unbaked=tuple(_unbaked(facts)),
+        unbaked=_unbaked(facts, spec),
         scripts=facts.scripts,
         drivers=facts.drivers,
         notes=tuple(_notes(bundled, facts)),
@@ -197,13 +197,11 @@ def _problems(facts: SceneFacts, missing: tuple[str, ...], allow_missing: bool) 
     if missing and not allow_missing:
         count = f"{len(missing)} files are" if len(missing) > 1 else "1 file is"
         yield f"{count} missing: {_few(missing)}. Put them back, or render without them (--allow-missing)."
-    unbaked = list(_unbaked(facts))
-    if unbaked and not facts.refused:
-        yield f"Not baked: {_few(unbaked)}. Frames are rendered in any order, so bake them first."
 
 
-def _unbaked(facts: SceneFacts) -> Iterator[str]:
-    return (f"{item.owner} ({item.kind})" for item in facts.simulations if not item.baked)
+def _unbaked(facts: SceneFacts, spec: JobSpec | None) -> tuple[str, ...]:
+    loose = unbaked(facts, spec.frames if spec else None)
+    return tuple(f"{item.owner} ({item.kind})" for item in loose)
 
 
 def _notes(bundled: Bundle, facts: SceneFacts) -> Iterator[str]:

@@ -102,7 +102,7 @@ def _cuts(spec: JobSpec, facts: SceneFacts) -> tuple[list[Cut], Tile]:
     """How each frame would be cut, and the rendered part of a frame."""
     settings = pin(spec, facts)
     area, _ = border_area(facts, *frame_size(facts, settings.resolution_percentage))
-    tasks = split(JobId("quote"), spec, facts, classify(facts, settings), settings)
+    tasks = split(JobId("quote"), spec, facts, classify(facts, settings, spec.frames), settings)
     tiles = (task for task in tasks if task.kind is TaskKind.RENDER)
     return [_cut(list(of_frame), area) for _, of_frame in groupby(tiles, key=lambda task: task.frame)], area
 

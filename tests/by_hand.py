@@ -90,7 +90,7 @@ def job_of(children: Children, blend: Path, frames: tuple[int, ...], **wishes: o
     facts = facts_of(children, blend)
     spec = JobSpec(SceneId("0" * 64), frames, **{"tiles": GRID, **wishes})  # type: ignore[arg-type]
     settings = split.pin(spec, facts)
-    return Job(children, blend, spec, facts, settings, exactness.classify(facts, settings))
+    return Job(children, blend, spec, facts, settings, exactness.classify(facts, settings, frames))
 
 
 def render_tile(child: BlenderChild, lease: Lease, folder: Path) -> exr.Image:

@@ -8,7 +8,7 @@ import numpy
 
 from frame_splitter.audits import CheckOrder, Fault
 from frame_splitter.errors import InvalidInput
-from frame_splitter.exr import COLOURS, Image, Limits, read
+from frame_splitter.exr import Image, Limits, not_finite, read
 from frame_splitter.exr_header import Header, read_header
 from frame_splitter.fields import Tile
 from verification.passes import pass_name
@@ -106,9 +106,7 @@ def _list(names: list[str]) -> str:
 def _check_finite(image: Image) -> None:
     for part in image.parts:
         for name, pixels in part.channels.items():
-            if name.rpartition(".")[2] not in COLOURS:
-                continue
-            wrong = pixels.size - int(numpy.isfinite(pixels).sum())
+            wrong = not_finite(part.name, name, pixels)
             if wrong:
                 where = pass_name(part.name, name)[:200]
                 sentence = f"The pass {where} holds {wrong} values that are not finite numbers."

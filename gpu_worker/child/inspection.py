@@ -4,6 +4,7 @@
 import math
 import os
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import bpy
@@ -11,13 +12,22 @@ import bpy
 from gpu_worker.child import compositor, reasons
 from gpu_worker.child.denoising import denoises
 from gpu_worker.child.names import text
-from gpu_worker.child.simulations import simulations
+from gpu_worker.child.scope import Scope, scope_of
+from gpu_worker.child.simulations import cache_folders, simulations
+
+MOST_NAMED = 1000
+"""Entries of a list that is only shown."""
+
+MOST_SIMULATIONS = 10_000
+"""Entries of the list of simulations (`frame_splitter.facts`); the unbaked come first."""
 
 
 def facts() -> dict[str, Any]:
-    """All facts of the open scene. Changes nothing."""
+    """All facts of the open scene. What is changed to learn them is put back. Raises SceneError."""
     scene = bpy.context.scene
     render = scene.render
+    scope = scope_of(scene)
+    simulated = simulations(scope.evaluated, scene.frame_start)
     return {
         "scene": text(scene.name),
         "saved_with": ".".join(str(part) for part in bpy.data.version),
@@ -32,22 +42,26 @@ def facts() -> dict[str, Any]:
         "border": _border(render),
         "crop": render.use_border and render.use_crop_to_border,
         **_sampling(scene),
-        "view_layers": [text(layer.name) for layer in scene.view_layers],
+        "view_layers": [text(layer.name) for layer in scene.view_layers][:MOST_NAMED],
         "compositing": bool(render.use_compositing and scene.compositing_node_group),
         "file": _file_format(render),
         "output_path": text(render.filepath),
-        "file_outputs": [text(node.name) for node in compositor.file_output_nodes(scene)],
-        "camera": scene.camera is not None or any(marker.camera for marker in scene.timeline_markers),
-        "whole_only": reasons.sentences(scene, reasons.WHOLE_ONLY),
-        "final_only": reasons.sentences(scene, reasons.FINAL_ONLY),
-        "approximate": reasons.sentences(scene, reasons.APPROXIMATE),
-        "refused": reasons.sentences(scene, reasons.REFUSED),
-        "notes": reasons.sentences(scene, reasons.NOTES),
-        "scripts": [text(block.name) for block in bpy.data.texts if block.use_module],
-        "drivers": list(_dead_drivers()),
-        "assets": list(_assets()),
-        "simulations": list(simulations(scene)),
+        "file_outputs": [text(node.name) for node in compositor.file_output_nodes(scene)][:MOST_NAMED],
+        "camera": all(one.camera for one in scope.participants if one.scene == scene),
+        "whole_only": reasons.sentences(scope, reasons.WHOLE_ONLY),
+        "final_only": reasons.sentences(scope, reasons.FINAL_ONLY),
+        "approximate": reasons.sentences(scope, reasons.APPROXIMATE),
+        "refused": reasons.sentences(scope, reasons.REFUSED),
+        "notes": reasons.sentences(scope, reasons.NOTES),
+        "scripts": [text(block.name) for block in bpy.data.texts if block.use_module][:MOST_NAMED],
+        "drivers": list(islice(_dead_drivers(scope), MOST_NAMED)),
+        "assets": [*_assets(), *cache_folders(scope.evaluated, simulated)],
+        "simulations": sorted((one.fact(scope.alone) for one in simulated), key=_baked)[:MOST_SIMULATIONS],
     }
+
+
+def _baked(simulation: dict[str, Any]) -> bool:
+    return bool(simulation["baked"])
 
 
 def _number(value: float) -> float:
@@ -87,27 +101,16 @@ def _file_format(render: Any) -> dict[str, Any]:
     }
 
 
-def _dead_drivers() -> Iterator[str]:
-    """Drivers that need Python, which never runs here."""
-    for block in _animated_blocks():
-        for curve in block.animation_data.drivers:
+def _dead_drivers(scope: Scope) -> Iterator[str]:
+    """Drivers of what is rendered that need Python, which never runs here."""
+    found = scope.evaluated
+    trees = compositor.compositor_trees(scope.scene.compositing_node_group)
+    blocks = {block.session_uid: block for block in (scope.scene, *trees)} | found.objects | found.blocks
+    for block in blocks.values():
+        for curve in block.animation_data.drivers if getattr(block, "animation_data", None) else ():
             driver = curve.driver
             if driver.type == "SCRIPTED" and not driver.is_simple_expression:
                 yield text(f"{block.name}.{curve.data_path}: {driver.expression}")
-
-
-def _animated_blocks() -> Iterator[Any]:
-    for name in dir(bpy.data):
-        collection = getattr(bpy.data, name)
-        if isinstance(collection, bpy.types.bpy_prop_collection):
-            for block in collection:
-                yield from _with_trees(block)
-
-
-def _with_trees(block: Any) -> Iterator[Any]:
-    for candidate in (block, getattr(block, "node_tree", None), getattr(block, "shape_keys", None)):
-        if candidate is not None and getattr(candidate, "animation_data", None):
-            yield candidate
 
 
 def _assets() -> Iterator[dict[str, Any]]:

@@ -1,133 +1,179 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Why a scene cannot be cut, finished apart, or rendered at all.
 
-A rule looks at the scene and gives a sentence for the artist, or None.
+A rule looks at the scene and what its renders are made of, and gives a sentence for the artist, or None.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 from gpu_worker.child import compositor
+from gpu_worker.child.animation import animated_paths, ever_on, telling_settings
 from gpu_worker.child.denoising import denoises, is_cut, used_layers
 from gpu_worker.child.names import text
-from gpu_worker.child.simulations import simulations
+from gpu_worker.child.nodes import makes_volume, shades_volume
+from gpu_worker.child.participants import sequencer_makes_picture
+from gpu_worker.child.scope import ENGINES, Scope
 
-Rule = Callable[[Any], str | None]
+Rule = Callable[[Scope], str | None]
 
 
-def sentences(scene: Any, rules: tuple[Rule, ...]) -> list[str]:
+def sentences(scope: Scope, rules: tuple[Rule, ...]) -> list[str]:
     """What the rules say of the scene, in their order."""
-    return [sentence for rule in rules if (sentence := rule(scene))]
+    return [sentence for rule in rules if (sentence := rule(scope))]
 
 
 def _is_cycles(scene: Any) -> bool:
     return bool(scene.render.engine == "CYCLES")
 
 
-def _path_guiding_whole(scene: Any) -> str | None:
-    if _is_cycles(scene) and scene.cycles.use_guiding:
+def _guided(scope: Scope) -> bool:
+    return any(ever_on(scene, "cycles.use_guiding") for scene in scope.cycles)
+
+
+def _path_guiding_whole(scope: Scope) -> str | None:
+    if _guided(scope):
         return "Path guiding learns from the whole picture, so frames are not cut into tiles."
     return None
 
 
-def _path_guiding(scene: Any) -> str | None:
-    if _is_cycles(scene) and scene.cycles.use_guiding:
+def _path_guiding(scope: Scope) -> str | None:
+    if _guided(scope):
         return "Path guiding learns while it renders: two runs of Blender differ a little as well."
     return None
 
 
-def _time_limit_whole(scene: Any) -> str | None:
-    if _is_cycles(scene) and scene.cycles.time_limit > 0:
+def _timed(scope: Scope) -> bool:
+    return any(ever_on(scene, "cycles.time_limit") for scene in scope.cycles)
+
+
+def _time_limit_whole(scope: Scope) -> str | None:
+    if _timed(scope):
         return "A render time limit counts for the whole picture, so frames are not cut into tiles."
     return None
 
 
-def _time_limit(scene: Any) -> str | None:
-    if _is_cycles(scene) and scene.cycles.time_limit > 0:
+def _time_limit(scope: Scope) -> str | None:
+    if _timed(scope):
         return "A render time limit makes the picture depend on the machine's speed."
     return None
 
 
-def _adaptive_subdivision(scene: Any) -> str | None:
-    for item in scene.objects:
+def _adaptive_subdivision(scope: Scope) -> str | None:
+    for item in scope.evaluated.seen("OBJECT"):
         for modifier in item.modifiers:
-            if modifier.type == "SUBSURF" and getattr(modifier, "use_adaptive_subdivision", False):
+            if modifier.type == "SUBSURF" and ever_on(item, _path(modifier, "use_adaptive_subdivision")):
                 return f"'{text(item.name)}' is subdivided by what the camera sees, so frames stay whole."
     return None
 
 
-def _volumes(scene: Any) -> str | None:
+def _path(part: Any, name: str) -> str:
+    return f"{part.path_from_id()}.{name}"
+
+
+def _volumes(scope: Scope) -> str | None:
     """Cycles guides volume scattering by filtered neighbour pixels: a tile's edge would show."""
-    if _is_cycles(scene) and any(_has_volume(item) for item in scene.objects):
-        return "Volumes are sampled with the help of neighbouring pixels, so frames stay whole."
-    if _is_cycles(scene) and scene.world and _tree_has_volume(scene.world.node_tree):
+    if not scope.cycles:
+        return None
+    if any(shades_volume(world.node_tree) for world in scope.evaluated.seen("WORLD")):
         return "The world's volume is sampled with the help of neighbouring pixels, so frames stay whole."
+    if _holds_volume(scope):
+        return "Volumes are sampled with the help of neighbouring pixels, so frames stay whole."
     return None
 
 
-def _has_volume(item: Any) -> bool:
-    if item.type == "VOLUME" or any(modifier.type == "FLUID" for modifier in item.modifiers):
-        return True
-    materials = (slot.material for slot in item.material_slots if slot.material)
-    return any(_tree_has_volume(material.node_tree) for material in materials)
+def _holds_volume(scope: Scope) -> bool:
+    """At any frame: what is animated only chooses among the data-blocks that are looked at here."""
+    found = scope.evaluated
+    return (
+        found.instanced_volume
+        or bool(found.seen("VOLUME"))
+        or any(shades_volume(material.node_tree) for material in found.seen("MATERIAL"))
+        or any(makes_volume(tree) for tree in found.seen("NODETREE"))
+        or any(modifier.type == "FLUID" for item in found.seen("OBJECT") for modifier in item.modifiers)
+    )
 
 
-def _tree_has_volume(tree: Any) -> bool:
-    outputs = [node for node in tree.nodes if "Volume" in node.inputs] if tree else []
-    return any(node.inputs["Volume"].is_linked for node in outputs)
-
-
-def _engine(scene: Any) -> str | None:
-    if not _is_cycles(scene):
-        return f"{scene.render.engine} frames are rendered and finished by one Blender."
+def _engine(scope: Scope) -> str | None:
+    for scene in scope.scenes:
+        if not _is_cycles(scene):
+            return f"{text(scene.render.engine)} frames are rendered and finished by one Blender."
     return None
 
 
-def _engine_approximate(scene: Any) -> str | None:
-    if not _is_cycles(scene):
-        return f"{scene.render.engine} draws with the machine's graphics driver: bits may differ."
+def _engine_approximate(scope: Scope) -> str | None:
+    for scene in scope.scenes:
+        if not _is_cycles(scene):
+            return f"{text(scene.render.engine)} draws with the machine's graphics driver: bits may differ."
     return None
 
 
-def _sequencer(scene: Any) -> str | None:
-    editor = scene.sequence_editor
-    if scene.render.use_sequencer and editor and len(editor.strips):
+def _sequencer(scope: Scope) -> str | None:
+    if sequencer_makes_picture(scope.scene):
         return "The video sequencer makes the picture, so one Blender renders and finishes each frame."
     return None
 
 
-def _stereo(scene: Any) -> str | None:
-    if scene.render.use_multiview:
+def _nothing_rendered(scope: Scope) -> str | None:
+    if scope.scene not in scope.scenes:
+        return "The picture is made without a render of the scene itself, so one Blender makes each frame."
+    if not used_layers(scope.scene):
+        return "No view layer is set to render, so one Blender makes each frame."
+    return None
+
+
+def _animated_settings(scope: Scope) -> str | None:
+    """Facts are of one frame: what they are decided from must not change with it."""
+    paths = telling_settings(scope.scene)
+    if not paths:
+        return None
+    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    named = ", ".join(text(path)[:200] for path in paths[:3])
+    return f"Settings of the scene are animated ({named}{more}), so one Blender makes each frame."
+
+
+def _switched_compositor(scope: Scope) -> str | None:
+    if not scope.scene.render.use_compositing:
+        return None
+    for tree in compositor.compositor_trees(scope.scene.compositing_node_group):
+        if any(path.endswith(".mute") for path in animated_paths(tree)):
+            return "Nodes of the compositor are switched by animation, so one Blender finishes each frame."
+    return None
+
+
+def _stereo(scope: Scope) -> str | None:
+    if ever_on(scope.scene, "render.use_multiview"):
         return "Stereo (multi-view) frames are rendered and finished by one Blender."
     return None
 
 
-def _stamp(scene: Any) -> str | None:
-    if scene.render.use_stamp:
+def _stamp(scope: Scope) -> str | None:
+    if ever_on(scope.scene, "render.use_stamp"):
         return "Metadata is burnt into the picture, so one Blender renders and finishes each frame."
     return None
 
 
-def _stamp_changes(scene: Any) -> str | None:
-    render = scene.render
+def _stamp_changes(scope: Scope) -> str | None:
     fields = ("date", "render_time", "memory", "hostname", "filename")
-    named = [field for field in fields if getattr(render, f"use_stamp_{field}", False)]
-    if render.use_stamp and named:
+    named = [field for field in fields if ever_on(scope.scene, f"render.use_stamp_{field}")]
+    if ever_on(scope.scene, "render.use_stamp") and named:
         return f"The burnt-in {', '.join(named).replace('_', ' ')} changes with every render."
     return None
 
 
-def _optix_denoiser(scene: Any) -> str | None:
-    if _is_cycles(scene) and scene.cycles.use_denoising and scene.cycles.denoiser != "OPENIMAGEDENOISE":
-        return f"The {scene.cycles.denoiser} denoiser runs inside the render, so frames stay whole."
+def _optix_denoiser(scope: Scope) -> str | None:
+    for scene in scope.cycles:
+        if scene.cycles.use_denoising and scene.cycles.denoiser != "OPENIMAGEDENOISE":
+            return f"The {scene.cycles.denoiser} denoiser runs inside the render, so frames stay whole."
     return None
 
 
-def _shadow_catcher(scene: Any) -> str | None:
-    denoised = _is_cycles(scene) and scene.cycles.use_denoising
+def _shadow_catcher(scope: Scope) -> str | None:
+    if not any(scene.cycles.use_denoising for scene in scope.cycles):
+        return None
     # Lights carry the same flag, on by default, with another meaning.
-    catchers = (item for item in scene.objects if item.type != "LIGHT" and item.is_shadow_catcher)
-    if denoised and any(catchers):
+    items = (item for item in scope.evaluated.seen("OBJECT") if item.type != "LIGHT")
+    if any(ever_on(item, "is_shadow_catcher") for item in items):
         return "Shadow catchers are denoised apart inside the render, so frames stay whole."
     return None
 
@@ -139,7 +185,8 @@ UNEXPOSED = frozenset(
 """Passes whose stored values film exposure does not touch, or that finishing gives back exactly."""
 
 
-def _denoised_light_passes(scene: Any) -> str | None:
+def _denoised_light_passes(scope: Scope) -> str | None:
+    scene = scope.scene
     if not (_is_cycles(scene) and denoises(scene) and scene.render.use_compositing):
         return None
     for tree in compositor.compositor_trees(scene.compositing_node_group):
@@ -152,15 +199,17 @@ def _denoised_light_passes(scene: Any) -> str | None:
     return None
 
 
-def _sample_counts(scene: Any) -> str | None:
+def _sample_counts(scope: Scope) -> str | None:
     """Cycles stores counts over the most any pixel took, which a tile cannot know of the frame."""
+    scene = scope.scene
     counted = any(layer.cycles.pass_debug_sample_count for layer in used_layers(scene))
     if _is_cycles(scene) and counted:
         return "The sample count pass depends on the whole picture, so frames stay whole."
     return None
 
 
-def _uneven_denoising(scene: Any) -> str | None:
+def _uneven_denoising(scope: Scope) -> str | None:
+    scene = scope.scene
     if not (_is_cycles(scene) and denoises(scene)):
         return None
     cycles = scene.cycles
@@ -173,19 +222,20 @@ def _uneven_denoising(scene: Any) -> str | None:
     return None
 
 
-def _grease_pencil(scene: Any) -> str | None:
-    if any(item.type in {"GREASEPENCIL", "GPENCIL"} for item in scene.objects):
+def _grease_pencil(scope: Scope) -> str | None:
+    if any(item.type == "GREASEPENCIL" for item in scope.evaluated.seen("OBJECT")):
         return "Grease Pencil is drawn over the render by Blender itself, so frames stay whole."
     return None
 
 
-def _single_layer(scene: Any) -> str | None:
-    if scene.render.use_single_layer:
+def _single_layer(scope: Scope) -> str | None:
+    if scope.scene.render.use_single_layer:
         return "'Render Single Layer' is on, so frames stay whole."
     return None
 
 
-def _foreign_compositor(scene: Any) -> str | None:
+def _foreign_compositor(scope: Scope) -> str | None:
+    scene = scope.scene
     layers = {layer.name for layer in used_layers(scene)}
     if not scene.render.use_compositing:
         return None
@@ -217,37 +267,42 @@ def _foreign_node(node: Any, scene: Any, layers: set[str]) -> str | None:
     return None
 
 
-def _freestyle(scene: Any) -> str | None:
-    if scene.render.use_freestyle:
-        return "Freestyle runs Python from the file, which the farm never does: switch Freestyle off."
+def _freestyle(scope: Scope) -> str | None:
+    for scene in scope.scenes:
+        if scene.render.use_freestyle and any(_draws_lines(scene, layer) for layer in scene.view_layers):
+            where = "" if scene == scope.scene else f" in the scene '{text(scene.name)}'"
+            return f"Freestyle runs Python from the file, which the farm never does: switch it off{where}."
     return None
 
 
-def _external_engine(scene: Any) -> str | None:
-    if scene.render.engine not in {"CYCLES", "BLENDER_EEVEE", "BLENDER_EEVEE_NEXT", "BLENDER_WORKBENCH"}:
-        return f"{text(scene.render.engine)} is an add-on; the farm has Cycles, EEVEE and Workbench."
+def _draws_lines(scene: Any, layer: Any) -> bool:
+    return all(ever_on(scene, _path(layer, name)) for name in ("use", "use_freestyle"))
+
+
+def _external_engine(scope: Scope) -> str | None:
+    for scene in scope.scenes:
+        if scene.render.engine not in ENGINES:
+            engine = text(scene.render.engine) or "The scene's engine"
+            return f"{engine} is an add-on; the farm has Cycles, EEVEE and Workbench."
     return None
 
 
-def _no_layer(scene: Any) -> str | None:
-    if not used_layers(scene):
-        return "No view layer is set to render: switch one on under View Layer > Use for Rendering."
+def _no_camera(scope: Scope) -> str | None:
+    for one in scope.participants:
+        if one.camera is None and one.scene != scope.scene:
+            return f"The compositor shows '{text(one.scene.name)}', a scene that has no camera: give it one."
     return None
 
 
-def _unbaked(scene: Any) -> str | None:
-    loose = [found["owner"] for found in simulations(scene) if not found["baked"]]
-    if not loose:
-        return None
-    names = ", ".join(f"'{name}'" for name in loose[:5]) + (" and more" if len(loose) > 5 else "")
-    return (
-        f"The simulation on {names} is not baked: frames rendered out of order would be wrong. Bake it first."
-    )
-
-
-def _gpu_compositor(scene: Any) -> str | None:
-    if scene.render.use_compositing and scene.render.compositor_device == "GPU":
+def _gpu_compositor(scope: Scope) -> str | None:
+    if scope.scene.render.use_compositing and scope.scene.render.compositor_device == "GPU":
         return "The compositor is set to GPU; the farm composites on the CPU."
+    return None
+
+
+def _empty_picture(scope: Scope) -> str | None:
+    if scope.scene in scope.scenes and not used_layers(scope.scene):
+        return "No view layer is set to render (View Layer > Use for Rendering): the render is empty."
     return None
 
 
@@ -255,6 +310,9 @@ WHOLE_ONLY = (_path_guiding_whole, _time_limit_whole, _adaptive_subdivision, _vo
 FINAL_ONLY = (
     _engine,
     _sequencer,
+    _nothing_rendered,
+    _animated_settings,
+    _switched_compositor,
     _stereo,
     _stamp,
     _optix_denoiser,
@@ -267,5 +325,5 @@ FINAL_ONLY = (
     _foreign_compositor,
 )
 APPROXIMATE = (_engine_approximate, _path_guiding, _time_limit, _stamp_changes)
-REFUSED = (_freestyle, _external_engine, _no_layer, _unbaked)
-NOTES = (_gpu_compositor,)
+REFUSED = (_freestyle, _external_engine, _no_camera)
+NOTES = (_gpu_compositor, _empty_picture)

@@ -58,7 +58,10 @@ def test_a_plain_scene_renders(report: Any) -> None:
     [
         ({"camera": False}, "no camera"),
         ({"refused": ("Freestyle runs Python.",)}, "Freestyle runs Python."),
-        ({"simulations": (Simulation("Flag", "cloth", baked=False),)}, "Not baked: Flag (cloth)"),
+        (
+            {"simulations": (Simulation("Flag", "cloth", baked=False),)},
+            "on 'Flag' is not baked",
+        ),
         ({"samples": 0}, "0 samples"),
         ({"frame_start": 9, "frame_end": 3}, "empty"),
         ({"resolution_x": 1, "resolution_percentage": 1}, "pixel"),
