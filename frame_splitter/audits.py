@@ -18,6 +18,9 @@ MOST_CROPS = 64
 SPARSE = "sparse.exr"
 """The file of an audit's sparse pass."""
 
+FIRST = "first.exr"
+"""In the auditor's own folder: the pixels of the sparse pass with as many samples from the first on."""
+
 
 def crop_name(number: int) -> str:
     """The file of an audit's crop, counted from 0 in the order's order."""
@@ -36,7 +39,8 @@ class SampleRange:
 class AuditOrder:
     """What an auditor renders of a tile it never sees. `crops` are rectangles of the frame's pixels
     inside the task's tile, rendered with all samples and with the task's overscan; `sparse` is the
-    whole tile with a few of its samples, without adaptive sampling and without overscan.
+    whole tile with a few of its samples, without adaptive sampling and without overscan; passes that
+    Cycles writes with a pixel's first sample are those of the first.
     """
 
     crops: Annotated[tuple[Tile, ...], msgspec.Meta(max_length=MOST_CROPS)]
@@ -113,6 +117,8 @@ class CheckReport:
     Combined pass is one colour all over; `noise`: relative high-frequency energy of Combined.
     `crops` in the order of the audits' crops; `suspects` are blocks, the most suspicious first, where
     the sparse pass fits the tile least, `suspicion` the score of the first (standard deviations).
+    `not_finite` counts pixels with values of any pass that are not finite numbers, as far as a node's own
+    checks let them pass; the first `must` of the suspects hold them, and are all to be rendered.
     `samples`: an estimate of how many samples the tile was rendered with, where crops differ.
     `region`: where differing pixels were found. `contradicted`: audits that the own node's repeat
     does not confirm. Evidence pictures are the result's files.
@@ -126,6 +132,8 @@ class CheckReport:
     crops: Annotated[tuple[CropFinding, ...], msgspec.Meta(max_length=4 * MOST_CROPS)] = ()
     suspects: Annotated[tuple[Tile, ...], msgspec.Meta(max_length=MOST_CROPS)] = ()
     suspicion: Number = 0.0
+    not_finite: Pixels = 0
+    must: Annotated[int, msgspec.Meta(ge=0, le=MOST_CROPS)] = 0
     samples: Number | None = None
     region: Tile | None = None
     contradicted: tuple[TaskId, ...] = ()

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from frame_splitter.audits import SPARSE, CheckReport, Fault, crop_name
+from frame_splitter.audits import FIRST, SPARSE, CheckReport, Fault, crop_name
 from frame_splitter.errors import FarmError
 from frame_splitter.fields import Digest, Tile
 from frame_splitter.ids import TaskId
@@ -203,6 +203,9 @@ def _take_pictures(pictures: Pictures, wanted: tuple[Wanted, ...], rendered: Ren
     if len(samples) != len(wanted):
         raise TaskError(FailureCode.BAD_OUTPUT, "Blender named sample counts of other pictures.")
     asked = tuple(_ask_for(one, counts, folder) for one, counts in zip(wanted, samples, strict=True))
+    if SPARSE in names and (folder / RAW / FIRST).is_file():
+        take(folder / RAW, (FIRST,), uncut)
+        asked = tuple(_with_first(one, folder) if one.path.endswith(SPARSE) else one for one in asked)
     root = pictures.take(asked)
     shutil.rmtree(uncut)
     for picture in asked:
@@ -210,6 +213,15 @@ def _take_pictures(pictures: Pictures, wanted: tuple[Wanted, ...], rendered: Ren
             name = Path(picture.target).name
             files[name] = describe(Path(picture.target), name)
     return Taken(tuple(files[name] for name in names), root)
+
+
+def _with_first(sparse: Picture, folder: Path) -> Picture:
+    """The sparse pass with what only the first sample writes."""
+    path = Path(sparse.path)
+    moved = path if sparse.target else path.rename(folder / "uncut" / SPARSE)
+    return replace(
+        sparse, path=str(moved), target=str(folder / FILES / SPARSE), first=str(folder / "uncut" / FIRST)
+    )
 
 
 def _ask_for(wanted: Wanted, counts: dict[str, int], folder: Path) -> Picture:

@@ -18,6 +18,7 @@ from frame_splitter.audits import CheckOrder, CheckReport
 from frame_splitter.errors import InvalidInput
 from frame_splitter.fields import Tile, decoder
 from gpu_worker.picture_requests import Answer, Check, Look, Picture, Request, Stitch, Take
+from verification.passes import with_first_samples
 from verification.pixel_root import image_root, joint_root
 
 
@@ -41,6 +42,9 @@ def answer(request: Request, limits: exr.Limits) -> Answer:
 def _take(picture: Picture, limits: exr.Limits) -> exr.Image:
     """The picture as it is delivered."""
     image = exr.check(Path(picture.path), picture.width, picture.height, limits)
+    if picture.first:
+        first = exr.check(Path(picture.first), picture.width, picture.height, limits)
+        image = with_first_samples(image, first)
     if picture.target:
         image = exr.crop(counts.plain_counts(image, picture.samples), picture.tile)
         exr.write(Path(picture.target), image)

@@ -19,7 +19,8 @@ class Check(msgspec.Struct, frozen=True, tag_field="ask", tag="check"):
 class Picture(msgspec.Struct, frozen=True):
     """The EXR at `path`, of this size. Where `target` is set, `tile` (counted from the picture's lower
     left corner) is cut out and written there with its sample counts as plain numbers; `samples`: the most
-    a pixel of each layer took.
+    a pixel of each layer took. `first`: the same pixels with the first samples, from which the passes are
+    taken that only those write.
     """
 
     path: str
@@ -28,6 +29,7 @@ class Picture(msgspec.Struct, frozen=True):
     tile: Tile
     target: str = ""
     samples: dict[str, int] = {}
+    first: str = ""
 
 
 class Take(msgspec.Struct, frozen=True, tag_field="ask", tag="take"):

@@ -110,9 +110,10 @@ def conclude(
     if done and not counted:
         return replace(plain, how="more", because="escalated", wishes=(by_own,))
     doubted = _doubted(counted, report)
-    suspects = sampling.second_order(one.task.tile, report.suspects, rules.policy)
+    suspects = sampling.second_order(one.task.tile, report.suspects, rules.policy, report.must)
     if counted and suspects is not None and not known.suspects and not doubted:
-        wish = replace(by_own if report.contradicted else first, audit=suspects)
+        # What was escalated once is not again: its next audit must be one that can blame.
+        wish = replace(by_own if report.contradicted or known.escalated else first, audit=suspects)
         return replace(plain, how="more", because="suspects", wishes=(wish,))
     if verdict.outcome is not Outcome.ESCALATED:
         return plain

@@ -25,7 +25,7 @@ from frame_splitter.fields import Tile
 from frame_splitter.ids import TaskId
 from frame_splitter.tiles import relative
 from verification import evidence
-from verification.metrics.blocks import suspicious_blocks
+from verification.metrics.blocks import not_finite_blocks, suspicious_blocks
 from verification.metrics.character import bias, coarse_share, darker_share
 from verification.metrics.cluster import largest_cluster
 from verification.metrics.difference import Mask, different_pixels
@@ -107,14 +107,20 @@ def look(
     found = list(_crops(image, tile, usable))
     if folder is not None:
         _write_evidence(folder, found)
-    ranked = _ranked(image, tile, samples, usable, policy, limits)
+    not_finite, must = not_finite_blocks(image, side_of(tile, policy))
+    must = _to_be_rendered(must, tile, usable)
+    ranked = [one for one in _ranked(image, tile, samples, usable, policy, limits) if one[1] not in must]
+    if must == [tile]:
+        ranked = []
     return CheckReport(
         channels=channel_names(image),
         flat=_is_flat(image),
         noise=_bounded(relative_noise(combined(image))),
         crops=tuple(_finding(crop) for crop in found[:MOST_FINDINGS]),
-        suspects=tuple(block for _, block in ranked),
+        suspects=(*must, *(block for _, block in ranked))[:MOST_CROPS],
         suspicion=_bounded(ranked[0][0]) if ranked else 0.0,
+        not_finite=min(not_finite, MOST_PIXELS),
+        must=len(must),
         samples=_samples(found, samples),
         region=_region(found),
         contradicted=(*broken, *contradicted),
@@ -243,6 +249,17 @@ def _ranked(
     scored = suspicious_blocks(image, few, share, side_of(tile, policy), policy.suspects + len(done))
     found = [(score, _placed(block, tile)) for score, block in scored]
     return [(score, block) for score, block in found if block not in done][: policy.suspects]
+
+
+def _to_be_rendered(blocks: Sequence[Tile], tile: Tile, audits: Sequence[_Audit]) -> list[Tile]:
+    """Those of the blocks (counted from the tile's corner) that no audit has yet, in the frame's pixels; the
+    whole tile where they are too many for one order.
+    """
+    done = {crop for audit in audits for crop in audit.files.order.crops}
+    left = (
+        [] if tile in done else [one for one in (_placed(block, tile) for block in blocks) if one not in done]
+    )
+    return left if len(left) <= MOST_CROPS else [tile]
 
 
 def _placed(block: Tile, tile: Tile) -> Tile:

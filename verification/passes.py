@@ -1,11 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Render passes in a picture: tiles hold all of them in one part, Blender's own files one in each."""
 
+from dataclasses import replace
+
 import numpy
 
 from frame_splitter.exr import Image, Pixels
 
 COMBINED = "Combined"
+
+FIRST_SAMPLE = frozenset({"Depth", "Position", "Object Index", "Material Index"})
+"""Passes that Cycles writes with a pixel's first sample only: all other samples leave them as they are, so
+two renders that both begin with the first sample have the very same ones."""
+
+COUNTED = frozenset({"Debug Sample Count"})
+"""Passes that count a pixel's samples: those of another number of samples say nothing about them."""
+
+CRYPTOMATTE = "Crypto"
+"""How passes begin that hold names of things as floats, each beside its share of the pixel."""
 
 
 def pass_name(part: str, channel: str) -> str:
@@ -13,9 +25,29 @@ def pass_name(part: str, channel: str) -> str:
     return channel.rpartition(".")[0] or part
 
 
+def kind_of(name: str) -> str:
+    """A pass without its layer."""
+    return name.rpartition(".")[2]
+
+
+def with_first_samples(image: Image, first: Image) -> Image:
+    """`image` with the passes of a pixel's first sample as `first` has them; both show the same pixels."""
+    theirs = {(part.name, name): pixels for part in first.parts for name, pixels in part.channels.items()}
+
+    def pixels(part: str, name: str, old: Pixels) -> Pixels:
+        wanted = kind_of(pass_name(part, name)) in FIRST_SAMPLE
+        return theirs.get((part, name), old) if wanted else old
+
+    parts = tuple(
+        replace(part, channels={name: pixels(part.name, name, old) for name, old in part.channels.items()})
+        for part in image.parts
+    )
+    return replace(image, parts=parts)
+
+
 def is_combined(name: str) -> bool:
     """Whether a pass is a layer's Combined."""
-    return name.rpartition(".")[2] == COMBINED
+    return kind_of(name) == COMBINED
 
 
 def combined(image: Image) -> Pixels:

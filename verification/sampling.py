@@ -128,7 +128,11 @@ def first_order(
     return AuditOrder(random_crops(draws, tile, policy), SampleRange(first, count))
 
 
-def second_order(tile: Tile, suspects: Sequence[Tile], policy: AuditPolicy) -> AuditOrder | None:
-    """What is rendered after the sparse pass: its most suspicious blocks; None where there are none."""
-    chosen = tuple(suspects[: crop_count(tile, policy.suspects, policy)])
+def second_order(
+    tile: Tile, suspects: Sequence[Tile], policy: AuditPolicy, must: int = 0
+) -> AuditOrder | None:
+    """What is rendered after the sparse pass: its most suspicious blocks, the first `must` of them in any
+    case; None where there are none.
+    """
+    chosen = tuple(suspects[: max(must, crop_count(tile, policy.suspects, policy))])
     return AuditOrder(chosen) if chosen else None

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from frame_splitter.audits import AuditOrder
+from frame_splitter.audits import MOST_CROPS, AuditOrder
 from frame_splitter.errors import FarmError
 from frame_splitter.fields import Tile
 from verification import attestation, beacon, drand, sampling
@@ -180,13 +180,16 @@ def _wrong_orders(submitted: Submitted, tile: Tile, draws: Draws, facts: Facts) 
 
 
 def _is_second(order: AuditOrder, first: AuditOrder, tile: Tile, policy: AuditPolicy) -> bool:
-    """Whether the order could be of the sparse pass's suspects: some blocks not rendered before."""
+    """Whether the order could be of the sparse pass's suspects: some blocks not rendered before. Where values
+    are not finite numbers, all of their blocks are rendered, or all of the tile.
+    """
     side = sampling.side_of(tile, policy)
-    most = sampling.crop_count(tile, policy.suspects, policy)
     blocks = set(order.crops)
+    if order == AuditOrder((tile,)):
+        return True
     on_grid = all(_is_block(block, tile, side) for block in blocks)
     fresh = not blocks & set(first.crops) and len(blocks) == len(order.crops)
-    return order.sparse is None and 0 < len(blocks) <= most and fresh and on_grid
+    return order.sparse is None and 0 < len(blocks) <= MOST_CROPS and fresh and on_grid
 
 
 def _is_block(block: Tile, tile: Tile, side: int) -> bool:

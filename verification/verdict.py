@@ -151,6 +151,8 @@ def _unaudited(report: CheckReport, case: Case) -> Verdict:
     """What looks odd is audited; nothing is rejected for its looks."""
     if report.flat:
         return _audit("flat", "The tile is one colour all over, so it is audited.")
+    if report.not_finite:
+        return _audit("not_finite", "The tile holds values that are not finite numbers, so they are audited.")
     if case.twin is not None and case.twin.frame != case.frame:
         twin = case.twin.frame
         return _audit("twin", f"The pixels are those of frame {twin}, too, so the tile is audited.")

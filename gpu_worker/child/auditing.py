@@ -50,6 +50,18 @@ def _pictures(command: dict[str, Any], overall: "_Overall") -> Iterator[tuple[Pa
         _take_few_samples(first, count)
         path = folder / "sparse.exr"
         yield path, rendering.linear_picture(command, command["region"], path, overall.next(count))
+        if first and _has_first_sample_passes():
+            # Beside what is delivered: the node takes the passes from it that only the first sample writes.
+            _take_few_samples(0, count)
+            beside = folder / "first.exr"
+            rendering.linear_picture(command, command["region"], beside, overall.next(count))
+
+
+def _has_first_sample_passes() -> bool:
+    """Whether a layer has passes that Cycles writes with a pixel's first sample (`verification.passes`)."""
+    names = ("use_pass_z", "use_pass_position", "use_pass_object_index", "use_pass_material_index")
+    layers = bpy.context.scene.view_layers
+    return any(getattr(layer, name) for layer in layers if layer.use for name in names)
 
 
 def _take_few_samples(first: int, count: int) -> None:
@@ -76,7 +88,7 @@ class _Overall:
     """Progress over all pictures of an audit, which Blender counts one by one."""
 
     def __init__(self, command: dict[str, Any], progress: Progress) -> None:
-        sparse = command["sparse"]["count"] if command["sparse"] else 0
+        sparse = 2 * command["sparse"]["count"] if command["sparse"] else 0
         self._total = command["settings"]["samples"] * len(command["crops"]) + sparse
         self._progress = progress
         self._done = self._next = 0

@@ -24,6 +24,7 @@ ANOTHER = Caught("differs", "something else than the scene does there")
 RESEEDED = Caught("differs", "same picture with other noise")
 FEWER = Caught("too_few_samples", r"[Rr]endered with about \d+ of 16 samples")
 FLAT = Caught("differs", "[Oo]ne colour all over")
+REGION = Caught("region", r"\d+x\d+ px region differs")
 PASSES = Caught("differs", "colours are right, but another pass is not")
 
 
@@ -42,12 +43,15 @@ CAUGHT = {
     "other-device": Caught("differs", "another kind of device than stated"),
     "fewer-bounces": Caught("differs", "Light is missing"),
     "dropped-texture": ANOTHER,
-    "painted": Caught("region", r"\d+x\d+ px region differs"),
+    "painted": REGION,
     "black": FLAT,
     "grey": FLAT,
     "noise": NOISY,
     "cryptomatte": PASSES,
     "depth": PASSES,
+    "depth-patch": mostly(REGION, PASSES),
+    "depth-nan": mostly(REGION, PASSES),
+    "matte-patch": mostly(REGION, PASSES),
 }
 
 

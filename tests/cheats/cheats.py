@@ -155,6 +155,22 @@ def painted(image: Image, _: Command) -> Image:
     return edited(image, change)
 
 
+def patched(passes: str, make: Callable[[Pixels], Pixels]) -> Callable[[Image, Command], Image]:
+    """Less than a hundredth of the tile, in the passes whose channels' names contain `passes`."""
+
+    def change(name: str, old: Pixels) -> Pixels | None:
+        if passes not in name:
+            return None
+        edge = int((0.009 * old.size) ** 0.5)
+        top, left = old.shape[0] // 3, old.shape[1] // 4
+        new = old.copy()
+        place = (slice(top, top + edge), slice(left, left + edge))
+        new[place] = make(old[place])
+        return new
+
+    return lambda image, _: edited(image, change)
+
+
 def halved(pixels: Pixels) -> Pixels:
     """What was nothing becomes something, too."""
     return pixels / 2 + 0.1
@@ -223,6 +239,16 @@ CHEATS: dict[str, Cheat] = {
     "noise": Cheat("hands in noise", picture=everywhere(noise, "Combined")),
     "cryptomatte": Cheat("falsifies the cryptomatte", picture=everywhere(halved, "Crypto")),
     "depth": Cheat("falsifies the depth pass", picture=everywhere(lambda old: old * 1.01, "Depth")),
+    "depth-patch": Cheat(
+        "falsifies a hundredth of the depth pass", picture=patched("Depth", lambda old: old * 1.01)
+    ),
+    "depth-nan": Cheat(
+        "hands in depths that are no numbers", picture=patched("Depth", lambda old: old * numpy.nan)
+    ),
+    "matte-patch": Cheat(
+        "names other things in a hundredth of the cryptomatte",
+        picture=patched("CryptoObject00", lambda old: old * 0.75),
+    ),
     "nan": Cheat(
         "hands in a pixel that is no number", picture=everywhere(with_one(numpy.nan), "Combined"), broken=True
     ),

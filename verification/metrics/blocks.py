@@ -9,13 +9,16 @@ and N P is never below m S, because light is not negative. So each pass is asked
 - `own`: does D fall where P rises? (P has other details or other noise than its samples have.)
 - `bound`: is N P below m S anywhere? (Impossible, where samples are added up.)
 
+Passes that are no sums are not asked these: what a pixel's first sample writes must be the same in every bit
+(the sparse pass has the first sample's), and a cryptomatte must name what its samples name.
+
 `mean` and `own` are sums over their own root of squares, so a firefly cannot make them large. Everything is
 then set against the tile's other windows, since what is common in a tile says nothing about a place in it.
 The scores are for ranking: blocks are rendered again before anything is said of them, so a wrong
 suspicion costs a crop and harms nobody.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -24,7 +27,7 @@ from numpy.typing import NDArray
 
 from frame_splitter.exr import Image
 from frame_splitter.fields import Tile
-from verification.passes import pass_name
+from verification.passes import COUNTED, CRYPTOMATTE, FIRST_SAMPLE, kind_of, pass_name
 from verification.pixel_root import Channel, channels
 
 Array = NDArray[numpy.float32]
@@ -46,9 +49,15 @@ DARK = 1e-3
 LEEWAY = 1e-3
 """By how much N P may be below m S through rounding, as a share."""
 
-FIRST_SAMPLE_ONLY = ("Depth", "Object Index", "Material Index", "Debug Sample Count")
-"""Passes that Cycles writes with a pixel's first sample, or that count samples: a sparse pass that starts
-later does not have them."""
+SURE = 1e6
+"""Score of a block where a pass that must be the same is not, for each pixel: above all that chance makes."""
+
+COMPARABLE = 0.9
+"""Where so large a share of the blocks differ, two kinds of devices do, or nothing was rendered: the crops
+that are rendered in full see that, whichever they are."""
+
+WHOLLY = 0.999
+"""Share of a pixel from which on it is one thing's: each of its samples then names it."""
 
 APART = 2
 """Blocks. Suspects are at least so far from each other, unless nothing else is left."""
@@ -82,14 +91,29 @@ def suspicious_blocks(
 
 def block_scores(submitted: Image, sparse: Image, share: float, side: int) -> Cells:
     """How little each block fits, in standard deviations of the tile's own blocks."""
-    both = zip(channels(submitted), channels(sparse), strict=True)
-    pairs = [pair for pair in both if not _pass(pair).endswith(FIRST_SAMPLE_ONLY)]
+    pairs = sorted(zip(channels(submitted), channels(sparse), strict=True), key=_pass)
     shape = -(-submitted.height // side), -(-submitted.width // side)
     scores = numpy.zeros(shape)
-    for _, group in groupby(sorted(pairs, key=_pass), key=_pass):
+    for test in (_certain(mask, side) for mask in _impossible(pairs)):
+        numpy.maximum(scores, test, out=scores)
+    asked = [pair for pair in pairs if kind_of(_pass(pair)) not in FIRST_SAMPLE | COUNTED]
+    for _, group in groupby(asked, key=_pass):
         for test in _tests([_sums(mine, theirs, share, side) for mine, theirs in group]):
             numpy.maximum(scores, test, out=scores)
     return scores
+
+
+def not_finite_blocks(image: Image, side: int) -> tuple[int, list[Tile]]:
+    """How many pixels hold values of any pass that are not finite numbers, and the blocks they lie in, those
+    with the most of them first, counted as `suspicious_blocks` does.
+    """
+    wrong = numpy.zeros((image.height, image.width), numpy.bool_)
+    for channel in channels(image):
+        wrong |= ~numpy.isfinite(channel.pixels)
+    counts = _by_block(wrong, side)
+    places = [divmod(int(place), counts.shape[1]) for place in numpy.argsort(-counts, axis=None)]
+    found = [_block(image, side, row, column) for row, column in places if counts[row, column]]
+    return int(wrong.sum()), found
 
 
 def _pass(pair: tuple[Channel, Channel]) -> str:
@@ -114,6 +138,61 @@ def spread_out(scores: Cells, count: int) -> list[tuple[int, int]]:
 def _block(image: Image, side: int, row: int, column: int) -> Tile:
     x, y = column * side, row * side
     return Tile(x, y, min(x + side, image.width), min(y + side, image.height))
+
+
+# --- what cannot be ---------------------------------------------------------------------------------
+
+
+def _impossible(pairs: Sequence[tuple[Channel, Channel]]) -> Iterator[NDArray[numpy.bool_]]:
+    """Pixels of passes that no honest render has beside the sparse pass, rows from the bottom up."""
+    for name, group in groupby(pairs, key=_pass):
+        if kind_of(name) in FIRST_SAMPLE:
+            yield numpy.any([_bits(mine) != _bits(theirs) for mine, theirs in group], axis=0)
+    for name, group in groupby(pairs, key=_pass_of_mattes):
+        if name:
+            yield _misnamed(list(group))
+
+
+def _pass_of_mattes(pair: tuple[Channel, Channel]) -> str:
+    """The passes of one cryptomatte are numbered: `Layer.CryptoObject00` and so on; '' for others."""
+    name = _pass(pair)
+    return name.rstrip("0123456789") if kind_of(name).startswith(CRYPTOMATTE) else ""
+
+
+def _misnamed(pairs: Sequence[tuple[Channel, Channel]]) -> NDArray[numpy.bool_]:
+    """Where one of the two is wholly one thing's that the other does not name and has room for."""
+    (mine, my_shares), (theirs, their_shares) = (_slots([pair[side] for pair in pairs]) for side in (0, 1))
+    has_room = my_shares[-1] == 0
+    i_lack = (their_shares[0] >= WHOLLY) & ~((mine == theirs[0]) & (my_shares > 0)).any(axis=0) & has_room
+    they_lack = (my_shares[0] >= WHOLLY) & ~((theirs == mine[0]) & (their_shares > 0)).any(axis=0)
+    found: NDArray[numpy.bool_] = i_lack | they_lack
+    return found
+
+
+def _slots(found: Sequence[Channel]) -> tuple[NDArray[numpy.uint32], Array]:
+    """The names (as bits) and shares that a cryptomatte's passes hold for each pixel, the largest share
+    first; both of shape (slots, height, width). A pass has two of them: R and G, B and A.
+    """
+    of = {(_pass((one, one)), one.name[-1].upper()): one for one in found}
+    passes = sorted({name for name, _ in of})
+    pairs = [(of[name, a], of[name, b]) for name in passes for a, b in ("RG", "BA") if (name, b) in of]
+    if not pairs:
+        shape = found[0].pixels.shape
+        return numpy.zeros((1, *shape), numpy.uint32), numpy.zeros((1, *shape), numpy.float32)
+    names = numpy.stack([_bits(one) for one, _ in pairs])
+    return names, numpy.stack([share.pixels for _, share in pairs])
+
+
+def _bits(channel: Channel) -> NDArray[numpy.uint32]:
+    return numpy.ascontiguousarray(channel.pixels, numpy.float32).view(numpy.uint32)
+
+
+def _certain(wrong: NDArray[numpy.bool_], side: int) -> Cells:
+    """The score of each block for pixels that cannot be; none where that is so all over the tile."""
+    counts = _by_block(wrong, side)
+    if (counts > 0).mean() > COMPARABLE and counts.size > 1:
+        return numpy.zeros_like(counts)
+    return SURE * counts
 
 
 # --- one channel ----------------------------------------------------------------------------------
