@@ -4,11 +4,12 @@
 Auditors are asked one after the other, in an order drawn by the beacon: never who comes first.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from frame_splitter.ids import DeviceClass, NodeId, OwnerId
-from verification.sampling import Draws, ranked
+from verification.rate import Standing
+from verification.selection import Asked
 
 STEP_SECONDS = 10.0
 """How long an auditor is asked before the next one may take the audit as well."""
@@ -20,7 +21,7 @@ OTHER_CLASS_SECONDS = 20.0
 @dataclass(frozen=True, slots=True)
 class Online:
     """A node that is there. `sandboxed` nodes may be given anybody's scenes; one that `sells` does nothing
-    for free.
+    for free. `standing` is the worse of its own and its operator's.
     """
 
     node: NodeId
@@ -29,6 +30,7 @@ class Online:
     sandboxed: bool
     classes: frozenset[str]
     sells: bool = False
+    standing: Standing = field(default=Standing())
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Audited:
 @dataclass(frozen=True, slots=True)
 class Seat:
     """An audit that somebody is to take. `ranked` are asked in this order from `asked_at` on, those who
-    `tried` and failed not again; `own_only`: the farm's own nodes only.
+    `tried` and failed not again, and after them any of the farm's own; `own_only`: only those.
     """
 
     device_class: DeviceClass
@@ -66,19 +68,17 @@ class Seat:
     own_only: bool = False
 
 
-def candidates(audited: Audited, online: Iterable[Online], draws: Draws) -> tuple[NodeId, ...]:
-    """All who could audit it now, in the order they are asked: strangers of the same device class, then
-    the farm's own nodes of it; where there is neither, its own nodes of other classes.
+def possible(audited: Audited, online: Iterable[Online], met: Mapping[OwnerId, int]) -> tuple[Asked, ...]:
+    """All who could audit it now: strangers of the same device class, and the farm's own nodes. `met`: how
+    many audits of the operator's work each other operator did before.
     """
     others = [one for one in online if one.node != audited.node and one.node not in audited.excluded]
-    same = [one for one in others if audited.device_class in one.classes]
-    strangers = [one for one in same if not one.own and audited.may_ask(one)]
-    own = [one for one in same if one.own] or ([] if strangers else [one for one in others if one.own])
-    return (*_ranked(draws, strangers), *_ranked(draws, own))
-
-
-def _ranked(draws: Draws, nodes: Iterable[Online]) -> tuple[NodeId, ...]:
-    return tuple(NodeId(node) for node in ranked(draws, (one.node for one in nodes)))
+    found = [(one, audited.device_class in one.classes) for one in others]
+    return tuple(
+        Asked(one.node, one.operator, one.own, same, met.get(one.operator, 0), one.standing)
+        for one, same in found
+        if one.own or (same and audited.may_ask(one))
+    )
 
 
 def may_audit(
@@ -94,9 +94,9 @@ def _pause(seat: Seat, node: NodeId, operator: OwnerId, own: bool, same_class: b
     other_class = 0.0 if same_class else OTHER_CLASS_SECONDS
     if seat.own_only:
         return other_class if own else None
-    if not own and (not same_class or operator == seat.operator or node == seat.node or node in seat.tried):
-        return None
     left = [one for one in seat.ranked if one not in seat.tried]
+    if not own and (not same_class or operator == seat.operator or node == seat.node or node not in left):
+        return None
     if node in left:
         return STEP_SECONDS * left.index(node)
     return STEP_SECONDS * len(left) + other_class

@@ -36,6 +36,7 @@ _FLAGS = {
     "beacon-period": ("0.5", "seconds between two rounds of a local beacon"),
     "audit-floor": ("", "least share of a proven node's tiles that is audited, 0 to 1"),
     "audit-own": ("", "share of the own nodes' tiles that is audited, 0 to 1"),
+    "audit-own-first": ("", "share of the audits that an own node does, and no stranger, 0 to 1"),
     "audit-repeat": ("", "share of the audits that an own node repeats, 0 to 1"),
     "audit-halving": ("", "passed audits after which a node is audited half as often"),
     "audit-crops": ("", "crops of an audit drawn at random"),
@@ -152,6 +153,7 @@ def _rules(chosen: dict[str, str], key: bytes) -> Rules:
     )
     policy = replace(
         policy,
+        own_first=_share(chosen, "audit-own-first", policy.own_first),
         repeat=_share(chosen, "audit-repeat", policy.repeat),
         crops=_count(chosen, "audit-crops", policy.crops, 1, MOST_CROPS),
         suspects=_count(chosen, "audit-suspects", policy.suspects, 0, MOST_CROPS),

@@ -13,12 +13,19 @@ import structlog
 
 from frame_splitter.errors import Unavailable
 from frame_splitter.ids import JobId, TaskId
-from render_farm.auditors import Audited, Online, candidates
+from render_farm.auditors import Audited, Online, possible
 from render_farm.dispatch import Bell
 from render_farm.rules import Rules
 from render_farm.store.rounds import Recorded, Rounds
-from render_farm.store.submissions import AuditWish, Decision, JobFacts, Submissions, Submitter
-from verification import attestation, sampling
+from render_farm.store.submissions import (
+    AuditWish,
+    Decision,
+    JobFacts,
+    Meetings,
+    Submissions,
+    Submitter,
+)
+from verification import attestation, sampling, selection
 from verification.attestation import LogHead
 from verification.beacon import next_round, round_time
 from verification.records import Round, SubmissionRecord
@@ -33,6 +40,9 @@ ASK_AGAIN_SECONDS = 1.0
 STORE_RETRY_SECONDS = 0.5
 LOOK_AGAIN_SECONDS = 30.0
 """How often a coordinator that waits for nothing looks whether another one died before its round."""
+
+
+NO_MEETINGS = Meetings(0, {})
 
 
 class Ticker:
@@ -136,7 +146,8 @@ class Ticker:
         missed = one.receipt.round != number
         forced = _forced(one, missed, now)
         rules = await self._submissions.rules(one.job, self._rules)
-        made = decide(one, value, forced, missed, jobs[one.job], online, rules)
+        meetings = await self._submissions.meetings(one.operator)
+        made = decide(one, value, forced, missed, jobs[one.job], online, rules, meetings)
         outcome = await self._submissions.decide(one, made, self._clock())
         log.info("submission_decided", task=task, token=token, how=made.how, outcome=outcome)
 
@@ -158,6 +169,7 @@ def decide(
     job: JobFacts,
     online: list[Online],
     rules: Rules,
+    meetings: Meetings = NO_MEETINGS,
 ) -> Decision:
     """What a round's value (hexadecimal) decides about a submission; `forced` is a reason to audit it
     anyway, `missed` says that it is not the round its receipt names. Pure.
@@ -167,15 +179,18 @@ def decide(
     if not drawn and not forced:
         return Decision("accept" if one.own else "check", value)
     audited = Audited(one.node, one.operator, one.device_class, job.owner, job.excluded, job.ordered)
-    asked = candidates(audited, online, draws)
+    asked = possible(audited, online, meetings.met)
+    ranked = selection.order(draws, asked, meetings.audits, rules.policy)
     order = sampling.first_order(draws, one.task.tile, job.settings.samples, rules.policy, one.croppable)
     return Decision(
         how="audit",
         value=value,
         forced="" if drawn and not missed else forced,
-        candidates=asked,
-        wishes=(AuditWish(order, asked),),
-        repeat=sampling.is_repeated(draws, rules.policy),
+        candidates=ranked,
+        wishes=(AuditWish(order, ranked),),
+        asked=asked,
+        audits_before=meetings.audits,
+        spared=selection.spared(draws, asked, meetings.audits, rules.policy),
     )
 
 

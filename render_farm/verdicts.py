@@ -12,12 +12,13 @@ from frame_splitter.errors import InvalidInput
 from frame_splitter.fields import Tile
 from frame_splitter.ids import DeviceClass
 from frame_splitter.records import TaskResult
-from render_farm.auditors import Audited, candidates
+from render_farm import auditors
+from render_farm.auditors import Audited
 from render_farm.rounds import draws_of
 from render_farm.rules import Rules
 from render_farm.store.leases import Holding
 from render_farm.store.submissions import AuditWish, Conclusion, JobFacts, Progressed, Submissions
-from verification import sampling
+from verification import sampling, selection
 from verification.records import AuditRecord
 from verification.verdict import Case, Outcome, Twin, judge
 
@@ -59,9 +60,11 @@ class Verdicts:
         draws = draws_of(one, known.value, rules)
         device_class = DeviceClass(one.device_class)
         audited = Audited(one.node, one.operator, device_class, job.owner, job.excluded, job.ordered)
+        met = await self._submissions.meetings(one.operator)
+        possible = auditors.possible(audited, online, met.met)
         asked = AuditWish(
             sampling.first_order(draws, one.task.tile, job.settings.samples, rules.policy, one.croppable),
-            candidates(audited, online, draws),
+            selection.order(draws, possible, met.audits, rules.policy),
         )
         made = conclude(known, report, job, twin, asked, rules)
         await self._submissions.conclude(held, result, one, made, self._clock())
@@ -112,8 +115,9 @@ def conclude(
     doubted = _doubted(counted, report)
     suspects = sampling.second_order(one.task.tile, report.suspects, rules.policy, report.must)
     if counted and suspects is not None and not known.suspects and not doubted:
-        # What was escalated once is not again: its next audit must be one that can blame.
-        wish = replace(by_own if report.contradicted or known.escalated else first, audit=suspects)
+        # What was escalated once is not again, and who had another's audit repeated looks further itself.
+        own_looked = known.escalated or report.contradicted or any(audit.own for audit in counted)
+        wish = replace(by_own if own_looked else first, audit=suspects)
         return replace(plain, how="more", because="suspects", wishes=(wish,))
     if verdict.outcome is not Outcome.ESCALATED:
         return plain

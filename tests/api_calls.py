@@ -186,6 +186,10 @@ def fine(lease: dict[str, Any]) -> CheckReport:
     return CheckReport(channels=("ViewLayer/Combined.R",), noise=0.5, crops=findings)
 
 
+STRANGERS_ONLY = ("--audit-own-first", "0", "--audit-repeat", "0")
+"""Options of a coordinator whose own nodes audit nothing that strangers could."""
+
+
 def under(lease: dict[str, Any]) -> str:
     """The path of a lease."""
     return f"/leases/{lease['task']['id']}"

@@ -14,19 +14,20 @@ from frame_splitter.fields import StoredFile, Tile
 from frame_splitter.ids import DeviceClass, JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
 from frame_splitter.records import Exactness, RenderSettings, Task, TaskKind
 from frame_splitter.tiles import grid
-from verification import attestation, merkle, receipts, replay, sampling
+from verification import attestation, merkle, receipts, replay, sampling, selection
 from verification.attestation import Attestation, LogHead, Submission
 from verification.beacon import LocalBeacon, next_round
 from verification.rate import Rates, Standing, audit_rate
 from verification.records import AuditRecord, FarmRules, JobVerification, LogProof, Round, SubmissionRecord
 from verification.sampling import AuditPolicy, Draws
+from verification.selection import Asked
 from verification.verdict import Case, Outcome, judge
 
 JOB = JobId("job-1")
 SCENE = SceneId(hashlib.sha256(b"scene").hexdigest())
 AREA = Tile(0, 0, 64, 48)
 CLASS = DeviceClass("CPU:x86_64-avx2:5.0.1-a1b2c3")
-POLICY = AuditPolicy(repeat=300_000)
+POLICY = AuditPolicy(repeat=300_000, own_first=200_000)
 RATES = Rates()
 SETTINGS = RenderSettings(samples=16, seed=7, resolution_percentage=100, format="PNG")
 FARM_KEY = hashlib.sha256(b"farm").digest()
@@ -132,12 +133,14 @@ class Farm:
     def _decide(self, record: SubmissionRecord, draws: Draws, lie: bool) -> SubmissionRecord:
         audits: list[AuditRecord] = []
         if record.audited:
-            others = [one.node for one in STRANGERS if one.operator != record.operator]
-            record = replace(record, candidates=tuple(sorted([*others, OWN.node])))
+            others = [one for one in STRANGERS if one.operator != record.operator]
+            asked = tuple(Asked(one.node, one.operator, one.own) for one in (*others, OWN))
+            candidates = selection.order(draws, asked, 0, POLICY)
+            record = replace(record, asked=asked, candidates=candidates)
             order = sampling.first_order(draws, record.task.tile, self.samples, POLICY)
-            first = NAMES[NodeId(sampling.ranked(draws, record.candidates)[0])]
+            first = NAMES[candidates[0]]
             audits.append(self._audit(record, order, first))
-            if sampling.is_repeated(draws, POLICY) and not first.own:
+            if not first.own and first.node not in selection.spared(draws, asked, 0, POLICY):
                 audits.append(self._audit(record, order, OWN, repeat=True))
         if record.own and not audits:
             return record

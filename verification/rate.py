@@ -13,7 +13,7 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 
 STAKE = 150
 """Rewards of one tile that a node must have to lose, so that at the shipped rates no cheat pays that an audit
-sees one time in twenty, with three of ten auditors its accomplices."""
+sees one time in twenty, were all strangers its accomplices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,14 @@ def audit_rate(node: Standing, operator: Standing, own: bool, rates: Rates) -> i
     return max(rates.floor, round(MILLION * rates.halving / (rates.halving + passed)))
 
 
-def chance_caught(rate: float, detection: float, colluding: float, repeat: float) -> float:
-    """Chance that a cheated tile is caught: audited (`rate`), by an honest auditor or repeated by the farm's
-    own node, and seen (`detection`). `colluding` is the share of auditors that are accomplices. All 0 to 1.
+def chance_caught(
+    rate: float, detection: float, colluding: float, repeat: float, own_first: float = 0.0
+) -> float:
+    """Chance that a cheated tile is caught: audited (`rate`), by the farm's own node (`own_first`), by an
+    honest stranger, or by an accomplice and repeated by the own node; and seen (`detection`). `colluding` is
+    the share of strangers that are accomplices. All 0 to 1.
     """
-    return rate * detection * (1.0 - colluding * (1.0 - repeat))
+    return rate * detection * (1.0 - colluding * (1.0 - own_first) * (1.0 - repeat))
 
 
 def profit(caught: float, reward: float, stake: float, gain: float) -> float:

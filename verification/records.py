@@ -11,8 +11,9 @@ from frame_splitter.fields import Address, Digest, Name, Seconds, Sentence, Sign
 from frame_splitter.ids import DeviceClass, JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
 from frame_splitter.records import RenderSettings, Task
 from verification.attestation import Attestation, Submission
-from verification.rate import Rates, Standing
+from verification.rate import Count, Rates, Standing
 from verification.sampling import AuditPolicy
+from verification.selection import Asked
 from verification.verdict import Case, Verdict
 
 
@@ -67,8 +68,9 @@ class SubmissionRecord:
     """A submission from its lease to its verdict.
 
     `standing` and `operator_standing` are what the rate on the receipt was made from. `forced` says why
-    the submission was audited although its round did not say so ('' otherwise). `candidates` are the
-    nodes that could have audited it when its round came out; they are asked in the drawn order. `case` is
+    the submission was audited although its round did not say so ('' otherwise). `asked` are the nodes that
+    could have audited it when its round came out, and `audits_before` the audits that its operator's work had
+    had; `candidates` those that are asked, in the drawn order (`verification.selection`). `case` is
     what the verdict was made from beside the report. `second` is another picture that the node signed
     under the same lease, where it did.
     """
@@ -92,6 +94,8 @@ class SubmissionRecord:
     audited: bool | None = None
     forced: Sentence = ""
     candidates: tuple[NodeId, ...] = ()
+    asked: tuple[Asked, ...] = ()
+    audits_before: Count = 0
     audits: tuple[AuditRecord, ...] = ()
     report: CheckReport | None = None
     verdict: Verdict | None = None

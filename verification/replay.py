@@ -14,9 +14,10 @@ from dataclasses import replace
 
 from frame_splitter.errors import FarmError
 from frame_splitter.fields import decode, encode
-from verification import attestation, sampling
+from verification import attestation, selection
 from verification.receipt_records import canonical
 from verification.records import AuditRecord, JobVerification, SubmissionRecord
+from verification.sampling import is_repeated
 from verification.submission_checks import Facts, draws_of, wrong_rounds, wrong_submission
 from verification.verdict import Outcome, judge
 
@@ -134,8 +135,16 @@ def _wrong_audits(one: SubmissionRecord, facts: Facts) -> Iterator[str]:
         return
     if one.node in one.candidates:
         yield "its own node stands among its possible auditors."
+    if one.asked and one.candidates != selection.order(draws, one.asked, one.audits_before, facts.policy):
+        yield "its auditors were not asked in the order that was drawn."
     first = one.audits[0]
-    due = sampling.is_repeated(draws, facts.policy) and first.attestation is not None and not first.own
+    by_stranger = first.attestation is not None and not first.own
+    spared = selection.spared(draws, one.asked, one.audits_before, facts.policy)
+    # Farms of earlier versions did not tell whom they could ask, and repeated all strangers' audits alike.
+    repeats = first.node not in spared if one.asked else is_repeated(draws, facts.policy.repeat)
+    due = by_stranger and repeats
+    if any(audit.repeat for audit in one.audits) and not due:
+        yield "an audit of it was repeated although its round does not say so."
     if due and is_accepted(one) and not any(_repeats(audit, first) for audit in one.audits[1:]):
         yield "its audit was drawn to be repeated by the farm's own node, and was not."
     told = set(one.report.contradicted) if one.report is not None else set()

@@ -29,7 +29,10 @@ class AuditPolicy:
     pixels square, `small_side` in tiles below `small_area` pixels; together they cover at most `share` of
     the tile, but there is always one of each. `sparse_samples` of the tile's samples are rendered over
     the whole of it: two at least, because Blender 5.0 corrupts its memory when it renders cryptomattes of
-    several layers with one. `repeat` in a million of the audits are done again by the farm's own node.
+    several layers with one. `own_first` in a million of the audits are the farm's own node's, and of those
+    that strangers do it repeats at least `repeat`: so many that cheating loses even where all strangers are
+    accomplices. No operator does more than `most_of_one` in a million of another's audits, and none whose
+    own work failed one before `proven` more have passed.
     """
 
     crops: Count = 4
@@ -40,6 +43,9 @@ class AuditPolicy:
     share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.03
     sparse_samples: Annotated[int, msgspec.Meta(ge=1, le=1 << 24)] = 2
     repeat: Annotated[int, msgspec.Meta(ge=0, le=MILLION)] = 100_000
+    own_first: Annotated[int, msgspec.Meta(ge=0, le=MILLION)] = 700_000
+    most_of_one: Annotated[int, msgspec.Meta(ge=1, le=MILLION)] = 333_334
+    proven: Annotated[int, msgspec.Meta(ge=0, le=MILLION)] = 200
 
 
 class Draws:
@@ -62,9 +68,14 @@ def is_audited(draws: Draws, rate: int) -> bool:
     return draws.happens("audit", rate)
 
 
-def is_repeated(draws: Draws, policy: AuditPolicy) -> bool:
-    """Whether the farm's own node repeats the audit."""
-    return draws.happens("repeat", policy.repeat)
+def is_own_first(draws: Draws, policy: AuditPolicy) -> bool:
+    """Whether the farm's own node is to audit, and no stranger."""
+    return draws.happens("own", policy.own_first)
+
+
+def is_repeated(draws: Draws, rate: int) -> bool:
+    """Whether the farm's own node repeats the audit, at a chance of `rate` in a million."""
+    return draws.happens("repeat", rate)
 
 
 def ranked(draws: Draws, nodes: Iterable[str]) -> tuple[str, ...]:

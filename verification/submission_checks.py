@@ -174,9 +174,6 @@ def _wrong_orders(submitted: Submitted, tile: Tile, draws: Draws, facts: Facts) 
     for audit in submitted.audits[1:]:
         if audit.order != first and not _is_second(audit.order, first, tile, facts.policy):
             yield f"audit {audit.task}: it is neither of the crops that were drawn nor of suspects' blocks."
-    drawn = sampling.is_repeated(draws, facts.policy)
-    if any(audit.repeat for audit in submitted.audits) and not drawn:
-        yield "an audit of it was repeated although its round does not say so."
 
 
 def _is_second(order: AuditOrder, first: AuditOrder, tile: Tile, policy: AuditPolicy) -> bool:

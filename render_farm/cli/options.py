@@ -43,6 +43,7 @@ Frame numbers take the place of #### as in Blender; without --output frames go t
 RULES = (
     ("audit-floor", "SHARE", "least share of a proven node's tiles that is audited, 0 to 1"),
     ("audit-own", "SHARE", "share of the own node's tiles that is audited, 0 to 1"),
+    ("audit-own-first", "SHARE", "share of the audits that the own node does, and no stranger, 0 to 1"),
     ("audit-repeat", "SHARE", "share of the audits that the own node repeats, 0 to 1"),
     ("beacon", "URLS", "servers of a public drand beacon, comma between, instead of the farm's own"),
     ("unit-price", "N", "what quotes say a render unit costs where no node sells, in the smallest unit"),

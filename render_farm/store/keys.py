@@ -145,6 +145,11 @@ def owner(owner_id: str) -> str:
     return f"farm:owner:{owner_id}"
 
 
+def owner_audited(owner_id: str) -> str:
+    """Hash: how often each operator was the first to audit an owner's nodes' work; `*` is all of them."""
+    return f"farm:owner:{owner_id}:audited"
+
+
 def owner_jobs(owner_id: str) -> str:
     """Sorted set: an owner's jobs by time of creation."""
     return f"farm:owner:{owner_id}:jobs"

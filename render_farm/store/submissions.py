@@ -20,6 +20,7 @@ from render_farm.store.leases import STALE, Holding
 from verification.attestation import Attestation, attest
 from verification.rate import Standing
 from verification.records import AuditRecord, SubmissionRecord
+from verification.selection import Asked
 from verification.verdict import Case, Outcome, Twin, Verdict
 
 
@@ -65,8 +66,9 @@ class AuditWish:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a round decided. `how` is accept, check or audit; `repeat`: an audit by a stranger is repeated;
-    `value` is the round's, hexadecimal.
+    """What a round decided. `how` is accept, check or audit; `asked` are those that could audit it, of whom
+    `spared` are not repeated, and `audits_before` how many audits its operator's work had; `value` is the
+    round's, hexadecimal.
     """
 
     how: str
@@ -74,7 +76,17 @@ class Decision:
     forced: str = ""
     candidates: tuple[NodeId, ...] = ()
     wishes: tuple[AuditWish, ...] = ()
-    repeat: bool = False
+    asked: tuple[Asked, ...] = ()
+    audits_before: int = 0
+    spared: tuple[NodeId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Meetings:
+    """How many audits an operator's work had, and how many of them each operator did."""
+
+    audits: int
+    met: Mapping[OwnerId, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +173,23 @@ class Submissions:
     async def online(self, since: float) -> list[Online]:
         """Nodes heard of since a time that take audits and have an address."""
         names = await self._store.do("ZRANGEBYSCORE", keys.NODES, since, "+inf")
-        wanted = ("owner", "own", "sandboxed", "address", "offer")
+        wanted = ("owner", "own", "sandboxed", "address", "offer", "passed", "failed")
         found = await self._store.read([("HMGET", keys.node(name), *wanted) for name in names])
         classes = await self._store.read([("ZRANGE", keys.node_audits(name), 0, -1) for name in names])
+        owners = sorted({fields[0] for fields in found if fields[0]})
+        read = [("HMGET", keys.owner(owner), "passed", "failed") for owner in owners]
+        standings = dict(zip(owners, await self._store.read(read), strict=True))
         return [
-            Online(NodeId(name), OwnerId(owner), own == "1", sandboxed == "1", frozenset(audits), bool(offer))
-            for name, (owner, own, sandboxed, address, offer), audits in zip(
+            Online(
+                NodeId(name),
+                OwnerId(owner),
+                own == "1",
+                sandboxed == "1",
+                frozenset(audits),
+                bool(offer),
+                _worse(_standing(*mine), _standing(*standings[owner])),
+            )
+            for name, (owner, own, sandboxed, address, offer, *mine), audits in zip(
                 names, found, classes, strict=True
             )
             if audits and address
@@ -234,11 +257,19 @@ class Submissions:
             made.forced,
             encode(made.candidates),
             _wishes(made.wishes),
-            int(made.repeat),
+            encode(made.spared),
             now,
             made.value,
+            encode(made.asked),
+            made.audits_before,
         )
         return outcome
+
+    async def meetings(self, operator: OwnerId) -> Meetings:
+        """Who audited an operator's work before."""
+        found = await self._store.hash(keys.owner_audited(operator))
+        audits = int(found.pop("*", 0))
+        return Meetings(audits, {OwnerId(other): int(count) for other, count in found.items()})
 
     async def submit_audit(
         self, held: Holding, result: TaskResult, operator: OwnerId, own: bool, address: str, now: float
@@ -317,6 +348,10 @@ def _standing(passed: str | None, failed: str | None) -> Standing:
     return Standing(int(passed or 0), int(failed or 0))
 
 
+def _worse(one: Standing, other: Standing) -> Standing:
+    return Standing(min(one.passed, other.passed), max(one.failed, other.failed))
+
+
 def _failure(node: NodeId, verdict: Verdict, now: float) -> bytes:
     return encode(Failure(FailureCode.BAD_OUTPUT, verdict.reason, node, now))
 
@@ -343,6 +378,8 @@ def _progressed(fields: Mapping[str, str], tasks: Mapping[str, dict[str, str]]) 
         audited={"1": True, "0": False}.get(fields.get("audited", "")),
         forced=fields.get("forced", ""),
         candidates=decode(fields.get("candidates", "[]"), tuple[NodeId, ...]),
+        asked=decode(fields.get("asked", "[]"), tuple[Asked, ...]),
+        audits_before=int(fields.get("audits_before", 0)),
         audits=tuple(_audit(TaskId(name), tasks[name]) for name in names),
         report=_optional(fields.get("report"), CheckReport),
         verdict=_optional(fields.get("verdict"), Verdict),

@@ -4,7 +4,7 @@
 from frame_splitter.fields import decode, encode
 from frame_splitter.records import TaskKind
 from tests import servers
-from tests.api_calls import Api
+from tests.api_calls import STRANGERS_ONLY, Api
 from verification import receipts, replay
 from verification.records import JobVerification
 
@@ -24,7 +24,7 @@ def audited(own):
 
 
 def test_older_jobs_keep_their_rules(tmp_path, seaweed_server):
-    options = ("--audit-own", "1", "--audit-repeat", "0", "--beacon-period", "0.05")
+    options = ("--audit-own", "1", *STRANGERS_ONLY, "--beacon-period", "0.05")
     with (
         servers.valkey(tmp_path / "valkey") as store,
         servers.coordinator(tmp_path / "process", store.url, seaweed_server, *options) as running,

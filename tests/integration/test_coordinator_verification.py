@@ -13,7 +13,7 @@ from frame_splitter.audits import CheckReport, Fault
 from frame_splitter.fields import Tile, decode, encode
 from frame_splitter.records import FailureCode, OutputFile, TaskFailure, TaskKind
 from tests import servers
-from tests.api_calls import Api, events, fine, under
+from tests.api_calls import STRANGERS_ONLY, Api, events, fine, under
 from verification import attestation, merkle, receipts, replay
 from verification.records import JobVerification, LogProof, Round
 
@@ -25,7 +25,15 @@ BLOCK = Tile(0, 0, 8, 8)
 def strict_server(tmp_path_factory, seaweed_server):
     """A coordinator that audits everything, its own nodes' work too, and never repeats an audit."""
     folder = tmp_path_factory.mktemp("strict")
-    options = ("--audit-own", "1", "--audit-floor", "1", "--audit-repeat", "0", "--beacon-period", "0.05")
+    options = (
+        "--audit-own",
+        "1",
+        "--audit-floor",
+        "1",
+        *STRANGERS_ONLY,
+        "--beacon-period",
+        "0.05",
+    )
     with (
         servers.valkey(folder / "valkey") as store,
         servers.coordinator(folder / "process", store.url, seaweed_server, *options) as running,

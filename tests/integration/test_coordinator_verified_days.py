@@ -11,7 +11,7 @@ from frame_splitter.fields import decode, encode
 from frame_splitter.records import FailureCode, TaskFailure, TaskKind
 from render_farm.store.connection import Connection
 from tests import servers
-from tests.api_calls import Api, Node, events, fine, under
+from tests.api_calls import STRANGERS_ONLY, Api, Node, events, fine, under
 from verification import replay
 from verification.attestation import Enrolment, sign
 from verification.records import JobVerification
@@ -80,8 +80,22 @@ class Day:
         self.own.do(lease, report=replace(honest, crops=crops))
 
 
-ALL = ("--audit-own", "1", "--audit-floor", "1", "--audit-repeat", "0", "--beacon-period", "0.05")
-NONE_OF_OWN = ("--audit-floor", "0.01", "--audit-repeat", "0", "--beacon-period", "0.05")
+ALL = (
+    "--audit-own",
+    "1",
+    "--audit-floor",
+    "1",
+    *STRANGERS_ONLY,
+    "--beacon-period",
+    "0.05",
+)
+NONE_OF_OWN = (
+    "--audit-floor",
+    "0.01",
+    *STRANGERS_ONLY,
+    "--beacon-period",
+    "0.05",
+)
 
 
 def test_receipts_and_audits_survive_the_coordinators_death(parts):
@@ -202,7 +216,7 @@ def trusted(day, store, node):
 
 def test_what_a_proven_liar_got_accepted_unaudited_is_rendered_again(parts):
     """Seven tiles are only looked at; the eighth is audited because it is a copy, and is false."""
-    store, coordinator = parts("--audit-floor", "0", "--audit-repeat", "0", "--beacon-period", "0.05")
+    store, coordinator = parts("--audit-floor", "0", *STRANGERS_ONLY, "--beacon-period", "0.05")
     day = Day(coordinator, frames=(1, 2, 3))
     trusted(day, store, day.liar)
     first, second, third = day.liar.lease(slots=3)

@@ -63,7 +63,7 @@ class Day:
     def __init__(self, connection, seed):
         self.store, self.random, self.now = connection, random.Random(seed), 1000.0
         rates = Rates(floor=300_000, halving=2, own=200_000)
-        self.rules = farm_rules.local(KEY, 1.0, AuditPolicy(repeat=500_000), rates)
+        self.rules = farm_rules.local(KEY, 1.0, AuditPolicy(repeat=500_000, own_first=0), rates)
         self.jobs, self.leases = Jobs(connection), Leases(connection)
         self.submissions, self.rounds = Submissions(connection), Rounds(connection)
         clock = self.clock

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Who may audit, and when."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -13,10 +14,12 @@ from render_farm.auditors import (
     Audited,
     Online,
     Seat,
-    candidates,
     may_audit,
+    possible,
 )
-from verification.sampling import Draws
+from verification.rate import Standing
+from verification.sampling import MILLION, AuditPolicy, Draws
+from verification.selection import Asked, is_left_out, order, repeat_rate, spared
 
 DRAWS = Draws(b"value", b"receipt")
 WORK = Audited("liar", "bob", "cpu:a", "ann")
@@ -25,6 +28,13 @@ SEAT = Seat("cpu:a", "liar", "bob", ("x", "y", "mine"), 100.0)
 
 def online(node, operator="eve", own=False, sandboxed=True, classes=("cpu:a",)):
     return Online(node, operator, own, sandboxed, frozenset(classes))
+
+
+STRANGERS_FIRST = AuditPolicy(own_first=0)
+
+
+def candidates(work, nodes, draws, audits=0, policy=STRANGERS_FIRST, **met):
+    return order(draws, possible(work, nodes, met), audits, policy)
 
 
 def test_strangers_come_before_own_nodes():
@@ -92,8 +102,10 @@ def test_one_after_the_other():
         turn = 100.0 + number * STEP_SECONDS
         assert not asked(node, turn - 0.1, own=node == "mine")
         assert asked(node, turn, own=node == "mine")
-    assert not asked("newcomer", 100 + 3 * STEP_SECONDS - 0.1)
-    assert asked("newcomer", 100 + 3 * STEP_SECONDS)
+    late = 100 + 3 * STEP_SECONDS
+    assert not asked("another", late - 0.1, own=True)
+    assert asked("another", late, own=True), "any of the farm's own, after those that were asked"
+    assert not asked("newcomer", late), "nobody drew a stranger that came later"
 
 
 def test_those_who_tried_are_left_out_and_the_others_move_up():
@@ -127,3 +139,63 @@ def test_own_only_seats():
     assert asked("mine", 100, seat, own=True)
     assert not asked("gpu", 100, seat, own=True, device="cuda:a")
     assert asked("gpu", 100 + OTHER_CLASS_SECONDS, seat, own=True, device="cuda:a")
+
+
+# --- accomplices ------------------------------------------------------------------------------------
+
+POLICY = AuditPolicy()
+MINE = online("mine", "admin", own=True)
+
+
+def drawn(number):
+    return Draws(number.to_bytes(4, "big"), b"receipt")
+
+
+def test_the_own_node_comes_first_as_often_as_the_rule_says():
+    nodes = [MINE, *(online(f"n{number}", f"o{number}") for number in range(5))]
+    own = sum(candidates(WORK, nodes, drawn(number), policy=POLICY) == ("mine",) for number in range(2000))
+    assert own / 2000 == pytest.approx(POLICY.own_first / MILLION, abs=0.04)
+
+
+def test_where_it_should_have_come_first_and_was_not_there_every_audit_is_repeated():
+    asked_ones = possible(WORK, [online("x")], {})
+    first = next(one for one in map(drawn, range(99)) if one.happens("own", POLICY.own_first))
+    assert spared(first, asked_ones, 0, POLICY) == ()
+
+
+def test_no_operator_does_more_than_its_share_of_anothers_audits():
+    nodes, met = [MINE, online("x", "eve")], {"eve": 0}
+    for number in range(300):
+        (first, *_) = candidates(WORK, nodes, drawn(number), number, **met)
+        met["eve"] += first == "x"
+    assert met["eve"] / 300 == pytest.approx(1 / 3, abs=0.01)
+
+
+@pytest.mark.parametrize(("passed", "failed", "out"), [(0, 0, False), (199, 1, True), (200, 1, False)])
+def test_who_failed_audits_does_none_until_it_proved_itself(passed, failed, out):
+    one = Asked("x", "eve", standing=Standing(passed, failed))
+    assert is_left_out(one, 100, POLICY) == out
+    assert not is_left_out(replace(one, own=True, standing=Standing(0, 9)), 100, POLICY)
+
+
+def test_pairs_that_meet_more_often_than_chance_are_repeated_more_often():
+    def rate(met, audits=100):
+        others = [Asked(f"n{number}", f"o{number}") for number in range(9)]
+        friend = Asked("x", "eve", met=met)
+        return repeat_rate(friend, [*others, friend], audits, POLICY)
+
+    assert rate(0, 0) == rate(1, 1) == rate(10) == rate(15) == POLICY.repeat
+    assert POLICY.repeat < rate(18) < rate(20) < MILLION
+    assert rate(30) == MILLION
+
+
+def test_chance_alone_seldom_makes_a_pair_conspicuous():
+    """Nine honest operators in a long job: nearly all of their audits stay at the least share."""
+    nodes, met, more = [online(f"n{number}", f"o{number}") for number in range(9)], Counter(), 0
+    for number in range(500):
+        found = possible(WORK, nodes, met)
+        (first, *_) = order(drawn(number), found, number, STRANGERS_FIRST)
+        chosen = next(one for one in found if one.node == first)
+        more += repeat_rate(chosen, found, number, POLICY) > 2 * POLICY.repeat
+        met[chosen.operator] += 1
+    assert more / 500 < 0.05

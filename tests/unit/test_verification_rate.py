@@ -22,6 +22,7 @@ from verification.rate import (
 from verification.sampling import AuditPolicy
 
 RATES = Rates()
+POLICY = AuditPolicy()
 COUNTS = st.integers(0, 10**6)
 SHARES = st.floats(0, 1)
 
@@ -83,14 +84,16 @@ def test_accomplices_only_help_where_audits_are_not_repeated() -> None:
     assert least_stake(0.0, 1.0, 0.5) == float("inf")
 
 
-def test_cheating_does_not_pay_at_the_shipped_figures() -> None:
-    caught = chance_caught(RATES.floor / MILLION, 0.05, 0.3, AuditPolicy().repeat / MILLION)
+def test_cheating_does_not_pay_at_the_shipped_figures_were_all_strangers_accomplices() -> None:
+    repeat, own_first = POLICY.repeat / MILLION, POLICY.own_first / MILLION
+    caught = chance_caught(RATES.floor / MILLION, 0.05, 1.0, repeat, own_first)
     assert profit(caught, 1.0, STAKE, 0.9) < 0
     assert profit(caught, 1.0, STAKE / 2, 0.9) > 0
 
 
 def test_audits_cost_at_most_a_hundredth_of_the_job() -> None:
-    assert RATES.floor / MILLION * (1 + AuditPolicy().repeat / MILLION) * 0.05 <= 0.01
+    repeated = (1 - POLICY.own_first / MILLION) * POLICY.repeat / MILLION
+    assert RATES.floor / MILLION * (1 + repeated) * 0.05 <= 0.01
 
 
 def test_the_benchmark_sees_that_wrong_figures_pay_and_shipped_ones_do_not(benchmark: ModuleType) -> None:

@@ -9,9 +9,11 @@
 -- ARGV[4]  why it is audited although its round did not say so, or ''
 -- ARGV[5]  JSON list of nodes that could audit it
 -- ARGV[6]  JSON list of audits to order: {audit (JSON), ranked (list), own_only, repeat}
--- ARGV[7]  '1' if an audit by another operator's node is to be repeated
+-- ARGV[7]  JSON list of other operators' nodes whose audit is not repeated
 -- ARGV[8]  now, seconds
 -- ARGV[9]  value of the round that decided, hexadecimal
+-- ARGV[10] JSON list of those that could audit it, with what is known of them
+-- ARGV[11] how many audits the work of its operator had before
 -- Returns  'done' | 'again' (decided before) | 'gone' (the task was cancelled)
 
 local task, token, how = ARGV[1], ARGV[2], ARGV[3]
@@ -25,7 +27,8 @@ if state ~= 'submitted' or live ~= token then
 end
 if how == 'audit' then
   count_audited(job, KEYS[2])
-  redis.call('HSET', KEYS[2], 'forced', ARGV[4], 'candidates', ARGV[5], 'repeat', ARGV[7])
+  redis.call('HSET', KEYS[2], 'forced', ARGV[4], 'candidates', ARGV[5], 'spared', ARGV[7], 'asked', ARGV[10],
+    'audits_before', ARGV[11])
   move(job, task, 'submitted', 'auditing')
   tell_task(job, task, 'auditing')
   make_audits(job, task, token, cjson.decode(ARGV[6]), ARGV[8])

@@ -28,9 +28,17 @@ move(job, task, 'leased', 'accepted')
 tell(job, 'audit', { task = of, frame = tonumber(frame), node = redis.call('HGET', key, 'node'), state = 'done',
   auditor = node })
 
--- A share of the audits is repeated where nobody but the farm could want it otherwise.
-if ARGV[8] ~= '1' and redis.call('HGET', key, 'repeat') == '1' then
-  redis.call('HSET', key, 'repeat', '0')
+-- Who audits whom is counted where the farm had a choice.
+local spared, operator = get(key, 'spared', 'operator')
+if cjson.decode(redis.call('HGET', key, 'audits'))[1] == task then
+  local meetings = 'farm:owner:' .. operator .. ':audited'
+  redis.call('HINCRBY', meetings, '*', 1)
+  redis.call('HINCRBY', meetings, ARGV[7], 1)
+end
+
+-- Most of the audits are repeated: accomplices audit for each other.
+if ARGV[8] ~= '1' and filled(spared) and not spared:find('"' .. node .. '"', 1, true) then
+  redis.call('HSET', key, 'spared', '')
   local audit = redis.call('HGET', KEYS[1], 'audit')
   make_audits(job, of, of_token, { { audit = audit, ranked = {}, own_only = '1', ['repeat'] = '1' } }, ARGV[9])
 end

@@ -5,7 +5,8 @@
 --                              attestation (its digest), leaf, root, phase (pending: its round is not out;
 --                              open: audits or checks go on; done; void: its job or frame ended before),
 --                              audited ('', '0', '1'), forced, candidates (JSON), audits (JSON list of
---                              tasks), repeat ('1': an audit by a stranger is to be repeated), extras,
+--                              tasks), asked (JSON), audits_before, spared (JSON list of nodes whose
+--                              audit is not repeated; '' once one is), extras,
 --                              checks, suspects, escalated (counts), report, verdict, case, evidence
 --                              (JSON), check (task), check_token, second, second_signature, swept, agreement
 --                              (that it was made under, or '')
