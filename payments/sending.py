@@ -118,7 +118,8 @@ class Sender:
 
     def _send(self, intent: Intent) -> None:
         last = intent.attempts[-1] if intent.attempts else None
-        if last is None or self._clock() - last.time >= self._rules.patience:
+        # Below 0 the clock was set back: how long it really was nobody knows, and trying again is harmless.
+        if last is None or not 0 <= self._clock() - last.time < self._rules.patience:
             fresh = self._sign(intent, last)
             if fresh is not None:
                 intent = replace(intent, attempts=(*intent.attempts, fresh))

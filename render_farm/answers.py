@@ -34,12 +34,16 @@ Place = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Whether the parts the coordinator stands on answer."""
+    """Whether the parts the coordinator stands on answer. `time` is the farm's, in seconds since the epoch;
+    `notices` are sentences about what is odd though all goes on.
+    """
 
     status: str
     version: str
     store: bool
     objects: bool
+    time: float = 0.0
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import structlog
 
 from frame_splitter.errors import Unavailable
 from frame_splitter.ids import NodeId
+from render_farm.clock import FarmClock, Timekeeper
 from render_farm.config import Config
 from render_farm.dispatch import Dispatch
 from render_farm.intake import Intake
@@ -23,6 +24,7 @@ from render_farm.quotes import Quotes
 from render_farm.results import Results
 from render_farm.rounds import Ticker
 from render_farm.selling import Selling
+from render_farm.store.clocks import Clocks
 from render_farm.store.connection import Connection
 from render_farm.store.identities import ADMIN, Caller, Identities, Role
 from render_farm.store.jobs import Jobs
@@ -35,6 +37,7 @@ from render_farm.store.submissions import Submissions
 from render_farm.submissions import Counter
 from render_farm.verdicts import Verdicts
 from render_farm.waking import Waking
+from verification.beacon import LOCAL
 
 log = structlog.get_logger()
 
@@ -51,8 +54,9 @@ NO_NODE = NodeId("")
 class Farm:
     """All parts of a coordinator; `running` keeps its background work going."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, clock: FarmClock | None = None) -> None:
         self.config = config
+        self.clock = clock or FarmClock()
         self.store = Connection(config.redis_url)
         self.objects = Objects(config.objects)
         self.identities = Identities(self.store)
@@ -60,7 +64,8 @@ class Farm:
         self.closing = asyncio.Event()
         self.rules = config.rules
         leases, scenes = Leases(self.store), Scenes(self.store)
-        self.dispatch = Dispatch(leases, config.lease_seconds)
+        self.dispatch = Dispatch(leases, config.lease_seconds, self.clock)
+        self.timekeeper = Timekeeper(self.clock, Clocks(self.store), leases, config.lease_seconds)
         self.money, network = Money(self.store), config.network
         self.quotes = Quotes(
             QuoteStore(self.store),
@@ -71,18 +76,24 @@ class Farm:
             self.rules,
             config.unit_price,
             self.dispatch.online_seconds,
+            self.clock,
         )
         cashier = Cashier(QuoteStore(self.store), self.rules, network, config.arbiters)
-        self.intake = Intake(scenes, self.jobs, self.objects, cashier)
+        self.intake = Intake(scenes, self.jobs, self.objects, cashier, self.clock)
         self._waking = Waking(self.money, self.dispatch.bell)
         self.selling = Selling(self.money, self.identities, network, self.rules.address, self._waking)
         submissions, self.rounds = Submissions(self.store), Rounds(self.store)
         online = self.dispatch.online_seconds
-        self._ticker = Ticker(self.rounds, submissions, self.rules, self.dispatch.bell, online)
-        counter = Counter(leases, submissions, self.rules, self._ticker.named)
-        verdicts = Verdicts(submissions, self.rules, online)
+        # A public beacon's rounds come by the world's time, a local one's by the farm's own.
+        rounds_by = self.clock if self.rules.name == LOCAL else self.clock.wall
+        bell = self.dispatch.bell
+        self._ticker = Ticker(self.rounds, submissions, self.rules, bell, online, self.clock, rounds_by)
+        counter = Counter(leases, submissions, self.rules, self._ticker.named, rounds_by)
+        verdicts = Verdicts(submissions, self.rules, online, self.clock)
         losses = Losses(scenes, self.objects)
-        self.results = Results(leases, scenes, self.objects, self.dispatch.bell, counter, verdicts, losses)
+        self.results = Results(
+            leases, scenes, self.objects, self.dispatch.bell, counter, verdicts, losses, self.clock
+        )
         self.publication = Publication(submissions, self.rounds, self.jobs, self.results, self.rules)
         self._admin_digest = hashlib.sha256(config.admin_token.encode()).digest()
         self._known: dict[bytes, tuple[float, Caller]] = {}
@@ -97,7 +108,9 @@ class Farm:
     async def running(self) -> AsyncIterator[None]:
         """Sweep leases, decide rounds and make the bucket, until the block ends."""
         bucket = asyncio.create_task(self._make_bucket())
-        loops = (self.dispatch.sweep(), self._ticker.run(), self._waking.run())
+        with contextlib.suppress(Unavailable, TimeoutError):
+            await asyncio.wait_for(self.timekeeper.tick(), START_SECONDS)
+        loops = (self.timekeeper.run(), self.dispatch.sweep(), self._ticker.run(), self._waking.run())
         work = [*map(asyncio.create_task, loops), bucket]
         # Usually the bucket is there before the first upload; without it the farm starts all the same.
         await asyncio.wait([bucket], timeout=START_SECONDS)

@@ -5,6 +5,7 @@ import asyncio
 import hashlib
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import structlog
@@ -84,11 +85,19 @@ def _check_folders(names: set[str]) -> None:
 class Intake:
     """Takes scenes and jobs."""
 
-    def __init__(self, scenes: Scenes, jobs: Jobs, objects: Objects, cashier: Cashier) -> None:
+    def __init__(
+        self,
+        scenes: Scenes,
+        jobs: Jobs,
+        objects: Objects,
+        cashier: Cashier,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._scenes = scenes
         self._jobs = jobs
         self._objects = objects
         self._cashier = cashier
+        self._clock = clock
 
     async def scene(self, owner: OwnerId, manifest: Manifest) -> SceneAnswer:
         """Note a scene; says which blobs are still to be uploaded, and where."""
@@ -179,7 +188,7 @@ class Intake:
         return job
 
     def _plan(self, owner: OwnerId, order: JobOrder, quote: Quote | None) -> NewJob:
-        new = plan(owner, order, time.time())
+        new = plan(owner, order, self._clock())
         if order.payment is None or quote is None:
             return new
         return replace(new, money=self._cashier.money(order.payment, quote, new))

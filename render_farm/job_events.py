@@ -14,9 +14,8 @@ FINAL_STATES = frozenset({JobState.COMPLETE, JobState.SETTLED, JobState.FAILED, 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened to a job. `kind` is job, task, progress, frame, audit, verdict, lost or money;
-    `data`
-    is JSON.
+    """One thing that happened to a job. `kind` is job, task, progress, frame, audit, verdict, lost, notice or
+    money; `data` is JSON.
     """
 
     id: str
@@ -89,6 +88,13 @@ class VerdictEvent:
     code: str = ""
     reason: str = ""
     evidence: tuple[StoredFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeEvent:
+    """Something that everybody who waits for the job should know, in a sentence."""
+
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)

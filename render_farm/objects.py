@@ -7,10 +7,13 @@ signature covers the length and the sha256, which the store compares with what i
 
 import asyncio
 import base64
+import contextlib
 import hashlib
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import structlog
@@ -73,6 +76,10 @@ def result_key(job: JobId, task: TaskId, token: int, file: OutputFile) -> str:
     return f"results/{job}/{task}/{token}/{file.sha256}/{file.name}"
 
 
+LARGEST_SKEW = 60.0
+"""Seconds that the object store's clock may be from ours before it is said; at 900 S3 refuses us."""
+
+
 class Objects:
     """An S3 bucket. Looking things up raises Unavailable when the store does not answer."""
 
@@ -85,12 +92,23 @@ class Objects:
         self._http = urllib3.PoolManager(maxsize=THREADS, timeout=patience, retries=again)
         self._heads = Heads(place.endpoint)
         self._client: Any = None
+        self._skew = 0.0
 
     async def close(self) -> None:
         """Let go of connections and threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._http.clear()
         self._heads.close()
+
+    def notices(self) -> tuple[str, ...]:
+        """What is odd about the store's clock, as a sentence: links are signed by time."""
+        if abs(self._skew) < LARGEST_SKEW:
+            return ()
+        way = "ahead of" if self._skew > 0 else "behind"
+        return (
+            f"The object store's clock is {abs(self._skew):.0f} s {way} the coordinator's: it refuses links "
+            "once they are 15 minutes apart. Set both by the same time server.",
+        )
 
     def put_link(self, key: str, sha256: str, size: int) -> tuple[str, dict[str, str]]:
         """A link to PUT exactly the object of this sha256 and size, and the headers to send with it."""
@@ -160,13 +178,18 @@ class Objects:
         host, target = url.partition("//")[2].partition("/")[::2]
         signed = self._signed("HEAD", url, headers)
         answer = await self._heads.ask(f"/{target}", {"host": host, **signed})
-        _check(answer.status)
+        self._note_skew(answer.headers.get("date", ""))
+        _check(answer.status, self._skew)
         return answer
 
     def _signed(self, method: str, url: str, headers: dict[str, str]) -> dict[str, str]:
         request = AWSRequest(method, url, headers=dict(headers))
         S3SigV4Auth(self._credentials, "s3", self._place.region).add_auth(request)
         return dict(request.headers.items())
+
+    def _note_skew(self, date: str) -> None:
+        with contextlib.suppress(ValueError, TypeError):
+            self._skew = parsedate_to_datetime(date).timestamp() - time.time()
 
     def _status(self, method: str, key: str, headers: dict[str, str]) -> int:
         url = self._url(self._place.endpoint, key)
@@ -221,9 +244,14 @@ class Objects:
         return self._client
 
 
-def _check(status: int) -> None:
+def _check(status: int, skew: float = 0.0) -> None:
     if status >= 500:
         raise Unavailable(OBJECTS_AWAY)
+    if status in {401, 403} and abs(skew) >= LARGEST_SKEW:
+        raise Unavailable(
+            "The farm's object store refuses what the coordinator signs: their clocks are "
+            f"{abs(skew):.0f} s apart."
+        )
     if status in {401, 403}:
         raise Unavailable(OBJECTS_REFUSE)
 

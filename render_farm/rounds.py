@@ -47,7 +47,7 @@ NO_MEETINGS = Meetings(0, {})
 
 class Ticker:
     """Wakes when a round is out that something waits for. `online_seconds`: how long after its last word
-    a node counts as online.
+    a node counts as online; `beacon_clock`: the time that rounds come by.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Ticker:
         bell: Bell,
         online_seconds: float,
         clock: Callable[[], float] = time.time,
+        beacon_clock: Callable[[], float] | None = None,
     ) -> None:
         self._rounds = rounds
         self._submissions = submissions
@@ -65,6 +66,7 @@ class Ticker:
         self._bell = bell
         self._online_seconds = online_seconds
         self._clock = clock
+        self._beacon_clock = beacon_clock or clock
         self._named = asyncio.Event()
         self._next: int | None = None
 
@@ -89,7 +91,8 @@ class Ticker:
         self._next = number = await self._rounds.first()
         if number is None:
             return LOOK_AGAIN_SECONDS
-        left = round_time(self._rules.beacon, number) - self._clock()
+        # Where the two differ, one of them is wrong: asking a public beacon too early costs a question.
+        left = round_time(self._rules.beacon, number) - max(self._clock(), self._beacon_clock())
         if left > 0:
             return left
         recorded = await self._record(number, -left)
@@ -107,7 +110,7 @@ class Ticker:
             return None
         if value is None:
             log.warning("round_missed", round=number)
-        after = max(next_round(beacon, self._clock()), number + 1)
+        after = max(next_round(beacon, self._beacon_clock()), number + 1)
         signature = "" if value is None else beacon.signature(number)
         return await self._rounds.record(number, value.hex() if value else "", signature, after)
 

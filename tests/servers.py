@@ -128,11 +128,16 @@ def seaweed(folder: Path) -> Iterator[ObjectStore]:
 
 
 @contextlib.contextmanager
-def coordinator(folder: Path, redis_url: str, objects: ObjectStore, *options: str) -> Iterator[Coordinator]:
-    """A coordinator process on a store and an object store, with further command line `options`."""
+def coordinator(
+    folder: Path, redis_url: str, objects: ObjectStore, *options: str, clock: Path | None = None
+) -> Iterator[Coordinator]:
+    """A coordinator process on a store and an object store, with further command line `options`; the file
+    `clock` says how wrong its machine's clock is.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     port, token = weed.free_port(), secrets.token_hex(16)
-    command = [sys.executable, "-m", "render_farm.serve", "--port", str(port), "--redis-url", redis_url]
+    program = ["render_farm.serve"] if clock is None else ["tests.clocked_serve", str(clock)]
+    command = [sys.executable, "-m", *program, "--port", str(port), "--redis-url", redis_url]
     # Most tests are about something else: they want own nodes' work accepted at once.
     command += ["--s3-endpoint", objects.url, "--audit-own", "0", *options]
     environment = {

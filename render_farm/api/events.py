@@ -29,7 +29,7 @@ MOST_STREAMS = 400
 _EVENT_ID = re.compile(r"\d{1,20}(-\d{1,20})?")
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "Server-sent events: job, task, progress, frame, audit, verdict, lost and money.",
+        "description": "Server-sent events: job, task, progress, frame, audit, verdict, lost, notice, money.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
 }

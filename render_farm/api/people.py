@@ -2,7 +2,6 @@
 """Health, owners and nodes."""
 
 import secrets
-import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Annotated
@@ -66,7 +65,8 @@ async def health(request: Request) -> Response:
     farm = farm_of(request)
     store, objects = await farm.store_answers(), await farm.objects.ready()
     status = "ok" if store and objects else "degraded"
-    return answer(Health(status, version("render-farm"), store, objects))
+    time, notices = farm.clock(), (*farm.timekeeper.notices(), *farm.objects.notices())
+    return answer(Health(status, version("render-farm"), store, objects, time, notices))
 
 
 @router.post("/owners", **described(NewOwner, OwnerOrder, 201))
@@ -141,7 +141,7 @@ async def list_nodes(request: Request, caller: Owner) -> Response:
     """The caller's nodes; the operator sees all."""
     farm = farm_of(request)
     nodes = await farm.identities.nodes(None if caller.role is Role.ADMIN else caller.owner)
-    since = time.time() - farm.dispatch.online_seconds
+    since = farm.clock() - farm.dispatch.online_seconds
     operators = await farm.identities.standings({node.owner for node in nodes})
     rates = farm.rules.rates
     views = (

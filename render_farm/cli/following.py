@@ -16,7 +16,15 @@ from render_farm.cli.progress import Display, Status, display
 from render_farm.cli.receipts import Receipts
 from render_farm.cli.verdicts import Names, sentence
 from render_farm.client import FarmClient
-from render_farm.job_events import AuditEvent, Event, FrameEvent, ProgressEvent, TaskEvent, VerdictEvent
+from render_farm.job_events import (
+    AuditEvent,
+    Event,
+    FrameEvent,
+    NoticeEvent,
+    ProgressEvent,
+    TaskEvent,
+    VerdictEvent,
+)
 
 
 class JobFailed(FarmError):
@@ -106,6 +114,8 @@ def _heed(event: Event, status: Status, shown: Display, fetcher: Fetcher) -> Non
         status.task(decode(event.data, TaskEvent))
     elif event.kind == "progress":
         status.progress(decode(event.data, ProgressEvent))
+    elif event.kind == "notice":
+        shown.line(decode(event.data, NoticeEvent).detail)
     elif event.kind == "audit":
         status.audits.audit(decode(event.data, AuditEvent))
 

@@ -262,7 +262,7 @@ class Farm:
 
     def _node_program(self) -> Program:
         node, token = self._own_node()
-        started = time.time()
+        started = self._farm_time()
         words = ["run", "--coordinator", self.url, "--own", "--state-dir", str(self.folder.path / "node")]
         if self.options.slots:
             words += ["--slots", str(self.options.slots)]
@@ -275,7 +275,7 @@ class Farm:
 
         def line() -> list[str]:
             nonlocal started
-            started = time.time()
+            started = self._farm_time()
             return [sys.executable, "-m", "gpu_worker", *words]
 
         return Program(
@@ -297,6 +297,12 @@ class Farm:
             name = f"{socket.gethostname()[:100]} (own)"
             node = client.add_node(name, own=True, key=f"own-node-{self.folder.secrets().instance}-{name}")
         return node.node, node.token
+
+    def _farm_time(self) -> float:
+        """The time by which the farm tells when it last heard of a node."""
+        with suppress(FarmError), FarmClient(self.url, self.token, patience=1.0) as client:
+            return client.health().time
+        return time.time()
 
     def _is_online(self, node: str, since: float) -> bool:
         """Whether the node has spoken since it was started: it may count as online from before."""

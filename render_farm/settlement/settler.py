@@ -9,10 +9,11 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -27,6 +28,8 @@ from payments.network import load as load_network
 from payments.outbox import FileOutbox
 from payments.signing import address_of
 from payments.wallets import open_signer
+from render_farm.clock import FarmClock
+from render_farm.clock import follow as follow_time
 from render_farm.settlement import following, slashing
 from render_farm.settlement.book import Book
 from render_farm.settlement.books import Books
@@ -38,6 +41,7 @@ from render_farm.settlement.following import Index
 from render_farm.settlement.knowledge import Knowledge
 from render_farm.settlement.patience import Patience
 from render_farm.settlement.watcher import Sight, Watcher
+from render_farm.store.clocks import Clocks
 from render_farm.store.connection import Connection
 from render_farm.store.jobs import Jobs
 from render_farm.store.money import Money
@@ -65,7 +69,9 @@ class LockLost(FarmError):
 
 
 class Settler:
-    """Everything of one settler. `name` is what it holds the lock as."""
+    """Everything of one settler. `name` is what it holds the lock as; `keep_time` keeps its clock with the
+    coordinators'.
+    """
 
     def __init__(
         self,
@@ -79,6 +85,7 @@ class Settler:
         courier: Callable[[], Courier] | None,
         name: str,
         clock: Callable[[], float] = time.time,
+        keep_time: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
         self.network = network
         self._money = money
@@ -90,7 +97,7 @@ class Settler:
         self._make_courier = courier
         self._courier: Courier | None = None
         self._name = name
-        self._clock = clock
+        self._clock, self._keep_time = clock, keep_time
         self._knowledge = Knowledge()
         self._books = Books(money, network)
         self._index = Index(self._farm)
@@ -127,7 +134,8 @@ class Settler:
     async def _work(self) -> None:
         """All loops, until one of them ends with an error."""
         await self._reread()
-        loops = (self._renew, self._look, self._follow, self._send)
+        loops = [self._renew, self._look, self._follow, self._send]
+        loops += [self._keep_time] if self._keep_time else []
         tasks = [asyncio.create_task(self._forever(one)) for one in loops]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
@@ -334,12 +342,16 @@ def open_settler(chosen: Config) -> Settler:
     watcher = Watcher(chosen.chain_url, network)
     store = Connection(chosen.redis_url)
     money, stakes, submissions, jobs = Money(store), Stakes(store), Submissions(store), Jobs(store)
-    courier, name = _courier_of(chosen, watcher)
+    clock = FarmClock()
+    courier, name = _courier_of(chosen, watcher, clock)
     key = chosen.signing_key
-    return Settler(money, stakes, submissions, jobs, watcher, network, key, courier, name)
+    keep_time = partial(follow_time, clock, Clocks(store))
+    return Settler(money, stakes, submissions, jobs, watcher, network, key, courier, name, clock, keep_time)
 
 
-def _courier_of(chosen: Config, watcher: Watcher) -> tuple[Callable[[], Courier] | None, str]:
+def _courier_of(
+    chosen: Config, watcher: Watcher, clock: FarmClock
+) -> tuple[Callable[[], Courier] | None, str]:
     """How to make the courier once the chain is there, and the name the settler goes by: whoever holds the
     outbox is the same settler as the one that held it before, and need not wait for its lock to end.
     """
@@ -348,7 +360,7 @@ def _courier_of(chosen: Config, watcher: Watcher) -> tuple[Callable[[], Courier]
     key = open_signer(chosen.wallet, lambda: _password(chosen.password), chosen.signer_url)
     outbox = FileOutbox(chosen.outbox)
     return (
-        lambda: Courier(watcher.market, key, outbox, chosen.signing_key, time.time),
+        lambda: Courier(watcher.market, key, outbox, chosen.signing_key, clock),
         _name_beside(chosen.outbox),
     )
 

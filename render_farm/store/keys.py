@@ -38,6 +38,9 @@ STAKES = "farm:money:stakes"
 SELLING = "farm:nodes:selling"
 """Set: nodes with an offer."""
 
+CLOCK = "farm:clock"
+"""String: how far the farm's time has come, in seconds since the epoch."""
+
 LEASES = "farm:leases"
 """Sorted set: every leased task by the time its lease ends."""
 

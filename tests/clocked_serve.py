@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`python -m tests.clocked_serve FILE ...`: the coordinator on a machine whose clock is wrong by as many
+seconds as stand in the file, from the moment they do.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+from render_farm import serve
+from render_farm.clock import FarmClock
+from render_farm.config import Config
+from render_farm.farm import Farm
+
+
+def main(arguments: list[str]) -> int:
+    """As `render_farm.serve`."""
+    wrong = Path(arguments[0])
+
+    def wall() -> float:
+        return time.time() + float(wrong.read_text() or 0)
+
+    def farm(chosen: Config) -> Farm:
+        return Farm(chosen, FarmClock(wall))
+
+    serve.Farm = farm  # type: ignore[assignment, misc]
+    return serve.main(arguments[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
