@@ -47,12 +47,13 @@ def _pictures(command: dict[str, Any], overall: "_Overall") -> Iterator[tuple[Pa
         yield path, rendering.linear_picture(command, crop, path, overall.next(samples))
     if command["sparse"] is not None:
         first, count = command["sparse"]["first"], command["sparse"]["count"]
-        _take_few_samples(first, count)
+        own = _own_samples()
+        _take_few_samples(own, first, count)
         path = folder / "sparse.exr"
         yield path, rendering.linear_picture(command, command["region"], path, overall.next(count))
         if first and _has_first_sample_passes():
             # Beside what is delivered: the node takes the passes from it that only the first sample writes.
-            _take_few_samples(0, count)
+            _take_few_samples(own, 0, count)
             beside = folder / "first.exr"
             rendering.linear_picture(command, command["region"], beside, overall.next(count))
 
@@ -64,17 +65,23 @@ def _has_first_sample_passes() -> bool:
     return any(getattr(layer, name) for layer in layers if layer.use for name in names)
 
 
-def _take_few_samples(first: int, count: int) -> None:
+def _own_samples() -> tuple[int, int]:
+    """The first sample of every pixel that the file takes, and how many it takes."""
+    cycles = bpy.context.scene.cycles
+    if not cycles.use_sample_subset:
+        return 0, cycles.samples
+    begin = min(cycles.sample_offset, cycles.samples - 1)
+    return begin, max(1, min(cycles.sample_subset_length, cycles.samples - begin))
+
+
+def _take_few_samples(own: tuple[int, int], first: int, count: int) -> None:
     """Take only some samples of every pixel, the very ones a tile has, and all else as a tile is rendered.
 
-    Where the file takes only some itself, they are counted from the first of those. Layers with fewer
-    samples of their own would be black beyond them, so all layers take the scene's.
+    They are counted from the first of the file's `own`. Layers with fewer samples of their own would be
+    black beyond them, so all layers take the scene's.
     """
     cycles = bpy.context.scene.cycles
-    begin, available = 0, cycles.samples
-    if cycles.use_sample_subset:
-        begin = min(cycles.sample_offset, cycles.samples - 1)
-        available = max(1, min(cycles.sample_subset_length, cycles.samples - begin))
+    begin, available = own
     count = min(count, available)
     cycles.use_adaptive_sampling = False
     cycles.use_layer_samples = "IGNORE"

@@ -390,3 +390,36 @@ def test_another_jobs_audits_cannot_be_named(parts):
     assert give_back(day, check, FailureCode.BAD_INPUT, other) == "ready"
     marks = [audit.contradicted for one in day.verification().submissions for audit in one.audits]
     assert marks == [False, False]
+
+
+def test_nobody_does_more_than_its_share_of_anothers_audits_and_who_failed_does_none(parts):
+    """One person with two accounts: the second audits the first's work once, and then the own node does."""
+    store, coordinator = parts(*ALL)
+    day = Day(coordinator, frames=(1, 2, 3))
+    friend = day.node("friend")
+    assert friend.lease(kinds=(TaskKind.AUDIT,)) == day.own.lease(kinds=(TaskKind.AUDIT,)) == []
+    leases = day.liar.lease(slots=3, kinds=(TaskKind.RENDER,))
+    for number, auditor in enumerate((friend, day.own)):
+        day.liar.do(leases[number], bytes([number]))
+        auditor.do(day.next_of(auditor, "audit"))
+        day.check()
+    first, second = day.verification().submissions
+    assert [(one.node, one.met) for one in first.asked if not one.own] == [(friend.id, 0)]
+    assert first.candidates == (friend.id, day.own.id)
+    assert [(one.node, one.met) for one in second.asked if not one.own] == [(friend.id, 1)]
+    assert (second.audits_before, second.candidates) == (1, (day.own.id,))
+
+    async def fail():
+        connection = Connection(store.url)
+        await connection.do("HSET", f"farm:node:{friend.id}", "failed", 1)
+        await connection.do("DEL", f"farm:owner:{first.operator}:audited")
+        await connection.close()
+
+    asyncio.run(fail())
+    day.liar.do(leases[2], b"third")
+    assert friend.lease(kinds=(TaskKind.AUDIT,)) == []
+    day.audit()
+    day.check()
+    third = day.verification().submissions[2]
+    assert (third.audits_before, third.candidates) == (0, (day.own.id,))
+    assert replay.replay(day.verification()) == []
