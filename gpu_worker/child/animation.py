@@ -8,8 +8,7 @@ from typing import Any
 HARMLESS = re.compile(
     r"""\["                                     # custom properties
     | view_settings\.(exposure|gamma|white_balance_\w+|use_white_balance)$
-    | render\.(dither_intensity|filter_size|film_transparent|motion_blur_\w+|hair_\w+
-              |use_simplify|simplify_\w+)$
+    | render\.(dither_intensity|film_transparent)$
     | cycles\.(max_bounces|diffuse_bounces|glossy_bounces|transmission_bounces|volume_bounces
               |transparent_max_bounces|min_light_bounces|min_transparent_bounces|caustics_\w+|blur_glossy
               |sample_clamp_\w+|light_sampling_threshold|filter_width|film_transparent_\w+|use_fast_gi
@@ -17,7 +16,9 @@ HARMLESS = re.compile(
     | (gravity|use_gravity|audio_volume|use_audio\w*)$""",
     re.VERBOSE,
 )
-"""Properties of a scene that every tile of a frame evaluates alike, and nothing is decided from."""
+"""Properties of a scene that every tile of a frame evaluates alike, and nothing is decided from. Not so
+motion blur: Blender reads an animated shutter otherwise when it renders one frame than in an animation.
+"""
 
 
 def animated_paths(block: Any) -> set[str]:

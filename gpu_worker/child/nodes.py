@@ -20,7 +20,7 @@ def _never(node: Any) -> bool:
 
 def live_nodes(tree: Any, stops: Stop = _never) -> list[Any]:
     """The nodes that lead to an output of the tree, but for what leads only to a node that `stops`.
-    Muted links lead nowhere; muted nodes count, since they may be switched on by animation.
+    Muted links lead nowhere; muted nodes count, for what they pass on.
     """
     sources, zones = _feeding(tree), _zone_inputs(tree)
     waiting = [node for node in tree.nodes if _is_output(node)]
@@ -74,7 +74,7 @@ def shades_volume(tree: Any) -> bool:
 def makes_volume(tree: Any) -> bool:
     """Whether a Geometry Nodes tree may give its object a volume."""
     return tree.bl_idname == "GeometryNodeTree" and any(
-        node.bl_idname in VOLUME_MAKERS for node in live_nodes(tree)
+        node.bl_idname in VOLUME_MAKERS and not node.mute for node in live_nodes(tree)
     )
 
 
@@ -85,7 +85,7 @@ def simulation_zones(tree: Any, stops: Stop = _never, seen: set[int] | None = No
         return
     seen.add(tree.session_uid)
     for node in live_nodes(tree, stops):
-        if node.bl_idname == "GeometryNodeSimulationOutput" and not node.mute:
+        if node.bl_idname == "GeometryNodeSimulationOutput":
             yield node
         elif getattr(node, "node_tree", None) is not None:
             yield from simulation_zones(node.node_tree, stops, seen)

@@ -97,10 +97,8 @@ def _through_compositor(scene: Any, camera: Any, source: str) -> Iterator[Partic
     if not (scene.render.use_compositing and scene.compositing_node_group):
         yield Participant(scene, camera, source)
         return
-    tree = scene.compositing_node_group
-    for node in tree.nodes:
-        live = not node.mute or is_animated(tree, f"{node.path_from_id()}.mute")
-        if live and reads_render(node) and node.scene is not None:
+    for node in scene.compositing_node_group.nodes:
+        if not node.mute and reads_render(node) and node.scene is not None:
             own = node.scene == scene
             shown = camera if own else camera_of(node.scene)
             yield Participant(node.scene, shown, source if own else source or "compositor")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gpu_worker.child import compositor
-from gpu_worker.child.animation import animated_paths, ever_on, telling_settings
+from gpu_worker.child.animation import ever_on, telling_settings
 from gpu_worker.child.denoising import denoises, is_cut, used_layers
 from gpu_worker.child.names import text
 from gpu_worker.child.nodes import makes_volume, shades_volume
@@ -130,15 +130,6 @@ def _animated_settings(scope: Scope) -> str | None:
     more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
     named = ", ".join(text(path)[:200] for path in paths[:3])
     return f"Settings of the scene are animated ({named}{more}), so one Blender makes each frame."
-
-
-def _switched_compositor(scope: Scope) -> str | None:
-    if not scope.scene.render.use_compositing:
-        return None
-    for tree in compositor.compositor_trees(scope.scene.compositing_node_group):
-        if any(path.endswith(".mute") for path in animated_paths(tree)):
-            return "Nodes of the compositor are switched by animation, so one Blender finishes each frame."
-    return None
 
 
 def _stereo(scope: Scope) -> str | None:
@@ -312,7 +303,6 @@ FINAL_ONLY = (
     _sequencer,
     _nothing_rendered,
     _animated_settings,
-    _switched_compositor,
     _stereo,
     _stamp,
     _optix_denoiser,

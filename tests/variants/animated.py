@@ -134,20 +134,8 @@ def keyed_pass(scene):
 
 
 @variant(FINAL, frames=(1, 2))
-def keyed_compositor_switch(scene):
-    """A node is muted by keys, which belongs to the tree, not to the scene."""
-    tree, layers, sink = compositor(scene)
-    invert = tree.nodes.new("CompositorNodeInvert")
-    tree.links.new(layers.outputs["Image"], invert.inputs["Color"])
-    tree.links.new(invert.outputs["Color"], sink.inputs["Image"])
-    for frame, muted in ((1, True), (2, False)):
-        invert.mute = muted
-        invert.keyframe_insert("mute", frame=frame)
-
-
-@variant(FINAL, frames=(1, 2))
 def keyed_stamp(scene):
-    for name in ("date", "time", "render_time", "memory", "hostname", "filename"):
+    for name in ("frame", "date", "time", "render_time", "memory", "hostname", "filename"):
         setattr(scene.render, f"use_stamp_{name}", False)
     render(scene, "use_stamp", False, True)
 
@@ -171,6 +159,20 @@ def keyed_path_guiding(scene):
 def keyed_freestyle(scene):
     scene.render.use_freestyle = True
     layer(scene, "use_freestyle", False, True)
+
+
+@variant(FINAL, frames=(1, 3))
+def keyed_shutter(scene):
+    scene.render.use_motion_blur = True
+    render(scene, "motion_blur_shutter", 0.1, 0.5, 1.0)
+    render(scene, "motion_blur_position", "START", "CENTER", "END")
+
+
+@variant(FINAL, frames=(1, 3))
+def keyed_simplify(scene):
+    bpy.data.objects["ball"].modifiers.new("fine", "SUBSURF").render_levels = 2
+    render(scene, "use_simplify", False, True, True)
+    render(scene, "simplify_subdivision_render", 2, 1, 0)
 
 
 # --- what objects and materials change ----------------------------------------------------------------
@@ -231,18 +233,9 @@ def keyed_bounces(scene):
 
 
 @variant(LINEAR, frames=(1, 3))
-def keyed_film_and_shutter(scene):
-    scene.render.use_motion_blur = True
+def keyed_transparent_film(scene):
     scene.render.image_settings.color_mode = "RGBA"
     render(scene, "film_transparent", False, True, True)
-    render(scene, "motion_blur_shutter", 0.1, 0.5, 1.0)
-
-
-@variant(LINEAR, frames=(1, 3))
-def keyed_simplify(scene):
-    bpy.data.objects["ball"].modifiers.new("fine", "SUBSURF").render_levels = 2
-    render(scene, "use_simplify", False, True, True)
-    render(scene, "simplify_subdivision_render", 2, 1, 0)
 
 
 @variant(LINEAR, frames=(1, 3))
