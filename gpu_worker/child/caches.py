@@ -79,15 +79,6 @@ def _files(folder: str) -> list[str]:
         return []
 
 
-def writes(modifier: Any) -> bool:
-    """Whether evaluating this modifier would step a simulation that is cached on disk."""
-    if modifier.type == "FLUID":
-        return bool(modifier.fluid_type == "DOMAIN")
-    return any(
-        (one.use_disk_cache or one.use_external) and not one.is_baked for one in point_caches(modifier)
-    )
-
-
 def point_caches(modifier: Any) -> list[Any]:
     """The physics caches of a modifier."""
     if modifier.type in {"CLOTH", "SOFT_BODY"}:

@@ -15,7 +15,6 @@ from typing import Any
 import bpy
 
 from gpu_worker.child.animation import ever_on
-from gpu_worker.child.caches import writes
 from gpu_worker.child.names import text
 from gpu_worker.child.participants import Participant
 from gpu_worker.child.rendering import SceneError
@@ -90,11 +89,10 @@ def evaluated(rendered: list[Participant]) -> Evaluated:
     if not _Engine.is_registered:
         bpy.utils.register_class(_Engine)
     _Engine.found = Evaluated()
-    with _without_writers():
-        for one in rendered:
-            with _quietly(one):
-                for name in _layers(one.scene):
-                    _evaluate(one.scene, name)
+    for one in rendered:
+        with _quietly(one):
+            for name in _layers(one.scene):
+                _evaluate(one.scene, name)
     return _Engine.found
 
 
@@ -114,7 +112,11 @@ def _evaluate(scene: Any, layer: str) -> None:
 
 @contextmanager
 def _quietly(one: Participant) -> Iterator[None]:
-    """Until the end of the block a render of the scene evaluates it and does nothing else."""
+    """Until the end of the block a render of the scene evaluates it and does nothing else.
+
+    Only settings of the scene and its layers are changed: to touch an object, even to switch a simulation
+    off, makes Blender throw away what was played into its cache, files included.
+    """
     scene = one.scene
     with ExitStack() as changes:
         for name, value in QUIET.items():
@@ -122,21 +124,6 @@ def _quietly(one: Participant) -> Iterator[None]:
         changes.enter_context(_changed(scene, "camera", one.camera))
         for layer in scene.view_layers:
             changes.enter_context(_changed(layer, "use_grease_pencil", False))
-        yield
-
-
-@contextmanager
-def _without_writers() -> Iterator[None]:
-    """Until the end of the block nothing steps a simulation whose cache is on disk, which would write."""
-    with ExitStack() as changes:
-        for item in bpy.data.objects:
-            for modifier in item.modifiers:
-                if writes(modifier):
-                    changes.enter_context(_changed(modifier, "show_render", False))
-        for scene in bpy.data.scenes:
-            world = scene.rigidbody_world
-            if world and world.point_cache.use_disk_cache and not world.point_cache.is_baked:
-                changes.enter_context(_changed(world, "enabled", False))
         yield
 
 
