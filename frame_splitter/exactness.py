@@ -29,7 +29,7 @@ CYCLES_TILE_STEP = 128
 
 
 SHOWN = 5
-"""Names of simulations in one sentence."""
+"""Names of simulations, and of places to bake them, in one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +83,9 @@ def unbaked(facts: SceneFacts, frames: Collection[FrameNumber] | None = None) ->
 
 
 def _bake_first(loose: tuple[Simulation, ...]) -> str:
-    owners = tuple(dict.fromkeys(f"'{one.owner}'" for one in loose))
+    owners = tuple(dict.fromkeys(f"'{one.owner[:200]}'" for one in loose))
     named = ", ".join(owners[:SHOWN]) + (" and more" if len(owners) > SHOWN else "")
-    presses = " or ".join(dict.fromkeys(one.press for one in loose if one.press))
+    presses = " or ".join(tuple(dict.fromkeys(one.press[:200] for one in loose if one.press))[:SHOWN])
     where = f" ({presses})" if presses else ""
     return (
         f"The simulation on {named} is not baked: frames rendered out of order would be wrong. "

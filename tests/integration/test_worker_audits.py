@@ -57,7 +57,7 @@ def lease_of(child: BlenderChild, blend: Path) -> Lease:
     frame = ENTRIES[blend.stem].frames[0]
     facts = decode(child.inspect(blend), SceneFacts)
     settings = split.pin(JobSpec(SceneId("0" * 64), (frame,)), facts)
-    plan = exactness.classify(facts, settings)
+    plan = exactness.classify(facts, settings, (frame,))
     assert plan.tileable
     width, height = tiles.frame_size(facts, settings.resolution_percentage)
     area, canvas = tiles.border_area(facts, width, height)

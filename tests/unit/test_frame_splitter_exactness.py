@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from frame_splitter.errors import InvalidInput
 from frame_splitter.exactness import adaptive_reach, classify, sum_is_stored
-from frame_splitter.facts import Adaptive, SceneFacts
+from frame_splitter.facts import Adaptive, SceneFacts, Simulation
 from frame_splitter.records import Exactness, RenderSettings, TaskOutput
 
 MakeFacts = Callable[..., SceneFacts]
@@ -151,3 +151,35 @@ def test_a_stored_sum_is_one_over_samples_times_an_exposure(samples: int) -> Non
     ]
     scale = single(1 / samples)
     assert sum_is_stored(samples) == any(single(scale * exposure) == 1 for exposure in nearby)
+
+
+def cloth(owner: str = "Flag", baked: bool = False, until: int = 1) -> Simulation:
+    return Simulation(owner, "cloth", baked, until, "Physics > Cloth > Cache > Bake")
+
+
+def test_a_simulation_stops_only_frames_that_need_its_bake(make_facts: MakeFacts) -> None:
+    facts = make_facts(simulations=(cloth(until=10), cloth("Baked", baked=True)))
+    assert classify(facts, settings(), (1, 10)).tileable
+    for frames in ((1, 11), None):
+        with pytest.raises(InvalidInput) as caught:
+            classify(facts, settings(), frames)
+        assert "'Flag' is not baked" in caught.value.sentence
+        assert "Physics > Cloth > Cache > Bake" in caught.value.sentence
+        assert "Baked'" not in caught.value.sentence
+
+
+def test_many_unbaked_simulations_make_one_short_sentence(make_facts: MakeFacts) -> None:
+    facts = make_facts(simulations=tuple(cloth(str(i) + "x" * 1000) for i in range(10_000)))
+    with pytest.raises(InvalidInput) as caught:
+        classify(facts, settings())
+    assert "and more" in caught.value.sentence
+    assert len(caught.value.sentence) < 4096
+    assert caught.value.sentence.count("Physics") == 1
+
+
+@pytest.mark.parametrize("lists", [{"drivers": ("box.location: sin(x)",)}, {"scripts": ("rig_ui.py",)}])
+def test_equality_is_promised_with_scripts_off_only_where_there_are_some(
+    make_facts: MakeFacts, lists: dict[str, tuple[str, ...]]
+) -> None:
+    assert "scripts off" in classify(make_facts(**lists), settings()).reason
+    assert "scripts" not in classify(make_facts(), settings()).reason

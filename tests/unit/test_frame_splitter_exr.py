@@ -152,6 +152,19 @@ def test_data_passes_may_hold_anything(folder: Path) -> None:
     assert_same(image, check(folder / "depth.exr", 8, 8))
 
 
+def test_a_custom_pass_may_overflow_as_blender_writes_it(folder: Path) -> None:
+    image = picture(8, 8)
+    custom = {f"V.ratio.{name}": image.parts[0].channels["V.Combined.G"].copy() for name in "BGR"}
+    custom["V.ratio.R"][0, 0], custom["V.ratio.G"][0, 0] = numpy.inf, -numpy.inf
+    image = Image(8, 8, (*image.parts, Part("V.ratio", custom, {})))
+    write(folder / "custom.exr", image)
+    assert_same(image, check(folder / "custom.exr", 8, 8))
+    custom["V.ratio.B"][3, 3] = numpy.nan
+    write(folder / "custom.exr", image)
+    with pytest.raises(InvalidInput, match=r"V\.ratio holds 1 values"):
+        check(folder / "custom.exr", 8, 8)
+
+
 def test_the_wrong_size_is_refused_undecoded(folder: Path) -> None:
     path = folder / "size.exr"
     write(path, picture(8, 6))
