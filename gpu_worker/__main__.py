@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from frame_splitter.errors import FarmError
+from frame_splitter.version import ShowVersion
 from gpu_worker.config import node_config, state_folder
 from gpu_worker.devices import Choice
 from gpu_worker.logs import configure_logs
@@ -50,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action=ShowVersion)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="lease tasks from a farm and render them, until stopped"))
     _add_inspect(commands.add_parser("inspect", help="open a .blend and print what is in it, as JSON"))

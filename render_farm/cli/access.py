@@ -23,14 +23,16 @@ FIRST_PATIENCE = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """A farm to talk to, which other machines reach at `public_url`. `own` is the farm this command
-    runs itself and ends with; None otherwise. `chain` is the URL of an embedded farm's own chain.
+    """A farm to talk to, which other machines reach at `public_url`. `own` is the farm this command runs itself
+    and ends with; None otherwise. `chain` is the URL of an embedded farm's own chain. `temporary`: it is
+    another command's, and ends with that one.
     """
 
     client: FarmClient
     public_url: str
     own: Farm | None = None
     chain: str = ""
+    temporary: bool = False
 
 
 @contextmanager
@@ -56,7 +58,7 @@ def open_farm(
         running = find_running(folder, say)
         if running is not None:
             with _connected(running.url, running.token, say, gone=lambda: not folder.in_use()) as client:
-                yield Access(client, running.public_url, chain=running.chain)
+                yield Access(client, running.public_url, chain=running.chain, temporary=running.temporary)
             return
         farm = Farm(folder, FarmOptions(slots=slots, node=node, temporary=True, money=money), say)
         try:

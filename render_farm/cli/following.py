@@ -26,6 +26,12 @@ from render_farm.job_events import (
     VerdictEvent,
 )
 
+PAUSED = "The job is paused: `render-farm job resume {job}` goes on with it."
+PAUSED_ELSEWHERE = (
+    "The job is paused. Should the command end whose farm this is, this one goes on by itself; "
+    "`render-farm job resume {job}` goes on at once."
+)
+
 
 class JobFailed(FarmError):
     """The job ended without all of its frames."""
@@ -55,9 +61,11 @@ def follow(
     say: Callable[[str], None],
     receipts: Receipts | None = None,
     send_again: Callable[[], object] | None = None,
+    paused: str = PAUSED,
 ) -> Outcome:
     """Follow a job to its end and fetch its frames, with their `receipts` where those are wanted.
-    `send_again` brings the farm what it has lost of the scene.
+    `send_again` brings the farm what it has lost of the scene; `paused` is said when the job is paused, with
+    {job} for its id.
 
     Raises JobFailed or JobCancelled with the reason, after the frames that are done were fetched.
     """
@@ -82,7 +90,7 @@ def follow(
                 elif event.kind == "lost":
                     _heed_loss(client.job(job.job), send_again, shown)
                 else:
-                    _heed(event, status, shown, fetcher)
+                    _heed(event, status, shown, fetcher, paused)
                 shown.changed()
             fetcher.settle()
             # What the stream did not tell, because it broke or began late, the list does.
@@ -98,7 +106,7 @@ def follow(
     return Outcome(ended, frames, last)
 
 
-def _heed(event: Event, status: Status, shown: Display, fetcher: Fetcher) -> None:
+def _heed(event: Event, status: Status, shown: Display, fetcher: Fetcher, paused: str) -> None:
     if event.kind == "frame":
         frame = decode(event.data, FrameEvent)
         fetcher.take(frame)
@@ -108,7 +116,7 @@ def _heed(event: Event, status: Status, shown: Display, fetcher: Fetcher) -> Non
         job = decode(event.data, Job)
         held = bool(job.lacks) or (job.money is not None and bool(job.money.notice))
         if job.state is JobState.PAUSED and status.state != job.state.value and not held:
-            shown.line(f"The job is paused: `render-farm job resume {job.job}` goes on with it.")
+            shown.line(paused.format(job=job.job))
         status.state = job.state.value
     elif event.kind == "task":
         status.task(decode(event.data, TaskEvent))

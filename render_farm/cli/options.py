@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from frame_splitter.errors import InvalidInput
+from frame_splitter.version import ShowVersion
 from render_farm.cli.chain_options import add_chain_actions, add_wallet_actions
 from render_farm.cli.money_options import PAID, add_budget, add_money, add_money_actions
 from render_farm.cli.people_options import add_node_actions, add_owner_actions
@@ -36,7 +37,8 @@ _RENDER = f"""examples:
   render-farm render shot.blend --format OPEN_EXR --output /renders/shot/####
   render-farm render shot.blend --json | jq .frames
 {PAID}
-The same command again goes on with a job that was not finished, and renders a finished one anew.
+The same command again goes on with a job that was not finished; the frames of a finished one are there
+already, and are rendered anew with --again.
 Frame numbers take the place of #### as in Blender; without --output frames go to shot-frames/.
 """
 
@@ -134,6 +136,7 @@ def _parser(known: Mapping[str, str]) -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action=ShowVersion)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     common = _common(known)
     _add_render(commands, common, known)
@@ -205,6 +208,7 @@ def _add_render(
     command.add_argument(
         "--output", metavar="PATTERN", default="", help="where frames go (default: SCENE-frames/####)"
     )
+    command.add_argument("--again", action="store_true", help="render a job anew that was finished before")
     _add_receipts(command)
     add_budget(command, known)
 

@@ -19,7 +19,8 @@ from render_farm.answers import Job
 from render_farm.blend_header import check_scene
 from render_farm.cli.access import Access, open_farm
 from render_farm.cli.console import Console
-from render_farm.cli.following import JobCancelled, JobFailed, Outcome, follow
+from render_farm.cli.finished import give_back, newest_finished
+from render_farm.cli.following import PAUSED, PAUSED_ELSEWHERE, JobCancelled, JobFailed, Outcome, follow
 from render_farm.cli.outputs import Targets, targets
 from render_farm.cli.program import Interrupted
 from render_farm.cli.receipts import Receipts
@@ -146,6 +147,7 @@ class _Rendering:
         self._chosen = chosen
         self._job: Job | None = None
         self._settling = False
+        self._wanted = ""
         self._set_aside: list[JobId] = []
 
     def run(self) -> RenderResult:
@@ -161,10 +163,14 @@ class _Rendering:
 
     def _run(self) -> RenderResult:
         scene = self._send()
-        slots = self._slots()
-        spec = self._wish.spec(scene, self._checked.facts, slots, self._checked.bundle.scene.stem)
+        self._wanted = fingerprint(self._spec(scene, 1))
         paying = self._paying()
-        unfinished = self._unfinished(fingerprint(spec), paying)
+        unfinished = self._unfinished(paying)
+        finished = None if unfinished or self._chosen.again else self._finished(paying)
+        if finished is not None:
+            return finished
+        slots = self._slots()
+        spec = self._spec(scene, slots)
         self._set_others_aside(unfinished)
         began = time.monotonic()
         before = unfinished.render_seconds if unfinished else 0.0
@@ -178,6 +184,27 @@ class _Rendering:
     def _send(self) -> SceneId:
         """Bring the farm what it lacks of the scene."""
         return send_scene(self._client, self._checked.bundle, self._say)
+
+    def _spec(self, scene: SceneId, slots: int) -> "JobSpec":
+        return self._wish.spec(scene, self._checked.facts, slots, self._checked.bundle.scene.stem)
+
+    def _finished(self, paying: "Paying | None") -> RenderResult | None:
+        """The frames of a job that did the same before; None where there is none, or not all are left."""
+        jobs = self._client.jobs(fingerprint=self._wanted)
+        job = newest_finished(jobs, paid=paying is not None)
+        if job is None:
+            return None
+        began = time.monotonic()
+        outcome = give_back(job, self._goals, lambda: self._follow(job), self._say)
+        if outcome is None:
+            return None
+        statement = self._client.statement(job.job) if paying else None
+        return result_of(outcome, outcome.last - began, 0.0, 1, statement)
+
+    def _follow(self, job: Job) -> Outcome:
+        receipts = Receipts(self._client, job, self._goals) if self._chosen.receipts else None
+        paused = PAUSED_ELSEWHERE if self._access.temporary else PAUSED
+        return follow(self._client, job, self._goals, self._say, receipts, self._send, paused)
 
     def _paying(self) -> "Paying | None":
         """Who pays for the job, where it is to be paid for."""
@@ -203,9 +230,8 @@ class _Rendering:
 
     def _followed(self, job: Job, paying: "Paying | None") -> "tuple[Outcome, Statement | None]":
         """The job's frames and, where it is paid for, its money: also that of a job that did not end well."""
-        receipts = Receipts(self._client, job, self._goals) if self._chosen.receipts else None
         try:
-            outcome = follow(self._client, job, self._goals, self._say, receipts, self._send)
+            outcome = self._follow(job)
         except (JobFailed, JobCancelled):
             # Why there are no frames is what the user must hear, whatever becomes of the money.
             with suppress(FarmError):
@@ -227,15 +253,15 @@ class _Rendering:
             self._say("No machine of the farm is online: the job waits for one.")
         return self._wish.slots or max(1, online)
 
-    def _unfinished(self, wanted: str, paying: "Paying | None") -> Job | None:
+    def _unfinished(self, paying: "Paying | None") -> Job | None:
         """The newest job for the same scene and spec that has not ended: paid for or not, as this one. One
         that waits for another deposit is ended, nobody has paid for it; one whose money is not all back or
         paid counts as unfinished.
         """
         if paying is None:
-            jobs = self._client.jobs(fingerprint=wanted, unfinished=True)
+            jobs = self._client.jobs(fingerprint=self._wanted, unfinished=True)
             return next((job for job in jobs if job.state not in FINAL_STATES and job.money is None), None)
-        for job in self._client.jobs(fingerprint=wanted):
+        for job in self._client.jobs(fingerprint=self._wanted):
             if job.money is None or (job.state in FINAL_STATES and not paying.is_unsettled(job)):
                 continue
             if paying.goes_on_with(job):
@@ -270,6 +296,11 @@ class _Rendering:
                 return self._pause_mine(self._access.own)
         if self._job is None:
             return "Stopped before anything was submitted."
+        if self._access.temporary:
+            return (
+                f"Stopped watching; job {self._job.job} goes on for as long as the command runs whose farm "
+                "this is, and waits after that. The same command goes on with it."
+            )
         return (
             f"Stopped watching; the farm goes on with job {self._job.job}. The same command watches it again "
             f"while it renders, `render-farm job download {self._job.job}` fetches what is done, "
@@ -277,11 +308,13 @@ class _Rendering:
         )
 
     def _pause_mine(self, farm: Farm) -> str:
-        """Pause what this command started: also a job whose submission was not answered any more."""
+        """Pause what this command started: also a job whose submission was not answered any more. Jobs of
+        commands that joined this farm are theirs.
+        """
         paused = []
         with suppress(FarmError), FarmClient(farm.url, farm.token, patience=2.0) as client:
             for job in client.jobs(unfinished=True):
-                if job.job not in self._set_aside:
+                if self._wanted and job.fingerprint == self._wanted:
                     client.pause(job.job)
                     paused.append(job.job)
         if not paused:

@@ -95,8 +95,14 @@ def test_a_scene_comes_back_as_frames(working: tuple[Path, FarmClient], scenes: 
     listed = answer("audit", "list", result["job"], "--state-dir", folder, cwd=tmp_path)["submissions"]
     assert {one["frame"] for one in listed} == {1, 3}
     assert result["audits"]["audited"] == sum(one["audited"] for one in listed)
-    # The same command renders a finished job anew.
-    again = answer(*line, cwd=tmp_path)
+    # The same command finds them, fetches what is gone, and renders them anew where it is told to.
+    kept, gone = paths
+    written = kept.stat().st_mtime_ns
+    gone.unlink()
+    found = answer(*line, cwd=tmp_path)
+    assert found["job"] == result["job"]
+    assert (kept.stat().st_mtime_ns, gone.exists()) == (written, True)
+    again = answer(*line, "--again", cwd=tmp_path)
     assert again["job"] != result["job"]
     jobs = answer("job", "list", "--state-dir", folder, cwd=tmp_path)["jobs"]
     assert {result["job"], again["job"]} <= {job["job"] for job in jobs}
