@@ -135,6 +135,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     option("--offer-days", type=float, default=30.0, metavar="D", help="how long an offer holds (30)")
     option("--no-sandbox", action="store_true", help="take only scenes of this node's own user, unsandboxed")
     option("--die-with-parent", action="store_true", help="stop when the process that started this one ends")
+    option("--handed-over", metavar="DIR", help=argparse.SUPPRESS)
     option("--child-program", metavar="FILE", help=argparse.SUPPRESS)
     parser.set_defaults(command=_run)
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frame_splitter.records import Lease, Progress, TaskFailure, TaskResult, Upload
-from gpu_worker import transfer
 from gpu_worker.checking import Rendered
 from gpu_worker.coordinator import Coordinator
+from gpu_worker.handed_over import fetcher
 from gpu_worker.logs import configure_logs
 from gpu_worker.scene_cache import SceneCache
 from gpu_worker.slot import Slot, SlotInfo, SlotPlan
@@ -24,6 +24,7 @@ class SlotOrder:
     cache_bytes: int
     coordinator: str
     token: str
+    handed_over: Path | None = None
 
 
 class SlotActor:
@@ -35,7 +36,7 @@ class SlotActor:
         configure_logs()
         if fresh:
             shutil.rmtree(order.plan.folder, ignore_errors=True)
-        cache = SceneCache(order.cache_folder, order.cache_bytes, transfer.download)
+        cache = SceneCache(order.cache_folder, order.cache_bytes, fetcher(order.handed_over))
         self._slot = Slot(order.plan, cache, Coordinator(order.coordinator, order.token))
 
     def describe(self) -> SlotInfo:

@@ -58,6 +58,7 @@ class NodeConfig:
     child_program: Path
     die_with_parent: bool
     selling: SellingConfig | None = None
+    handed_over: Path | None = None
 
 
 def node_config(arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> NodeConfig:
@@ -88,6 +89,7 @@ def node_config(arguments: argparse.Namespace, environment: Mapping[str, str] = 
         child_program=Path(arguments.child_program or CHILD_PROGRAM).absolute(),
         die_with_parent=arguments.die_with_parent,
         selling=_selling(arguments, environment),
+        handed_over=arguments.handed_over and Path(arguments.handed_over).absolute(),
     )
 
 

@@ -156,7 +156,10 @@ class _Plans:
         limits = ChildLimits(memory, config.stall_seconds, config.task_seconds)
         child = ChildPlan(device, limits, self._sandboxed, config.child_program)
         plan = SlotPlan(name, kinds, config.state / "slots" / name, child, picture_memory=default_memory(2))
-        return SlotOrder(plan, config.state / "cache", config.cache_bytes, config.coordinator, config.token)
+        cache = config.state / "cache"
+        return SlotOrder(
+            plan, cache, config.cache_bytes, config.coordinator, config.token, config.handed_over
+        )
 
 
 def _cpus(config: NodeConfig) -> int:

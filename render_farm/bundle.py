@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from frame_splitter.errors import FarmError, InvalidInput
 from frame_splitter.facts import Asset
@@ -48,6 +49,7 @@ class Bundle:
     left_out: tuple[LeftOut, ...] = ()
     remapped: tuple[Remapped, ...] = ()
     notes: tuple[str, ...] = ()
+    keeps: "Keeps | None" = None
 
     @property
     def main(self) -> Path:
@@ -72,18 +74,29 @@ class Bundle:
         return path
 
 
+class Keeps(Protocol):
+    """Keeps copies of files, by content (`render_farm.handing_over.HandedOver`)."""
+
+    def take(self, source: Path, target: Path | None) -> Blob:
+        """See that there is a copy of `source`, and make `target` a link to it, where one is wanted."""
+
+
 @contextmanager
-def bundle(scene: Path, work: Path) -> Iterator[Bundle]:
-    """Bundle `scene` into a private folder under `work`, which is removed at the end.
+def bundle(scene: Path, work: Path, keeps: Keeps | None = None) -> Iterator[Bundle]:
+    """Bundle `scene` into a private folder under `work`, which is removed at the end. Its files are links to
+    the artist's, or to the copies that `keeps` has of them.
 
     Raises InvalidInput for files no farm can open; what is missing or left out stands in the Bundle.
     """
     scene = Path(os.path.abspath(scene))
     header = check_scene(scene)
-    with tempfile.TemporaryDirectory(prefix="bundle-", dir=_near(scene, work)) as folder:
+    # Beside the copies where there are some, so that links replace a second one.
+    beside = work if keeps is not None else _near(scene, work)
+    beside.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bundle-", dir=beside) as folder:
         root = Path(os.path.realpath(folder))
         plan = _pack(scene, root)
-        yield _collect(scene, header, root, plan)
+        yield _collect(scene, header, root, plan, keeps)
 
 
 def complete(bundled: Bundle, assets: Iterable[Asset]) -> Bundle:
@@ -107,7 +120,7 @@ def complete(bundled: Bundle, assets: Iterable[Asset]) -> Bundle:
     added = {name: source for name, source in sources.items() if name not in bundled.sources}
     if not added:
         return bundled
-    files = {**bundled.manifest.files, **_gather(bundled.root, added, ())}
+    files = {**bundled.manifest.files, **_gather(bundled.root, added, (), bundled.keeps)}
     manifest = Manifest(bundled.manifest.main, files)
     return replace(bundled, manifest=manifest, sources=sources, left_out=tuple(dict.fromkeys(refused)))
 
@@ -137,8 +150,8 @@ def _pack(scene: Path, root: Path) -> Plan:
     return plan
 
 
-def _collect(scene: Path, header: BlendHeader, root: Path, plan: Plan) -> Bundle:
-    blobs = _gather(root, plan.files, plan.rewritten)
+def _collect(scene: Path, header: BlendHeader, root: Path, plan: Plan, keeps: Keeps | None) -> Bundle:
+    blobs = _gather(root, plan.files, plan.rewritten, keeps)
     return Bundle(
         scene=scene,
         header=header,
@@ -150,21 +163,35 @@ def _collect(scene: Path, header: BlendHeader, root: Path, plan: Plan) -> Bundle
         left_out=plan.left_out,
         remapped=plan.remapped,
         notes=plan.notes,
+        keeps=keeps,
     )
 
 
-def _gather(root: Path, files: dict[str, str], rewritten: Iterable[str]) -> dict[str, Blob]:
+def _gather(
+    root: Path, files: dict[str, str], rewritten: Iterable[str], keeps: Keeps | None
+) -> dict[str, Blob]:
     """Link or copy the files into the bundle and hash them, several at a time."""
     there = set(rewritten)
 
     def take(name: str) -> Blob:
         target = root / name
+        if keeps is not None:
+            return _kept(keeps, Path(files[name]), target, name in there)
         if name not in there:
             _link(Path(files[name]), target)
         return hash_file(target)
 
     with ThreadPoolExecutor(max_workers=4) as pool:
         return dict(zip(files, pool.map(take, files), strict=True))
+
+
+def _kept(keeps: Keeps, source: Path, target: Path, is_rewritten: bool) -> Blob:
+    if is_rewritten:
+        return keeps.take(target, None)
+    try:
+        return keeps.take(source, target)
+    except OSError as error:
+        raise FarmError(f"{source} cannot be bundled: {error.strerror}.") from error
 
 
 def _link(source: Path, target: Path) -> None:

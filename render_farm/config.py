@@ -55,6 +55,7 @@ _FLAGS = {
     "arbiters": ("", "addresses that decide about stake, comma between; by default the farm's own"),
     "arbiter-threshold": ("1", "how many of the arbiters must agree"),
     "unit-price": (str(UNIT_PRICE), "what quotes say a render unit costs where no node sells"),
+    "handed-over": ("", "the folder where commands on this machine leave scenes for its own node"),
     "admin-token-file": ("", "file that holds the operator's token (or FARM_ADMIN_TOKEN)"),
 }
 
@@ -74,6 +75,7 @@ class Config:
     network: Network | None = None
     arbiters: Arbiters | None = None
     unit_price: int = UNIT_PRICE
+    handed_over: Path | None = None
 
 
 def read(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Config:
@@ -92,6 +94,7 @@ def read(arguments: Sequence[str], environment: Mapping[str, str] | None = None)
         network=network.load(Path(chosen["chain"])) if chosen["chain"] else None,
         arbiters=_arbiters(chosen),
         unit_price=_price(chosen["unit_price"]),
+        handed_over=Path(chosen["handed_over"]) if chosen["handed_over"] else None,
     )
 
 

@@ -17,7 +17,7 @@ from render_farm.config import Config
 from render_farm.dispatch import Dispatch
 from render_farm.intake import Intake
 from render_farm.losses import Losses
-from render_farm.objects import Objects
+from render_farm.objects import Handed, Objects
 from render_farm.paying import Cashier
 from render_farm.publication import Publication
 from render_farm.quotes import Quotes
@@ -58,7 +58,8 @@ class Farm:
         self.config = config
         self.clock = clock or FarmClock()
         self.store = Connection(config.redis_url)
-        self.objects = Objects(config.objects)
+        handed = Handed(config.handed_over, ADMIN) if config.handed_over else None
+        self.objects = Objects(config.objects, handed)
         self.identities = Identities(self.store)
         self.jobs = Jobs(self.store)
         self.closing = asyncio.Event()

@@ -106,7 +106,7 @@ class Intake:
         is_new = await self._scenes.put(owner, scene, manifest)
         lacking = await self._scenes.lacking(owner, blob_digests(manifest))
         # Of a scene never heard of nothing is looked for: thousands of answers would all be no.
-        found = dict.fromkeys(lacking) if is_new else await self._look_at(owner, lacking)
+        found = self._handed(owner, lacking) if is_new else await self._look_at(owner, lacking)
         checked = {sha: size for sha, size in lacking.items() if found[sha] == Found(size, sha)}
         if len(checked) == len(lacking):
             await self._scenes.seal(owner, scene, checked)
@@ -119,6 +119,9 @@ class Intake:
             if found[sha] not in {Found(size, sha), Found(size, None)}
         }
         return SceneAnswer(scene, False, await asyncio.to_thread(self._missing, owner, absent))
+
+    def _handed(self, owner: OwnerId, blobs: dict[Sha256, int]) -> dict[Sha256, Found | None]:
+        return {sha: self._objects.handed(blob_key(owner, sha)) for sha in blobs}
 
     async def _look_at(self, owner: OwnerId, blobs: dict[Sha256, int]) -> dict[Sha256, Found | None]:
         """What is stored of some blobs, looked at a few at a time."""

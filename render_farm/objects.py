@@ -9,11 +9,14 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import re
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
@@ -25,6 +28,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.utils import percent_encode
 
+from frame_splitter import handed_over
 from frame_splitter.errors import Unavailable
 from frame_splitter.ids import JobId, OwnerId, TaskId
 from frame_splitter.records import OutputFile
@@ -40,6 +44,7 @@ LARGEST_OBJECT = 5 * 1000**3
 """Bytes. What S3 takes in a single PUT."""
 
 CHUNK = 1 << 20
+_SHA256 = re.compile("[0-9a-f]{64}")
 THREADS = 4
 OBJECTS_REFUSE = "The farm's object store refuses the coordinator's keys: its operator must check them."
 
@@ -80,11 +85,32 @@ LARGEST_SKEW = 60.0
 """Seconds that the object store's clock may be from ours before it is said; at 900 S3 refuses us."""
 
 
-class Objects:
-    """An S3 bucket. Looking things up raises Unavailable when the store does not answer."""
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """Files of scenes that the owner's commands handed over on this very machine, in a folder that is open to
+    the farm's user alone (`frame_splitter.handed_over`).
+    """
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    folder: Path
+    owner: OwnerId
+
+    def file(self, key: str) -> Path | None:
+        """The file that was handed over in place of the object with this key, if it is there."""
+        prefix, _, sha256 = key.rpartition("/")
+        if f"{prefix}/" != blob_key(self.owner, "") or not _SHA256.fullmatch(sha256):
+            return None
+        path = handed_over.place(self.folder, sha256)
+        return path if path.is_file() and not path.is_symlink() else None
+
+
+class Objects:
+    """An S3 bucket, and what was `handed` over beside it. Looking things up raises Unavailable when the store
+    does not answer.
+    """
+
+    def __init__(self, place: Place, handed: Handed | None = None) -> None:
+        self._place, self._handed = place, handed
+        self._published: set[str] = set()
         self._credentials = Credentials(place.key, place.secret)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="objects")
         patience = urllib3.Timeout(connect=2.0, read=20.0)
@@ -122,6 +148,36 @@ class Objects:
 
     async def look(self, key: str) -> Found | None:
         """What is stored under a key, or None."""
+        return self.handed(key) or await self._look(key)
+
+    def handed(self, key: str) -> Found | None:
+        """What was handed over in place of an object, or None. Nodes check it as they read it."""
+        file = self._handed.file(key) if self._handed else None
+        return Found(file.stat().st_size, file.name) if file else None
+
+    async def publish(self, blobs: Mapping[str, tuple[str, int]]) -> None:
+        """Bring what was only handed over into the bucket, for nodes on other machines: sha256 and size of
+        blobs by their keys.
+        """
+        for key, (sha256, size) in blobs.items():
+            file = self._handed.file(key) if self._handed and key not in self._published else None
+            if file is None:
+                continue
+            if await self._look(key) is None:
+                await self._in_thread(partial(self._put, key, sha256, size, file))
+            self._published.add(key)
+
+    def _put(self, key: str, sha256: str, size: int, file: Path) -> None:
+        link, headers = self.put_link(key, sha256, size)
+        try:
+            with file.open("rb") as body:
+                answer = self._http.request("PUT", link, body=body if size else b"", headers=headers)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise Unavailable(OBJECTS_AWAY) from error
+        if answer.status >= 300:
+            raise Unavailable(OBJECTS_AWAY)
+
+    async def _look(self, key: str) -> Found | None:
         answer = await self._head(self._url(self._place.endpoint, key), {"x-amz-checksum-mode": "ENABLED"})
         if answer.status != 200:
             return None
@@ -135,7 +191,10 @@ class Objects:
         """Whether an object of this size is there and can be read. What is listed and cannot be read is
         removed: it would stand in the way of those who bring it again.
         """
-        found = await self.look(key)
+        handed = self.handed(key)
+        if handed is not None and handed.size == size:
+            return True
+        found = await self._look(key)
         if found is None or found.size != size:
             return False
         if size and await self._in_thread(lambda: self._status("GET", key, {"range": "bytes=0-0"})) == 404:
@@ -145,6 +204,9 @@ class Objects:
 
     async def remove(self, key: str) -> None:
         """Throw an object away."""
+        file = self._handed.file(key) if self._handed else None
+        if file is not None:
+            file.unlink(missing_ok=True)
         await self._in_thread(lambda: self._status("DELETE", key, {}))
 
     async def prepare(self) -> None:
@@ -201,6 +263,10 @@ class Objects:
         return answer.status
 
     def _hash(self, key: str) -> str:
+        file = self._handed.file(key) if self._handed else None
+        if file is not None:
+            with file.open("rb") as handed:
+                return hashlib.file_digest(handed, "sha256").hexdigest()
         url, digest = self._url(self._place.endpoint, key), hashlib.sha256()
         headers = self._signed("GET", url, {})
         try:

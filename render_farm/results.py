@@ -112,6 +112,11 @@ class Results:
         found = await self._scenes.get(owner, scene)
         if found is None:
             raise NotFound("The scene of this lease is gone.")
+        if not caller.own:
+            blobs = found.manifest.files.values()
+            await self._objects.publish(
+                {blob_key(owner, blob.sha256): (blob.sha256, blob.size) for blob in blobs}
+            )
         # A signature a file: too long for the event loop where files are many.
         files = await asyncio.to_thread(
             lambda: {

@@ -23,9 +23,9 @@ FIRST_PATIENCE = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """A farm to talk to, which other machines reach at `public_url`. `own` is the farm this command runs itself
-    and ends with; None otherwise. `chain` is the URL of an embedded farm's own chain. `temporary`: it is
-    another command's, and ends with that one.
+    """A farm to talk to, which other machines reach at `public_url`. `own` is the farm this command runs
+    itself and ends with; None otherwise. `chain` is the URL of an embedded farm's own chain. `temporary`: it
+    is another command's, and ends with that one.
     """
 
     client: FarmClient

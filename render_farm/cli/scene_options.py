@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from frame_splitter import handed_over
 from frame_splitter.errors import InvalidInput
 from frame_splitter.facts import SceneFacts
 from frame_splitter.formats import image_format
@@ -21,6 +22,7 @@ from render_farm.cli.console import Console
 from render_farm.client import FarmClient
 from render_farm.doctor import Checked, examine
 from render_farm.embedded.supervisor import state_folder
+from render_farm.handing_over import HandedOver
 
 UNKNOWN_SCENE = SceneId("0" * 64)
 _LIMITS = {
@@ -97,11 +99,24 @@ def checked_scene(chosen: argparse.Namespace, console: Console, wish: Wish) -> I
 
     Raises Unrenderable with all that stands in the way.
     """
-    work: Path = state_folder(chosen.state_dir).path / "bundles"
-    with bundle(chosen.scene, work) as bundled:
+    folder: Path = state_folder(chosen.state_dir).path
+    with kept_copies(chosen, folder) as keeps, bundle(chosen.scene, folder / "bundles", keeps) as bundled:
         checked = examine(bundled, allow_missing=chosen.allow_missing, wish=_as_spec(wish))
         _tell(checked, console.say)
         yield checked
+
+
+@contextmanager
+def kept_copies(chosen: argparse.Namespace, folder: Path) -> Iterator[HandedOver | None]:
+    """What hands the scene over to a farm on this machine; None for a farm elsewhere, which is sent it."""
+    if chosen.coordinator:
+        yield None
+        return
+    keeps = HandedOver(folder / handed_over.FOLDER, folder / "hashes.json")
+    try:
+        yield keeps
+    finally:
+        keeps.save()
 
 
 def _as_spec(wish: Wish) -> Callable[[SceneFacts], JobSpec]:

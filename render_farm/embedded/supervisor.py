@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 import psutil
 import structlog
 
+from frame_splitter import handed_over
 from frame_splitter.errors import FarmError, InvalidInput
 from render_farm.client import FarmClient
 from render_farm.embedded import money, seaweed, valkey
@@ -211,6 +212,7 @@ class Farm:
             "--s3-endpoint": endpoint,
             "--s3-public-endpoint": given.s3_public_endpoint or self._public_objects() or endpoint,
             "--public-url": self.public_url,
+            "--handed-over": str(self.folder.path / handed_over.FOLDER),
             **dict(given.rules),
             **self._network(),
         }
@@ -264,6 +266,7 @@ class Farm:
         node, token = self._own_node()
         started = self._farm_time()
         words = ["run", "--coordinator", self.url, "--own", "--state-dir", str(self.folder.path / "node")]
+        words += ["--handed-over", str(self.folder.path / handed_over.FOLDER)]
         if self.options.slots:
             words += ["--slots", str(self.options.slots)]
         if self.options.threads:
