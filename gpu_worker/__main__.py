@@ -124,6 +124,13 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     option("--stall-seconds", type=float, default=1800.0, metavar="S", help="longest silence (1800)")
     option("--task-seconds", type=float, default=86400.0, metavar="S", help="longest task (86400)")
     option(
+        "--silence-seconds",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="a slot's process with a task that answers nothing for so long is started again (60)",
+    )
+    option(
         "--price",
         metavar="P",
         help="sell: do paid jobs only, for so much of the token a render unit; with FARM_CHAIN_URL the node "

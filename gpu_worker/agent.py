@@ -4,32 +4,30 @@
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import replace
 
 import structlog
 
 from frame_splitter.errors import FarmError, Forbidden, StaleLease, Unauthorized
-from frame_splitter.ids import JobId, SceneId, TaskId
+from frame_splitter.ids import TaskId
 from frame_splitter.records import (
     Beat,
     FailureCode,
     Heartbeat,
-    HeartbeatAnswer,
     Lease,
     LeaseRequest,
-    OutputFile,
-    Progress,
-    SlotOffer,
     TaskFailure,
     TaskKind,
     TaskResult,
-    Upload,
 )
+from gpu_worker.agent_records import Bench, Held, Node, Pace, RunningSlot, Seller
 from gpu_worker.checking import Rendered
-from gpu_worker.coordinator import SubmitAnswer, backoff
+from gpu_worker.coordinator import backoff
 from gpu_worker.delivery import Delivery, Signer
 from gpu_worker.slot import SlotInfo
+
+STUCK_SECONDS = 120.0
+"""A round of the heartbeat that takes so long will never end: its calls have limits far below."""
 
 log = structlog.get_logger()
 
@@ -37,109 +35,10 @@ NODES_OWN = frozenset({FailureCode.NODE, FailureCode.DEVICE})
 """Failures after which the slot rests for a while: the next task would most likely fail, too."""
 
 
-class Node(Protocol):
-    """The coordinator, as the agent needs it."""
-
-    def lease(self, request: LeaseRequest) -> tuple[Lease, ...]:
-        """Ask for work."""
-
-    def heartbeat(self, heartbeat: Heartbeat) -> HeartbeatAnswer:
-        """Renew leases."""
-
-    def uploads(self, lease: Lease, files: tuple[OutputFile, ...]) -> tuple[Upload, ...]:
-        """Where to put files."""
-
-    def submit(self, lease: Lease, result: TaskResult) -> SubmitAnswer:
-        """Hand a result in."""
-
-    def give_back(self, lease: Lease, failure: TaskFailure, tries: int | None = None) -> None:
-        """Give a task back."""
-
-    def close(self) -> None:
-        """Stop waiting between tries."""
-
-
-class RunningSlot(Protocol):
-    """A slot, wherever its process is. All methods may be called from any thread while it runs a task."""
-
-    name: str
-    kinds: tuple[TaskKind, ...]
-
-    def describe(self) -> SlotInfo:
-        """Wait until it can work."""
-
-    def run(self, lease: Lease) -> Rendered | TaskFailure:
-        """Have Blender do a task."""
-
-    def settle(self, lease: Lease, rendered: Rendered) -> TaskResult | TaskFailure:
-        """Check what Blender left."""
-
-    def deliver(self, lease: Lease, uploads: tuple[Upload, ...]) -> None:
-        """Upload a finished task's files."""
-
-    def discard(self, lease: Lease) -> None:
-        """Forget a finished task's files."""
-
-    def progress(self) -> Progress:
-        """How far the current task is."""
-
-    def cancel(self, lease: Lease) -> None:
-        """Stop a task."""
-
-
-class Seller(Protocol):
-    """What a node that sells says to leases."""
-
-    def refused(self) -> tuple[JobId, ...]:
-        """Jobs that it wants no work of now."""
-
-    def objection(self, lease: Lease) -> str:
-        """Why it does not work on a lease; '' where it does. May wait for a promise that is on its way."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """The agent's times, in seconds. `wait`: how long the coordinator may hold a request for work open;
-    `store_away`: how long uploads are tried; `drain`: how long finished work may still be delivered.
-    """
-
-    wait: float = 10.0
-    beat: float = 1.0
-    retry: float = 10.0
-    rest: float = 60.0
-    store_away: float = 300.0
-    drain: float = 8.0
-
-
-@dataclass(slots=True)
-class Held:
-    """A lease this node holds. `delivering` once its slot is done with it."""
-
-    lease: Lease
-    slot: RunningSlot
-    progress: Progress = field(default_factory=Progress)
-    delivering: bool = False
-    lost: threading.Event = field(default_factory=threading.Event)
-
-
-@dataclass(slots=True)
-class Bench:
-    """A slot as the agent sees it between tasks: what it has warm, and how often it failed lately."""
-
-    slot: RunningSlot
-    info: SlotInfo
-    warm_scene: SceneId | None = None
-    warm_frame: int | None = None
-    failures: int = 0
-
-    def offer(self) -> SlotOffer:
-        """What to ask the coordinator with."""
-        device = self.info.device_class
-        return SlotOffer(self.slot.name, self.slot.kinds, device, self.warm_scene, self.warm_frame)
-
-
 class Agent:
-    """Runs until `stop`; one thread a waiting request, a running task and a delivery."""
+    """Runs until `stop`; one thread a waiting request, a running task and a delivery. `alive` is called every
+    few seconds while it works.
+    """
 
     def __init__(
         self,
@@ -148,10 +47,10 @@ class Agent:
         signer: Signer,
         pace: Pace | None = None,
         seller: Seller | None = None,
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
-        self._node, self._signer, self._seller = node, signer, seller
+        self._node, self._signer, self._seller, self._alive = node, signer, seller, alive
         self._pace = pace or Pace()
-        self._benches = {bench.slot.name: bench for bench in benches}
         self._sandboxed = all(bench.info.sandboxed for bench in benches)
         self._free = list(benches)
         self._held: dict[TaskId, Held] = {}
@@ -159,6 +58,7 @@ class Agent:
         self._stop = threading.Event()
         self._fatal: FarmError | None = None
         self._pulse = threading.Thread(target=self._beat_until_stopped, name="heartbeat", daemon=True)
+        self._looked = time.monotonic()
         self._unreachable = False
 
     def stop(self) -> None:
@@ -167,9 +67,19 @@ class Agent:
         with self._news:
             self._news.notify_all()
 
+    def fail(self, error: FarmError) -> None:
+        """Stop, and have `run` raise `error`."""
+        self._fatal = error
+        self.stop()
+
+    def expect(self, slot: RunningSlot) -> None:
+        """Use a slot that cannot be had yet, as soon as it can."""
+        self._start("expect", self._await_first, slot)
+
     def run(self) -> None:
         """Work until stopped. Raises the error for which the coordinator will not have this node."""
         self._pulse.start()
+        self._start("alive", self._show_life)
         while (benches := self._wait_for_free()) is not None:
             self._start("ask", self._ask, benches)
         self._drain()
@@ -194,8 +104,7 @@ class Agent:
             action(*arguments)
         except Exception as error:
             log.exception("node_broke", error=str(error))
-            self._fatal = FarmError(f"The node broke: {error}")
-            self.stop()
+            self.fail(FarmError(f"The node broke: {error}"))
 
     # --- asking -----------------------------------------------------------------------------------------
 
@@ -205,8 +114,7 @@ class Agent:
             refused = self._seller.refused() if self._seller else ()
             leases = self._node.lease(LeaseRequest(offers, self._pace.wait, self._sandboxed, refused))
         except (Unauthorized, Forbidden) as error:
-            self._fatal = error
-            self.stop()
+            self.fail(error)
             return
         except FarmError as error:
             self._answered(False, error.sentence)
@@ -255,6 +163,7 @@ class Agent:
             bench.warm_scene = bench.warm_frame = None
             self._failed(held, outcome)
             self._rest(bench, outcome, held.lost.is_set())
+            self._await_slot(bench.slot)
         else:
             bench.failures = 0
             if lease.task.kind is not TaskKind.CHECK:
@@ -315,6 +224,28 @@ class Agent:
         log.warning("slot_rests", slot=bench.slot.name, seconds=round(seconds, 1), reason=failure.message)
         self._stop.wait(seconds)
 
+    def _await_first(self, slot: RunningSlot) -> None:
+        info = self._await_slot(slot)
+        if info is not None:
+            self._set_free([Bench(slot, info)])
+
+    def _await_slot(self, slot: RunningSlot) -> SlotInfo | None:
+        """Wait until a slot can be had: what is not there is not offered. None when stopped before."""
+        attempt = 0
+        while not self._stop.is_set():
+            try:
+                info = slot.describe()
+            except FarmError as error:
+                attempt += 1
+                log.warning("slot_unreachable", slot=slot.name, tries=attempt, reason=error.sentence)
+                slot.restart(error.sentence)
+                self._stop.wait(backoff(attempt + 1, self._pace.rest))
+            else:
+                if attempt:
+                    log.info("slot_back", slot=slot.name)
+                return info
+        return None
+
     def _give_back(self, lease: Lease, failure: TaskFailure) -> None:
         try:
             self._node.give_back(lease, failure, tries=1 if self._stop.is_set() else None)
@@ -333,14 +264,24 @@ class Agent:
 
     # --- heartbeat --------------------------------------------------------------------------------------
 
+    def _show_life(self) -> None:
+        """As long as the heartbeat goes round, whose calls may take a while."""
+        pause = threading.Event()
+        while self._pulse.is_alive():
+            if time.monotonic() - self._looked < STUCK_SECONDS:
+                self._alive()
+            pause.wait(self._pace.beat)
+
     def _beat_until_stopped(self) -> None:
         last = 0.0
         while True:
+            self._looked = time.monotonic()
             with self._news:
                 held = list(self._held.values())
             if self._stop.is_set() and not held:
                 return
             moved = [one for one in held if self._moved(one)]
+            held = [one for one in held if self._answers(one)]
             due = min((one.lease.expires_in for one in held), default=0.0) / 3
             if held and (moved or time.monotonic() - last >= due):
                 self._beat(held)
@@ -355,15 +296,35 @@ class Agent:
             self._stop.wait(self._pace.beat)
 
     def _moved(self, held: Held) -> bool:
-        """Ask a working slot for its progress; whether that changed."""
-        if held.delivering:
-            return False
+        """Ask a held lease's slot for its progress; whether that changed."""
         before = held.progress
         try:
-            held.progress = held.slot.progress()
+            progress = held.slot.progress()
         except FarmError:
             return False
-        return held.progress != before
+        held.heard = time.monotonic()
+        if held.delivering:
+            return False
+        held.progress = progress
+        return progress != before
+
+    def _answers(self, held: Held) -> bool:
+        """Whether a lease is to be renewed: not where its slot has been silent for too long. That slot is
+        started again, and what it worked on given back.
+        """
+        silent = time.monotonic() - held.heard
+        if silent <= self._pace.silence or held.lost.is_set():
+            return not held.lost.is_set()
+        reason = f"The slot did not answer for {silent:.0f} seconds; it is started again."
+        log.warning("slot_silent", slot=held.slot.name, task=held.lease.task.id, seconds=round(silent, 1))
+        held.heard = time.monotonic()
+        held.slot.restart(reason)
+        if held.delivering:
+            # What is finished lies on the disk, for the slot's next process.
+            return True
+        held.lost.set()
+        self._start("give-back", self._give_back, held.lease, TaskFailure(FailureCode.NODE, reason))
+        return False
 
     def _beat(self, held: list[Held]) -> None:
         beats = tuple(Beat(one.lease.task.id, one.lease.token, one.progress) for one in held)

@@ -55,6 +55,7 @@ class NodeConfig:
     memory_per_slot: int | None
     stall_seconds: float
     task_seconds: float
+    silence_seconds: float
     child_program: Path
     die_with_parent: bool
     selling: SellingConfig | None = None
@@ -86,6 +87,7 @@ def node_config(arguments: argparse.Namespace, environment: Mapping[str, str] = 
         memory_per_slot=arguments.memory_limit and size_bytes("--memory-limit", arguments.memory_limit),
         stall_seconds=arguments.stall_seconds,
         task_seconds=arguments.task_seconds,
+        silence_seconds=arguments.silence_seconds,
         child_program=Path(arguments.child_program or CHILD_PROGRAM).absolute(),
         die_with_parent=arguments.die_with_parent,
         selling=_selling(arguments, environment),

@@ -155,7 +155,10 @@ def _remember(path: Path, url: str, address: Address) -> None:
             f"worth nothing here. If that change is right, remove {path}."
         )
     draft = path.with_name(path.name + ".new")
-    draft.write_text(json.dumps(farms, indent=1) + "\n")
+    with draft.open("w") as file:
+        file.write(json.dumps(farms, indent=1) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
     draft.replace(path)
 
 

@@ -7,16 +7,17 @@ import os
 import select
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import structlog
 
-from frame_splitter.errors import Conflict, InvalidInput
+from frame_splitter.errors import Conflict, InvalidInput, Unavailable
 from frame_splitter.records import TaskKind
 from gpu_worker import sandbox
 from gpu_worker.actor import SlotOrder
-from gpu_worker.agent import Agent, Bench
+from gpu_worker.agent import Agent
+from gpu_worker.agent_records import Bench, Pace
 from gpu_worker.blender import ChildLimits, Device
 from gpu_worker.config import NodeConfig, cores, default_memory, default_slots, default_threads
 from gpu_worker.coordinator import Coordinator, NodeSelf
@@ -28,11 +29,15 @@ from gpu_worker.money.purse import Purse
 from gpu_worker.money.selling import Operator, Selling, stop_selling
 from gpu_worker.money.witness import chain_witness
 from gpu_worker.notary import Notary
-from gpu_worker.ray_slots import RayCluster, RaySlot, Resources
+from gpu_worker.ray_cluster import RayCluster, Resources
+from gpu_worker.ray_slots import RaySlot
 from gpu_worker.slot import SlotPlan
 from gpu_worker.stage import ChildPlan
 
 log = structlog.get_logger()
+
+ALIVE_FILE = "alive"
+"""In the node's folder: its time of change is when the node was last known to work."""
 
 
 def run_node(config: NodeConfig) -> int:
@@ -52,26 +57,64 @@ def run_node(config: NodeConfig) -> int:
 
 def _serve(config: NodeConfig, cluster: RayCluster, identity: Identity, sandboxed: bool) -> int:
     plans = _Plans(config, cluster.resources(), sandboxed)
-    slots = [cluster.slot(order, plans.cpus, plans.gpus) for order in plans.rendering()]
-    slots += [cluster.slot(order, 0, 0) for order in plans.finishing()]
+    slots = [RaySlot(cluster, order, plans.cpus, plans.gpus) for order in plans.rendering()]
+    slots += [RaySlot(cluster, order, 0, 0) for order in plans.finishing()]
     coordinator = Coordinator(config.coordinator, config.token)
     # While the slots' Blenders load.
     known = enrol(coordinator, config.coordinator, identity, config.state)
     log.info("node_enrolled", node=known.node, address=identity.address, farm=known.farm)
     # The operator's password opens its wallet while the slots' Blenders load, too.
     operator = load_operator(config.selling) if config.selling else None
-    benches = [_bench(slot) for slot in slots]
+    benches, late = _benches(slots, cluster)
     selling = _selling(config, coordinator, operator, known, identity.address, benches) if operator else None
     if selling is None:
         stop_selling(coordinator, config.state)
     notary = Notary(identity, known.farm, config.state, selling)
-    agent = Agent(coordinator, benches, notary, seller=selling)
+    pace = Pace(silence=config.silence_seconds)
+    agent = Agent(coordinator, benches, notary, pace, selling, _sign_of_life(config.state))
     with _stopped_by_signals(agent), _selling_meanwhile(selling):
         log.info(
-            "node_started", slots=[slot.name for slot in slots], backend=plans.backend, sandboxed=sandboxed
+            "node_started",
+            slots=[bench.slot.name for bench in benches],
+            backend=plans.backend,
+            sandboxed=sandboxed,
         )
+        for slot in late:
+            agent.expect(slot)
+        cluster.watch(agent.fail)
         agent.run()
     return 0
+
+
+def _benches(slots: list[RaySlot], cluster: RayCluster) -> tuple[list[Bench], list[RaySlot]]:
+    """The slots that can be had now, and on somebody else's cluster those that cannot. Raises what a slot of
+    the node's own Ray does not start with.
+    """
+    benches: list[Bench] = []
+    late: list[RaySlot] = []
+    while not benches:
+        late = []
+        for slot in slots:
+            try:
+                benches.append(Bench(slot, slot.describe()))
+            except Unavailable as error:
+                if cluster.local:
+                    raise
+                log.warning("slot_unreachable", slot=slot.name, reason=error.sentence)
+                late.append(slot)
+    return benches, late
+
+
+def _sign_of_life(state: Path) -> Callable[[], None]:
+    """Touches a file, by which whoever runs this node sees that it has not hung."""
+    file = state / ALIVE_FILE
+
+    def touch() -> None:
+        # A full disk is no reason to end.
+        with contextlib.suppress(OSError):
+            file.touch()
+
+    return touch
 
 
 def _selling(
@@ -101,12 +144,6 @@ def _selling_meanwhile(selling: Selling | None) -> Iterator[None]:
         yield
     finally:
         selling.stop()
-
-
-def _bench(slot: RaySlot) -> Bench:
-    bench = Bench(slot, slot.describe())
-    log.info("slot_ready", slot=slot.name, pid=slot.pid(), device_class=bench.info.device_class)
-    return bench
 
 
 class _Plans:

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Slots as Ray actors: one per GPU, or per share of CPU threads, and one that finishes frames."""
+"""Slots as Ray actors: one per GPU, or per share of CPU threads, and one that finishes frames.
 
+An actor that dies, hangs or cannot be started is replaced, and so are all actors of a Ray that is gone. A
+call to an actor that is replaced meanwhile ends at once with Unavailable.
+"""
+
+import contextlib
 import os
-import secrets
-import shutil
-import subprocess
-import sys
-import tempfile
+import signal
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
@@ -23,129 +23,75 @@ from gpu_worker.slot import SlotInfo
 
 T = TypeVar("T")
 
-SOCKET_ROOM = len("/session_2026-11-23_00-35-18_204056_4194304/sockets/plasma_store")
-"""Characters Ray appends to its folder for its longest socket; the path of a socket may have 107."""
-
-OBJECT_STORE_BYTES = 80 << 20
-"""Pictures never travel through Ray: the smallest store it accepts will do."""
-
-QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DEDUP_LOGS": "0",
-    "RAY_memory_monitor_refresh_ms": "0",
-    "RAY_prestart_worker_first_driver": "0",
-    "RAY_enable_worker_prestart": "0",
-    "RAY_worker_niceness": "0",
-    "RAY_ROTATION_MAX_BYTES": "10000000",
-    "RAY_ROTATION_BACKUP_COUNT": "1",
-}
-"""Ray's own memory monitor would kill slots for the memory of Blenders, which are limited already, and its
-niceness would be the Blenders', too."""
-
 ASK_SECONDS = 2.0
 """A slot that does not say its progress in time must not hold up the heartbeat of the others."""
 
-UNDERTAKER = Path(__file__).with_name("undertaker.py")
+LOOK_SECONDS = 1.0
+"""How often whoever waits for an actor looks whether it is still the slot's."""
+
+START_SECONDS = 180.0
+"""How long an actor may take until its Blender has loaded."""
+
+STARTS_BEFORE_DOUBT = 2
+"""After so many starts in a row that came to nothing, Ray itself is started anew."""
 
 log = structlog.get_logger()
 
 
-class RayError(FarmError):
-    """Ray cannot be started or joined."""
+class Cluster(Protocol):
+    """The Ray that slots run on."""
 
-    code = "ray"
+    @property
+    def local(self) -> bool:
+        """Whether all of it is on this machine."""
 
+    @property
+    def generation(self) -> int:
+        """Which Ray runs now; 0 while there is none."""
 
-@dataclass(frozen=True, slots=True)
-class Resources:
-    """What the cluster has; `names` are those of its accelerators."""
+    def use(self, generation: int) -> "contextlib.AbstractContextManager[Any]":
+        """The `ray` module, for short calls. Raises Unavailable."""
 
-    gpus: int
-    cpus: int
-    names: tuple[str, ...]
-    local: bool
-
-
-class RayCluster:
-    """A local Ray of this node's own, or an existing one at `address`."""
-
-    def __init__(self, state: Path, address: str | None, cpus: int) -> None:
-        self._ray: Any
-        self._folder: Path | None = None
-        os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
-        if address is None:
-            self._folder = _socket_folder(state)
-            _private_token(self._folder)
-            _watch_over(self._folder)
-        # Late: importing takes a second, and reads the variables set above.
-        import ray  # noqa: PLC0415
-
-        self._ray = ray
-        self._start(address, cpus)
-
-    def _start(self, address: str | None, cpus: int) -> None:
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-        try:
-            if address is not None:
-                self._ray.init(address=address, **quiet)
-                return
-            self._ray.init(
-                num_cpus=cpus,
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                _temp_dir=str(self._folder),
-                **quiet,
-            )
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            where = f"the Ray cluster at {address} cannot be joined" if address else "Ray does not start"
-            raise RayError(f"On this node {where}: {str(error)[:500]}") from error
-
-    def resources(self) -> Resources:
-        """GPUs and CPUs of all machines of the cluster."""
-        found: dict[str, float] = self._ray.cluster_resources()
-        names = tuple(name.partition(":")[2] for name in found if name.startswith("accelerator_type:"))
-        return Resources(int(found.get("GPU", 0)), int(found.get("CPU", 0)), names, self._folder is not None)
-
-    def slot(self, order: SlotOrder, cpus: float, gpus: float) -> "RaySlot":
-        """Start an actor for `order`; it is replaced when it dies."""
-        remote = self._ray.remote(concurrency_groups={"deliver": 4, "ask": 4})
-        actor = remote(_with_groups(self._ray)).options(num_cpus=cpus, num_gpus=gpus, max_concurrency=1)
-        return RaySlot(self._ray, order, lambda fresh: actor.remote(order, fresh))
-
-    def close(self) -> None:
-        """End the local Ray and everything in it, or leave the joined one."""
-        self._ray.shutdown()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+    def suspect(self, generation: int, reason: str) -> None:
+        """Slots of that generation cannot be started."""
 
 
 class RaySlot:
-    """A slot in an actor; the agent's `RunningSlot`."""
+    """A slot in an actor; the agent's `RunningSlot`. Its actor is started at once, and again after it was
+    given up as soon as the slot is needed.
+    """
 
-    def __init__(self, ray: Any, order: SlotOrder, start: Callable[[bool], Any]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        order: SlotOrder,
+        cpus: float,
+        gpus: float,
+        start_seconds: float = START_SECONDS,
+    ) -> None:
         self.name: str = order.plan.name
         self.kinds: tuple[TaskKind, ...] = order.plan.kinds
-        self._ray = ray
-        self._start = start
-        self._lock = threading.Lock()
-        self._actor = start(True)
+        self._cluster, self._order, self._cpus, self._gpus = cluster, order, cpus, gpus
+        self._start_seconds = start_seconds
+        self._lock, self._starting = threading.Lock(), threading.Lock()
+        self._actor: _Actor | None = None
+        self._started = self._failed_starts = 0
+        self._why = ""
+        self._begin()
 
     def describe(self) -> SlotInfo:
-        """Wait until the actor and its Blender are there."""
-        info: SlotInfo = self._ask(lambda actor: actor.describe.remote())
+        """Wait until an actor and its Blender are there."""
+        info = self._ready().info
+        assert info is not None
         return info
 
     def run(self, lease: Lease) -> Rendered | TaskFailure:
-        """Do a task; an actor that dies on it is replaced."""
-        actor = self._actor
+        """Do a task."""
         try:
-            answer: Rendered | TaskFailure = self._ray.get(actor.run.remote(lease))
-            return answer
-        except self._ray.exceptions.RayActorError:
-            self._replace(actor)
-            return TaskFailure(FailureCode.NODE, "The process of this slot died; it was started again.")
-        except self._ray.exceptions.RayError as error:
-            raise _farm_error(error) from error
+            answer: Rendered | TaskFailure = self._ask(lambda actor: actor.run.remote(lease))
+        except Unavailable as error:
+            return TaskFailure(FailureCode.NODE, error.sentence)
+        return answer
 
     def settle(self, lease: Lease, rendered: Rendered) -> TaskResult | TaskFailure:
         """Check what a task left on the actor's disk."""
@@ -153,43 +99,155 @@ class RaySlot:
         return outcome
 
     def deliver(self, lease: Lease, uploads: tuple[Upload, ...]) -> None:
-        """Upload from the actor's disk."""
+        """Upload from the actor's disk. Finished files wait there for the next actor, where one dies."""
         self._ask(lambda actor: actor.deliver.remote(lease, uploads))
 
     def discard(self, lease: Lease) -> None:
         """Forget the files on the actor's disk."""
-        self._actor.discard.remote(lease)
+        self._tell(lambda actor: actor.discard.remote(lease))
 
     def progress(self) -> Progress:
-        """How far the current task is."""
-        progress: Progress = self._ask(lambda actor: actor.progress.remote(), ASK_SECONDS)
+        """How far the current task is. Raises Unavailable where the actor does not say within seconds."""
+        actor = self._actor
+        if actor is None or actor.info is None:
+            return Progress(activity="starting the slot")
+        progress: Progress = self._wait(actor, lambda one: one.progress.remote(), ASK_SECONDS)
         return progress
 
     def cancel(self, lease: Lease) -> None:
         """Stop a task."""
-        self._actor.cancel.remote(lease)
+        self._tell(lambda actor: actor.cancel.remote(lease))
 
     def pid(self) -> int:
         """The actor's process, on whatever machine it is."""
-        return int(self._ask(lambda actor: actor.pid.remote()))
+        return self._ready().pid
 
-    def _ask(self, question: Callable[[Any], Any], timeout: float | None = None) -> Any:
+    def restart(self, reason: str) -> None:
+        """Give up the actor that there is; who waits for it hears `reason`."""
         actor = self._actor
+        if actor is not None:
+            self._give_up(actor, reason)
+
+    # --- asking -----------------------------------------------------------------------------------------
+
+    def _ask(self, question: Callable[[Any], Any]) -> Any:
+        return self._wait(self._ready(), question, None)
+
+    def _tell(self, question: Callable[[Any], Any]) -> None:
+        """Where the actor is gone, so is what this was about."""
+        actor = self._actor
+        if actor is not None:
+            with contextlib.suppress(FarmError), self._used(actor):
+                question(actor.handle)
+
+    def _wait(self, actor: "_Actor", question: Callable[[Any], Any], seconds: float | None) -> Any:
+        """The actor's answer. Raises Unavailable where it is given up meanwhile, or `seconds` are over."""
+        end = None if seconds is None else time.monotonic() + seconds
+        with self._used(actor):
+            answer = question(actor.handle)
+        while True:
+            if self._actor is not actor:
+                raise Unavailable(self._why)
+            left = LOOK_SECONDS if end is None else min(LOOK_SECONDS, end - time.monotonic())
+            if left <= 0:
+                raise Unavailable(f"Slot {self.name} did not answer within {seconds:g} seconds.")
+            with self._used(actor) as ray:
+                if ray.wait([answer], timeout=left)[0]:
+                    return ray.get(answer)
+
+    @contextlib.contextmanager
+    def _used(self, actor: "_Actor") -> Iterator[Any]:
+        """Ray, for short calls about an actor; what it raises as the farm's errors."""
         try:
-            return self._ray.get(question(actor), timeout=timeout)
-        except self._ray.exceptions.RayActorError as error:
-            # Finished files wait on the disk for the next actor.
-            self._replace(actor)
-            raise Unavailable("The process of this slot died; it was started again.") from error
-        except self._ray.exceptions.RayError as error:
+            with self._cluster.use(actor.generation) as ray:
+                yield ray
+        except Exception as error:
+            if self._cluster.generation != actor.generation:
+                self._give_up(actor, "Ray on this node ended; this slot is started again.")
+                raise Unavailable(self._why) from error
+            if not _raised_inside(error):
+                self._give_up(actor, "The process of this slot died; it is started again.")
+                raise Unavailable(self._why) from error
             raise _farm_error(error) from error
 
-    def _replace(self, dead: Any) -> None:
+    # --- starting and giving up ---------------------------------------------------------------------------
+
+    def _ready(self) -> "_Actor":
+        """An actor that has answered; started where there is none. Raises what its start failed with."""
+        with self._starting:
+            actor = self._actor
+            if actor is None or actor.generation != self._cluster.generation:
+                actor = self._begin()
+            if actor.info is None:
+                self._await_start(actor)
+            return actor
+
+    def _begin(self) -> "_Actor":
+        """Have Ray start an actor. Only the first one clears the slot's folder, left by another life."""
+        generation, fresh = self._cluster.generation, self._started == 0
+        try:
+            with self._cluster.use(generation) as ray:
+                remote = ray.remote(concurrency_groups={"deliver": 4, "ask": 4})(_with_groups(ray))
+                options = {"num_cpus": self._cpus, "num_gpus": self._gpus, "max_concurrency": 1}
+                handle = remote.options(**options).remote(self._order, fresh)
+        except FarmError:
+            raise
+        except Exception as error:
+            raise Unavailable(f"Ray cannot start slot {self.name}: {str(error)[:300]}") from error
+        actor = _Actor(handle, generation)
         with self._lock:
-            if self._actor is dead:
-                log.warning("slot_replaced", slot=self.name)
-                self._ray.kill(dead)
-                self._actor = self._start(False)
+            self._actor = actor
+            self._started += 1
+        log.info("slot_starting", slot=self.name, start=self._started)
+        return actor
+
+    def _await_start(self, actor: "_Actor") -> None:
+        try:
+            actor.pid = int(self._wait(actor, lambda one: one.pid.remote(), self._start_seconds))
+            if self._cluster.local:
+                with contextlib.suppress(OSError):
+                    actor.process = os.pidfd_open(actor.pid)
+            actor.info = self._wait(actor, lambda one: one.describe.remote(), self._start_seconds)
+        except Unavailable as error:
+            self._give_up(actor, error.sentence)
+            self._failed_starts += 1
+            if self._failed_starts >= STARTS_BEFORE_DOUBT:
+                self._failed_starts = 0
+                self._cluster.suspect(actor.generation, f"Slot {self.name} cannot be started.")
+            raise
+        self._failed_starts = 0
+        log.info("slot_ready", slot=self.name, pid=actor.pid, device_class=actor.info.device_class)
+
+    def _give_up(self, actor: "_Actor", reason: str) -> None:
+        with self._lock:
+            if self._actor is not actor:
+                return
+            self._actor, self._why = None, reason
+        log.warning("slot_replaced", slot=self.name, reason=reason)
+        # A process that hangs does not heed Ray.
+        actor.kill()
+        with contextlib.suppress(Exception), self._cluster.use(actor.generation) as ray:
+            ray.kill(actor.handle)
+
+
+class _Actor:
+    """A slot's process, once it was asked for. `info` is there when its Blender has loaded; `process` is a
+    descriptor of it, where it is on this machine.
+    """
+
+    def __init__(self, handle: Any, generation: int) -> None:
+        self.handle, self.generation = handle, generation
+        self.info: SlotInfo | None = None
+        self.pid = 0
+        self.process: int | None = None
+
+    def kill(self) -> None:
+        """SIGKILL, where it is on this machine."""
+        process, self.process = self.process, None
+        if process is not None:
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(process, signal.SIGKILL)
+            os.close(process)
 
 
 def _with_groups(ray: Any) -> type[SlotActor]:
@@ -218,34 +276,14 @@ def _own(method: Callable[..., T]) -> Callable[..., T]:
     return call
 
 
+def _raised_inside(error: Exception) -> bool:
+    """Whether the actor lives, and its own code raised this: Ray hands that on with its cause."""
+    return hasattr(error, "cause")
+
+
 def _farm_error(error: Exception) -> FarmError:
     """The farm's own error where the actor raised one, else a sentence about what it raised."""
     cause = getattr(error, "cause", None)
     if isinstance(cause, FarmError):
         return cause
     return FarmError(f"The slot failed: {str(cause or error)[:1000]}")
-
-
-def _socket_folder(state: Path) -> Path:
-    """A folder for Ray in the node's state folder, or where that is too deep for sockets, elsewhere."""
-    folder = state / "ray"
-    if len(str(folder)) + SOCKET_ROOM <= 107:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        folder.chmod(0o700)
-        return folder
-    return Path(tempfile.mkdtemp(prefix="farm-"))
-
-
-def _private_token(folder: Path) -> None:
-    """A token only this node's Ray knows: nobody else on the machine may run code in it."""
-    token = folder / "token"
-    with os.fdopen(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(secrets.token_hex(32))
-    os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)})
-
-
-def _watch_over(folder: Path) -> None:
-    """What of Ray outlives a killed node is found by the files it holds open."""
-    command = [sys.executable, "-I", "-S", str(UNDERTAKER), str(os.getpid()), str(folder.resolve())]
-    subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, env={}, close_fds=True)

@@ -10,7 +10,7 @@ import os
 import threading
 from pathlib import Path
 
-from frame_splitter.errors import Conflict
+from frame_splitter.errors import Conflict, InvalidInput
 from verification.attestation import Attestation
 
 HALF = 16
@@ -25,12 +25,22 @@ class Contradiction(Conflict):
 
 
 class Signed:
-    """The leases signed for, in memory and in the file `path`, which outlives the node."""
+    """The leases signed for, in memory and in the file `path`, which outlives the node. Raises InvalidInput
+    where that cannot be read.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        data = path.read_bytes() if path.exists() else b""
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            data = b""
+        except OSError as error:
+            raise InvalidInput(
+                f"{path}, in which this node keeps what it has signed, cannot be read ({error.strerror}): "
+                "put it in order. Without it the node might sign twice, which is taken for cheating."
+            ) from error
         # The end of a file that a power cut left may be part of a record; what it was for was never signed.
         self._size = len(data) - len(data) % RECORD
         self._known = {

@@ -16,13 +16,20 @@ from pathlib import Path
 
 def main() -> None:
     """Wait for the end, then clear up."""
-    pid, folder = int(sys.argv[1]), sys.argv[2].rstrip("/") + "/"
+    pid, folder = int(sys.argv[1]), Path(sys.argv[2])
     with contextlib.suppress(ProcessLookupError):
         select.select([os.pidfd_open(pid)], [], [])
+    end_writers(folder, pid)
+
+
+def end_writers(folder: Path, pid: int) -> None:
+    """End whatever writes into the sessions of process `pid` below `folder`, except that process and this."""
+    below = str(folder.resolve()).rstrip("/") + "/"
     for process in Path("/proc").glob("[0-9]*"):
-        if int(process.name) != os.getpid() and _writes(process, folder, f"_{pid}/"):
+        number = int(process.name)
+        if number not in (os.getpid(), pid) and _writes(process, below, f"_{pid}/"):
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(int(process.name), signal.SIGKILL)
+                os.kill(number, signal.SIGKILL)
 
 
 def _writes(process: Path, folder: str, session: str) -> bool:

@@ -3,6 +3,7 @@
 (`FARM_CHAIN_URL`), because a URL may carry a secret.
 """
 
+import os
 import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -69,7 +70,10 @@ def save(network: Network, path: Path) -> None:
     """Write the file that `load` reads, whole or not at all. Raises FarmError where that cannot be."""
     fresh = path.with_name(f".{path.name}.new")
     try:
-        fresh.write_text(text(network), encoding="utf-8")
+        with fresh.open("w", encoding="utf-8") as file:
+            file.write(text(network))
+            file.flush()
+            os.fsync(file.fileno())
         fresh.replace(path)
     except OSError as error:
         raise FarmError(f"The network file {path} cannot be written: {error.strerror}.") from error

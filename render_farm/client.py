@@ -45,6 +45,7 @@ from render_farm.answers import (
     NewNode,
     NewOwner,
     NodeList,
+    NodeSelf,
     NodeView,
     OwnerList,
     OwnerView,
@@ -321,6 +322,14 @@ class FarmClient:
         """
         body = {"name": name, "own": own, **({"owner": owner} if owner else {})}
         return self._link.post("/nodes", NewNode, body, key=key or uuid.uuid4().hex)
+
+    def retire_node(self, node: str) -> NodeSelf:
+        """Have a node listed no longer; what it did stays valid."""
+        return self._link.post(f"/nodes/{quote(node, safe='')}/retire", NodeSelf)
+
+    def myself(self) -> NodeSelf:
+        """The node whose token this client has, as the farm knows it."""
+        return self._link.get("/nodes/self", NodeSelf)
 
     def nodes(self) -> tuple[NodeView, ...]:
         """The machines of the farm, with what each of their slots does."""

@@ -114,6 +114,15 @@ async def list_owners(request: Request, caller: Admin) -> Response:
     return answer(OwnerList(tuple(OwnerView(*one) for one in found)))
 
 
+@router.post("/nodes/{node}/retire", **described(NodeSelf))
+async def retire_node(node: str, request: Request, caller: Owner) -> Response:
+    """List a node no longer. Its leases end by themselves; what it did stays valid."""
+    farm = farm_of(request)
+    whose = None if caller.role is Role.ADMIN else caller.owner
+    found = await farm.identities.retire(NodeId(node), whose)
+    return answer(NodeSelf(found.node, found.name, found.own, farm.rules.address, found.address))
+
+
 @router.get("/nodes/self", **described(NodeSelf))
 async def show_myself(request: Request, caller: Node) -> Response:
     """What a node must know of itself before it signs anything."""

@@ -294,6 +294,18 @@ def _add_up(
         help="tasks the own node renders at once [FARM_SLOTS]",
     )
     command.add_argument("--no-node", action="store_true", help="run no node here")
+    command.add_argument(
+        "--cut-store",
+        action="store_true",
+        help="where the store's file is damaged inside, go on with what is before the damage",
+    )
+    command.add_argument(
+        "--hang-seconds",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="a part that answers nothing for so long is killed and started again (30)",
+    )
     add_money(command, known)
     _add_rules(command, known)
 

@@ -56,7 +56,16 @@ def _options(chosen: argparse.Namespace) -> FarmOptions:
         rules=_rules(chosen),
         money=not chosen.no_money,
         chain=_outside(chosen),
+        silence=_hang_seconds(chosen),
+        cut_store=chosen.cut_store,
     )
+
+
+def _hang_seconds(chosen: argparse.Namespace) -> float:
+    seconds = float(chosen.hang_seconds)
+    if not 1 <= seconds <= 3600:
+        raise InvalidInput(f"--hang-seconds must lie between 1 and 3600, not {seconds:g}.")
+    return seconds
 
 
 def _outside(chosen: argparse.Namespace) -> Outside | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from payments import embedded_chain
+from render_farm.embedded.health import TouchedFile
 from render_farm.embedded.part import Part, Program
 from render_farm.embedded.state import Folder
 
@@ -75,6 +76,7 @@ def chain_program(folder: Folder) -> Program:
         command=lambda: embedded_chain.command(home.path, port=port),
         log=folder.log("chain"),
         ready=lambda _: embedded_chain.ready(port),
+        answers=lambda seconds: embedded_chain.ready(port, seconds),
         # A long journal takes a while to read.
         start_seconds=FIRST_START_SECONDS,
         looks_every=0.1,
@@ -85,9 +87,11 @@ def settler_program(
     folder: Folder, redis_url: str, needs: tuple[Part, ...], outside: Outside | None
 ) -> Program:
     """The settler, started each time once what it `needs` is there."""
+    home = money_folder(folder)
     environment, words = _settlers_chain(folder, outside)
     environment["FARM_SIGNING_KEY"] = folder.secrets().signing_key
-    words += ["--redis-url", redis_url]
+    alive = home.path / "settler.alive"
+    words += ["--redis-url", redis_url, "--alive", str(alive)]
 
     def line() -> list[str]:
         for part in needs:
@@ -100,6 +104,7 @@ def settler_program(
         environment=lambda: environment,
         log=folder.log("settler"),
         ready=_said_settling,
+        answers=TouchedFile(alive),
         speaks=True,
         start_seconds=FIRST_START_SECONDS,
     )

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One process of the embedded farm: started, watched, started again when it dies, stopped with it.
+"""One process of the embedded farm: started, watched, started again when it dies or hangs, stopped with it.
 
 A thread of its own starts the process and waits for its end. The kernel ends the process when that
 thread ends, so nothing outlives the farm, even one killed with -9.
 """
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ import structlog
 
 from frame_splitter.errors import FarmError, Unavailable
 from render_farm.embedded import leash
+from render_farm.embedded.health import Patience, Question, Watched, always
 from render_farm.embedded.state import Process
 
 log = structlog.get_logger()
@@ -42,7 +44,8 @@ class Program:
 
     A part that `speaks` says on stdout that it is ready; others' stdout goes to the log.
     It is asked every `looks_every` seconds whether it is ready, for `start_seconds` at most, and has
-    `stop_seconds` after SIGTERM.
+    `stop_seconds` after SIGTERM. From then on `answers` is asked now and then. `advice` is what to
+    do where it does not start.
     """
 
     name: str
@@ -55,6 +58,8 @@ class Program:
     death_signal: int = signal.SIGKILL
     speaks: bool = False
     looks_every: float = 0.02
+    answers: Question = always
+    advice: str = ""
 
 
 class PartFailed(Unavailable):
@@ -66,8 +71,14 @@ class PartFailed(Unavailable):
 class Part:
     """A program kept running. `changed` is called (from the part's thread) at every start and end."""
 
-    def __init__(self, program: Program, changed: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        program: Program,
+        changed: Callable[[], None] = lambda: None,
+        patience: Patience | None = None,
+    ) -> None:
         self.program = program
+        self._patience = patience or Patience()
         self.restarts = 0
         self._changed = changed
         self._process: subprocess.Popen[bytes] | None = None
@@ -133,7 +144,9 @@ class Part:
                     self._failure = _as_failure(self.program, error)
                     self._settled.set()
                     return
-                log.warning("part_start_failed", part=self.program.name, reason=str(error))
+                log.warning(
+                    "part_start_failed", part=self.program.name, reason=str(_as_failure(self.program, error))
+                )
             if self._stopping.is_set():
                 break
             pause = FIRST_PAUSE if time.monotonic() - began > GOOD_RUN else min(pause * 2, LONGEST_PAUSE)
@@ -154,13 +167,40 @@ class Part:
             log.info("part_ready", part=self.program.name, pid=process.pid, restarts=self.restarts)
             self._changed()
             self._settled.set()
-            process.wait()
+            self._watch(process)
         finally:
             _end(process, 0.0)
             if process.stdout is not None:
                 process.stdout.close()
         if not self._stopping.is_set():
             log.warning("part_died", part=self.program.name, pid=process.pid, code=process.returncode)
+
+    def _watch(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait until the process ends, or end it where it hangs."""
+        watched = Watched(self.program.answers, self._patience)
+        while not _ends_within(process, self._patience.every):
+            seconds = 0.0 if self._stopping.is_set() else watched.silent()
+            if seconds and not self._stopping.is_set():
+                log.warning(
+                    "part_hangs",
+                    part=self.program.name,
+                    pid=process.pid,
+                    silent_seconds=round(seconds),
+                    consequence="it is killed and started again",
+                )
+                _end(process, 0.0)
+                return
+
+
+def _ends_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Wait for the end of a process, so long at most; whether it ended."""
+    if process.poll() is None:
+        descriptor = os.pidfd_open(process.pid)
+        try:
+            select.select([descriptor], [], [], seconds)
+        finally:
+            os.close(descriptor)
+    return process.poll() is not None
 
 
 def _spawn(program: Program) -> subprocess.Popen[bytes]:
@@ -203,6 +243,9 @@ def _end(process: subprocess.Popen[bytes], patience: float) -> None:
 
 
 def _as_failure(program: Program, error: Exception) -> FarmError:
+    if isinstance(error, FarmError) and not isinstance(error, PartFailed):
+        # It was not even started, and that is said.
+        return error
     tail = ""
     try:
         with program.log.open("rb") as file:
@@ -212,4 +255,6 @@ def _as_failure(program: Program, error: Exception) -> FarmError:
         pass
     last = " ".join(tail.splitlines()[-3:])[-600:]
     reason = str(error) or type(error).__name__
-    return PartFailed(f"{reason} Its log is {program.log}." + (f" It ends with: {last}" if last else ""))
+    ending = f" It ends with: {last}" if last else ""
+    advice = f" {program.advice}" if program.advice else ""
+    return PartFailed(f"{reason} Its log is {program.log}.{ending}{advice}")

@@ -12,6 +12,8 @@ import socket
 import sys
 from pathlib import Path
 
+from render_farm.embedded.files import DamagedFile, read_record, write_private
+
 _PARTS = (
     "s3.port.grpc",
     "filer.port",
@@ -21,6 +23,7 @@ _PARTS = (
     "volume.port",
     "volume.port.grpc",
 )
+_ADMIN = ("admin.port", "admin.port.grpc")
 _ADMIN_GRPC_OFFSET = 10_000
 """SeaweedFS's own worker looks for the admin server this far above the admin port."""
 _OFF = ("-master.telemetry=false", "-webdav=false", "-admin.ui=false")
@@ -85,10 +88,13 @@ def free_port(offset: int = 0) -> int:
 def _ports(folder: Path) -> dict[str, int]:
     """The remembered ports of the inner parts, chosen anew where one has been taken meanwhile."""
     memory = folder / "ports.json"
-    known: dict[str, int] = json.loads(memory.read_text()) if memory.exists() else {}
-    if not known or not all(_is_free(number) for number in known.values()):
+    try:
+        known = read_record(memory, dict[str, int], "") or {}
+    except DamagedFile:
+        known = {}
+    if set(known) != {*_PARTS, *_ADMIN} or not all(_is_free(number) for number in known.values()):
         known = _choose()
-        memory.write_text(json.dumps(known))
+        write_private(memory, json.dumps(known).encode())
     return known
 
 
@@ -99,7 +105,7 @@ def _choose() -> dict[str, int]:
         if port not in chosen.values():
             chosen[_PARTS[len(chosen)]] = port
     admin = free_port(_ADMIN_GRPC_OFFSET)
-    return {**chosen, "admin.port": admin, "admin.port.grpc": admin + _ADMIN_GRPC_OFFSET}
+    return {**chosen, **dict(zip(_ADMIN, (admin, admin + _ADMIN_GRPC_OFFSET), strict=True))}
 
 
 def _is_free(port: int) -> bool:
@@ -108,6 +114,6 @@ def _is_free(port: int) -> bool:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
-        except OSError:
+        except (OSError, OverflowError):
             return False
         return True

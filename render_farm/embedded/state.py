@@ -4,29 +4,43 @@
 lock          held (flock) by the process that runs the farm
 farm.json     where the running farm answers, its operator's token, its processes
 secrets.json  generated once; mode 0600
+own-node.json how often the own node was enrolled anew
 ports.json    loopback ports, chosen once, kept so that a restart answers where it did before
 valkey/ seaweed/ node/ bundles/ logs/
 chain/        the farm's own chain, its wallets, and what names its contracts
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import secrets
 import socket
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import structlog
 
 from frame_splitter.errors import Conflict, FarmError
-from frame_splitter.fields import decode, encode
+from frame_splitter.fields import encode
+from render_farm.embedded.files import DamagedFile, read_record, write_private
 from render_farm.embedded.seaweed import free_port
 
-_LIMIT = 1 << 20
+log = structlog.get_logger()
+
+SECRETS_ADVICE = (
+    "Put a copy of it back. Without one, move it away: the farm then makes new secrets, so that clients need "
+    "its new token, nodes must be added again, and what it signed before was signed with another key."
+)
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 _LOOKS, _LOOK = 5, 0.05
 """Another command that only looks whether a farm runs holds the lock for an instant: look again."""
 
@@ -74,6 +88,13 @@ class RunningFarm:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnNode:
+    """How often the own node was enrolled anew, because its folder with its key was gone."""
+
+    enrolled_anew: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Folder:
     """The state folder. Nothing is made before `create`."""
 
@@ -115,9 +136,11 @@ class Folder:
             os.close(handle)
 
     def secrets(self) -> Secrets:
-        """The farm's secrets, generated the first time. A folder made before farms signed gets its key."""
+        """The farm's secrets, generated the first time. A folder made before farms signed gets its key.
+        Raises DamagedFile.
+        """
         path = self.path / "secrets.json"
-        known = decode(_read(path), Secrets) if path.exists() else _new_secrets()
+        known = read_record(path, Secrets, SECRETS_ADVICE) or _new_secrets()
         if not known.signing_key:
             known = replace(known, signing_key=secrets.token_hex(32))
             write_private(path, encode(known))
@@ -138,8 +161,11 @@ class Folder:
         return self._ports()[name]
 
     def _ports(self) -> dict[str, int]:
-        path = self.path / "ports.json"
-        return decode(_read(path), dict[str, int]) if path.exists() else {}
+        try:
+            return read_record(self.path / "ports.json", dict[str, Port], "") or {}
+        except DamagedFile as error:
+            log.warning("ports_chosen_anew", reason=error.sentence.strip())
+            return {}
 
     def valkey_socket(self) -> Path:
         """Where the store listens: in the folder, or, where its path is too long for a socket, in a
@@ -149,9 +175,19 @@ class Folder:
         if len(os.fsencode(here)) < 100:
             return here
         memory = self.path / "socket-folder"
-        if not memory.exists() or not Path(memory.read_text()).is_dir():
-            write_private(memory, tempfile.mkdtemp(prefix="render-farm-").encode())
-        return Path(memory.read_text()) / "valkey.sock"
+        if not _is_private_folder(known := _text(memory)):
+            known = tempfile.mkdtemp(prefix="render-farm-")
+            write_private(memory, known.encode())
+        return Path(known) / "valkey.sock"
+
+    def own_node(self) -> "OwnNode":
+        """Which of the farm's own nodes runs here."""
+        advice = "Remove it: then the own node is enrolled anew where its key is another."
+        return read_record(self.path / "own-node.json", OwnNode, advice) or OwnNode()
+
+    def remember_own_node(self, node: "OwnNode") -> None:
+        """For the next start."""
+        write_private(self.path / "own-node.json", encode(node))
 
     def announce(self, farm: RunningFarm) -> None:
         """Tell other commands where the farm answers."""
@@ -164,8 +200,8 @@ class Folder:
     def announced(self) -> RunningFarm | None:
         """The last announcement, whether or not that farm still runs."""
         try:
-            return decode(_read(self.path / "farm.json"), RunningFarm)
-        except (OSError, FarmError):
+            return read_record(self.path / "farm.json", RunningFarm, "")
+        except DamagedFile:
             return None
 
     def log(self, part: str) -> Path:
@@ -177,6 +213,23 @@ def _new_secrets() -> Secrets:
     # A token is given on command lines too: it must not begin with a minus, as an option does.
     words = (secrets.token_hex(32), f"farm{secrets.token_hex(8)}", secrets.token_urlsafe(32))
     return Secrets(*words, secrets.token_hex(8))
+
+
+def _text(path: Path) -> str:
+    with contextlib.suppress(OSError, ValueError):
+        return path.read_text()
+    return ""
+
+
+def _is_private_folder(text: str) -> bool:
+    """Whether a folder made for the store's socket is still there, and still this user's alone."""
+    if "\0" in text or not os.path.isabs(text):
+        return False
+    try:
+        found = os.lstat(text)
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
 
 
 def _try_lock(handle: int) -> bool:
@@ -195,31 +248,23 @@ def _insist(handle: int) -> bool:
     return False
 
 
-def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(_LIMIT)
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Replace a file's contents at once, readable by its owner only."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
-
-
 def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
     """Whether a server could listen there now."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+    return port_problem(port, host) is None
+
+
+def port_problem(port: int, host: str = "127.0.0.1") -> int | None:
+    """Why no server could listen there now, as a number of `errno`; None where one could."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError:
+        return errno.EADDRNOTAVAIL
+    with socket.socket(family, kind) as probe:
+        # Connections of the last run that linger in TIME_WAIT do not count as taken.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+            probe.bind(address)
+            probe.listen()
+        except OSError as error:
+            return error.errno or errno.EADDRNOTAVAIL
+    return None

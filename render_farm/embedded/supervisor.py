@@ -11,10 +11,8 @@ dies with the process whatever ends it.
 import json
 import select
 import signal
-import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -26,17 +24,16 @@ import psutil
 import structlog
 
 from frame_splitter import handed_over
-from frame_splitter.errors import FarmError, InvalidInput
-from render_farm.client import FarmClient
-from render_farm.embedded import money, seaweed, valkey
+from render_farm.embedded import append_only, money, seaweed, valkey
+from render_farm.embedded.addresses import EVERYWHERE, LOOPBACK, outward_address, parse_bind, require_free
+from render_farm.embedded.health import Patience, TouchedFile, http_question
 from render_farm.embedded.money import Outside
+from render_farm.embedded.own_node import OwnNodeStart
 from render_farm.embedded.part import Part, Program
 from render_farm.embedded.state import Folder, Process, RunningFarm
 
 log = structlog.get_logger()
 
-EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104
-LOOPBACK = ("", "127.0.0.1", "localhost", "::1")
 NODE_GOODBYE = 1.5
 """Seconds the node has for giving back its leases before the coordinator ends."""
 
@@ -49,7 +46,8 @@ class FarmOptions:
 
     `bind` is `host` or `host:port`; `slots` and `threads` are the own node's, None lets it choose;
     `rules` are options of the coordinator about audits, with their values. With `money` the farm takes
-    paid jobs: on its own chain, or on `chain`.
+    paid jobs: on its own chain, or on `chain`. A part that answers nothing for `silence` seconds is killed
+    and started again. With `cut_store` damage inside the embedded store's file is cut off with what follows.
     """
 
     redis_url: str = ""
@@ -64,6 +62,8 @@ class FarmOptions:
     rules: tuple[tuple[str, str], ...] = ()
     money: bool = False
     chain: Outside | None = None
+    silence: float = Patience().silence
+    cut_store: bool = False
 
 
 class Farm:
@@ -74,7 +74,7 @@ class Farm:
         self._parts: dict[str, Part] = {}
         self._announcing = threading.Lock()
         self._started = self._stopping = False
-        self._host, self._port = _address(options.bind)
+        self._host, self._port = parse_bind(options.bind)
         self.url = ""
         self.public_url = ""
         self.token = ""
@@ -89,6 +89,7 @@ class Farm:
         self.folder.create()
         with ExitStack() as stack:
             stack.enter_context(self.folder.locked())
+            require_free(self._host, self._port)
             _end_leftovers(self.folder.announced())
             stack.callback(self._stop)
             services = self._start_services()
@@ -171,7 +172,7 @@ class Farm:
         return {"--chain": str(chain.network if chain else money.money_folder(self.folder).network)}
 
     def _start_coordinator(self) -> Part:
-        self._port = self._port or self.folder.choose_port("coordinator")
+        self._port = self._port or self.folder.choose_port("coordinator", self._host or "127.0.0.1")
         host = "127.0.0.1" if self._host in ("", *EVERYWHERE) else self._host
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
         self.public_url = self.options.public_url.rstrip("/") or f"http://{self._public_host()}:{self._port}"
@@ -180,11 +181,22 @@ class Farm:
 
     def _valkey_program(self) -> Program:
         folder, socket_path = self.folder.path / "valkey", self.folder.valkey_socket()
+
+        def line() -> list[str]:
+            cut = append_only.mend(folder, valkey.binary(), self.options.cut_store)
+            if cut is not None:
+                self._say(cut.sentence)
+            return valkey.command(folder, socket_path=socket_path)
+
         return Program(
             name="valkey",
-            command=lambda: valkey.command(folder, socket_path=socket_path),
+            command=line,
+            # It reads all its changes back.
+            start_seconds=600.0,
+            advice=valkey.advice(folder),
             log=self.folder.log("valkey"),
             ready=lambda _: valkey.ready(folder, socket_path=socket_path),
+            answers=lambda seconds: valkey.answers(folder, socket_path=socket_path, timeout=seconds),
         )
 
     def _seaweed_program(self) -> Program:
@@ -200,6 +212,7 @@ class Farm:
             environment=lambda: line()[1],
             log=self.folder.log("seaweed"),
             ready=lambda _: seaweed.ready(port),
+            answers=lambda seconds: seaweed.ready(port, seconds),
         )
 
     def _coordinator_program(self) -> Program:
@@ -229,6 +242,8 @@ class Farm:
             log=self.folder.log("coordinator"),
             ready=_said_listening,
             speaks=True,
+            # What it answers by itself: it is not to blame for a store that hangs.
+            answers=http_question(f"{self.url}/api/v1/farm"),
         )
 
     @property
@@ -248,70 +263,59 @@ class Farm:
         """
         named = urlsplit(self.options.public_url).hostname or self._host
         if named in EVERYWHERE and not self.is_local:
-            named = _outward_address()
+            named = outward_address()
         named = named or "127.0.0.1"
         return f"[{named}]" if ":" in named else named
 
     def _relay_program(self) -> Program:
-        words = [self._host, str(self.folder.port("relay")), str(self.folder.port("seaweed"))]
+        target = self.folder.port("seaweed")
+        words = [self._host, str(self.folder.port("relay")), str(target)]
+        here = http_question(f"{self._public_objects()}/healthz")
+
+        def answers(seconds: float) -> bool:
+            # It passes on: nobody can tell while there is nothing behind it.
+            return here(seconds) or not seaweed.ready(target, seconds)
+
         return Program(
             name="relay",
             command=lambda: [sys.executable, "-m", "render_farm.embedded.relay", *words],
             log=self.folder.log("relay"),
             ready=_said_listening,
             speaks=True,
+            answers=answers,
         )
 
     def _node_program(self) -> Program:
-        node, token = self._own_node()
-        started = self._farm_time()
+        start = OwnNodeStart(self.folder, self.url, self.token)
         words = ["run", "--coordinator", self.url, "--own", "--state-dir", str(self.folder.path / "node")]
         words += ["--handed-over", str(self.folder.path / handed_over.FOLDER)]
         if self.options.slots:
             words += ["--slots", str(self.options.slots)]
         if self.options.threads:
             words += ["--threads-per-slot", str(self.options.threads)]
-        environment = {"FARM_NODE_TOKEN": token}
+        words += ["--silence-seconds", f"{2 * self.options.silence:g}"]
+        environment: dict[str, str] = {}
         if self.options.money and self.options.chain is None:
-            selling, wallet = money.selling_options(self.folder)
-            words, environment = words + selling, environment | wallet
+            selling, environment = money.selling_options(self.folder)
+            words += selling
 
         def line() -> list[str]:
-            nonlocal started
-            started = self._farm_time()
+            start.begin(self._say)
             return [sys.executable, "-m", "gpu_worker", *words]
 
         return Program(
             name="node",
             command=line,
-            environment=lambda: environment,
+            environment=lambda: {**environment, "FARM_NODE_TOKEN": start.token},
             log=self.folder.log("node"),
-            ready=lambda _: self._is_online(node, started),
+            ready=lambda _: start.is_online(),
             start_seconds=180.0,
             looks_every=0.1,
             stop_seconds=20.0,
+            answers=TouchedFile(self.folder.path / "node" / "alive"),
             # It has children of its own to end, Blenders and Ray: it is told, not killed.
             death_signal=signal.SIGTERM,
         )
-
-    def _own_node(self) -> tuple[str, str]:
-        """The own node's id and token: the same ones at every start, by the idempotency key."""
-        with FarmClient(self.url, self.token) as client:
-            name = f"{socket.gethostname()[:100]} (own)"
-            node = client.add_node(name, own=True, key=f"own-node-{self.folder.secrets().instance}-{name}")
-        return node.node, node.token
-
-    def _farm_time(self) -> float:
-        """The time by which the farm tells when it last heard of a node."""
-        with suppress(FarmError), FarmClient(self.url, self.token, patience=1.0) as client:
-            return client.health().time
-        return time.time()
-
-    def _is_online(self, node: str, since: float) -> bool:
-        """Whether the node has spoken since it was started: it may count as online from before."""
-        with suppress(FarmError), FarmClient(self.url, self.token, patience=1.0) as client:
-            return any(one.node == node and (one.last_seen or 0) >= since for one in client.nodes())
-        return False
 
     def _announce(self) -> None:
         """Write down where the farm answers and which processes are its."""
@@ -361,26 +365,6 @@ def _said_listening(stdout: IO[bytes] | None) -> bool:
         return bool(line) and "listening" in json.loads(line)
     except json.JSONDecodeError:
         return False
-
-
-def _address(bind: str) -> tuple[str, int]:
-    """Host and port of `host`, `host:port`, `[v6]:port` or `:port`; 0 where no port is given."""
-    host, separator, port = bind.rpartition(":")
-    if not separator or bind.endswith("]"):
-        host, port = bind, "0"
-    if not port.isdigit() or int(port) > 65535:
-        raise InvalidInput(f"'{bind}' is no address to bind to: write host or host:port.")
-    return host.strip("[]"), int(port)
-
-
-def _outward_address() -> str:
-    """The address this machine uses towards others. Connecting a datagram socket sends nothing."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            return "127.0.0.1"
-        return str(probe.getsockname()[0])
 
 
 def _end_leftovers(farm: RunningFarm | None) -> None:

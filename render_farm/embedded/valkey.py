@@ -33,7 +33,7 @@ def command(
     keep = ["--appendonly", "yes", "--appendfsync", fsync, "--save", "", "--maxmemory-policy", "noeviction"]
     # A task is a small hash; kept as a list it takes a third of the memory.
     small = ["--hash-max-listpack-value", "2048", "--hash-max-listpack-entries", "64"]
-    quiet = ["--daemonize", "no", "--loglevel", "warning", "--logfile", str(folder / "valkey.log")]
+    quiet = ["--daemonize", "no", "--loglevel", "warning", "--logfile", ""]
     return [str(binary()), *where, "--dir", str(folder), *keep, *small, *quiet]
 
 
@@ -48,12 +48,31 @@ def ready(
     folder: Path, *, port: int | None = None, socket_path: Path | None = None, timeout: float = 0.5
 ) -> bool:
     """Whether the server answers and has read its data back."""
+    return _said(port, socket_path or folder / SOCKET_NAME, timeout).startswith(b"+PONG")
+
+
+def advice(folder: Path) -> str:
+    """What to do with a folder that no server starts on."""
+    return (
+        f"If its files are damaged, put a copy back; or move {folder} away, then the farm starts over, "
+        "without its jobs and nodes."
+    )
+
+
+def answers(
+    folder: Path, *, port: int | None = None, socket_path: Path | None = None, timeout: float = 5.0
+) -> bool:
+    """Whether the server says anything at all, if only that it is busy."""
+    return bool(_said(port, socket_path or folder / SOCKET_NAME, timeout))
+
+
+def _said(port: int | None, path: Path, timeout: float) -> bytes:
     try:
-        with _connect(port, socket_path or folder / SOCKET_NAME, timeout) as link:
+        with _connect(port, path, timeout) as link:
             link.sendall(b"PING\r\n")
-            return link.recv(64).startswith(b"+PONG")
+            return link.recv(64)
     except OSError:
-        return False
+        return b""
 
 
 def _listen_on(port: int | None, path: Path) -> list[str]:

@@ -20,6 +20,7 @@ from verification.attestation import address_of
 class Config:
     """Everything the settler is told when it starts. Without a `wallet` it brings nothing to the chain:
     nodes and clients do. `embedded`: the folder of an embedded farm's money, made where it is not there.
+    `alive`: a file that is touched every second while the settler works.
     """
 
     redis_url: str
@@ -30,6 +31,7 @@ class Config:
     password: Path | None = None
     outbox: Path | None = None
     embedded: Path | None = None
+    alive: Path | None = None
     signer_url: str = field(default="", repr=False)
 
 
@@ -50,6 +52,7 @@ def read(arguments: Sequence[str], environment: Mapping[str, str] | None = None)
         password=_password(known, embedded),
         outbox=_outbox(chosen["outbox"], wallet, Path(chosen["chain"] or ".")),
         embedded=embedded,
+        alive=Path(chosen["alive"]) if chosen["alive"] else None,
         signer_url=known.get("FARM_SIGNER_URL", ""),
     )
 
@@ -68,6 +71,7 @@ def _parser(known: Mapping[str, str]) -> argparse.ArgumentParser:
     )
     add("--outbox", default="", help="where it is kept what was sent; beside the wallet if not given")
     add("--embedded", default="", help="folder of an embedded farm's money: wallets and contracts are made")
+    add("--alive", default="", help="a file to touch every second, for whoever watches over the settler")
     return parser
 
 

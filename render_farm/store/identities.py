@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
-from frame_splitter.errors import Conflict
+from frame_splitter.errors import Conflict, NotFound
 from frame_splitter.fields import decode
 from frame_splitter.ids import NodeId, OwnerId, TaskId
 from frame_splitter.records import Progress
@@ -80,6 +80,16 @@ class Node:
     device_class: str
     slots: tuple[Slot, ...]
     standing: Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """A node that is listed no longer."""
+
+    node: NodeId
+    name: str
+    own: bool
+    address: str | None
 
 
 def told_apart(outcome: list[str]) -> str:
@@ -169,6 +179,15 @@ class Identities:
         """A node's name, and the address bound to it, if any."""
         name, address = await self._store.do("HMGET", keys.node(node), "name", "address")
         return str(name), address or None
+
+    async def retire(self, node: NodeId, owner: OwnerId | None) -> "Retired":
+        """List a node of `owner` (None: of anybody) no longer. Raises NotFound."""
+        read = ("HMGET", keys.node(node), "owner", "name", "own", "address")
+        whose, name, own, address = await self._store.do(*read)
+        if not whose or owner not in (None, whose):
+            raise NotFound("This farm has no such node.")
+        await self._store.do("SREM", keys.owner_nodes(OwnerId(whose)), node)
+        return Retired(node, name, own == "1", address or None)
 
     async def nodes(self, owner: OwnerId | None) -> list[Node]:
         """An owner's nodes, or everybody's."""

@@ -134,6 +134,18 @@ def test_a_killed_chain_and_a_killed_settler_come_back(tmp_path: Path) -> None:
     assert alive(farm) == []
 
 
+def test_a_chain_and_a_settler_that_hang_are_started_again(tmp_path: Path) -> None:
+    folder = tmp_path / "farm"
+    with up(folder, "--hang-seconds", "2", money=True):
+        before = announced(folder)
+        until(lambda: {"chain", "settler"} <= announced(folder).parts.keys())
+        for part in ("settler", "chain"):
+            hung = announced(folder).parts[part]
+            os.kill(hung.pid, signal.SIGSTOP)
+            until(lambda part=part, hung=hung: announced(folder).parts.get(part) not in (None, hung))
+        assert announced(folder).parts["valkey"] == before.parts["valkey"]
+
+
 def test_a_farm_killed_with_9_leaves_nothing_and_starts_again(tmp_path: Path) -> None:
     with up(tmp_path) as process:
         farm = announced(tmp_path)
@@ -232,7 +244,7 @@ def test_a_part_that_cannot_start_is_named_and_nothing_stays(tmp_path: Path) -> 
     assert done.returncode == 1
     answer = json.loads(done.stdout)
     assert answer["error"] == "part_failed"
-    assert "coordinator" in answer["message"]
+    assert "The coordinator cannot listen at 192.0.2.1" in answer["message"]
     found = [one for one in psutil.process_iter(["cmdline"]) if str(tmp_path) in str(one.info["cmdline"])]
     assert found == []
 

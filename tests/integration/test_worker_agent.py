@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from frame_splitter.errors import FarmError, Unauthorized
+from frame_splitter.errors import FarmError, Unauthorized, Unavailable
 from frame_splitter.fields import Tile
 from frame_splitter.ids import DeviceClass, JobId, LeaseToken, OwnerId, SceneId, TaskId
 from frame_splitter.records import (
@@ -25,7 +25,8 @@ from frame_splitter.records import (
     TaskResult,
 )
 from gpu_worker import transfer
-from gpu_worker.agent import Agent, Bench, Pace
+from gpu_worker.agent import Agent
+from gpu_worker.agent_records import Bench, Pace
 from gpu_worker.checking import Rendered
 from gpu_worker.coordinator import Coordinator
 from gpu_worker.identity import load_identity
@@ -46,7 +47,8 @@ class FakeSlot:
 
     def __init__(self, name, folder, kinds=(TaskKind.RENDER,)):
         self.name, self.kinds, self.folder = name, kinds, folder
-        self.ran, self.cancelled, self.discarded = [], [], []
+        self.ran, self.cancelled, self.discarded, self.restarted = [], [], [], []
+        self.silent = False
         self.asked = 0
         self.news = threading.Condition()
         self.running = threading.Event()
@@ -94,11 +96,18 @@ class FakeSlot:
 
     def progress(self):
         self.asked += 1
+        if self.silent:
+            raise Unavailable("Slot did not answer.")
         # A little further at every look, like a render: else only the lease's length sets the pace.
         return Progress(min(self.asked, 99), 100, "rendering") if self.running.is_set() else Progress()
 
     def cancel(self, lease):
         self.cancelled.append(lease.task.id)
+        self.go_on.set()
+
+    def restart(self, reason):
+        self.restarted.append(reason)
+        self.silent = False
         self.go_on.set()
 
 
@@ -382,3 +391,44 @@ def test_a_lease_that_comes_again_with_other_pixels_is_not_signed_again(farm, sl
     farm.wait_for(lambda: farm.failures["t"])
     assert "taken for a cheat" in farm.failures["t"][0][1].message
     assert farm.calls["result"] == 1
+
+
+def test_a_slot_that_does_not_answer_is_started_again_and_its_lease_not_renewed(farm, slots, start):
+    start(slots[:1], silence=0.3)
+    farm.put(lease_of("long"))
+    slots[0].running.wait(10)
+    slots[0].silent = True
+    farm.wait_for(lambda: farm.failures["long"])
+    assert farm.failures["long"][0][1].code is FailureCode.NODE
+    assert "did not answer" in farm.failures["long"][0][1].message
+    assert len(slots[0].restarted) == 1
+    farm.put(lease_of("next"))
+    farm.wait_for(lambda: "next" in farm.results)
+
+
+def test_a_slot_that_answers_may_take_its_time(farm, slots, start):
+    start(slots[:1], silence=0.3)
+    farm.put(dataclasses.replace(lease_of("long"), expires_in=0.1))
+    slots[0].running.wait(10)
+    asked = slots[0].asked
+    farm.wait_for(lambda: slots[0].asked > asked + 50)  # of one a fiftieth of a second
+    assert not slots[0].restarted
+    assert not farm.failures["long"]
+
+
+def test_a_slot_that_cannot_be_had_is_not_offered_until_it_can(farm, slots, start):
+    there = threading.Event()
+
+    def describe():
+        if not there.is_set():
+            raise Unavailable("The cluster has no room for it.")
+        return SlotInfo(CLASS, True)
+
+    agent = start(slots[:1])
+    slots[1].describe = describe
+    agent.expect(slots[1])
+    farm.put(lease_of("good-0"))
+    farm.wait_for(lambda: "good-0" in farm.results)
+    assert {offer.slot for one in farm.requests for offer in one.offers} == {"cpu-0"}
+    there.set()
+    farm.wait_for(lambda: any(offer.slot == "cpu-1" for one in farm.requests for offer in one.offers))

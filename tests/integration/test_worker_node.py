@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -16,65 +15,10 @@ import pytest
 
 from frame_splitter.audits import AuditAnswer, AuditOrder, CheckOrder, SampleRange
 from frame_splitter.fields import StoredFile, Tile
-from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
-from frame_splitter.records import FailureCode, Lease, RenderSettings, Task, TaskKind, TileInput
-
-FAKES = Path(__file__).parents[1] / "fakes"
-sys.path.insert(0, str(FAKES))
-from fake_coordinator import FARM, TOKEN, FakeCoordinator  # noqa: E402
-
-WHOLE = Tile(0, 0, 32, 16)
-
-
-class Node:
-    """A `gpu-worker run`, its log, and what it started."""
-
-    def __init__(self, farm, state, *options, **environment):
-        farm.address = None  # each node of this file is new to the farm
-        command = [sys.executable, "-m", "gpu_worker", "run", "--coordinator", farm.url, "--own"]
-        command += [
-            "--slots",
-            "2",
-            "--threads-per-slot",
-            "1",
-            "--state-dir",
-            str(state),
-            "--memory-limit",
-            "300MB",
-        ]
-        command += ["--child-program", str(FAKES / "fake_child.py"), *options]
-        self.process = subprocess.Popen(
-            command,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"FARM_NODE_TOKEN": TOKEN} | environment,
-            # A group of its own, as a terminal gives it.
-            start_new_session=True,
-        )
-        self.events = []
-        self.reader = threading.Thread(target=self.read, daemon=True)
-        self.reader.start()
-
-    def read(self):
-        for line in self.process.stderr:
-            try:
-                self.events.append(json.loads(line))
-            except ValueError:
-                self.events.append({"event": "text", "text": line})
-
-    def below(self):
-        return psutil.Process(self.process.pid).children(recursive=True)
-
-    def finish(self, number=signal.SIGTERM, group=False):
-        """Send a signal; the exit status. Nothing of the node may be left."""
-        below = self.below() if self.process.poll() is None else []
-        os.killpg(self.process.pid, number) if group else self.process.send_signal(number)
-        status = self.process.wait(40)
-        left = psutil.wait_procs(below, 10)[1]
-        assert left == []
-        self.reader.join(10)
-        self.process.stderr.close()
-        return status
+from frame_splitter.ids import TaskId
+from frame_splitter.records import FailureCode, TaskKind, TileInput
+from tests.fakes.fake_coordinator import FARM, TOKEN, FakeCoordinator
+from tests.worker_node import FAKES, WHOLE, Node, lease_of
 
 
 @pytest.fixture(scope="module")
@@ -94,14 +38,6 @@ def node(farm, tmp_path_factory):
     finally:
         if node.process.poll() is None:
             node.finish()
-
-
-def lease_of(farm, scene, number, kind=TaskKind.RENDER, **behaviours):
-    farm.add_scene(scene, json.dumps(behaviours).encode())
-    task = Task(TaskId(f"{scene}:{number}"), JobId("j"), kind, 7, WHOLE)
-    settings = RenderSettings(4, 0, 100, "PNG")
-    scene_id, owner = SceneId(scene + json.dumps(behaviours)), OwnerId("o")
-    return Lease(task, LeaseToken(3), "", 30.0, scene_id, owner, settings, 32, 16, WHOLE, WHOLE)
 
 
 def run_node(farm, *words, **environment):

@@ -15,7 +15,8 @@ from frame_splitter.errors import Unavailable
 from frame_splitter.fields import Tile
 from frame_splitter.ids import DeviceClass, JobId, LeaseToken, OwnerId, SceneId, TaskId
 from frame_splitter.records import FailureCode, Lease, RenderSettings, Task, TaskFailure, TaskKind
-from gpu_worker.agent import Agent, Bench, Pace
+from gpu_worker.agent import Agent
+from gpu_worker.agent_records import Bench, Pace
 from gpu_worker.coordinator import Coordinator
 from gpu_worker.identity import load_identity
 from gpu_worker.money import selling as sellings

@@ -16,7 +16,7 @@ from frame_splitter.exr import read
 from frame_splitter.fields import Tile
 from frame_splitter.ids import TaskId
 from frame_splitter.records import FailureCode, TaskFailure
-from gpu_worker import config, devices, libraries, ray_slots
+from gpu_worker import config, devices, libraries, ray_cluster
 from gpu_worker.__main__ import build_parser
 from gpu_worker.devices import Choice, backend_for, device_class, instruction_set
 from gpu_worker.failures import Cancelled, TaskError
@@ -353,6 +353,6 @@ def test_rays_sockets_fit_whatever_the_folder_and_the_process(tmp_path):
     longest = "/session_2026-11-23_00-35-18_204056_4194304/sockets/plasma_store"
     for length in range(1, 70):
         state = tmp_path / ("s" * length)
-        folder = ray_slots._socket_folder(state)
+        folder = ray_cluster._socket_folder(state)
         assert len(str(folder) + longest) <= 107
         shutil.rmtree(folder)

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The small files of a farm's folder: replaced as a whole, on the disk when written, named where damaged."""
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+from typing import TypeVar
+
+from frame_splitter.errors import FarmError
+from frame_splitter.fields import decode
+
+T = TypeVar("T")
+
+LARGEST = 1 << 20
+
+
+class DamagedFile(FarmError):
+    """A file of the farm's folder cannot be read, or is not what the farm wrote."""
+
+    code = "damaged_file"
+
+
+def read_record(path: Path, kind: type[T], advice: str) -> T | None:
+    """What a JSON file holds; None where there is none. Raises DamagedFile with the `advice` what to do."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST)
+        return decode(data, kind)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DamagedFile(f"{path} cannot be read: {error.strerror}. {advice}") from error
+    except FarmError as error:
+        raise DamagedFile(f"{path} is damaged ({error.sentence[:200]}). {advice}") from error
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Replace a file's contents at once, readable by its owner only; on the disk when this returns.
+
+    Raises OSError.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+        _sync(path.parent)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
