@@ -98,6 +98,12 @@ class Part:
         if self._failure:
             raise self._failure
 
+    @property
+    def ended_by_itself(self) -> bool:
+        """Whether its last process ended in order when it was asked to."""
+        process = self._process
+        return process is not None and process.returncode in (0, -signal.SIGTERM)
+
     def process(self) -> Process | None:
         """The process that runs now."""
         running = self._process

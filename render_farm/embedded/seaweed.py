@@ -40,10 +40,9 @@ def binary() -> Path:
     return Path(found)
 
 
-def command(folder: Path, port: int, key: str, secret: str) -> tuple[list[str], dict[str, str]]:
-    """The command line and the environment to add, for a server whose S3 answers on loopback `port`.
-
-    Data is kept in `folder` (made here); `key` and `secret` are the only S3 identity it knows.
+def command(folder: Path, port: int) -> list[str]:
+    """The command line of a server whose S3 answers on loopback `port` and whose data is in `folder` (made
+    here).
     """
     logs = folder / "log"
     logs.mkdir(parents=True, exist_ok=True)
@@ -51,7 +50,12 @@ def command(folder: Path, port: int, key: str, secret: str) -> tuple[list[str], 
     parts = ["-s3.port", str(port), "-s3.port.iceberg", "0", "-s3.port.lance", "0", *others, *_OFF]
     line = [str(binary()), f"-logdir={logs}", "-alsologtostderr=false", "mini", "-dir", str(folder)]
     line += ["-ip", "127.0.0.1", "-ip.bind", "127.0.0.1", *parts]
-    return line, {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}
+    return line
+
+
+def environment(key: str, secret: str) -> dict[str, str]:
+    """What to add to the server's environment: the only S3 identity it knows."""
+    return {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}
 
 
 def url(port: int) -> str:

@@ -24,7 +24,7 @@ import psutil
 import structlog
 
 from frame_splitter import handed_over
-from render_farm.embedded import append_only, money, seaweed, valkey
+from render_farm.embedded import append_only, money, seaweed, valkey, volume_index
 from render_farm.embedded.addresses import EVERYWHERE, LOOPBACK, outward_address, parse_bind, require_free
 from render_farm.embedded.health import Patience, TouchedFile, http_question
 from render_farm.embedded.money import Outside
@@ -203,13 +203,20 @@ class Farm:
         secrets, port = self.folder.secrets(), self.folder.choose_port("seaweed")
         folder = self.folder.path / "seaweed"
 
-        def line() -> tuple[list[str], dict[str, str]]:
-            return seaweed.command(folder, port, secrets.s3_key, secrets.s3_secret)
+        def line() -> list[str]:
+            for index in volume_index.set_aside_torn(folder):
+                self._say(
+                    f"The object store's index {index} may be torn, as after a power cut: it is made again "
+                    "from the objects; a copy is beside it."
+                )
+            return seaweed.command(folder, port)
 
         return Program(
             name="seaweed",
-            command=lambda: line()[0],
-            environment=lambda: line()[1],
+            command=line,
+            environment=lambda: seaweed.environment(secrets.s3_key, secrets.s3_secret),
+            # It may have to read all its objects.
+            start_seconds=600.0,
             log=self.folder.log("seaweed"),
             ready=lambda _: seaweed.ready(port),
             answers=lambda seconds: seaweed.ready(port, seconds),
@@ -352,6 +359,9 @@ class Farm:
             part.ask_to_stop()
         for part in self._parts.values():
             part.stop()
+        if "seaweed" in self._parts and self._parts["seaweed"].ended_by_itself:
+            with suppress(OSError):
+                volume_index.stopped_cleanly(self.folder.path / "seaweed")
         log.info("farm_stopped", folder=str(self.folder.path))
 
 
