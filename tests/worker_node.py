@@ -47,15 +47,25 @@ class Node:
             start_new_session=True,
         )
         self.events = []
+        self.news = threading.Condition()
         self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()
 
     def read(self):
         for line in self.process.stderr:
             try:
-                self.events.append(json.loads(line))
+                event = json.loads(line)
             except ValueError:
-                self.events.append({"event": "text", "text": line})
+                event = {"event": "text", "text": line}
+            with self.news:
+                self.events.append(event)
+                self.news.notify_all()
+
+    def wait_for(self, event, seconds):
+        """Wait until the node has logged an event of that name."""
+        with self.news:
+            happened = self.news.wait_for(lambda: any(one["event"] == event for one in self.events), seconds)
+        assert happened, self.events[-20:]
 
     def below(self):
         return psutil.Process(self.process.pid).children(recursive=True)

@@ -201,7 +201,10 @@ class Part:
 def _ends_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
     """Wait for the end of a process, so long at most; whether it ended."""
     if process.poll() is None:
-        descriptor = os.pidfd_open(process.pid)
+        try:
+            descriptor = os.pidfd_open(process.pid)
+        except ProcessLookupError:  # whoever stopped it was quicker
+            return True
         try:
             select.select([descriptor], [], [], seconds)
         finally:

@@ -26,7 +26,7 @@ import structlog
 from frame_splitter import handed_over
 from render_farm.embedded import append_only, money, seaweed, valkey, volume_index
 from render_farm.embedded.addresses import EVERYWHERE, LOOPBACK, outward_address, parse_bind, require_free
-from render_farm.embedded.health import Patience, TouchedFile, http_question
+from render_farm.embedded.health import Patience, TouchedFile, http_question, patience_of
 from render_farm.embedded.money import Outside
 from render_farm.embedded.own_node import OwnNodeStart
 from render_farm.embedded.part import Part, Program
@@ -72,6 +72,7 @@ class Farm:
     def __init__(self, folder: Folder, options: FarmOptions, say: Say) -> None:
         self.folder, self.options, self._say = folder, options, say
         self._parts: dict[str, Part] = {}
+        self._patience = patience_of(options.silence)
         self._announcing = threading.Lock()
         self._started = self._stopping = False
         self._host, self._port = parse_bind(options.bind)
@@ -132,7 +133,7 @@ class Farm:
         return self._parts[name]
 
     def _add(self, name: str, program: Program) -> Part:
-        part = self._parts[name] = Part(program, self._announce)
+        part = self._parts[name] = Part(program, self._announce, self._patience)
         part.start()
         return part
 
