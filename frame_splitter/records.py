@@ -307,11 +307,29 @@ class Beat:
     progress: Progress = field(default_factory=Progress)
 
 
+class SlotState(StrEnum):
+    """Whether a node's slot can be had."""
+
+    READY = "ready"
+    STARTING = "starting"
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True, slots=True)
+class SlotTrouble:
+    """A slot that cannot be had at the moment, and why."""
+
+    slot: Name
+    state: SlotState
+    reason: Annotated[str, msgspec.Meta(max_length=300)] = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """All leases a node holds. Renewing is the heartbeat's only effect on them."""
+    """All leases a node holds, and the slots that it cannot use. Renewing is its only effect on leases."""
 
     beats: tuple[Beat, ...]
+    troubles: Annotated[tuple[SlotTrouble, ...], msgspec.Meta(max_length=1000)] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ from frame_splitter.records import (
     Heartbeat,
     Lease,
     LeaseRequest,
+    SlotState,
+    SlotTrouble,
     TaskFailure,
     TaskKind,
     TaskResult,
@@ -28,6 +30,9 @@ from gpu_worker.slot import SlotInfo
 
 STUCK_SECONDS = 120.0
 """A round of the heartbeat that takes so long will never end: its calls have limits far below."""
+
+TROUBLE_SECONDS = 30.0
+"""A node whose slots cannot be had says so three times in so long."""
 
 log = structlog.get_logger()
 
@@ -54,6 +59,8 @@ class Agent:
         self._sandboxed = all(bench.info.sandboxed for bench in benches)
         self._free = list(benches)
         self._held: dict[TaskId, Held] = {}
+        self._troubles: dict[str, SlotTrouble] = {}
+        self._told: tuple[SlotTrouble, ...] = ()
         self._news = threading.Condition()
         self._stop = threading.Event()
         self._fatal: FarmError | None = None
@@ -231,16 +238,21 @@ class Agent:
 
     def _await_slot(self, slot: RunningSlot) -> SlotInfo | None:
         """Wait until a slot can be had: what is not there is not offered. None when stopped before."""
-        attempt = 0
+        attempt, reason = 0, ""
+        self._troubles[slot.name] = SlotTrouble(slot.name, SlotState.STARTING)
         while not self._stop.is_set():
             try:
                 info = slot.describe()
             except FarmError as error:
                 attempt += 1
-                log.warning("slot_unreachable", slot=slot.name, tries=attempt, reason=error.sentence)
-                slot.restart(error.sentence)
+                if error.sentence != reason:
+                    log.warning("slot_unreachable", slot=slot.name, tries=attempt, reason=error.sentence)
+                reason = error.sentence
+                self._troubles[slot.name] = SlotTrouble(slot.name, SlotState.UNREACHABLE, reason[:300])
+                slot.restart(reason)
                 self._stop.wait(backoff(attempt + 1, self._pace.rest))
             else:
+                del self._troubles[slot.name]
                 if attempt:
                     log.info("slot_back", slot=slot.name)
                 return info
@@ -282,9 +294,11 @@ class Agent:
                 return
             moved = [one for one in held if self._moved(one)]
             held = [one for one in held if self._answers(one)]
-            due = min((one.lease.expires_in for one in held), default=0.0) / 3
-            if held and (moved or time.monotonic() - last >= due):
-                self._beat(held)
+            troubles = tuple(self._troubles.copy().values())
+            due = min((one.lease.expires_in for one in held), default=TROUBLE_SECONDS) / 3
+            news = moved or (troubles != self._told and not self._stop.is_set())
+            if news or ((held or troubles) and time.monotonic() - last >= due):
+                self._beat(held, troubles)
                 last = time.monotonic()
             self._pause()
 
@@ -326,15 +340,16 @@ class Agent:
         self._start("give-back", self._give_back, held.lease, TaskFailure(FailureCode.NODE, reason))
         return False
 
-    def _beat(self, held: list[Held]) -> None:
+    def _beat(self, held: list[Held], troubles: tuple[SlotTrouble, ...]) -> None:
         beats = tuple(Beat(one.lease.task.id, one.lease.token, one.progress) for one in held)
         try:
-            lost = self._node.heartbeat(Heartbeat(beats)).lost
+            lost = self._node.heartbeat(Heartbeat(beats, troubles)).lost
         except FarmError as error:
             # Finished and unfinished work is kept: the coordinator may be restarting.
             self._answered(False, error.sentence)
             return
         self._answered(True)
+        self._told = troubles
         for one in held:
             if one.lease.task.id in lost and not one.lost.is_set():
                 log.warning("task_lost", task=one.lease.task.id)

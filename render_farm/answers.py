@@ -17,6 +17,7 @@ from frame_splitter.records import (
     Lease,
     Progress,
     RenderSettings,
+    SlotState,
     Task,
     TaskState,
     Upload,
@@ -84,11 +85,13 @@ class NewNode:
 
 @dataclass(frozen=True, slots=True)
 class SlotView:
-    """A slot and what it does now."""
+    """A slot and what it does now; `reason` says why it is not ready."""
 
     slot: str
     task: TaskId | None
     progress: Progress | None
+    state: SlotState = SlotState.READY
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

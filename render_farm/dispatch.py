@@ -9,7 +9,7 @@ import structlog
 
 from frame_splitter.errors import Unavailable
 from frame_splitter.ids import NodeId, TaskId
-from frame_splitter.records import Beat, LeaseRequest
+from frame_splitter.records import Heartbeat, LeaseRequest
 from render_farm.scheduler import Asker, Choice, choose
 from render_farm.store.identities import Caller
 from render_farm.store.leases import Leases, Taken
@@ -86,10 +86,10 @@ class Dispatch:
             if await gone():
                 return []
 
-    async def renew(self, caller: Caller, beats: tuple[Beat, ...]) -> tuple[TaskId, ...]:
+    async def renew(self, caller: Caller, beat: Heartbeat) -> tuple[TaskId, ...]:
         """Renew a node's leases; returns those it has lost."""
         now = self._clock()
-        return await self._leases.renew(caller.node, beats, now, now + self._seconds)
+        return await self._leases.renew(caller.node, beat, now, now + self._seconds)
 
     async def sweep(self) -> None:
         """End leases as they fall due, until closed. Sleeps until the next one can."""

@@ -117,7 +117,7 @@ def seaweed(folder: Path) -> Iterator[ObjectStore]:
     """An object store on a loopback port, with its data in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     port, key, secret = weed.free_port(), "farmtest", secrets.token_hex(16)
-    command, environment = weed.command(folder, port, key, secret)
+    command, environment = weed.command(folder, port), weed.environment(key, secret)
     running = ObjectStore(command, environment, lambda: weed.ready(port), folder / "process.log")
     running.url, running.key, running.secret = weed.url(port), key, secret
     running.start()

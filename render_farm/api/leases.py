@@ -45,7 +45,7 @@ async def lease(request: Request, caller: Node) -> Response:
 async def heartbeat(request: Request, caller: Node) -> Response:
     """Renew all leases the node holds; the answer names those it has lost."""
     beat, _ = await body(request, Heartbeat)
-    return answer(HeartbeatAnswer(await farm_of(request).dispatch.renew(caller, beat.beats)))
+    return answer(HeartbeatAnswer(await farm_of(request).dispatch.renew(caller, beat)))
 
 
 @router.get("/{task}/scene", **described(LeasedScene))

@@ -189,7 +189,9 @@ def _view(node: StoredNode, since: float, rate: int) -> NodeView:
         last_seen=node.last_seen or None,
         sandboxed=node.sandboxed,
         device_class=node.device_class,
-        slots=tuple(SlotView(slot.slot, slot.task, slot.progress) for slot in node.slots),
+        slots=tuple(
+            SlotView(slot.slot, slot.task, slot.progress, slot.state, slot.reason) for slot in node.slots
+        ),
         standing=node.standing,
         audit_rate=rate,
         owner=node.owner,

@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass
 
 from frame_splitter.errors import InvalidInput
+from frame_splitter.records import SlotState
 from render_farm.answers import NodeList, NodeView
 from render_farm.cli.access import Access, open_farm
 from render_farm.cli.console import Console
@@ -66,13 +67,19 @@ def _row(node: NodeView) -> tuple[str, ...]:
         name,
         node.owner or "-",
         yes_no[node.online],
-        str(len(node.slots)),
+        _slots(node),
         str(busy),
         yes_no[node.sandboxed],
         _standing(node),
         "-" if node.audit_rate is None else f"{node.audit_rate / 1e4:.3g} %",
         node.device_class or "-",
     )
+
+
+def _slots(node: NodeView) -> str:
+    """How many slots there are, and how many of them cannot be had."""
+    away = sum(slot.state is not SlotState.READY for slot in node.slots)
+    return f"{len(node.slots)}, {away} away" if away else str(len(node.slots))
 
 
 def _standing(node: NodeView) -> str:

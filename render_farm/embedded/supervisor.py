@@ -333,17 +333,20 @@ class Farm:
                 return
             me = psutil.Process()
             parts = {name: process for name, process in running.items() if process is not None}
-            self.folder.announce(
-                RunningFarm(
-                    self.url,
-                    self.public_url,
-                    self.token,
-                    Process(me.pid, me.create_time()),
-                    parts,
-                    self.options.temporary,
-                    self.chain_url,
-                )
+            farm = RunningFarm(
+                self.url,
+                self.public_url,
+                self.token,
+                Process(me.pid, me.create_time()),
+                parts,
+                self.options.temporary,
+                self.chain_url,
             )
+            try:
+                self.folder.announce(farm)
+            except OSError as error:
+                # No part is to end because the disk is full: commands find the farm by what was said before.
+                log.warning("not_announced", reason=str(error))
 
     def _stop(self) -> None:
         """Stop the parts in reverse, so that each still has what it stands on while it ends."""

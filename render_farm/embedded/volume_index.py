@@ -6,6 +6,7 @@ and answers for none of the volume's objects; without one it reads the `.dat` an
 tear any page that was not on the disk yet, so after one no index is believed.
 """
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -33,7 +34,8 @@ def set_aside_torn(folder: Path) -> list[Path]:
     torn = [index for index in sorted(folder.glob("*.idx")) if before != boot or not _is_whole(index)]
     for index in torn:
         index.replace(index.with_name(f"{index.name}.torn-{time.strftime('%Y%m%d-%H%M%S')}"))
-    mark.write_text(boot)
+    with contextlib.suppress(OSError):  # on a full disk: the next start believes less, and that is all
+        mark.write_text(boot)
     return torn
 
 

@@ -2,7 +2,7 @@
 """Owners, nodes and their tokens. A token itself is never stored, only its sha256."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from frame_splitter.errors import Conflict, NotFound
 from frame_splitter.fields import decode
 from frame_splitter.ids import NodeId, OwnerId, TaskId
-from frame_splitter.records import Progress
+from frame_splitter.records import Progress, SlotState, SlotTrouble
 from render_farm.store import keys
 from render_farm.store.connection import Connection
 from verification.rate import Standing
@@ -60,11 +60,13 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One slot of a node: the task it holds and how far it is, if any."""
+    """One slot of a node: the task it holds and how far it is, if any; `reason`: why it cannot be had."""
 
     slot: str
     task: TaskId | None = None
     progress: Progress | None = None
+    state: SlotState = SlotState.READY
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +200,7 @@ class Identities:
         found = await self._store.hashes([keys.node(name) for name in names])
         slots = await self._slots(names)
         return [
-            _node(NodeId(name), fields, slots[name])
+            _node(NodeId(name), fields, _with_troubles(slots[name], fields.get("troubles", "")))
             for name, fields in zip(names, found, strict=True)
             if fields
         ]
@@ -247,6 +249,18 @@ def _slots_of(names: list[str], busy: dict[str, tuple[str, str]]) -> tuple[Slot,
         return Slot(name, TaskId(task), decode(progress, Progress) if progress else Progress())
 
     return tuple(describe(name) for name in sorted({*names, *busy}))
+
+
+def _with_troubles(slots: tuple[Slot, ...], stored: str) -> tuple[Slot, ...]:
+    """The slots, with what the node said of those that cannot be had."""
+    said = {one.slot: one for one in decode(stored, tuple[SlotTrouble, ...])} if stored else {}
+    known = {slot.slot: slot for slot in slots}
+    return tuple(
+        replace(known.get(name, Slot(name)), state=said[name].state, reason=said[name].reason)
+        if name in said
+        else known[name]
+        for name in sorted({*known, *said})
+    )
 
 
 def _node(node: NodeId, fields: dict[str, str], slots: tuple[Slot, ...]) -> Node:

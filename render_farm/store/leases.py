@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Leases: what is ready, taking it, renewing, submitting, giving back, and letting end."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -14,6 +14,7 @@ from frame_splitter.probes import ProbeOrder
 from frame_splitter.records import (
     SCENE_FAILURES,
     Beat,
+    Heartbeat,
     LeaseRequest,
     OutputFile,
     RenderSettings,
@@ -197,11 +198,12 @@ class Leases:
         found = await self._store.run("take", places, task, node, offer.slot, offer.device_class, ends)
         return _taken(offer.slot, *found) if found else None
 
-    async def renew(self, node: NodeId, beats: Sequence[Beat], now: float, ends: float) -> tuple[TaskId, ...]:
+    async def renew(self, node: NodeId, beat: Heartbeat, now: float, ends: float) -> tuple[TaskId, ...]:
         """Renew a node's leases until `ends`; returns the tasks it has lost."""
         places = [keys.LEASES, keys.NODES, keys.node(node), keys.node_slots(node)]
-        body = msgspec.json.encode([_beat(beat) for beat in beats])
-        lost = await self._store.run("renew", places, node, now, ends, body)
+        body = msgspec.json.encode([_beat(one) for one in beat.beats])
+        troubles = msgspec.json.encode(beat.troubles)
+        lost = await self._store.run("renew", places, node, now, ends, body, troubles)
         return tuple(TaskId(task) for task in lost)
 
     async def holding(self, task: TaskId, token: int, node: NodeId) -> Holding:

@@ -47,6 +47,7 @@ class FakeCoordinator:
         self.objects = {}
         self.requests = []
         self.beats = []
+        self.troubles = ()
         self.results = {}
         self.failures = defaultdict(list)
         self.lost = set()
@@ -140,8 +141,10 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/leases":
             return self.answer(200, {"leases": self.lease(msgspec.json.decode(body, type=LeaseRequest))})
         if path == "/leases/heartbeat":
-            beats = msgspec.json.decode(body, type=Heartbeat).beats
+            heartbeat = msgspec.json.decode(body, type=Heartbeat)
+            beats = heartbeat.beats
             with farm.changed:
+                farm.troubles = heartbeat.troubles
                 farm.beats.append(beats)
                 farm.changed.notify_all()
             return self.answer(200, {"lost": [beat.task for beat in beats if beat.task in farm.lost]})

@@ -172,3 +172,19 @@ def test_node_away_for_good_is_shown_offline(tmp_path, store, seaweed_server):
         assert [one["online"] for one in admin.ok("GET", "/nodes")["nodes"]] == [False]
         node.lease()
         assert [one["online"] for one in admin.ok("GET", "/nodes")["nodes"]] == [True]
+
+
+def test_a_slot_that_its_node_cannot_use_is_shown_with_the_reason(quick):
+    admin, node = people(quick)
+    node.lease()
+    trouble = {"slot": "cpu-7", "state": "unreachable", "reason": "The cluster has no room for it."}
+
+    def away():
+        slots = admin.ok("GET", "/nodes")["nodes"][0]["slots"]
+        return [one for one in slots if one["state"] != "ready"]
+
+    assert away() == []
+    node.ok("POST", "/leases/heartbeat", {"beats": [], "troubles": [trouble]})
+    assert away() == [{**trouble, "task": None, "progress": None}]
+    node.ok("POST", "/leases/heartbeat", {"beats": []})
+    assert away() == []

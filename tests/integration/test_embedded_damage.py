@@ -146,3 +146,15 @@ def test_the_stores_torn_end_is_cut_and_said_and_damage_inside_told(tmp_path):
     assert str(file) in answer["message"]
     assert file.read_bytes() == whole[:100] + bytes(50) + whole[150:]
     up_and_down(tmp_path, "--cut-store")
+
+
+def test_a_damaged_base_of_the_store_is_told_with_the_way_out(tmp_path):
+    up_and_down(tmp_path)
+    base = max((tmp_path / "valkey" / FOLDER).glob("*.base.rdb"))
+    base.write_bytes(base.read_bytes()[:20] + bytes(40))
+    answer, _ = refused(tmp_path)
+    assert answer["error"] == "part_failed"
+    assert (tmp_path / "logs" / "valkey.log").stat().st_size, "the log that is named says why"
+    assert f"move {tmp_path / 'valkey'} away" in answer["message"]
+    (tmp_path / "valkey").rename(tmp_path / "valkey.damaged")
+    assert up_and_down(tmp_path, look=nodes)[0] == []

@@ -19,6 +19,7 @@ from frame_splitter.records import (
     OutputFile,
     Progress,
     RenderSettings,
+    SlotState,
     Task,
     TaskFailure,
     TaskKind,
@@ -430,5 +431,9 @@ def test_a_slot_that_cannot_be_had_is_not_offered_until_it_can(farm, slots, star
     farm.put(lease_of("good-0"))
     farm.wait_for(lambda: "good-0" in farm.results)
     assert {offer.slot for one in farm.requests for offer in one.offers} == {"cpu-0"}
+    farm.wait_for(lambda: any(one.slot == "cpu-1" for one in farm.troubles))
+    assert farm.troubles[0].state is SlotState.UNREACHABLE
+    assert farm.troubles[0].reason == "The cluster has no room for it."
     there.set()
+    farm.wait_for(lambda: not farm.troubles)
     farm.wait_for(lambda: any(offer.slot == "cpu-1" for one in farm.requests for offer in one.offers))

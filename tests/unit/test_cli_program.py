@@ -13,7 +13,7 @@ from render_farm.cli.options import UsageError, parse
 from render_farm.cli.program import run
 from render_farm.cli.scene_options import read_wish
 from render_farm.cli.up_command import _options
-from render_farm.embedded.supervisor import _address
+from render_farm.embedded.addresses import parse_bind
 
 WRONG = [
     (["render", "s.blend", "--frames", "1-10:4"], "for every fourth frame write 1-10x4"),
@@ -149,13 +149,13 @@ def test_where_the_farm_keeps_its_state(known: dict[str, str], folder: Path) -> 
     ],
 )
 def test_addresses_to_bind_to(bind: str, address: tuple[str, int]) -> None:
-    assert _address(bind) == address
+    assert parse_bind(bind) == address
 
 
 @pytest.mark.parametrize("bind", ["a:b", "a:70000", "a:"])
 def test_addresses_nobody_can_bind_to(bind: str) -> None:
     with pytest.raises(InvalidInput):
-        _address(bind)
+        parse_bind(bind)
 
 
 def test_help_loads_nothing_heavy() -> None:

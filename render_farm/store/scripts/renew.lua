@@ -8,12 +8,13 @@
 -- ARGV[2]  now, seconds
 -- ARGV[3]  when the renewed leases end, seconds
 -- ARGV[4]  JSON list of {task, token, progress (JSON), done, total}
+-- ARGV[5]  JSON list of slots that the node cannot use
 -- Returns  list of tasks that are no longer the node's
 -- Also changes farm:task:{task} (progress) and farm:job:{job}:events.
 
 local node, now = ARGV[1], ARGV[2]
 redis.call('ZADD', KEYS[2], now, node)
-redis.call('HSET', KEYS[3], 'last_seen', now)
+redis.call('HSET', KEYS[3], 'last_seen', now, 'troubles', ARGV[5])
 local lost = {}
 for _, beat in ipairs(cjson.decode(ARGV[4])) do
   local job = held(beat.task, beat.token, node)
