@@ -191,9 +191,7 @@ class RayCluster:
     def _ask(self) -> str:
         """Ask the cluster's head which machines are there; why nothing can run, or ''."""
         try:
-            # Not in Ray's public interface: what can be asked there has no time limit.
-            client = self._ray._raylet.GcsClient(address=self._head)
-            nodes = client.get_all_node_info(timeout=self._pace.answer)
+            nodes = self._head.get_all_node_info(timeout=self._pace.answer)
         except Exception as error:
             return f"Its head does not answer: {str(error)[:200]}"
         # 0 is ALIVE in Ray's GcsNodeInfo.
@@ -263,7 +261,10 @@ class RayCluster:
                     _temp_dir=str(self._folder),
                     **quiet,
                 )
-            self._head: str = self._ray.get_runtime_context().gcs_address
+            # Not in Ray's public interface: what can be asked there has no time limit. Made while the head is
+            # there, because making it has none either.
+            head = self._ray.get_runtime_context().gcs_address
+            self._head: Any = self._ray._raylet.GcsClient(address=head)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             self._ray.shutdown()
             address = self._address
