@@ -61,6 +61,7 @@ class Agent:
         self._held: dict[TaskId, Held] = {}
         self._troubles: dict[str, SlotTrouble] = {}
         self._told: tuple[SlotTrouble, ...] = ()
+        self._errands: list[Callable[[], None]] = []
         self._news = threading.Condition()
         self._stop = threading.Event()
         self._fatal: FarmError | None = None
@@ -93,13 +94,23 @@ class Agent:
         if self._fatal is not None:
             raise self._fatal
 
-    def _wait_for_free(self) -> list[Bench] | None:
+    def do_in_run(self, action: Callable[[], None]) -> None:
+        """Have the thread that is in `run` do something, such as what only the main thread may."""
         with self._news:
-            self._news.wait_for(lambda: self._free or self._stop.is_set())
-            if self._stop.is_set():
-                return None
-            benches, self._free = self._free, []
-            return benches
+            self._errands.append(action)
+            self._news.notify_all()
+
+    def _wait_for_free(self) -> list[Bench] | None:
+        while not self._stop.is_set():
+            with self._news:
+                self._news.wait_for(lambda: self._free or self._errands or self._stop.is_set())
+                errands, self._errands = self._errands, []
+                benches, self._free = self._free, []
+            for errand in errands:
+                errand()
+            if benches and not self._stop.is_set():
+                return benches
+        return None
 
     def _start(self, name: str, action: Callable[..., None], *arguments: object) -> None:
         """In a thread that does not keep the process alive: a request for work may be held open long."""

@@ -72,7 +72,7 @@ def _serve(config: NodeConfig, cluster: RayCluster, identity: Identity, sandboxe
     notary = Notary(identity, known.farm, config.state, selling)
     pace = Pace(silence=config.silence_seconds)
     agent = Agent(coordinator, benches, notary, pace, selling, _sign_of_life(config.state))
-    with _stopped_by_signals(agent), _selling_meanwhile(selling):
+    with _stopped_by_signals(agent) as stop_on_signals, _selling_meanwhile(selling):
         log.info(
             "node_started",
             slots=[bench.slot.name for bench in benches],
@@ -81,7 +81,7 @@ def _serve(config: NodeConfig, cluster: RayCluster, identity: Identity, sandboxe
         )
         for slot in late:
             agent.expect(slot)
-        cluster.watch(agent.fail)
+        cluster.watch(agent.fail, lambda: agent.do_in_run(stop_on_signals))
         agent.run()
     return 0
 
@@ -252,17 +252,24 @@ def _life_of_parent(bound: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _stopped_by_signals(agent: Agent) -> Iterator[None]:
-    """The first SIGTERM or Ctrl-C drains the node, the second ends it at once."""
+def _stopped_by_signals(agent: Agent) -> Iterator[Callable[[], None]]:
+    """The first SIGTERM or Ctrl-C drains the node, the second ends it at once. Yields what sets that up
+    again, in the main thread: a Ray that is put away or started takes the signals for itself.
+    """
 
     def stop(number: int, _: object) -> None:
         _quit_on_signals()
         # Not from the handler itself: it may have interrupted the very lock that stopping needs.
         threading.Thread(target=agent.stop, name="stop").start()
 
-    before = {one: signal.signal(one, stop) for one in (signal.SIGTERM, signal.SIGINT)}
+    def install() -> None:
+        for one in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(one, stop)
+
+    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
+    install()
     try:
-        yield
+        yield install
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)

@@ -93,8 +93,7 @@ class Resources:
 class RayCluster:
     """A local Ray of this node's own, or an existing one at `address`.
 
-    `generation` grows each time Ray is started or joined anew: actors of an earlier one are gone. `broken`
-    is told where Ray does not even let go, so that the node must end.
+    `generation` grows each time Ray is started or joined anew: actors of an earlier one are gone.
     """
 
     def __init__(self, state: Path, address: str | None, cpus: int, pace: RayPace | None = None) -> None:
@@ -161,23 +160,26 @@ class RayCluster:
 
     # --- watching ---------------------------------------------------------------------------------------
 
-    def watch(self, broken: Callable[[FarmError], None]) -> None:
-        """From now on, start or join Ray anew when it is gone. Call once."""
+    def watch(self, broken: Callable[[FarmError], None], renewed: Callable[[], None]) -> None:
+        """From now on, start or join Ray anew when it is gone, and call `renewed` each time it was put away
+        or started: Ray sets signal handlers then. `broken` is told where Ray does not even let go, so that the
+        node must end. Call once.
+        """
 
         def keep() -> None:
             try:
-                self._keep()
+                self._keep(renewed)
             except FarmError as error:
                 broken(error)
 
         threading.Thread(target=keep, name="ray-watch", daemon=True).start()
 
-    def _keep(self) -> None:
+    def _keep(self, renewed: Callable[[], None]) -> None:
         doubt = _Doubt(self._pace)
         while not self._closed.wait(self._pace.look):
             reason = self._dead() or self._suspicion or doubt.reason(self._ask)
             if reason and not self._closed.is_set():
-                self._renew(reason)
+                self._renew(reason, renewed)
                 doubt = _Doubt(self._pace)
 
     def _dead(self) -> str:
@@ -197,10 +199,11 @@ class RayCluster:
         # 0 is ALIVE in Ray's GcsNodeInfo.
         return "" if any(node.state == 0 for node in nodes.values()) else "None of its machines answers."
 
-    def _renew(self, reason: str) -> None:
+    def _renew(self, reason: str, renewed: Callable[[], None]) -> None:
         """Put Ray away, and start or join it until that succeeds."""
         log.warning("ray_lost", reason=reason, consequence="its slots are started anew")
         self._put_away()
+        renewed()
         attempt = 0
         while not self._closed.is_set():
             attempt += 1
@@ -211,6 +214,7 @@ class RayCluster:
                     log.warning("ray_unreachable", reason=error.sentence, consequence="it is tried again")
                 self._closed.wait(backoff(attempt + 2, self._pace.retry))
             else:
+                renewed()
                 self._open()
                 log.info("ray_started", generation=self._generation)
                 return

@@ -115,3 +115,10 @@ def test_what_was_finished_is_delivered_by_the_slots_next_process(farm, node):
     farm.wait_for(lambda: "kept:0" in farm.results, SECONDS)
     assert not farm.failures["kept:0"]
     works_again(farm, "afterkept")
+
+
+def test_a_node_whose_ray_was_started_anew_heeds_sigterm(farm, node):
+    """The last test of the shared node."""
+    busy(farm, node, "drained")
+    assert node.finish() == 0
+    assert farm.failures["drained:0"][0][1].message == "The node is shutting down."
