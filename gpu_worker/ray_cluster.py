@@ -162,8 +162,8 @@ class RayCluster:
 
     def watch(self, broken: Callable[[FarmError], None], renewed: Callable[[], None]) -> None:
         """From now on, start or join Ray anew when it is gone, and call `renewed` each time it was put away
-        or started: Ray sets signal handlers then. `broken` is told where Ray does not even let go, so that the
-        node must end. Call once.
+        or started: Ray sets signal handlers then. `broken` is told where Ray does not even let go, so that
+        the node must end. Call once.
         """
 
         def keep() -> None:

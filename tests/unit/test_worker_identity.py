@@ -285,3 +285,9 @@ def test_a_full_disk_does_not_lose_the_receipt_silently(notary, tmp_path, capsys
     (tmp_path / "receipts.jsonl").mkdir()
     notary.keep(LEASE, notary.sign(LEASE, RESULT), answer_of(GOOD))
     assert GOOD["signature"] in "".join(capsys.readouterr())
+
+
+def test_a_list_of_what_was_signed_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "signed").mkdir()
+    with pytest.raises(InvalidInput, match=r"signed.*cannot be read"):
+        Notary(load_identity(tmp_path), FARM, tmp_path)
