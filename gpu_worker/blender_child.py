@@ -30,6 +30,7 @@ class Child:
 
         from gpu_worker.child import (  # noqa: PLC0415
             auditing,
+            bakes,
             finishing,
             inspection,
             probing,
@@ -40,6 +41,7 @@ class Child:
         self.events = events
         self.bpy, self.finishing, self.inspection, self.rendering = bpy, finishing, inspection, rendering
         self.auditing, self.probing, self.reference = auditing, probing, reference
+        self.bakes = bakes
         self.opened: str | None = None
         self.device: dict[str, Any] = {"backend": "CPU", "index": 0, "threads": 1}
         self.work: tuple[str, Any] | None = None
@@ -79,8 +81,8 @@ class Child:
 
     def inspect(self, command: Command) -> Command:
         """Facts of a .blend. To learn them it is evaluated, so a render opens it afresh."""
-        self._load(command["blend"])
-        self.opened = None
+        self._forget()
+        self.rendering.open_scene(command["blend"])
         return {"facts": self.inspection.facts()}
 
     def open(self, command: Command) -> Command:
@@ -92,11 +94,15 @@ class Child:
         return {"seconds": 0.0, "device_name": name}
 
     def _load(self, blend: str) -> None:
+        self._forget()
+        self.rendering.open_scene(blend)
+        self.bakes.hold_in_memory()
+        self.opened = blend
+
+    def _forget(self) -> None:
         self.opened = None
         self.work = None
         self.finishing.forget()
-        self.rendering.open_scene(blend)
-        self.opened = blend
 
     def _apply_device(self) -> str:
         device = self.device

@@ -3,13 +3,16 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from frame_splitter.exactness import unbaked
 from frame_splitter.facts import SceneFacts
-from tests.by_hand import Children, assert_equals_plain, children, facts_of, job_of
+from gpu_worker.blender import CHILD_PROGRAM, BlenderChild, ChildCommand, ChildLimits, Device
+from gpu_worker.sandbox import Sandbox, environment
+from tests.by_hand import Children, assert_equals_plain, children, facts_of, job_of, render_tile
 from tests.reference import Plain, render_plainly, run
 
 pytestmark = pytest.mark.blender
@@ -93,6 +96,37 @@ def test_a_zones_bake_on_disk_renders_as_blender_renders_it(
     assert_equals_plain(files, tmp_path / "ours", tmp_path / "plain" / "5")
     shutil.rmtree(folder)
     assert unbaked(look(pair, scenes, "zone_on_disk"), (5,))
+
+
+@pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed.")
+def test_a_zones_bake_on_disk_is_read_from_a_scene_that_is_read_only(
+    pair: Children, scenes: Path, tmp_path: Path
+) -> None:
+    """Blender itself reads such a bake as empty, without a word."""
+    blend, output = scenes / "zone_on_disk" / "zone_on_disk.blend", tmp_path / "output"
+    output.mkdir()
+    box = Sandbox((CHILD_PROGRAM.parent, blend.parent), (output,))
+    command = ChildCommand(wrap=box.wrap, variables=environment({}), writes=(output,))
+    boxed = BlenderChild(ChildLimits(memory=4 << 30), command)
+    boxed.start()
+    try:
+        job = job_of(pair, blend, (5,), tiles="1x1")
+        free, jailed = job, replace(job, children=replace(pair, render=boxed))
+        tiles = [
+            render_tile(opened(one.children.render, blend), one.tasks(5)[0], output / name)
+            for one, name in ((free, "free"), (jailed, "jailed"))
+        ]
+    finally:
+        boxed.close()
+    for ours, theirs in zip(tiles[0].parts, tiles[1].parts, strict=True):
+        assert {name: px.tobytes() for name, px in ours.channels.items()} == {
+            name: px.tobytes() for name, px in theirs.channels.items()
+        }
+
+
+def opened(child: BlenderChild, blend: Path) -> BlenderChild:
+    child.open(blend, Device(threads=2))
+    return child
 
 
 def test_a_zone_that_was_never_baked_names_where_its_bake_would_be(pair: Children, scenes: Path) -> None:
