@@ -20,6 +20,8 @@ from tests.by_hand import as_delivered
 from tests.reference import make_variants
 from tests.variants.catalogue import ENTRIES, names
 from tests.variants.ways import LINEAR
+from verification.metrics.blocks import SURE, block_scores
+from verification.passes import FIRST_SAMPLE, kind_of, pass_name, with_first_samples
 
 pytestmark = pytest.mark.blender
 
@@ -126,6 +128,29 @@ def test_crops_equal_the_tile_and_leave_the_child_as_it_was(
     assert list(bits(sparse)) == list(bits(whole))
     assert bits(sparse) != bits(whole)
     assert bits(render(pair.auditor, blend, lease, tmp_path)) == bits(whole)
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_an_honest_tile_holds_nothing_that_cannot_be(
+    pair: Pair, scenes: Path, tmp_path: Path, name: str
+) -> None:
+    """What only the first sample writes is the auditor's, bit for bit, and its cryptomattes name the same."""
+    blend = scenes / f"{name}.blend"
+    lease = lease_of(pair.auditor, blend)
+    tile = lease.task.tile
+    whole = render(pair.node, blend, lease, tmp_path)
+    order = AuditOrder(crops_of(tile), SampleRange(1, 2))
+    *_, sparse = audit(pair.auditor, blend, lease, order, tmp_path)
+    first = tmp_path / "first.exr"
+    written = {kind_of(pass_name("", one.rpartition("/")[2])) for one in bits(whole)} & FIRST_SAMPLE
+    assert first.exists() == bool(written)
+    if written:
+        sparse = with_first_samples(sparse, as_delivered(first, tile, tile, {}))
+        mine, theirs = bits(whole), bits(sparse)
+        for channel in mine:
+            if kind_of(pass_name("", channel.rpartition("/")[2])) in FIRST_SAMPLE:
+                assert mine[channel] == theirs[channel], channel
+    assert block_scores(whole, sparse, 2 / lease.settings.samples, 8).max() < SURE
 
 
 def test_a_second_audit_needs_no_sparse_pass(pair: Pair, scenes: Path, tmp_path: Path) -> None:
