@@ -180,3 +180,23 @@ def test_doubt_ends_after_one_more_audit():
 def test_case_says_what_was_compared_with():
     made = concluded(EQUAL, audit("a1", own=True, same_class=False))
     assert (made.case.same_class, made.case.own, made.case.audits, made.case.samples) == (False, True, 1, 16)
+
+
+def test_what_is_no_number_is_audited_by_the_own_node_in_all_of_its_blocks():
+    blocks = tuple(Tile(x, 8, x + 8, 16) for x in range(8, 88, 8))
+    odd = replace(EQUAL, crops=(), not_finite=99)
+    made = concluded(odd, audited=False)
+    assert (made.how, made.because, made.wishes[0].own_only) == ("more", "escalated", True)
+    assert "not finite" in made.forced
+    second = replace(EQUAL, not_finite=99, suspects=blocks, must=len(blocks))
+    made = concluded(second, audit("a1", own=True), escalated=1, audited=False)
+    assert (made.because, made.wishes[0].own_only) == ("suspects", True)
+    assert made.wishes[0].audit.crops == blocks
+
+
+def test_who_had_an_audit_repeated_looks_at_its_suspects_itself():
+    report = replace(EQUAL, suspects=(Tile(8, 8, 16, 16),))
+    both = concluded(report, audit("a1"), audit("a2", own=True, repeat=True))
+    assert (both.because, both.wishes[0].own_only) == ("suspects", True)
+    alone = concluded(report, audit("a1"))
+    assert (alone.because, alone.wishes[0].own_only) == ("suspects", False)

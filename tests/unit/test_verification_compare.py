@@ -374,3 +374,42 @@ def test_one_colour_all_over_is_said_and_a_picture_is_not(stand):
     assert report.noise == 0
     assert not stand.look(stand.whole).flat
     assert stand.look(stand.whole).noise > 0.05
+
+
+def with_depths(image, value, *places):
+    """The picture with depths of this value, at places from the tile's lower left corner."""
+    channels = {part.name: {name: old.copy() for name, old in part.channels.items()} for part in image.parts}
+    for x, y in places:
+        channels["Layer.Depth"]["Layer.Depth.Z"][image.height - 1 - y, x] = value
+    return replace(image, parts=tuple(replace(part, channels=channels[part.name]) for part in image.parts))
+
+
+@pytest.mark.parametrize("value", [numpy.nan, numpy.inf])
+def test_blocks_that_hold_no_numbers_are_all_to_be_rendered_again(stand, value):
+    places = [(100, 20), (17, 9), (18, 9), (127, 95)]
+    report = stand.look(with_depths(stand.whole, value, *places), stand.audit())
+    assert report.fault is None
+    assert (report.not_finite, report.must) == (4, 3)
+    blocks = [Tile(112, 48, 120, 56), Tile(192, 56, 200, 64), Tile(216, 128, 224, 136)]
+    assert report.suspects[0] == blocks[0], "the block with two of them first"
+    assert set(report.suspects[:3]) == set(blocks)
+    again = stand.audit(crops=blocks)
+    told = stand.look(with_depths(stand.whole, value, *places), stand.audit(), again)
+    assert told.must == 0
+    assert sum(crop.different for crop in told.crops) == 4
+
+
+def test_a_tile_full_of_them_is_rendered_again_as_a_whole(stand):
+    places = [(x, y) for x in range(0, 128, 8) for y in range(0, 96, 8)]
+    report = stand.look(with_depths(stand.whole, numpy.nan, *places), stand.audit())
+    assert (report.suspects, report.must) == ((TILE,), 1)
+
+
+def test_a_depth_falsified_by_little_is_the_first_suspect(stand):
+    place = [(x, y) for x in range(40, 51) for y in range(30, 41)]
+    report = stand.look(with_depths(stand.whole, 6.001, *place), stand.audit())
+    assert all(crop.different == 0 for crop in report.crops)
+    block = report.suspects[0]
+    assert block.x0 - TILE.x0 in (40, 48)
+    assert block.y0 - TILE.y0 in (32, 40, 24)
+    assert report.suspicion >= 1e6

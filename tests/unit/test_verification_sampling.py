@@ -122,3 +122,14 @@ def test_suspects_are_the_first_ones_up_to_the_bound() -> None:
     assert order.crops == tuple(suspects[: POLICY.suspects])
     assert order.sparse is None
     assert sampling.second_order(tile, [], POLICY) is None
+
+
+def test_what_must_be_rendered_is_whatever_the_bound() -> None:
+    tile = Tile(0, 0, 640, 480)
+    suspects = sampling.cells(tile, 16)[:40]
+    order = sampling.second_order(tile, suspects, POLICY, must=30)
+    assert order is not None
+    assert order.crops == tuple(suspects[:30])
+    few = sampling.second_order(tile, suspects, POLICY, must=1)
+    assert few is not None
+    assert few.crops == tuple(suspects[: POLICY.suspects])

@@ -171,3 +171,10 @@ def test_a_flat_tile_is_called_flat_even_where_another_frame_was_flat_too():
     verdict = judge(replace(report(256, 256), flat=True), replace(CASE, twin=Twin(13, True)))
     assert verdict.outcome is Outcome.REJECTED
     assert verdict.reason.startswith("One colour all over")
+
+
+def test_values_that_are_no_numbers_are_audited_and_nobody_is_blamed_for_them():
+    odd = CheckReport(noise=0.1, not_finite=3)
+    verdict = judge(odd, replace(CASE, audits=0))
+    assert (verdict.outcome, verdict.code) == (Outcome.ESCALATED, "not_finite")
+    assert judge(replace(report(0, 0), not_finite=3), CASE).outcome is Outcome.ACCEPTED, "Blender's own"
