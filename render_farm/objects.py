@@ -193,6 +193,8 @@ class Objects:
         """
         handed = self.handed(key)
         if handed is not None and handed.size == size:
+            # Whoever missed it may have looked in the bucket: it is brought there again for the next.
+            self._published.discard(key)
             return True
         found = await self._look(key)
         if found is None or found.size != size:

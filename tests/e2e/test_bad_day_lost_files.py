@@ -35,6 +35,17 @@ def bucket(farm: LiveFarm) -> Any:
     ).Bucket("farm")
 
 
+def from_afar(farm: LiveFarm) -> tuple[str, ...]:
+    """Options of a command on another machine: its scene goes through the object store."""
+    url = json.loads((farm.state / "farm.json").read_text())["url"]
+    return (
+        "--coordinator",
+        url,
+        "--token",
+        json.loads((farm.state / "secrets.json").read_text())["admin_token"],
+    )
+
+
 def lose(farm: LiveFarm, prefix: str) -> int:
     """Delete all objects below a prefix; returns how many there were."""
     found = [one.key for one in bucket(farm).objects.filter(Prefix=prefix)]
@@ -53,8 +64,9 @@ def forget_scenes(farm: LiveFarm) -> None:
 def test_a_lost_scene_is_sent_again_by_the_command_that_watches(tmp_path: Path) -> None:
     scene, output = SAMPLES / "orbit.blend", tmp_path / "farm" / "####"
     with running(tmp_path / "state", "--slots", 1) as farm:
-        words = ("--output", output, *OPTIONS)
-        farm.render(scene, tmp_path / "first", "--frames", "1", *OPTIONS)
+        afar = from_afar(farm)
+        words = ("--output", output, *OPTIONS, *afar)
+        farm.render(scene, tmp_path / "first", "--frames", "1", *OPTIONS, *afar)
         assert lose(farm, "blobs/") > 0
         forget_scenes(farm)
         # The scene counts as sent: only the node can notice that it is not there any more.
@@ -65,9 +77,9 @@ def test_a_lost_scene_is_sent_again_by_the_command_that_watches(tmp_path: Path) 
         assert "Sent again" in errors
         assert len(list(bucket(farm).objects.filter(Prefix="blobs/"))) > 0
         assert [frame["frame"] for frame in json.loads(out)["frames"]] == [2, 3]
-        job = farm.json("job", "list")["jobs"][0]["job"]
+        job = farm.json("job", "list", *afar)["jobs"][0]["job"]
         assert lose(farm, f"results/{job}/") > 0
-        fetched = farm.command("job", "download", job, "--output", tmp_path / "again" / "####")
+        fetched = farm.command("job", "download", job, "--output", tmp_path / "again" / "####", *afar)
         _, said = fetched.communicate(timeout=COMMAND_SECONDS)
         assert fetched.returncode == 1
         assert "has lost 0002.png" in said
