@@ -46,7 +46,7 @@ class Remembered:
 
 class HandedOver:
     """The copies in `folder`, and what is remembered in the file `memory`. Safe to use from several threads;
-    `save` at the end.
+    `save` at the end. `taken` counts the files so far.
     """
 
     def __init__(self, folder: Path, memory: Path) -> None:
@@ -54,6 +54,7 @@ class HandedOver:
         self._lock = threading.Lock()
         self._known = _read(memory)
         self._changed = False
+        self.taken = 0
         for made in (memory.parent, folder):
             made.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -66,6 +67,8 @@ class HandedOver:
             blob = self._recall(os.fstat(handle)) or self._copied(handle, source)
         finally:
             os.close(handle)
+        with self._lock:
+            self.taken += 1
         if target is not None:
             _link(place(self._folder, blob.sha256), target)
         return blob

@@ -22,6 +22,7 @@ from render_farm.cli.scene_options import (
     render_slots,
     send_scene,
 )
+from render_farm.cli.steps import step
 from render_farm.client import FarmClient
 from render_farm.doctor import Checked
 from render_farm.wording import counted
@@ -64,8 +65,8 @@ def _quoted(access: Access, console: Console, checked: Checked, wish: Wish) -> Q
     client = access.client
     scene = send_scene(client, checked.bundle, console.say)
     if access.own is not None:
-        console.say("Starting the node ...")
-        access.own.wait_for_node()
+        with step(console.say, lambda: "Starting the node: Ray, and a Blender for each slot"):
+            access.own.wait_for_node()
     slots = wish.slots or max(1, render_slots(client.nodes()))
     spec = wish.spec(scene, checked.facts, slots, checked.bundle.scene.stem)
     console.say("Rendering a few frames very small ...")

@@ -34,6 +34,7 @@ from render_farm.cli.scene_options import (
     render_slots,
     send_scene,
 )
+from render_farm.cli.steps import step
 from render_farm.client import FarmClient, Gone
 from render_farm.doctor import Checked
 from render_farm.embedded.supervisor import Farm
@@ -59,7 +60,9 @@ def run(chosen: argparse.Namespace, console: Console) -> int:
         result = None
         while result is None:
             try:
-                result = _Rendering(door.access(), console, checked, wish, goals, chosen).run()
+                with step(console.say, lambda: "Waiting for the farm to start"):
+                    access = door.access()
+                result = _Rendering(access, console, checked, wish, goals, chosen).run()
             except Gone:
                 # It belonged to another command, which has ended: the job waits in its folder.
                 console.say("The farm this command had joined has stopped; going on with one of its own.")
@@ -246,8 +249,8 @@ class _Rendering:
     def _slots(self) -> int:
         """How many tasks run at once: as asked, or as many as the machines online have slots."""
         if self._access.own is not None:
-            self._say("Starting the node ...")
-            self._access.own.wait_for_node()
+            with step(self._say, lambda: "Starting the node: Ray, and a Blender for each slot"):
+                self._access.own.wait_for_node()
         online = render_slots(self._client.nodes())
         if online == 0:
             self._say("No machine of the farm is online: the job waits for one.")

@@ -3,9 +3,8 @@
 
 import argparse
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,10 +18,12 @@ from frame_splitter.records import JobSpec
 from render_farm.answers import NodeView
 from render_farm.bundle import Bundle, bundle
 from render_farm.cli.console import Console
+from render_farm.cli.steps import step
 from render_farm.client import FarmClient
 from render_farm.doctor import Checked, examine
 from render_farm.embedded.supervisor import state_folder
 from render_farm.handing_over import HandedOver
+from render_farm.wording import counted
 
 UNKNOWN_SCENE = SceneId("0" * 64)
 _LIMITS = {
@@ -100,10 +101,20 @@ def checked_scene(chosen: argparse.Namespace, console: Console, wish: Wish) -> I
     Raises Unrenderable with all that stands in the way.
     """
     folder: Path = state_folder(chosen.state_dir).path
-    with kept_copies(chosen, folder) as keeps, bundle(chosen.scene, folder / "bundles", keeps) as bundled:
-        checked = examine(bundled, allow_missing=chosen.allow_missing, wish=_as_spec(wish))
+    name = chosen.scene.name
+    with ExitStack() as held:
+        keeps = held.enter_context(kept_copies(chosen, folder))
+        with step(console.say, lambda: _reading(name, keeps)):
+            bundled = held.enter_context(bundle(chosen.scene, folder / "bundles", keeps))
+        with step(console.say, lambda: f"Opening {name} in Blender, to see what is in it"):
+            checked = examine(bundled, allow_missing=chosen.allow_missing, wish=_as_spec(wish))
         _tell(checked, console.say)
         yield checked
+
+
+def _reading(name: str, keeps: HandedOver | None) -> str:
+    files = f", {counted(keeps.taken, 'file')} read" if keeps is not None and keeps.taken else ""
+    return f"Finding and reading the files of {name}{files}"
 
 
 @contextmanager
@@ -138,16 +149,23 @@ def _tell(checked: Checked, say: Callable[[str], None]) -> None:
 
 def send_scene(client: FarmClient, bundled: Bundle, say: Callable[[str], None]) -> SceneId:
     """Upload what the farm lacks of the scene; says how much that is when it takes a while."""
-    said = time.monotonic()
+    sent = (0, 0)
 
     def progress(done: int, total: int) -> None:
-        nonlocal said
-        now = time.monotonic()
-        if now - said > 2.0:
-            said = now
-            say(f"Uploaded {done / 1e6:.1f} of {total / 1e6:.1f} MB ...")
+        nonlocal sent
+        sent = done, total
 
-    return client.upload_scene(bundled.manifest, bundled.root, progress)
+    def doing() -> str:
+        done, total = sent
+        much = (
+            f", {done / 1e6:.1f} of {total / 1e6:.1f} MB"
+            if total
+            else f" ({bundled.size / 1e6:.1f} MB in all)"
+        )
+        return f"Sending the farm what it lacks of the scene{much}"
+
+    with step(say, doing):
+        return client.upload_scene(bundled.manifest, bundled.root, progress)
 
 
 def render_slots(nodes: Iterable[NodeView]) -> int:
