@@ -40,6 +40,10 @@ def main(words: list[str] | None = None) -> int:
     except FarmError as error:
         print(f"gpu-worker: {error.sentence}", file=sys.stderr)
         return 1
+    except OSError as error:
+        named = f"{error.filename}: " if error.filename else ""
+        print(f"gpu-worker: {named}{error.strerror or error}.", file=sys.stderr)
+        return 1
     return int(status)
 
 

@@ -264,8 +264,12 @@ class Stream:
 
 
 def _checked(url: str) -> str:
-    parsed = urllib3.util.parse_url(url)
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    try:
+        parsed = urllib3.util.parse_url(url)
+        good = parsed.scheme in ("http", "https") and bool(parsed.host)
+    except urllib3.exceptions.LocationParseError:
+        good = False
+    if not good:
         raise InvalidInput(f"'{url[:200]}' is not a coordinator's address: write http://host:port.")
     return url.rstrip("/")
 

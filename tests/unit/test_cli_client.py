@@ -175,7 +175,7 @@ def test_a_job_id_stays_one_part_of_the_path() -> None:
         assert server.asked[0].path == "/api/v1/jobs/..%2Fnodes%3Fx%3D1"
 
 
-@pytest.mark.parametrize("url", ["", "farm:8700", "ftp://farm", "file:///etc/passwd"])
+@pytest.mark.parametrize("url", ["", "farm:8700", "ftp://farm", "file:///etc/passwd", "http://["])
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(InvalidInput):
         FarmClient(url, "t")
