@@ -4,6 +4,7 @@
 import argparse
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from gpu_worker.money.bringing import Redeemed
 from gpu_worker.money.claims import PATIENCE, Standing, Step, as_unpaid, claimable, next_step, unpaid
 from gpu_worker.money.purse import FOLDER, JobPurse, Purse
 from payments import amounts, keystore
-from payments.chain import Chain
+from payments.chain import Chain, Patience
 from payments.market import Market
 from payments.money import Wei
 from payments.network import Network, load
@@ -29,6 +30,8 @@ from payments.refusals import Refused
 from payments.wallet import Wallet
 from payments.wallets import open_signer
 
+CHAIN_SECONDS = 60.0
+"""How long a chain that does not answer is waited for, at each question."""
 SENDING_SECONDS = 120.0
 
 
@@ -330,6 +333,10 @@ def _password(file: Path | None) -> str:
     return keystore.read_password(file)
 
 
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
+
+
 @contextmanager
 def _desk(arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Iterator[Desk]:
     asked = _asked(arguments)
@@ -339,7 +346,8 @@ def _desk(arguments: argparse.Namespace, environment: Mapping[str, str] = os.env
         raise InvalidInput("Which chain? Set FARM_CHAIN_URL to its JSON-RPC address.")
     network = load(path)
     key = open_signer(wallet, lambda: _password(password), environment.get("FARM_SIGNER_URL", ""))
-    market = Market(Chain(url, network.chain_id), network)
+    chain = Chain(url, network.chain_id, patience=Patience(CHAIN_SECONDS, _say))
+    market = Market(chain, network)
     market.check()
     folder = asked.state / FOLDER
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
