@@ -67,7 +67,7 @@ def test_ctrl_c_after_the_last_frame_and_the_same_command_again(tmp_path: Path) 
 def test_a_command_that_joined_is_told_what_becomes_of_its_job(tmp_path: Path) -> None:
     """It goes on with the farm of the first command, and when that has ended, with one of its own."""
     farm = LiveFarm(tmp_path / "state")
-    first = farm.command(*words("1-30", tmp_path / "first"), start_new_session=True)
+    first = farm.command(*words("1-2000", tmp_path / "first"), start_new_session=True)
     assert first.stderr
     assert any(line.startswith("Frame ") for line in first.stderr)
 
