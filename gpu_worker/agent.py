@@ -304,7 +304,7 @@ class Agent:
             if self._stop.is_set() and not held:
                 return
             moved = [one for one in held if self._moved(one)]
-            held = [one for one in held if self._answers(one)]
+            held = self._renewable(held)
             troubles = tuple(self._troubles.copy().values())
             due = min((one.lease.expires_in for one in held), default=TROUBLE_SECONDS) / 3
             news = moved or (troubles != self._told and not self._stop.is_set())
@@ -333,23 +333,28 @@ class Agent:
         held.progress = progress
         return progress != before
 
-    def _answers(self, held: Held) -> bool:
-        """Whether a lease is to be renewed: not where its slot has been silent for too long. That slot is
-        started again, and what it worked on given back.
+    def _renewable(self, held: list[Held]) -> list[Held]:
+        """The leases to renew. A slot that has been silent for too long is started again, and what it worked
+        on given back; what it had finished lies on the disk, for its next process.
         """
-        silent = time.monotonic() - held.heard
-        if silent <= self._pace.silence or held.lost.is_set():
-            return not held.lost.is_set()
-        reason = f"The slot did not answer for {silent:.0f} seconds; it is started again."
-        log.warning("slot_silent", slot=held.slot.name, task=held.lease.task.id, seconds=round(silent, 1))
-        held.heard = time.monotonic()
-        held.slot.restart(reason)
-        if held.delivering:
-            # What is finished lies on the disk, for the slot's next process.
-            return True
-        held.lost.set()
-        self._start("give-back", self._give_back, held.lease, TaskFailure(FailureCode.NODE, reason))
-        return False
+        now = time.monotonic()
+        silent = {one.slot.name: one for one in held if now - one.heard > self._pace.silence}
+        for one in silent.values():
+            seconds = now - one.heard
+            log.warning("slot_silent", slot=one.slot.name, task=one.lease.task.id, seconds=round(seconds, 1))
+            one.slot.restart(f"The slot did not answer for {seconds:.0f} seconds; it is started again.")
+        for one in held:
+            if one.slot.name in silent:
+                one.heard = now
+                self._abandon(one)
+        return [one for one in held if not one.lost.is_set()]
+
+    def _abandon(self, held: Held) -> None:
+        """Give back what a silent slot worked on."""
+        if not held.delivering and not held.lost.is_set():
+            held.lost.set()
+            reason = f"Slot {held.slot.name} did not answer for too long; it is started again."
+            self._start("give-back", self._give_back, held.lease, TaskFailure(FailureCode.NODE, reason))
 
     def _beat(self, held: list[Held], troubles: tuple[SlotTrouble, ...]) -> None:
         beats = tuple(Beat(one.lease.task.id, one.lease.token, one.progress) for one in held)
