@@ -46,6 +46,12 @@ class AuditOrder:
     crops: Annotated[tuple[Tile, ...], msgspec.Meta(max_length=MOST_CROPS)]
     sparse: SampleRange | None = None
 
+    def is_whole(self, tile: Tile) -> bool:
+        """Whether it is all of the tile and nothing else. Such an order is done as the tile's own task is:
+        the same region, in a Blender that opens the scene for it.
+        """
+        return self.sparse is None and self.crops == (tile,)
+
 
 @dataclass(frozen=True, slots=True)
 class AuditAnswer:

@@ -180,7 +180,9 @@ class AuditCounts:
 @dataclass(frozen=True, slots=True)
 class Job:
     """A job. `created` in seconds since the epoch, `width` and `height` of a whole frame in pixels. `lacks`:
-    which files of its scene the farm has lost, so that it waits until they are sent again; '' where none.
+    which files of its scene the farm has lost, so that it waits until they are sent again; `fallback`: why
+    its frames are rendered whole, since `fallback_at`; `waiting`: why nobody may take any of its tasks now;
+    '' where that is not so.
     """
 
     job: JobId
@@ -205,6 +207,9 @@ class Job:
     audits: AuditCounts = AuditCounts()
     money: JobMoney | None = None
     lacks: str = ""
+    fallback: Sentence = ""
+    fallback_at: float | None = None
+    waiting: Sentence = ""
 
 
 @dataclass(frozen=True, slots=True)

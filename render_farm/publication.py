@@ -59,6 +59,11 @@ class Publication:
             raise NotFound(f"The job has no frame {number}.")
         if frame.state != "done":
             raise Conflict(f"Frame {number} is not done yet, so it has no receipt.")
+        if frame.whole:
+            raise NotFound(
+                f"Frame {number} was rendered whole by the farm's own node, so a receipt could prove nothing "
+                f"of it. {job.fallback}"
+            )
         told = await self.verification(job, number)
         if not told.submissions:
             raise NotFound(

@@ -3,7 +3,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,13 +11,14 @@ import structlog
 
 from frame_splitter.audits import AuditAnswer, CheckOrder
 from frame_splitter.errors import Conflict, InvalidInput, NotFound
-from frame_splitter.fields import StoredFile
+from frame_splitter.fields import StoredFile, Tile
 from frame_splitter.ids import JobId, TaskId
 from frame_splitter.outputs import safe_relative
 from frame_splitter.records import (
     FailureCode,
     Lease,
     OutputFile,
+    Task,
     TaskFailure,
     TaskResult,
     TaskState,
@@ -30,7 +31,7 @@ from render_farm.losses import Losses
 from render_farm.objects import LARGEST_OBJECT, Objects, blob_key, result_key
 from render_farm.store.identities import Caller
 from render_farm.store.jobs import FINISHED, StoredEvent, StoredFrame
-from render_farm.store.leases import TILE_LANES, Holding, Leases, StoredCheck, Taken
+from render_farm.store.leases import TILE_LANES, Holding, Leases, StoredAudit, StoredCheck, Taken
 from render_farm.store.scenes import Scenes
 from render_farm.submissions import Counter, Signer
 from render_farm.verdicts import Verdicts
@@ -87,22 +88,22 @@ class Results:
             canvas=taken.canvas,
             inputs=inputs,
             audit=taken.audit,
-            check=None if taken.check is None else self._check(taken.task.job, taken.check),
+            check=None if taken.check is None else self._check(taken.task, taken.check),
             probe=taken.probe,
             agreement=taken.agreement,
             units=taken.units,
         )
 
-    def _check(self, job: JobId, check: StoredCheck) -> CheckOrder:
+    def _check(self, task: Task, check: StoredCheck) -> CheckOrder:
         answers = tuple(
             AuditAnswer(
                 audit.task,
                 audit.order,
-                tuple(self.stored(job, audit.task, audit.token, file) for file in audit.files),
+                tuple(self.stored(task.job, audit.task, audit.token, file) for file in audit.files),
                 audit.own,
                 audit.same_class,
             )
-            for audit in check.audits
+            for audit in compared(task.tile, check.audits)
         )
         return CheckOrder(check.pixel_root, check.channels, answers)
 
@@ -233,6 +234,15 @@ class Results:
         """A file of a result, with a link to fetch it."""
         link = self._objects.get_link(result_key(job, task, token, file))
         return StoredFile(file.name, file.sha256, file.size, link)
+
+
+def compared(tile: Tile, audits: Sequence[StoredAudit]) -> tuple[StoredAudit, ...]:
+    """The audits that a check looks at: renders of the whole tile are compared by their roots, and tell
+    nothing more of why crops differ. Where there are no others, the own node's first of them.
+    """
+    crops = tuple(audit for audit in audits if not audit.order.is_whole(tile))
+    mine = [audit for audit in audits if audit.own]
+    return crops or tuple(audit for audit in audits if not audit.own or audit is mine[0])
 
 
 def check_files(files: tuple[OutputFile, ...]) -> None:

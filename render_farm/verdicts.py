@@ -14,13 +14,30 @@ from frame_splitter.ids import DeviceClass
 from frame_splitter.records import TaskResult
 from render_farm import auditors
 from render_farm.auditors import Audited
+from render_farm.fallbacks import no_crops, not_alike
 from render_farm.rounds import draws_of
 from render_farm.rules import Rules
 from render_farm.store.leases import Holding
-from render_farm.store.submissions import AuditWish, Conclusion, JobFacts, Progressed, Submissions
+from render_farm.store.submissions import (
+    AuditWish,
+    Conclusion,
+    JobFacts,
+    Progressed,
+    Submissions,
+)
 from verification import sampling, selection
-from verification.records import AuditRecord
-from verification.verdict import Case, Outcome, Twin, judge
+from verification.records import AuditRecord, SubmissionRecord
+from verification.second_look import RENDERS, renders_of, second_look
+from verification.verdict import (
+    AS_ASKED,
+    UNKNOWN,
+    UNREPEATABLE,
+    Case,
+    Outcome,
+    Twin,
+    judge,
+    needs_second_look,
+)
 
 log = structlog.get_logger()
 
@@ -66,7 +83,9 @@ class Verdicts:
             sampling.first_order(draws, one.task.tile, job.settings.samples, rules.policy, one.croppable),
             selection.order(draws, possible, met.audits, rules.policy),
         )
-        made = conclude(known, report, job, twin, asked, rules)
+        confirmed = await self._submissions.confirmed(held.job, one.node)
+        spared = not sampling.is_looked_at_again(draws, confirmed)
+        made = conclude(known, report, job, twin, asked, rules, spared)
         await self._submissions.conclude(held, result, one, made, self._clock())
         log.info(
             "submission_checked",
@@ -87,9 +106,10 @@ def conclude(
     twin: Twin | None,
     first: AuditWish,
     rules: Rules,
+    spared: bool = False,
 ) -> Conclusion:
-    """What follows from a report. `first` is the audit that the round drew, with who would be asked now.
-    Pure.
+    """What follows from a report. `first` is the audit that the round drew, with who would be asked now;
+    `spared`: enough of the node's tiles were looked at a second time. Pure.
     """
     one = known.record
     earlier = (audit.task for audit in one.audits if audit.contradicted)
@@ -104,12 +124,15 @@ def conclude(
         noise=job.noise,
         twin=twin,
         own=_own_says_so(counted, report),
+        second=second_look(one),
     )
     verdict = judge(report, case)
     plain = Conclusion(verdict.outcome.value, verdict, case, report)
-    if verdict.outcome is Outcome.REJECTED and (report.fault is not None or counted or not done):
-        return plain
     by_own = replace(first, ranked=(), own_only=True)
+    certain = report.fault is not None or bool(counted) or not done
+    decided = _decided(plain, one, by_own, certain, spared)
+    if decided is not None:
+        return decided
     if done and not counted:
         return replace(plain, how="more", because="escalated", wishes=(by_own,))
     doubted = _doubted(counted, report)
@@ -126,6 +149,35 @@ def conclude(
     forced = "" if one.audited else verdict.reason
     again = tuple(replace(by_own, audit=order) for order in doubted) or (by_own,)
     return replace(plain, how="more", because="escalated", wishes=again, forced=forced)
+
+
+def _decided(
+    plain: Conclusion, one: SubmissionRecord, by_own: AuditWish, certain: bool, spared: bool
+) -> Conclusion | None:
+    """The end of a rejection, or of a second look; None where there is neither. `certain`: there is something
+    to reject for.
+    """
+    verdict, case = plain.verdict, plain.case
+    if verdict.outcome is Outcome.REJECTED:
+        if not certain:
+            return None
+        again = needs_second_look(verdict, plain.report, case) and not spared
+        return _looked_at_again(plain, one, by_own) if again else plain
+    if verdict.code == AS_ASKED:
+        return replace(plain, fallback=no_crops(one.task.frame))
+    if verdict.code == UNREPEATABLE:
+        return replace(plain, how="unresolved", fallback=not_alike(one.task.frame))
+    return replace(plain, how="unresolved") if verdict.code == UNKNOWN else None
+
+
+def _looked_at_again(plain: Conclusion, one: SubmissionRecord, by_own: AuditWish) -> Conclusion:
+    """Nobody is rejected for pixels before the own node has rendered the tile as its node was asked to."""
+    whole = replace(by_own, audit=sampling.whole_order(one.task.tile))
+    first = () if one.audits else (by_own,)
+    known = len(renders_of(one)) + sum(wish.audit == whole.audit for wish in first)
+    forced = "" if one.audited else plain.verdict.reason
+    wishes = (*first, *(whole,) * (RENDERS - known))
+    return replace(plain, how="more", because="looks", wishes=wishes, forced=forced)
 
 
 def _own_says_so(audits: Sequence[AuditRecord], report: CheckReport) -> bool:

@@ -20,6 +20,7 @@ from verification.beacon import LocalBeacon, next_round
 from verification.rate import Rates, Standing, audit_rate
 from verification.records import AuditRecord, FarmRules, JobVerification, LogProof, Round, SubmissionRecord
 from verification.sampling import AuditPolicy, Draws
+from verification.second_look import second_look
 from verification.selection import Asked
 from verification.verdict import Case, Outcome, judge
 
@@ -144,17 +145,30 @@ class Farm:
                 audits.append(self._audit(record, order, OWN, repeat=True))
         if record.own and not audits:
             return record
-        found = tuple(CropFinding(crop, 5 if lie else 0) for audit in audits for crop in audit.order.crops)
+        audits += self._second_look(record) if lie else []
+        crops = [audit.order.crops for audit in audits if not audit.order.is_whole(record.task.tile)]
+        found = tuple(CropFinding(crop, 5 if lie else 0) for some in crops for crop in some)
         report = CheckReport(channels=("View Layer/Combined.R",), noise=0.125, crops=found)
-        case = Case(record.task.frame, self.samples, len(audits))
-        return replace(record, audits=tuple(audits), report=report, case=case, verdict=judge(report, case))
+        record = replace(record, audits=tuple(audits), report=report)
+        case = Case(record.task.frame, self.samples, len(audits), second=second_look(record))
+        return replace(record, case=case, verdict=judge(report, case))
+
+    def _second_look(self, record: SubmissionRecord) -> list[AuditRecord]:
+        """The own node's renders of the whole tile."""
+        order = sampling.whole_order(record.task.tile)
+        return [self._audit(record, order, OWN, pixels=f"{record.task.id}:pixels") for _ in range(2)]
 
     def _audit(
-        self, record: SubmissionRecord, order: AuditOrder, by: Machine, repeat: bool = False
+        self,
+        record: SubmissionRecord,
+        order: AuditOrder,
+        by: Machine,
+        repeat: bool = False,
+        pixels: str = "",
     ) -> AuditRecord:
         self.audits += 1
         task = TaskId(f"{record.task.id}.audit{self.audits}")
-        signed = attested(task, 1, task)
+        signed = attested(task, 1, pixels or task)
         return AuditRecord(
             task=task,
             order=order,

@@ -17,9 +17,10 @@ from frame_splitter.fields import decode, encode
 from verification import attestation, selection
 from verification.receipt_records import canonical
 from verification.records import AuditRecord, JobVerification, SubmissionRecord
-from verification.sampling import is_repeated
+from verification.sampling import is_looked_at_again, is_repeated
+from verification.second_look import second_look
 from verification.submission_checks import Facts, draws_of, wrong_rounds, wrong_submission
-from verification.verdict import Outcome, judge
+from verification.verdict import Outcome, SecondLook, judge, needs_second_look
 
 EQUIVOCATION = "equivocation"
 FEWEST_AUDITS = 4
@@ -96,6 +97,27 @@ def _wrong_together(verification: JobVerification) -> Iterator[str]:
     nodes = Counter(node for node, *_ in identities)
     yield from (f"{node} has two operators or two keys." for node in nodes if nodes[node] > 1)
     yield from _wrong_auditors(verification)
+    yield from _unlooked(verification)
+
+
+def _unlooked(verification: JobVerification) -> Iterator[str]:
+    """Rejections for pixels without a second look, where the rule asks for one. In which order verdicts
+    came is not told, so a node with enough confirmed ones may have been spared any that was drawn so.
+    """
+    confirmed = Counter(
+        one.node
+        for one in verification.submissions
+        if _is_rejected(one) and one.case is not None and one.case.second is SecondLook.DIFFERENT
+    )
+    facts = facts_of(verification)
+    for one in verification.submissions:
+        if one.case is None or one.report is None or one.verdict is None:
+            continue
+        draws = draws_of(one, facts)
+        due = draws is None or is_looked_at_again(draws, confirmed[one.node])
+        plain = one.verdict.code != EQUIVOCATION and needs_second_look(one.verdict, one.report, one.case)
+        if due and plain:
+            yield f"{one.task.id} by {one.node}: it was rejected for its pixels without a second look."
 
 
 def _wrong_auditors(verification: JobVerification) -> Iterator[str]:
@@ -156,6 +178,10 @@ def _repeats(audit: AuditRecord, first: AuditRecord) -> bool:
     return audit.own and audit.attestation is not None and audit.order == first.order
 
 
+def _is_rejected(one: SubmissionRecord) -> bool:
+    return one.verdict is not None and one.verdict.outcome is Outcome.REJECTED
+
+
 def is_accepted(one: SubmissionRecord) -> bool:
     """Whether a verdict accepted it."""
     return one.verdict is not None and one.verdict.outcome is Outcome.ACCEPTED
@@ -202,6 +228,9 @@ def _wrong_case(one: SubmissionRecord, facts: Facts) -> Iterator[str]:
     case, done = one.case, [audit for audit in one.audits if audit.attestation is not None]
     if case is None:
         return
+    hidden = case.second is SecondLook.NONE and not is_accepted(one)
+    if case.second is not second_look(one) and (hidden or case.second is not SecondLook.NONE):
+        yield "what its verdict takes for the own node's second look is not what that signed."
     if (case.frame, case.samples) != (one.task.frame, facts.samples):
         yield "its verdict was made for another frame or another number of samples."
     counted = [audit for audit in done if not audit.contradicted]

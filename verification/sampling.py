@@ -78,6 +78,25 @@ def is_repeated(draws: Draws, rate: int) -> bool:
     return draws.happens("repeat", rate)
 
 
+CONFIRMED_LIES = 3
+"""After so many tiles of a node that a second look confirmed to be false in a job, a sample is enough."""
+
+SECOND_LOOKS = MILLION // 8
+"""That sample, in a million."""
+
+
+def is_looked_at_again(draws: Draws, confirmed: int) -> bool:
+    """Whether the own node renders a tile again before it is rejected for its pixels. `confirmed`: second
+    looks that confirmed rejections of the same node in the same job.
+    """
+    return confirmed < CONFIRMED_LIES or draws.happens("second look", SECOND_LOOKS)
+
+
+def whole_order(tile: Tile) -> AuditOrder:
+    """What the second look renders: the tile as its node was asked to."""
+    return AuditOrder((tile,))
+
+
 def ranked(draws: Draws, nodes: Iterable[str]) -> tuple[str, ...]:
     """Possible auditors in the order in which they are asked."""
     return tuple(sorted(nodes, key=lambda node: (draws.number(f"auditor:{node}", 1 << 128), node)))

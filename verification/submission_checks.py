@@ -172,7 +172,11 @@ def _wrong_orders(submitted: Submitted, tile: Tile, draws: Draws, facts: Facts) 
     if submitted.audits[0].order != first:
         yield "its first audit is not of the crops that were drawn."
     for audit in submitted.audits[1:]:
-        if audit.order != first and not _is_second(audit.order, first, tile, facts.policy):
+        if not (
+            audit.order == first
+            or audit.order.is_whole(tile)
+            or _is_second(audit.order, first, tile, facts.policy)
+        ):
             yield f"audit {audit.task}: it is neither of the crops that were drawn nor of suspects' blocks."
 
 

@@ -65,6 +65,20 @@ class Outcome(StrEnum):
     UNRESOLVED = "unresolved"
 
 
+class SecondLook(StrEnum):
+    """What the farm's own node found when it rendered the very tile as its node was asked to: twice, each
+    time in a fresh Blender. NONE: it has not (yet). EQUAL, DIFFERENT: to what was submitted. UNREPEATABLE:
+    its own two renders differ from each other. OTHER_CLASS: only nodes of other device classes were there,
+    whose floats tell nothing.
+    """
+
+    NONE = "none"
+    EQUAL = "equal"
+    DIFFERENT = "different"
+    UNREPEATABLE = "unrepeatable"
+    OTHER_CLASS = "other_class"
+
+
 @dataclass(frozen=True, slots=True)
 class Twin:
     """Another submission with the same pixel root: its frame, and whether it was rejected."""
@@ -80,6 +94,7 @@ class Case:
     the tile's own device class; `noise` the least and greatest of the job's tiles accepted after audits,
     None before there are any; `twin` another submission with the same pixels. `own`: one of the audits is
     by the farm's own node, or none of its nodes could do it; nobody is rejected on a stranger's word alone.
+    `second`: what its own node found when it rendered the whole tile again.
     """
 
     frame: FrameNumber
@@ -89,6 +104,7 @@ class Case:
     noise: tuple[float, float] | None = None
     twin: Twin | None = None
     own: bool = True
+    second: SecondLook = SecondLook.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +116,54 @@ class Verdict:
     reason: Sentence
 
 
+AS_ASKED = "as_asked"
+"""The code of a verdict that accepts what differs from its audit: the tile is what its node was asked for."""
+
+UNREPEATABLE, UNKNOWN = "unrepeatable", "unknown"
+"""Codes of verdicts in doubt: the own node's renders are not alike, or of another device class."""
+
+FAULTS_OF_PIXELS = frozenset({Fault.WRONG_PASSES})
+"""Faults that come of comparing a picture with others: a scene may be the reason, too."""
+
+
 def judge(report: CheckReport, case: Case) -> Verdict:
-    """Decide about a tile."""
+    """Decide about a tile. Whoever carries out a rejection for pixels looks a second time first
+    (`needs_second_look`).
+    """
+    verdict = _first_look(report, case)
+    return _second_look(verdict, case) if is_for_pixels(verdict, report) else verdict
+
+
+def is_for_pixels(verdict: Verdict, report: CheckReport) -> bool:
+    """Whether the verdict rejects because pixels were compared, not because the file is broken."""
+    by_pixels = report.fault is None or report.fault in FAULTS_OF_PIXELS
+    return verdict.outcome is Outcome.REJECTED and by_pixels
+
+
+def needs_second_look(verdict: Verdict, report: CheckReport, case: Case) -> bool:
+    """Whether the own node has to render the whole tile before anybody is blamed."""
+    return is_for_pixels(verdict, report) and case.second is SecondLook.NONE
+
+
+def _second_look(rejected: Verdict, case: Case) -> Verdict:
+    if case.second is SecondLook.EQUAL:
+        reason = (
+            "Equal in every float to the farm's own render of the whole tile, which its audit is not: this "
+            "scene cannot be audited in crops, and nobody is blamed."
+        )
+        return Verdict(Outcome.ACCEPTED, AS_ASKED, reason)
+    if case.second is SecondLook.UNREPEATABLE:
+        reason = (
+            "The farm's own node rendered this tile twice, and not alike: nobody can say, nobody is blamed."
+        )
+        return _audit(UNREPEATABLE, reason)
+    if case.second is SecondLook.OTHER_CLASS:
+        reason = "No own node of its device class could render this tile again, so nobody is blamed."
+        return _audit(UNKNOWN, reason)
+    return rejected
+
+
+def _first_look(report: CheckReport, case: Case) -> Verdict:
     if report.fault is not None:
         return Verdict(Outcome.REJECTED, report.fault.value, _fault_sentence(report.fault, report.detail))
     if case.audits == 0:

@@ -94,7 +94,9 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class StoredFrame:
-    """A frame; its files lie under the results of task `by` and its token."""
+    """A frame; its files lie under the results of task `by` and its token. `whole`: one Blender rendered it
+    instead of the tasks that the job began with.
+    """
 
     frame: int
     state: str
@@ -104,6 +106,7 @@ class StoredFrame:
     by: TaskId
     by_token: int
     files: tuple[OutputFile, ...]
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +325,9 @@ def _job(job: JobId, fields: dict[str, str]) -> Job:
         audits=AuditCounts(*(int(fields.get(name, 0)) for name in _AUDITS)),
         money=_money(fields),
         lacks=fields.get("lacks", ""),
+        fallback=fields.get("fallback", ""),
+        fallback_at=float(fields["fallback_at"]) if "fallback_at" in fields else None,
+        waiting=fields.get("standstill", ""),
     )
 
 
@@ -342,6 +348,7 @@ def _frame(fields: dict[str, str]) -> StoredFrame:
         by=TaskId(fields.get("by", "")),
         by_token=int(fields.get("by_token", 0)),
         files=decode(fields.get("files", "[]"), tuple[OutputFile, ...]),
+        whole=fields.get("whole") == "1",
     )
 
 

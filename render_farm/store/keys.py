@@ -83,6 +83,11 @@ def job_excluded(job_id: str) -> str:
     return f"farm:job:{job_id}:excluded"
 
 
+def job_lies(job_id: str) -> str:
+    """Hash: nodes to how many of their rejections in the job a second look confirmed."""
+    return f"farm:job:{job_id}:lies"
+
+
 def job_entries(job_id: str) -> str:
     """List: what the farm adds to a paid job's books."""
     return f"farm:job:{job_id}:entries"

@@ -12,6 +12,7 @@ from frame_splitter.ids import JobId, LeaseToken, NodeId, OwnerId, SceneId, Task
 from frame_splitter.records import FailureCode, OutputFile, RenderSettings, Task, TaskResult
 from render_farm.answers import Failure
 from render_farm.auditors import Online
+from render_farm.fallbacks import Fallback
 from render_farm.rules import JobRules, Rules
 from render_farm.store import keys
 from render_farm.store.connection import Connection
@@ -92,7 +93,7 @@ class Meetings:
 @dataclass(frozen=True, slots=True)
 class Conclusion:
     """What was made of a check. `how` is accepted, rejected, unresolved or more; `because` of more is
-    suspects or escalated.
+    suspects, escalated or looks.
     """
 
     how: str
@@ -102,6 +103,7 @@ class Conclusion:
     wishes: tuple[AuditWish, ...] = ()
     because: str = ""
     forced: str = ""
+    fallback: Fallback | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,10 @@ class Submissions:
         return JobFacts(
             OwnerId(owner), SceneId(scene), pinned, noise, excluded, ordered if paid == "1" else None
         )
+
+    async def confirmed(self, job: JobId, node: NodeId) -> int:
+        """How many of a node's rejections in a job a second look confirmed."""
+        return int(await self._store.do("HGET", keys.job_lies(job), node) or 0)
 
     async def rules(self, job: JobId, now: Rules) -> Rules:
         """The rules a job is verified by: the farm's at its first submission. A farm that changes its rates
@@ -318,6 +324,7 @@ class Submissions:
             encode(tile),
             now,
             _failure(one.node, made.verdict, now),
+            encode(made.fallback) if made.fallback else "",
         )
         if outcome not in {"accepted", "again"}:
             raise StaleLease(STALE)

@@ -16,6 +16,7 @@ from tests import servers
 from tests.api_calls import STRANGERS_ONLY, Api, events, fine, under
 from verification import attestation, merkle, receipts, replay
 from verification.records import JobVerification, LogProof, Round
+from verification.verdict import FAULTS_OF_PIXELS
 
 LOOKS = (TaskKind.AUDIT, TaskKind.CHECK)
 BLOCK = Tile(0, 0, 8, 8)
@@ -138,7 +139,18 @@ def reject(liar, own, owner):
     own.do(next_of(own, "audit"), b"crops")
     check = next_of(own, "check")
     own.do(check, report=differs(check))
+    looked_at_again(own, b"honest pixels")
     return lease
+
+
+def looked_at_again(own, *renders):
+    """The own node renders the tile as its node was asked to, twice, and checks once more."""
+    for pixels in (renders[0], renders[-1]):
+        audit = next_of(own, "audit")
+        assert audit["audit"] == {"crops": [audit["task"]["tile"]], "sparse": None}
+        own.do(audit, pixels)
+    check = next_of(own, "check")
+    own.do(check, report=differs(check))
 
 
 # --- the good way -----------------------------------------------------------------------------------
@@ -250,12 +262,81 @@ def test_a_node_that_lied_gets_nothing_more_of_the_job(ann, liar, node, own):
     assert liar.lease()[0]["task"]["job"] == other
 
 
-@pytest.mark.parametrize("fault", list(Fault))
+@pytest.mark.parametrize("fault", sorted(set(Fault) - FAULTS_OF_PIXELS))
 def test_a_file_that_is_no_picture_is_rejected_whatever_was_audited(ann, liar, own, fault):
     ann.job(frames=(1,))
     liar.do(liar.lease()[0])
     own.do(next_of(own, "audit"))
     own.do(next_of(own, "check"), report=CheckReport(fault=fault, detail="It is not."))
+    assert own.lease()[0]["task"]["kind"] == "render"
+
+
+def test_an_honest_tile_of_a_scene_that_cannot_be_audited_in_crops(admin, ann, liar, own):
+    """Its crops differ, the tile itself is what the own node renders: frames are rendered whole instead."""
+    job = ann.job(frames=(1, 2, 3), tiles="2x1")
+    first = liar.lease(slots=2)
+    for lease in first:
+        liar.do(lease)
+        own.do(next_of(own, "audit"))
+        own.do(next_of(own, "check"))
+    own.do(next_of(own, "finish"))
+    held, lost = liar.lease(slots=2)
+    liar.do(held)
+    own.do(next_of(own, "audit"), b"crops")
+    check = next_of(own, "check")
+    own.do(check, report=differs(check))
+    before = standing(admin, liar)
+    looked_at_again(own, b"pixels")
+    assert standing(admin, liar)[0]["failed"] == before[0]["failed"] == 0
+    shown = ann.ok("GET", f"/jobs/{job}")
+    assert (shown["exactness"], shown["audits"]["rejected"]) == ("bit-exact", 0)
+    assert "Crops of this scene's tiles do not equal the tiles (frame 2)" in shown["fallback"]
+    assert shown["reason"].endswith(shown["fallback"])
+    assert shown["frames"]["done"] == 0, "what was stitched of such tiles is rendered again"
+    url = f"/leases/{lost['task']['id']}/uploads?token={lost['token']}"
+    liar.refused(409, "stale_lease", "POST", url, {"files": [OutputFile("tile.exr", "0" * 64, 1)]})
+    assert liar.lease() == []
+    wholes = own.lease(slots=4, kinds=(TaskKind.RENDER,))
+    assert [one["task"]["id"] for one in wholes] == [f"{job}.f{frame}.whole" for frame in (1, 2, 3)]
+    assert {one["task"]["output"] for one in wholes} == {"final"}
+    assert {str(one["task"]["tile"]) for one in wholes} == {str(held["area"])}
+    for one in wholes:
+        own.do(one, b"whole")
+    shown = ann.ok("GET", f"/jobs/{job}")
+    assert (shown["state"], shown["frames"]) == ("complete", {"total": 3, "done": 3, "failed": 0})
+    notices = told(ann, job, "notice")
+    assert [one["notice"] for one in notices] == [shown["fallback"]]
+    states = [(one["frame"], one["state"]) for one in told(ann, job, "frame")]
+    assert states == [(1, "done"), (1, "rendering"), (1, "done"), (2, "done"), (3, "done")]
+    assert [one["outcome"] for one in told(ann, job, "verdict")] == ["accepted"] * 3
+    assert replay.replay(verification(ann, job)) == []
+    ann.refused(404, "not_found", "GET", f"/jobs/{job}/frames/1/receipt")
+
+
+def test_a_scene_that_is_never_rendered_alike_blames_nobody(admin, ann, liar, own):
+    job = ann.job(frames=(1,))
+    liar.do(liar.lease()[0])
+    own.do(next_of(own, "audit"), b"crops")
+    check = next_of(own, "check")
+    own.do(check, report=differs(check))
+    looked_at_again(own, b"one", b"another")
+    shown = ann.ok("GET", f"/jobs/{job}")
+    assert (shown["exactness"], shown["audits"]["unresolved"]) == ("approximate", 1)
+    assert "not rendered alike twice" in shown["fallback"]
+    assert standing(admin, liar)[0]["failed"] == 0
+    assert next_of(own, "render")["task"]["output"] == "final"
+    assert replay.replay(verification(ann, job)) == []
+
+
+def test_other_passes_than_the_jobs_are_looked_at_again(ann, liar, own):
+    ann.job(frames=(1,))
+    liar.do(liar.lease()[0])
+    own.do(next_of(own, "audit"))
+    fault = CheckReport(fault=Fault.WRONG_PASSES)
+    own.do(next_of(own, "check"), report=fault)
+    for _ in range(2):
+        own.do(next_of(own, "audit"), b"honest pixels")
+    own.do(next_of(own, "check"), report=fault)
     assert own.lease()[0]["task"]["kind"] == "render"
 
 

@@ -73,11 +73,20 @@ class Day:
         return self.own.do(lease, report=replace(fine(lease), **changes))
 
     def reject(self):
-        """The own node finds that a crop differs."""
+        """The own node finds that a crop differs, and so does the tile as it renders it."""
+        wrong = self.doubt()
+        for _ in range(2):
+            self.own.do(self.next_of(self.own, "audit"), b"as its node was asked to")
+        self.own.do(self.next_of(self.own, "check"), report=wrong)
+
+    def doubt(self):
+        """The own node's check finds that a crop differs; returns its report."""
         lease = self.next_of(self.own, "check")
         honest = fine(lease)
         crops = (replace(honest.crops[0], different=64, rmse=0.5, relative=1.0), *honest.crops[1:])
-        self.own.do(lease, report=replace(honest, crops=crops))
+        wrong = replace(honest, crops=crops)
+        self.own.do(lease, report=wrong)
+        return wrong
 
 
 ALL = (
@@ -267,7 +276,7 @@ def test_a_stranger_alone_rejects_nobody_and_a_false_one_loses_its_standing(part
     day.liar.do(day.liar.lease(kinds=(TaskKind.RENDER,))[0])
     audit = day.next_of(auditor, "audit")
     auditor.do(audit, b"other pixels")
-    day.reject()
+    day.doubt()
     assert day.tile()["state"] == "auditing", "the farm's own looks before anybody is blamed"
     day.audit()
     day.check(contradicted=(audit["task"]["id"],))

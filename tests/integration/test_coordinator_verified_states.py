@@ -76,6 +76,7 @@ class Day:
         self.names = []
         self.cancelled = set()
         self.refuses = ()
+        self.fallen = set()
 
     def clock(self):
         return self.now
@@ -243,15 +244,27 @@ class Day:
             assert tasks[one["of"]]["state"] in {"submitted", "auditing"}
             assert tasks[one["of"]]["token"] == one["of_token"]
         ready = {name for name, one in {**tasks, **extra}.items() if one["state"] == "ready"}
-        lanes = ("render", "kept", "finish", "audit", "check")
+        lanes = ("render", "kept", "final", "finish", "audit", "check")
         queued = await self.store.read([("ZRANGE", f"farm:job:{job}:ready:{lane}", 0, -1) for lane in lanes])
         assert {name for lane in queued for name in lane} == ready
-        await self.check_frames(job, tasks)
+        await self.check_frames(job, tasks, "fallback" in fields)
         return {name for name, one in {**tasks, **extra}.items() if one["state"] == "leased"}
 
-    async def check_frames(self, job, tasks):
+    async def check_frames(self, job, tasks, fell_back):
         for frame in range(2):
             fields = await self.store.hash(f"farm:frame:{job}:{frame}")
+            whole = tasks.get(f"{job}.f{frame}.whole")
+            assert (fields.get("whole") == "1") == (whole is not None)
+            if whole is not None:
+                assert fell_back
+                old = [one for one in tasks.values() if int(one["frame"]) == frame and one is not whole]
+                assert all(one["replaced"] == "1" and one["state"] not in UNFINISHED for one in old)
+                assert int(fields["accepted"]) == (whole["state"] == "accepted")
+                assert (fields["state"] == "done") == (whole["state"] == "accepted")
+                self.fallen.add(job)
+                continue
+            if fell_back:
+                assert fields["state"] in {"done", "failed"} or int(fields["tiles"]) == 1
             mine = [one for one in tasks.values() if int(one["frame"]) == frame and one["kind"] == "render"]
             accepted = sum(one["state"] == "accepted" for one in mine)
             assert int(fields["accepted"]) == accepted

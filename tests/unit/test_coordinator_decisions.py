@@ -10,6 +10,7 @@ from frame_splitter.fields import Tile
 from frame_splitter.records import RenderSettings, Task, TaskKind
 from render_farm import rules as farm_rules
 from render_farm.auditors import Online
+from render_farm.fallbacks import Scope
 from render_farm.rounds import decide
 from render_farm.store.submissions import AuditWish, JobFacts, Progressed
 from render_farm.verdicts import conclude
@@ -17,7 +18,7 @@ from verification.attestation import Attestation, Submission
 from verification.rate import Rates, Standing
 from verification.records import AuditRecord, SubmissionRecord
 from verification.sampling import MILLION, AuditPolicy
-from verification.verdict import Twin
+from verification.verdict import FAULTS_OF_PIXELS, SecondLook, Twin
 
 RULES = farm_rules.local(b"\x01" * 32, 0.5, AuditPolicy(), Rates())
 TILE = Tile(0, 0, 64, 64)
@@ -90,10 +91,24 @@ def audit(name, own=False, **fields):
     return AuditRecord(name, FIRST.audit, node=node, own=own, attestation=SIGNED, **fields)
 
 
-def concluded(report, *audits, twin=None, suspects=0, escalated=0, audited=True):
+def concluded(report, *audits, twin=None, suspects=0, escalated=0, audited=True, spared=False):
     record = replace(ONE, audits=audits, audited=audited)
     known = Progressed(record, VALUE, suspects, escalated, None, 0)
-    return conclude(known, report, JOB, twin, FIRST, RULES)
+    return conclude(known, report, JOB, twin, FIRST, RULES, spared)
+
+
+WHOLE = AuditOrder((TILE,))
+
+
+def whole(name, root, **fields):
+    """The own node's render of the tile as its node was asked to."""
+    return replace(
+        audit(name, own=True, **fields), order=WHOLE, attestation=replace(SIGNED, pixelRoot=root * 32)
+    )
+
+
+LOOKED = (whole("w1", "00"), whole("w2", "00"))
+"""The second look, which confirms that the tile is false."""
 
 
 def test_equal_is_accepted():
@@ -102,11 +117,58 @@ def test_equal_is_accepted():
 
 
 def test_own_nodes_word_rejects_and_a_strangers_alone_does_not():
-    assert concluded(WRONG, audit("a1", own=True)).how == "rejected"
+    assert concluded(WRONG, audit("a1", own=True), *LOOKED).how == "rejected"
     made = concluded(WRONG, audit("a1"))
     assert (made.how, made.because, made.wishes[0].own_only) == ("more", "escalated", True)
     assert made.forced == "", "it was audited because its round said so"
-    assert concluded(WRONG, audit("a1"), audit("a2", own=True), escalated=1).how == "rejected"
+    assert concluded(WRONG, audit("a1"), audit("a2", own=True), *LOOKED, escalated=1).how == "rejected"
+
+
+@pytest.mark.parametrize("audits", [(audit("a1", own=True),), (audit("a1"), audit("a2", own=True))])
+def test_nobody_is_rejected_for_pixels_before_a_second_look(audits):
+    made = concluded(WRONG, *audits, escalated=len(audits) - 1)
+    assert (made.how, made.because, made.fallback) == ("more", "looks", None)
+    assert [(wish.audit, wish.ranked, wish.own_only) for wish in made.wishes] == [(WHOLE, (), True)] * 2
+
+
+def test_what_equals_the_second_look_is_accepted_and_the_job_falls_back():
+    made = concluded(WRONG, audit("a1", own=True), whole("w1", "ab"), whole("w2", "ab"))
+    assert (made.how, made.verdict.code, made.wishes) == ("accepted", "as_asked", ())
+    assert (made.fallback.scope, made.fallback.approximate) == (Scope.TILED, False)
+    assert "nobody is blamed" in made.fallback.sentence
+
+
+def test_own_renders_that_are_not_alike_blame_nobody():
+    made = concluded(WRONG, audit("a1", own=True), whole("w1", "ab"), whole("w2", "00"))
+    assert (made.how, made.verdict.code) == ("unresolved", "unrepeatable")
+    assert (made.fallback.scope, made.fallback.approximate) == (Scope.OPEN, True)
+
+
+def test_a_second_look_on_another_device_class_blames_nobody():
+    others = (whole("w1", "00", same_class=False), whole("w2", "00", same_class=False))
+    made = concluded(WRONG, audit("a1", own=True), *others)
+    assert (made.how, made.verdict.code, made.fallback) == ("unresolved", "unknown", None)
+
+
+def test_a_sample_of_many_confirmed_lies_is_enough():
+    made = concluded(WRONG, audit("a1", own=True), spared=True)
+    assert (made.how, made.case.second) == ("rejected", SecondLook.NONE)
+
+
+def test_who_renders_frames_that_cannot_be_audited_in_crops_is_looked_at_once_more():
+    """The own node's audit was of the whole tile already: one more, in case it is never alike."""
+    report = replace(WRONG, crops=(replace(WRONG.crops[0], tile=TILE),))
+    made = concluded(report, whole("w1", "00"))
+    assert (made.how, [wish.audit for wish in made.wishes]) == ("more", [WHOLE])
+
+
+def test_other_passes_than_the_jobs_get_a_second_look_after_the_audit_that_was_drawn():
+    fault = CheckReport(fault=Fault.WRONG_PASSES)
+    made = concluded(fault, audited=False)
+    assert (made.how, [wish.audit for wish in made.wishes]) == ("more", [FIRST.audit, WHOLE, WHOLE])
+    assert made.forced == made.verdict.reason
+    assert concluded(fault, audit("a1", own=True), *LOOKED).how == "rejected"
+    assert concluded(fault, audit("a1", own=True), whole("w1", "ab")).verdict.code == "as_asked"
 
 
 def test_an_own_node_of_another_class_does_not_confirm_a_strangers_lie():
@@ -115,7 +177,7 @@ def test_an_own_node_of_another_class_does_not_confirm_a_strangers_lie():
     assert again.how == "unresolved"
 
 
-@pytest.mark.parametrize("fault", list(Fault))
+@pytest.mark.parametrize("fault", sorted(set(Fault) - FAULTS_OF_PIXELS))
 def test_no_picture_is_rejected_without_any_audit(fault):
     assert concluded(CheckReport(fault=fault), audited=False).how == "rejected"
 
@@ -151,7 +213,7 @@ ELSEWHERE = Tile(48, 48, 56, 56)
 SECOND = AuditOrder((ELSEWHERE,))
 
 
-def test_a_second_look_by_a_stranger_is_repeated_by_the_own_node_before_it_counts():
+def test_suspects_done_by_a_stranger_are_repeated_by_the_own_node_before_they_count():
     """The own node has done the first crops, and a stranger lies about the suspects' blocks."""
     report = replace(EQUAL, crops=(*EQUAL.crops, replace(WRONG.crops[0], tile=ELSEWHERE)))
     lie = replace(audit("a2"), order=SECOND)
@@ -159,7 +221,8 @@ def test_a_second_look_by_a_stranger_is_repeated_by_the_own_node_before_it_count
     assert (made.how, made.because, made.case.own) == ("more", "escalated", False)
     assert [(wish.audit, wish.own_only) for wish in made.wishes] == [(SECOND, True)]
     confirmed = replace(audit("a3", own=True), order=SECOND)
-    assert concluded(report, audit("a1", own=True), lie, confirmed, suspects=1, escalated=1).how == "rejected"
+    made = concluded(report, audit("a1", own=True), lie, confirmed, *LOOKED, suspects=1, escalated=1)
+    assert made.how == "rejected"
 
 
 def test_suspects_wait_until_a_strangers_word_is_confirmed_and_are_then_the_own_nodes():

@@ -15,11 +15,12 @@
 -- ARGV[10] evidence (JSON list of files)
 -- ARGV[11] JSON list of audits to order: {audit (JSON), ranked (list), own_only, repeat}
 -- ARGV[12] JSON list: audits that the report contradicts
--- ARGV[13] 'suspects' | 'escalated' | '': why there is another audit
+-- ARGV[13] 'suspects' | 'escalated' | 'looks' | '': why there is another audit
 -- ARGV[14] why the submission is audited although its round did not say so, or ''
 -- ARGV[15] JSON: {channels (JSON), noise} of the tile
 -- ARGV[16] now, seconds
 -- ARGV[17] failure (JSON) for the task, where rejected
+-- ARGV[18] JSON: {sentence, scope, approximate} where the job's frames are rendered whole from here on, or ''
 -- Returns  'accepted' | 'again' | 'other' | 'stale'
 
 local task, token, node, now = ARGV[1], ARGV[2], ARGV[3], ARGV[16]
@@ -61,6 +62,7 @@ if ARGV[6] == 'accepted' then
   accept(job, of, at, now)
   if audited == '1' then tell_verdict(job, of, KEYS[2], verdict) end
 elseif ARGV[6] == 'rejected' then
+  if cjson.decode(ARGV[8]).second == 'different' then redis.call('HINCRBY', job_key(job) .. ':lies', of_node, 1) end
   reject_submission(job, of, of_token, now, verdict, ARGV[17])
 elseif ARGV[6] == 'unresolved' then
   leave_unresolved(job, of, of_token, now, verdict)
@@ -78,5 +80,6 @@ else
   end
   make_audits(job, of, of_token, cjson.decode(ARGV[11]), now)
 end
+if ARGV[18] ~= '' then fall_back(job, cjson.decode(ARGV[18]), now) end
 settle(job)
 return 'accepted'

@@ -10,13 +10,15 @@
 --                              submission), wants (its device class), and verification.lua's fields.
 --                              Of paid jobs also units (micro-units it counts as; none where it is not paid
 --                              for), audit_units (what an audit of it counts as), agreement (that whose
---                              units it uses up now, or '')
+--                              units it uses up now, or ''), replaced ('1': its frame is rendered whole by
+--                              another task instead)
 --   farm:task:{task}:extras    list: audits and checks of the task's last submission
 --   farm:job:{job}             hash: the job's record; counters total, waiting, ready, leased, submitted,
 --                              auditing, accepted, failed, cancelled, rendering (unfinished tasks other than
 --                              finish), frames_total, frames_done, frames_failed, render_seconds, audited,
 --                              passed, rejected, unresolved; extra_{state} of audits and checks, which are
 --                              none of the job's tasks; intents cancel, pause; device_class (the pin);
+--                              fallback (why frames are rendered whole, or absent), fallback_at;
 --                              rank; announced (last state in events); channels, noise_least, noise_most (of
 --                              tiles accepted after an audit), lacks (why it waits for a lost file of its
 --                              scene, or ''). Of paid jobs also paid ('1'), funded ('0',
@@ -34,7 +36,8 @@
 --   farm:money:changed         stream: jobs whose money changed, capped
 --   farm:frame:{job}:{frame}   hash: tiles (count), accepted (count), tasks (JSON list of tile ids),
 --                              finish (task id or ''), state, render_seconds, files (JSON), by (task id),
---                              by_token, settled ('1': a paid job's books were told that it ended)
+--                              by_token, settled ('1': a paid job's books were told that it ended),
+--                              whole ('1': one Blender renders it instead of the job's first tasks for it)
 --   farm:node:{node}:leases    set: tasks the node holds
 --   farm:leases                sorted set: leased tasks by the time their lease ends
 --   farm:jobs:open             sorted set: jobs with ready tasks, not paused or cancelled, by rank
@@ -377,4 +380,67 @@ local function take_back(job, tile, now, code, sentence)
   redis.call('HINCRBY', frame_key(job, frame), 'accepted', -1)
   redis.call('HINCRBYFLOAT', frame_key(job, frame), 'render_seconds', '-' .. seconds)
   redis.call('HINCRBYFLOAT', job_key(job), 'render_seconds', '-' .. seconds)
+end
+
+-- An accepted tile that nobody needs any more is not paid for.
+local function drop_accepted(job, tile)
+  local frame, seconds, token, units = get(task_key(tile), 'frame', 'render_seconds', 'token', 'units')
+  if filled(units) then enter(job, entry('returned', { task = tile, token = tonumber(token) })) end
+  count_speed(tile, '-', seconds)
+  move(job, tile, 'accepted', 'cancelled')
+  redis.call('HINCRBYFLOAT', frame_key(job, frame), 'render_seconds', '-' .. seconds)
+  redis.call('HINCRBYFLOAT', job_key(job), 'render_seconds', '-' .. seconds)
+end
+
+-- One task in place of all of a frame's: an own node's Blender renders and writes it whole. What was accepted
+-- stays so, and stays paid for.
+local function replace_by_whole(job, frame)
+  local key = frame_key(job, frame)
+  local members = tiles_of(job, frame)
+  local record, order = get(task_key(members[1]), 'task', 'order')
+  record = cjson.decode(record)
+  table.insert(members, filled(redis.call('HGET', key, 'finish')))
+  cancel_unfinished(job, members)
+  for _, task in ipairs(members) do redis.call('HSET', task_key(task), 'replaced', 1) end
+  if redis.call('HGET', key, 'state') == 'done' then
+    redis.call('HINCRBY', job_key(job), 'frames_done', -1)
+    redis.call('HDEL', key, 'files', 'by', 'by_token', 'done_at')
+    tell(job, 'frame', { frame = tonumber(frame), state = 'rendering', tiles = 1 })
+  end
+  local id = job .. '.f' .. frame .. '.whole'
+  record.id, record.kind, record.overscan, record.output = id, 'render', 0, 'final'
+  record.tile = cjson.decode(redis.call('HGET', job_key(job), 'area'))
+  redis.call('HSET', task_key(id), 'task', cjson.encode(record), 'job', job, 'kind', 'render', 'lane', 'final',
+    'frame', frame, 'order', order, 'state', 'ready')
+  redis.call('HSET', key, 'state', 'rendering', 'whole', 1, 'tiles', 1, 'accepted', 0, 'finish', '',
+    'tasks', cjson.encode({ id }))
+  redis.call('RPUSH', job_key(job) .. ':tasks', id)
+  redis.call('ZADD', lane_key(job, 'final'), order, id)
+  for _, counter in ipairs({ 'total', 'ready', 'rendering' }) do redis.call('HINCRBY', job_key(job), counter, 1) end
+end
+
+local function is_replaced(job, frame, scope)
+  local state, whole, tasks = get(frame_key(job, frame), 'state', 'whole', 'tasks')
+  if whole == '1' or state == 'failed' then return false end
+  if redis.call('HGET', task_key(cjson.decode(tasks)[1]), 'lane') == 'final' then return false end
+  return state == 'rendering' or scope == 'all' or (scope == 'tiled' and #cjson.decode(tasks) > 1)
+end
+
+-- From here on the job's frames are rendered whole: `why` is {sentence, scope, approximate}, scope 'open'
+-- (frames that are not done), 'tiled' (also done ones that were cut) or 'all'. Repeating it is harmless. Where
+-- no own node works on the job's device class the pin is let go: better another class than none.
+local function fall_back(job, why, now)
+  local key = job_key(job)
+  local cancel, given_up, reason, fallback, pin =
+    get(key, 'cancel', 'given_up', 'reason', 'fallback', 'device_class')
+  if cancel == '1' or given_up == '1' then return end
+  for _, frame in ipairs(redis.call('LRANGE', key .. ':frames', 0, -1)) do
+    if is_replaced(job, frame, why.scope) then replace_by_whole(job, frame) end
+  end
+  redis.call('HSET', key, 'croppable', 0)
+  if filled(pin) and not has_own_node(pin, now) then redis.call('HSET', key, 'device_class', '') end
+  if why.approximate then redis.call('HSET', key, 'exactness', 'approximate') end
+  if filled(fallback) then return end
+  redis.call('HSET', key, 'fallback', why.sentence, 'fallback_at', now, 'reason', (reason or '') .. ' ' .. why.sentence)
+  tell(job, 'notice', { notice = why.sentence })
 end

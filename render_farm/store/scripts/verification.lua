@@ -9,12 +9,13 @@
 --                              audit is not repeated; '' once one is), extras,
 --                              checks, suspects, escalated (counts), report, verdict, case, evidence
 --                              (JSON), check (task), check_token, second, second_signature, swept, agreement
---                              (that it was made under, or '')
+--                              (that it was made under, or ''), looks (second looks ordered)
 --   farm:job:{job}:submissions list: 'task token' in the order they came in
 --   farm:job:{job}:rounds      set: beacon rounds that decided about them
 --   farm:job:{job}:roots       hash: pixel root to JSON list of {task, token, frame, rejected}
 --   farm:job:{job}:unaudited:{node}  set: 'task token' of what was accepted, or will be, without an audit
 --   farm:job:{job}:excluded    set: nodes that get no more tasks of the job
+--   farm:job:{job}:lies        hash: node to its rejections that a second look confirmed
 --   farm:log                   list: digests of receipts of submission, the leaves of the farm's log
 --   farm:rounds                sorted set: rounds that something waits for, by number
 --   farm:round:{round}:waiting list: 'task token' of what the round decides
@@ -108,8 +109,14 @@ end
 -- Puts a tile back that was submitted, is audited, or was accepted for a frame that is not done yet.
 -- Returns whether it did.
 local function render_again(job, task, token, now, code, sentence)
-  local state, live, frame = get(task_key(task), 'state', 'token', 'frame')
+  local state, live, frame, replaced = get(task_key(task), 'state', 'token', 'frame', 'replaced')
   if live ~= token or redis.call('HGET', job_key(job), 'cancel') == '1' then return false end
+  if replaced == '1' then
+    -- Its frame is rendered whole: nobody needs it again, but it is not paid for.
+    local owed = redis.call('HGET', frame_key(job, frame), 'settled') == '1'
+    if state == 'accepted' and not owed and frame_is_open(job, task) then drop_accepted(job, task) end
+    return false
+  end
   if state == 'submitted' or state == 'auditing' then
     drop_extras(job, task)
     back_to_ready(job, task, state, now, code, sentence)
