@@ -116,6 +116,17 @@ class CropFinding:
 
 
 @dataclass(frozen=True, slots=True)
+class SeamReport:
+    """A finished frame beside the one that a plain Blender rendered and wrote. `compared`: files of it, 0
+    where that could not be done; `different`: what differs first, with the file's name, '' where nothing
+    does.
+    """
+
+    compared: Samples = 0
+    different: Sentence = ""
+
+
+@dataclass(frozen=True, slots=True)
 class CheckReport:
     """What the farm's own node found in a submitted tile.
 

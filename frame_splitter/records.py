@@ -12,7 +12,7 @@ from typing import Annotated
 
 import msgspec
 
-from frame_splitter.audits import AuditOrder, CheckOrder, CheckReport
+from frame_splitter.audits import AuditOrder, CheckOrder, CheckReport, SeamReport
 from frame_splitter.fields import (
     Digest,
     FrameNumber,
@@ -172,7 +172,8 @@ class Lease:
     is rendered (all of it, or the artist's border), `canvas` the part the written file covers (the
     area where the border crops, else the whole frame, empty outside the area). The child is given all
     of them; tasks' tiles lie in `area`. `audit`, `check` and `probe` say what tasks of those kinds are
-    about; a check's one input is the tile in question.
+    about; a check's one input is the tile in question. `seam`: a finished frame is to be compared with the
+    one that a plain Blender renders whole.
     """
 
     task: Task
@@ -192,6 +193,7 @@ class Lease:
     probe: ProbeOrder | None = None
     agreement: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$", max_length=64)] = ""
     units: Annotated[int, msgspec.Meta(ge=0, le=1 << 53)] = 0
+    seam: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +214,8 @@ class TaskResult:
     `pixel_root` is the Merkle root over the decoded pixels of the task's linear EXR files, or over the
     sha256 of its files where they are of another kind (`verification/pixel_root.py`). `signature` is the
     node's, over the attestation made of this result and its lease (`verification/attestation.py`).
-    `report` is what a check found, `probe` what a probe measured.
+    `report` is what a check found, `probe` what a probe measured, `seam` what a finished frame was compared
+    with another one for: where they differ, the files are those of the other.
     """
 
     files: tuple[OutputFile, ...]
@@ -224,6 +227,7 @@ class TaskResult:
     signature: Signature | None = None
     report: CheckReport | None = None
     probe: ProbeReport | None = None
+    seam: SeamReport | None = None
 
 
 class FailureCode(StrEnum):

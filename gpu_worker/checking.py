@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from frame_splitter.audits import FIRST, SPARSE, CheckReport, Fault, crop_name
+from frame_splitter.audits import FIRST, SPARSE, CheckReport, Fault, SeamReport, crop_name
 from frame_splitter.errors import FarmError
 from frame_splitter.fields import Digest, Tile
 from frame_splitter.ids import TaskId
@@ -36,7 +36,7 @@ RAW, FILES = "raw", "files"
 class Rendered:
     """What a child says it did for a task. `names` are files below the task's raw folder; `began` is
     the machine's monotonic time in seconds; `samples` the most a pixel of each layer took, by picture;
-    `report` what a check found, `probe` what a probe measured.
+    `report` what a check found, `probe` what a probe measured, `seam` what a look at the seams found.
     """
 
     names: tuple[str, ...]
@@ -46,6 +46,7 @@ class Rendered:
     samples: tuple[dict[str, int], ...] = ()
     report: CheckReport | None = None
     probe: ProbeReport | None = None
+    seam: SeamReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,10 @@ class Checker:
     ) -> None:
         """Put the tiles together. Raises TaskError(BAD_INPUT) naming those that cannot be used."""
         self._do(lambda: self._stitch(lease, pieces, merged, stopped))
+
+    def differences(self, pairs: tuple[tuple[Path, Path], ...]) -> tuple[str, ...]:
+        """What differs in each pair of written pictures; '' where they show the same. Raises TaskError."""
+        return self._do(lambda: self._pictures.differences(pairs)) if pairs else ()
 
     def look(self, request: Look, tile: TaskId, stopped: threading.Event) -> CheckReport:
         """What is found in the tile that the task `tile` submitted.
@@ -255,6 +260,13 @@ def _audited_pictures(lease: Lease) -> tuple[Wanted, ...]:
         for number, crop in enumerate(lease.audit.crops)
     ]
     return (*crops, Wanted(SPARSE, tile, tile)) if lease.audit.sparse else tuple(crops)
+
+
+def audits_whole(lease: Lease) -> bool:
+    """Whether the lease is to render another node's tile as that was asked to: nobody may be blamed for
+    what a Blender that was kept warm does otherwise.
+    """
+    return lease.audit is not None and lease.audit.is_whole(lease.task.tile)
 
 
 def hand_over(output: Path, folder: Path) -> None:

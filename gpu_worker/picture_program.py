@@ -17,7 +17,7 @@ from frame_splitter import counts, exr, stitch
 from frame_splitter.audits import CheckOrder, CheckReport
 from frame_splitter.errors import InvalidInput
 from frame_splitter.fields import Tile, decoder
-from gpu_worker.picture_requests import Answer, Check, Look, Picture, Request, Stitch, Take
+from gpu_worker.picture_requests import Answer, Check, Compare, Look, Picture, Request, Stitch, Take
 from verification.passes import with_first_samples
 from verification.pixel_root import image_root, joint_root
 
@@ -32,6 +32,8 @@ def answer(request: Request, limits: exr.Limits) -> Answer:
             return Answer(True, root=joint_root(roots))
         elif isinstance(request, Look):
             return Answer(True, report=_look(request, limits))
+        elif isinstance(request, Compare):
+            return _compare(request)
         else:
             return _stitch(request, limits)
     except InvalidInput as error:
@@ -75,6 +77,14 @@ def _look(request: Look, limits: exr.Limits) -> CheckReport:
         Path(request.evidence) if request.evidence else None,
         limits=limits,
     )
+
+
+def _compare(request: Compare) -> Answer:
+    # Late: one frame in a hundred is compared.
+    from gpu_worker.same_files import difference  # noqa: PLC0415
+
+    found = tuple(difference(Path(one), Path(other)) for one, other in request.pairs)
+    return Answer(True, different=found)
 
 
 def _stitch(request: Stitch, limits: exr.Limits) -> Answer:

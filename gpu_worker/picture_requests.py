@@ -70,13 +70,20 @@ class Look(msgspec.Struct, frozen=True, tag_field="ask", tag="look"):
     evidence: str | None
 
 
-Request = Check | Take | Stitch | Look
+class Compare(msgspec.Struct, frozen=True, tag_field="ask", tag="compare"):
+    """What differs in each pair of written pictures, whatever their format."""
+
+    pairs: tuple[tuple[str, str], ...]
+
+
+Request = Check | Take | Stitch | Look | Compare
 
 
 class Answer(msgspec.Struct, frozen=True):
     """`good`, or a sentence why not. `pieces` are the numbers of pieces that cannot be used; `fault`
     is set where not the picture but this machine is the reason: memory or node. `root`: what was asked
-    for of pixels that are to be signed; `report`: what was found in a submitted tile.
+    for of pixels that are to be signed; `report`: what was found in a submitted tile; `different`: what
+    differs in each pair.
     """
 
     good: bool
@@ -85,3 +92,4 @@ class Answer(msgspec.Struct, frozen=True):
     fault: str = ""
     root: Digest | None = None
     report: CheckReport | None = None
+    different: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ from frame_splitter.fields import Digest, Tile, decoder
 from frame_splitter.records import FailureCode
 from gpu_worker.blender import LAUNCHER, Wrap
 from gpu_worker.failures import TaskError
-from gpu_worker.picture_requests import Answer, Check, Look, Picture, Request, Stitch, Take
+from gpu_worker.picture_requests import Answer, Check, Compare, Look, Picture, Request, Stitch, Take
 
 LONGEST_ANSWER = 1 << 20
 ANSWER_SECONDS = 900.0
@@ -80,6 +80,13 @@ class Pictures:
         if report is None:
             raise PictureDied("it gave no report", by_system=False)
         return report
+
+    def differences(self, pairs: tuple[tuple[Path, Path], ...]) -> tuple[str, ...]:
+        """What differs in each pair of written pictures; '' where they show the same."""
+        found = self._ask(Compare(tuple((str(one), str(other)) for one, other in pairs))).different
+        if len(found) != len(pairs):
+            raise BadPicture("The process that decodes pictures compared others than it was asked to.")
+        return found
 
     def stitch(self, pieces: list[tuple[Path, Tile]], area: Tile, canvas: Tile, target: Path) -> None:
         """Check all pieces and write them as one picture. Raises BadPicture naming the bad ones."""

@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from frame_splitter.audits import SPARSE, crop_name
+from frame_splitter.audits import SPARSE, SeamReport, crop_name
 from frame_splitter.errors import FarmError, InvalidInput
 from frame_splitter.fields import Tile
 from frame_splitter.ids import DeviceClass
@@ -29,8 +29,18 @@ from frame_splitter.records import (
     TileInput,
     Upload,
 )
-from gpu_worker import checks, probes, sandbox, transfer
-from gpu_worker.checking import FILES, RAW, TILE, Checker, Rendered, hand_over, pictures_of, region_of
+from gpu_worker import checks, probes, sandbox, seams, transfer
+from gpu_worker.checking import (
+    FILES,
+    RAW,
+    TILE,
+    Checker,
+    Rendered,
+    audits_whole,
+    hand_over,
+    pictures_of,
+    region_of,
+)
 from gpu_worker.checks import Fetch
 from gpu_worker.coordinator import SceneListing
 from gpu_worker.devices import device_class
@@ -87,6 +97,8 @@ class Slot:
         self._stopped = threading.Event()
         self._suspect = threading.Event()
         self._current: Lease | None = None
+        self._plain: Stage | None = None
+        self._seam: SeamReport | None = None
         self._progress = Progress()
         self._device_class: DeviceClass | None = None
         self._lock = threading.Lock()
@@ -129,6 +141,7 @@ class Slot:
                 pixel_root=taken.root,
                 report=rendered.report,
                 probe=rendered.probe,
+                seam=rendered.seam,
             )
 
         outcome = _failure_of(take)
@@ -162,6 +175,8 @@ class Slot:
         self._stopped.set()
         if self._current is None or self._current.task.kind is not TaskKind.CHECK:
             self._stage.child.kill()
+            if (plain := self._plain) is not None:
+                plain.child.kill()
         if TaskKind.FINISH in self.plan.kinds:
             # A rendering slot's checker is busy with another task, which is not to blame.
             self._checker.kill()
@@ -184,7 +199,7 @@ class Slot:
                 self._spare.slot_is_idle()
 
     def _work(self, lease: Lease) -> Rendered:
-        began = time.monotonic()
+        began, self._seam = time.monotonic(), None
         self.discard(lease)
         if lease.task.kind is TaskKind.CHECK:
             return self._check(lease, began)
@@ -205,7 +220,7 @@ class Slot:
             shutil.rmtree(output, ignore_errors=True)
         memory = max(done.peak_memory, stage.child.peak_memory)
         samples = done.samples_of_each or ((done.samples,) if done.samples else ())
-        rendered = Rendered(done.files, began, done.render_seconds, memory, samples)
+        rendered = Rendered(done.files, began, done.render_seconds, memory, samples, seam=self._seam)
         return probes.rendered(rendered, done, self._done(lease) / RAW) if done.measures else rendered
 
     def _failed(self, lease: Lease, failure: TaskFailure) -> TaskFailure:
@@ -220,7 +235,7 @@ class Slot:
         return stage.child.render(lease, region_of(lease), target, self._report("rendering"))
 
     def _audit(self, lease: Lease, stage: Stage, output: Path) -> Done:
-        if _is_whole(lease):
+        if audits_whole(lease):
             target = output / crop_name(0)
             return stage.child.render(lease, region_of(lease), target, self._report("auditing"))
         crops = tuple(one.region for one in pictures_of(lease) if one.name != SPARSE)
@@ -238,10 +253,32 @@ class Slot:
             self._activity("stitching")
             self._checker.stitch(lease, pieces, merged, self._stopped)
             self._activity("finishing")
-            return stage.child.finish(lease, merged, output, self._report("finishing"))
+            done = stage.child.finish(lease, merged, output, self._report("finishing"))
+            return self._look_at_seams(lease, output, done) if lease.seam else done
         finally:
             merged.unlink(missing_ok=True)
             shutil.rmtree(inputs, ignore_errors=True)
+
+    def _look_at_seams(self, lease: Lease, output: Path, done: Done) -> Done:
+        """Have a plain Blender render the frame, too; where they differ, its files are delivered."""
+        copies = self._done(lease) / "seams"
+        plain = self._plain = self._new_stage()
+        try:
+            self._check_wanted()
+            plain.give(self._cache.hold(lease.scene, lambda: self._source.scene(lease), self._stopped))
+            plain.open()
+            report = self._report("comparing")
+            self._seam, (folder, done) = seams.look(
+                lease, (output, done), plain, copies, self._checker.differences, report
+            )
+            if folder != output:
+                shutil.rmtree(output)
+                folder.rename(output)
+            return done
+        finally:
+            self._plain = None
+            plain.close()
+            shutil.rmtree(copies, ignore_errors=True)
 
     def _check(self, lease: Lease, began: float) -> Rendered:
         """Look at a submitted tile. No Blender is needed for it."""
@@ -295,7 +332,7 @@ class Slot:
         if (
             self._suspect.is_set()
             or worn
-            or (_is_whole(lease) and not self._stage.blank)
+            or (audits_whole(lease) and not self._stage.blank)
             or not (self._stage.blank or (self._stage.scene == lease.scene and self._stage.child.alive))
         ):
             self._replace_stage()
@@ -364,13 +401,6 @@ def _failure_of(action: Callable[[], T]) -> T | TaskFailure:
         return TaskFailure(FailureCode.NODE, error.sentence)
     except OSError as error:
         return TaskFailure(FailureCode.NODE, f"This node's disk failed: {error}")
-
-
-def _is_whole(lease: Lease) -> bool:
-    """Whether the lease is to render another node's tile as that was asked to: nobody may be blamed for
-    what a Blender that was kept warm does otherwise.
-    """
-    return lease.audit is not None and lease.audit.is_whole(lease.task.tile)
 
 
 def _key(lease: Lease) -> str:

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 NO_CROPS = "Crops of this scene's tiles do not equal the tiles (frame {frame}), so nobody can audit them."
 NOT_ALIKE = "This scene is not rendered alike twice (frame {frame}), so nobody can audit it."
+SEAMS = "Tiles of this scene do not equal whole frames (frame {frame}: {what})."
 WHOLE_NOW = "Frames are rendered whole by the farm's own nodes from here on; nobody is blamed."
 
 
@@ -31,6 +32,11 @@ def no_crops(frame: int) -> Fallback:
     may be wrong, too.
     """
     return Fallback(f"{NO_CROPS.format(frame=frame)} {WHOLE_NOW}", Scope.TILED)
+
+
+def seams(frame: int, what: str) -> Fallback:
+    """A finished frame is not the one that a plain Blender writes; so will others be, done or not."""
+    return Fallback(f"{SEAMS.format(frame=frame, what=what)} {WHOLE_NOW}", Scope.ALL)
 
 
 def not_alike(frame: int) -> Fallback:

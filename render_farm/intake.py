@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from frame_splitter import seams
 from frame_splitter.errors import Conflict, InvalidInput, NotFound
-from frame_splitter.exactness import classify
+from frame_splitter.exactness import Plan, classify
 from frame_splitter.facts import SceneFacts
 from frame_splitter.fields import encode
 from frame_splitter.ids import JobId, OwnerId, SceneId, Sha256
 from frame_splitter.outputs import safe_relative
-from frame_splitter.records import JobSpec, Manifest, blob_digests
+from frame_splitter.records import JobSpec, Manifest, TaskOutput, blob_digests
 from frame_splitter.split import extension, fingerprint, pin, split
 from frame_splitter.tiles import border_area, frame_size
 from payments.quotes import Quote
@@ -229,7 +230,15 @@ def plan(owner: OwnerId, order: JobOrder, now: float) -> NewJob:
         tasks=tasks,
         croppable=decided.tileable,
         overscan=decided.overscan if decided.tileable else 0,
+        seams=_seams(spec, decided, area.area * settings.samples),
     )
+
+
+def _seams(spec: JobSpec, decided: Plan, work: int) -> tuple[int, ...]:
+    """Which finished frames are compared with whole ones; none where one Blender writes them anyway."""
+    if decided.output is TaskOutput.FINAL:
+        return ()
+    return seams.looks(len(spec.frames), work, secrets.randbelow)
 
 
 def _complain(manifest: Manifest, complaints: dict[Sha256, str]) -> str:

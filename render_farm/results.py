@@ -27,6 +27,7 @@ from frame_splitter.records import (
 )
 from render_farm.answers import Frame, Job, LeasedScene, ResultAnswer
 from render_farm.dispatch import Bell
+from render_farm.fallbacks import Fallback, seams
 from render_farm.losses import Losses
 from render_farm.objects import LARGEST_OBJECT, Objects, blob_key, result_key
 from render_farm.store.identities import Caller
@@ -92,6 +93,7 @@ class Results:
             probe=taken.probe,
             agreement=taken.agreement,
             units=taken.units,
+            seam=taken.seam,
         )
 
     def _check(self, task: Task, check: StoredCheck) -> CheckOrder:
@@ -166,8 +168,15 @@ class Results:
         elif held.lane == "check":
             await self._verdicts.check(held, result)
         else:
-            await self._leases.submit(held, result, self._clock())
+            await self._leases.submit(held, result, self._clock(), fallback=await self._seams(held, result))
         return ResultAnswer(TaskState.ACCEPTED)
+
+    async def _seams(self, held: Holding, result: TaskResult) -> Fallback | None:
+        """Why the job falls back, where a finished frame was compared and is another than Blender's."""
+        if result.seam is None or not result.seam.different:
+            return None
+        frame = await self._leases.frame_of(held.task)
+        return seams(frame, _printable(result.seam.different))
 
     async def _must_be_there(self, held: Holding, file: OutputFile) -> None:
         found = await self._objects.look(_key(held, file))

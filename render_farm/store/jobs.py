@@ -69,7 +69,8 @@ class NewProbe:
 @dataclass(frozen=True, slots=True)
 class NewJob:
     """All that is known of a job when it starts. `created` in seconds since the epoch. `croppable`: crops
-    rendered with `overscan` pixels around them equal the same pixels of a tile.
+    rendered with `overscan` pixels around them equal the same pixels of a tile. `seams`: after how many
+    frames one is rendered whole as well, and compared.
     """
 
     job: JobId
@@ -88,6 +89,7 @@ class NewJob:
     tasks: tuple[Task, ...]
     croppable: bool = False
     overscan: int = 0
+    seams: tuple[int, ...] = ()
     money: NewMoney | None = None
     probe: NewProbe | None = None
 
@@ -252,6 +254,7 @@ def _fields(new: NewJob) -> dict[str, str]:
         "canvas": encode(new.canvas).decode(),
         "croppable": "1" if new.croppable else "0",
         "overscan": str(new.overscan),
+        "seams": encode(new.seams).decode(),
         **(_money_fields(new.money) if new.money else {}),
         **(_probe_fields(new.probe) if new.probe else {}),
     }

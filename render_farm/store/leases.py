@@ -27,6 +27,7 @@ from frame_splitter.records import (
 )
 from render_farm.answers import Failure
 from render_farm.auditors import Seat
+from render_farm.fallbacks import Fallback
 from render_farm.scheduler import Asker, Candidate, Choice, Queue, lanes
 from render_farm.store import keys
 from render_farm.store.connection import Argument, Connection
@@ -107,6 +108,7 @@ class Taken:
     agreement: str = ""
     units: int = 0
     probe: ProbeOrder | None = None
+    seam: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,16 +241,26 @@ class Leases:
             raise StaleLease(STALE)
         return known[2:]
 
+    async def frame_of(self, task: TaskId) -> int:
+        """The frame of a task that exists."""
+        return int(await self._store.do("HGET", keys.task(task), "frame"))
+
     async def scene_of(self, held: Holding) -> tuple[OwnerId, SceneId]:
         """Whose scene a lease is for, and which."""
         owner, scene = await self._store.do("HMGET", keys.job(held.job), "owner", "scene")
         return OwnerId(owner), SceneId(scene)
 
     async def submit(
-        self, held: Holding, result: TaskResult, now: float, submission: NewSubmission | None = None
+        self,
+        held: Holding,
+        result: TaskResult,
+        now: float,
+        submission: NewSubmission | None = None,
+        fallback: Fallback | None = None,
     ) -> Submitted:
         """Take a result whose objects were checked: with a submission it waits for its round, without it
-        is accepted. Raises StaleLease; repeating it is harmless.
+        is accepted, and the job falls back where that is asked for. Raises StaleLease; repeating it is
+        harmless.
         """
         body = encode(result)
         outcome, number = await self._store.run(
@@ -261,7 +273,7 @@ class Leases:
             digest_of(body),
             result.render_seconds,
             now,
-            *(submission.arguments() if submission else ("",)),
+            *(submission.arguments() if submission else ("", encode(fallback) if fallback else "")),
         )
         if outcome == "stale":
             raise StaleLease(STALE)
@@ -339,6 +351,7 @@ def _taken(
     check: tuple[str, str, list[list[str]]] | str,
     agreement: str,
     units: str,
+    seam: int,
 ) -> Taken:
     _, owner, scene, settings, width, height, area, canvas, probe = job
     return Taken(
@@ -358,6 +371,7 @@ def _taken(
         agreement,
         int(units),
         decode(probe, ProbeOrder) if probe else None,
+        bool(seam),
     )
 
 

@@ -96,6 +96,18 @@ def finish_ok(command: dict) -> None:
     done(files=["frame.png", "extra/depth.exr"], seconds=0.1, render_seconds=0.0)
 
 
+def finish_as_whole(command: dict) -> None:
+    """What this child's `render` writes of the frame."""
+    Path(command["path"], "frame.png").write_bytes(b"\x89PNG frame %d" % command["frame"])
+    done(files=["frame.png"])
+
+
+def finish_otherwise(command: dict) -> None:
+    """Another picture than this child's `render` writes."""
+    Path(command["path"], "frame.png").write_bytes(b"stitched")
+    done(files=["frame.png"])
+
+
 def crash(command: dict) -> None:
     print("Fatal: the fake child fell over", flush=True)
     os.kill(os.getpid(), signal.SIGSEGV)

@@ -21,6 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from frame_splitter.audits import SeamReport
 from frame_splitter.errors import StaleLease
 from frame_splitter.fields import Tile
 from frame_splitter.records import (
@@ -41,6 +42,7 @@ from frame_splitter.records import (
     TaskResult,
 )
 from render_farm.dispatch import Dispatch
+from render_farm.fallbacks import seams
 from render_farm.store.connection import Connection
 from render_farm.store.identities import Caller, Repeat, Role
 from render_farm.store.jobs import Jobs, NewJob, state_of
@@ -54,6 +56,7 @@ NODES = {
     "own2": Caller(Role.NODE, "admin", "own2", True),
     "guest": Caller(Role.NODE, "ann", "guest", False),
 }
+DIFFERENT = SeamReport(1, "'frame.png' differs in 3 pixels")
 NODE = some.sampled_from(sorted(NODES))
 OPEN = {"waiting", "ready", "leased"}
 STATES = ("waiting", "ready", "leased", "accepted", "failed", "cancelled")
@@ -104,6 +107,9 @@ class ModelJob:
     pin: str = ""
     broken: set = field(default_factory=set)
     done: set = field(default_factory=set)
+    fell_back: bool = False
+    compared: set = field(default_factory=set)
+    """Frames whose files are already those of one Blender, and that were not given to another task."""
 
 
 class Farm(RuleBasedStateMachine):
@@ -126,6 +132,7 @@ class Farm(RuleBasedStateMachine):
         self.of_job: dict[str, ModelJob] = {}
         self.given: list[Given] = []
         self.results = itertools.count(1)
+        self.seams = {}
 
     def do(self, coroutine):
         return self.runner.run(coroutine)
@@ -189,7 +196,7 @@ class Farm(RuleBasedStateMachine):
             self.check_inputs(lease)
             return
         others = [one for one in self.tasks_of(task.job) if one.state in {"leased", "accepted"}]
-        assert not others or self.of_job[task.job].pin == device
+        assert not others or self.of_job[task.job].pin in {"", device}
         self.of_job[task.job].pin = device
 
     def check_inputs(self, lease):
@@ -220,11 +227,16 @@ class Farm(RuleBasedStateMachine):
         seconds = task.result if again and task.result else float(next(self.results))
         live = self.is_live(given)
         repeated = self.was_accepted(given) and seconds == task.result
-        result = TaskResult((FILE,), 1.0, seconds, given.device)
+        if task.kind == "finish" and seconds not in self.seams:
+            self.seams[seconds] = data.draw(some.sampled_from([None, None, SeamReport(1), DIFFERENT]))
+        seam = self.seams.get(seconds)
+        result = TaskResult((FILE,), 1.0, seconds, given.device, seam=seam)
+        fallback = seams(task.frame, seam.different) if seam == DIFFERENT else None
         try:
             held = self.do(self.leases.submitting(given.task, given.token, given.node, result))
             if held is not None:
-                self.do(self.leases.submit(held, result, self.now))
+                self.do(self.leases.submit(held, result, self.now, fallback=fallback))
+                self.do(self.leases.submit(held, result, self.now, fallback=fallback))
         except StaleLease:
             assert not live, "the live token was refused"
             assert not repeated, "a repeated submit must be answered alike"
@@ -233,6 +245,8 @@ class Farm(RuleBasedStateMachine):
         if live:
             task.state, task.result = "accepted", seconds
             self.after_accepting(task)
+            if fallback:
+                self.after_falling_back(task)
 
     def after_accepting(self, task):
         frame = [one for one in self.tasks_of(task.job) if one.frame == task.frame]
@@ -240,6 +254,23 @@ class Farm(RuleBasedStateMachine):
             self.of_job[task.job].done.add(task.frame)
         elif all(one.state == "accepted" for one in frame if one.kind == "render"):
             next(one for one in frame if one.kind == "finish").state = "ready"
+
+    def after_falling_back(self, task):
+        """All frames but this one, which has the right files, and broken ones go to one task each."""
+        job = self.of_job[task.job]
+        job.fell_back = True
+        job.compared.add(task.frame)
+        job.pin = ""
+        old = [name for name, one in self.model.items() if one.job == task.job and not one.final]
+        for frame in {self.model[name].frame for name in old} - job.compared - job.broken:
+            name = f"{task.job}.f{frame}.whole"
+            if name in self.model:
+                continue
+            for one in (self.model[other] for other in old):
+                if one.frame == frame and one.state in OPEN:
+                    one.state = "cancelled"
+            job.done.discard(frame)
+            self.model[name] = Model(task.job, frame, "render", True, "ready")
 
     def give_back(self, data):
         given = self.draw_lease(data)
@@ -344,6 +375,8 @@ class Farm(RuleBasedStateMachine):
         states = Counter(one.state for one in tasks)
         assert {state: int(fields[state]) for state in STATES} == {state: states[state] for state in STATES}
         assert self.expected_state(name) == fields["announced"] == state_of(fields)
+        assert ("fallback" in fields) == job.fell_back
+        assert int(fields["total"]) == len(tasks)
         assert (int(fields["frames_done"]), int(fields["frames_failed"])) == (len(job.done), len(job.broken))
         accepted = sum(one.result for one in tasks if one.state == "accepted")
         assert float(fields["render_seconds"]) == pytest.approx(accepted)
@@ -351,6 +384,7 @@ class Farm(RuleBasedStateMachine):
         assert {one for lane in LANES for one in stored[f"farm:job:{name}:ready:{lane}"]} == ready
         for number in {one.frame for one in tasks}:
             tiles = [one for one in tasks if (one.frame, one.kind) == (number, "render")]
+            tiles = [one for one in tiles if one.final] or tiles
             frame = stored[f"farm:frame:{name}:{number}"]
             assert int(frame["accepted"]) == sum(one.state == "accepted" for one in tiles)
             done = "failed" if number in job.broken else "rendering"

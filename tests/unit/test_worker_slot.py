@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from frame_splitter import exr
-from frame_splitter.audits import AuditOrder, SampleRange
+from frame_splitter.audits import AuditOrder, SampleRange, SeamReport
 from frame_splitter.errors import InvalidInput, Unavailable
 from frame_splitter.fields import StoredFile, Tile
 from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
@@ -274,6 +274,19 @@ def test_an_audit_and_a_tile_share_the_warm_child(make_slot):
     assert slot._stage.child.pid == first
 
 
+def test_a_whole_tile_is_rendered_again_by_a_fresh_child_in_the_way_its_node_did(make_slot):
+    """Neither what a warm child does otherwise nor what only audits do may blame anybody."""
+    slot = make_slot(kinds=(TaskKind.RENDER, TaskKind.AUDIT))
+    scene = {"audit": "crash"}
+    tile = do(slot, lease_of(scene, tile=Tile(8, 0, 16, 16), overscan=2))
+    first = slot._stage.child.pid
+    again = do(slot, audit_lease(scene, token=2, crops=(Tile(8, 0, 16, 16),), sparse=None))
+    assert isinstance(again, TaskResult), again
+    assert slot._stage.child.pid != first
+    assert [file.name for file in again.files] == ["crop-0.exr"]
+    assert again.pixel_root == tile.pixel_root
+
+
 @pytest.mark.parametrize("behaviour", ["audit_short", "audit_miscounted", "crash", "nan_audit"])
 def test_an_audit_that_is_not_what_was_ordered_is_a_failure(make_slot, behaviour):
     slot = make_slot()
@@ -323,6 +336,51 @@ def test_finishing_stitches_and_hands_over_all_files(make_slot, farm, tmp_path):
     kept = next(slot.plan.folder.glob("done/*/files/frame.png")).read_bytes()
     assert int(kept.split()[1]) > 16 * 32 * 16, "four float channels of 32 x 16 pixels were given"
     assert next(slot.plan.folder.glob("done/*/files/extra/depth.exr")).read_bytes() == b"depth"
+
+
+def finished(slot, farm, tmp_path, scene):
+    """The result of a frame that is compared with a whole one, and its first file."""
+    piece = exr_bytes(tmp_path, 32, 16)
+    lease = dataclasses.replace(finish_lease(farm, [(WHOLE, piece)], scene=scene), seam=True)
+    result = do(slot, lease)
+    assert isinstance(result, TaskResult), result
+    assert list(slot.plan.folder.glob("done/*/seams")) == []
+    return result, next(slot.plan.folder.glob("done/*/files/frame.png")).read_bytes()
+
+
+def test_a_frame_that_equals_the_whole_one_is_delivered_as_it_is(make_slot, farm, tmp_path):
+    slot = make_slot(kind=TaskKind.FINISH)
+    result, _ = finished(slot, farm, tmp_path, {"finish": "finish_as_whole"})
+    assert result.seam == SeamReport(1)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "difference"),
+    [
+        ("ok", "'extra/depth.exr' is written by only one of the two ways"),
+        ("finish_otherwise", "'frame.png' cannot be decoded, so it cannot be compared"),
+    ],
+)
+def test_where_seams_show_the_whole_frame_is_delivered(make_slot, farm, tmp_path, behaviour, difference):
+    slot = make_slot(kind=TaskKind.FINISH)
+    result, body = finished(slot, farm, tmp_path, {"finish": behaviour})
+    assert result.seam == SeamReport(1, difference)
+    assert body == b"\x89PNG frame 7"
+    assert [file.name for file in result.files] == ["frame.png"]
+
+
+def test_a_whole_frame_that_fails_says_nothing_about_seams(make_slot, farm, tmp_path):
+    slot = make_slot(kind=TaskKind.FINISH)
+    result, _ = finished(slot, farm, tmp_path, {"finish": "finish_as_whole", "render": "crash"})
+    assert result.seam == SeamReport()
+    plain, _ = finished(slot, farm, tmp_path, {"finish": "finish_as_whole"})
+    assert plain.seam == SeamReport(1)
+
+
+def test_a_frame_that_nobody_asked_to_compare_is_not(make_slot, farm, tmp_path):
+    slot = make_slot(kind=TaskKind.FINISH)
+    result = do(slot, finish_lease(farm, [(WHOLE, exr_bytes(tmp_path, 32, 16))], scene={"render": "crash"}))
+    assert result.seam is None
 
 
 def test_finishing_names_the_tiles_it_cannot_use(make_slot, farm, tmp_path):

@@ -19,6 +19,8 @@
 --                              passed, rejected, unresolved; extra_{state} of audits and checks, which are
 --                              none of the job's tasks; intents cancel, pause; device_class (the pin);
 --                              fallback (why frames are rendered whole, or absent), fallback_at;
+--                              seams (JSON list: after how many frames one is rendered whole as well),
+--                              seams_looked (count), seam_task (who does so now);
 --                              rank; announced (last state in events); channels, noise_least, noise_most (of
 --                              tiles accepted after an audit), lacks (why it waits for a lost file of its
 --                              scene, or ''). Of paid jobs also paid ('1'), funded ('0',

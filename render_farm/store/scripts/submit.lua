@@ -14,7 +14,8 @@
 -- ARGV[6]  pure render seconds
 -- ARGV[7]  now, seconds
 -- ARGV[8]  '' | 'accept' (at once) | 'wait' (for its round): what follows, and with it:
--- ARGV[9]  the submission's record (JSON)
+-- ARGV[9]  the submission's record (JSON); without one: {sentence, scope, approximate} (JSON) where a finished
+--          frame is another than the one rendered whole, which is what was delivered, or ''
 -- ARGV[10] digest of the attestation
 -- ARGV[11] digest of the receipt, the log's leaf
 -- ARGV[12] beacon round
@@ -68,6 +69,17 @@ if how == 'wait' then
   tell_task(job, task, 'submitted')
 else
   accept(job, task, 'leased', ARGV[7])
+end
+if how == '' then
+  local frame, seam = redis.call('HGET', KEYS[1], 'frame'), cjson.decode(ARGV[4]).seam
+  if type(seam) == 'table' then
+    redis.call('HINCRBY', job_key(job), 'seams_looked', 1)
+    redis.call('HSET', job_key(job), 'seam_task', '')
+  end
+  if filled(ARGV[9]) then
+    redis.call('HSET', frame_key(job, frame), 'whole', 1)
+    fall_back(job, cjson.decode(ARGV[9]), ARGV[7])
+  end
 end
 settle(job)
 return { how == 'wait' and 'submitted' or 'accepted', number }

@@ -13,7 +13,8 @@
 --          flat list, {{task JSON, token, result JSON} for each tile a finish task starts from, or for
 --          the one a check looks at}, order of an audit (JSON) or '', for a check {pixel root,
 --          channels (JSON), {{audit, order, token, result, own, same class} for each audit}} or '', the
---          agreement it is done under or '', and the units it counts as}
+--          agreement it is done under or '', the units it counts as, and 1 where a finished frame is to be
+--          compared with one that is rendered whole}
 -- Also changes farm:job:{job} (counters, device class), farm:job:{job}:order:{node}, its lane and its events.
 -- Work that is paid for needs room in the node's order. Own nodes work unpaid where they have no order or sell
 -- nothing, and audit unpaid where they have no room.
@@ -53,6 +54,18 @@ redis.call('SADD', KEYS[3], task)
 tell_task(job, task, 'leased')
 settle(job)
 
+-- Each look at the seams that is due goes to one finish task at a time, on the class that rendered the tiles:
+-- floats of another would differ.
+local function looks_at_seams()
+  local due, looked, holder, pin, done = get(job_key(job), 'seams', 'seams_looked', 'seam_task', 'device_class',
+    'frames_done')
+  due = filled(due) and cjson.decode(due)[tonumber(looked or 0) + 1]
+  if kind ~= 'finish' or not due or tonumber(done) < due or pin ~= class then return 0 end
+  if filled(holder) and holder ~= task and redis.call('HGET', task_key(holder), 'state') == 'leased' then return 0 end
+  redis.call('HSET', job_key(job), 'seam_task', task)
+  return 1
+end
+
 local inputs = {}
 local looked_at = ''
 if kind == 'check' then
@@ -76,4 +89,4 @@ if kind == 'finish' then
 end
 local fields = { 'job', 'owner', 'scene', 'settings', 'width', 'height', 'area', 'canvas', 'probe' }
 return { token, record, redis.call('HMGET', job_key(job), unpack(fields)), inputs,
-  redis.call('HGET', KEYS[1], 'audit') or '', looked_at, under, filled(units) or '0' }
+  redis.call('HGET', KEYS[1], 'audit') or '', looked_at, under, filled(units) or '0', looks_at_seams() }
