@@ -24,12 +24,14 @@ from render_farm.quotes import Quotes
 from render_farm.results import Results
 from render_farm.rounds import Ticker
 from render_farm.selling import Selling
+from render_farm.standstills import Standstills
 from render_farm.store.clocks import Clocks
 from render_farm.store.connection import Connection
 from render_farm.store.identities import ADMIN, Caller, Identities, Role
 from render_farm.store.jobs import Jobs
 from render_farm.store.leases import Leases
 from render_farm.store.money import Money
+from render_farm.store.peers import Peers
 from render_farm.store.quotes import QuoteStore
 from render_farm.store.rounds import Rounds
 from render_farm.store.scenes import Scenes
@@ -91,6 +93,7 @@ class Farm:
         self._ticker = Ticker(self.rounds, submissions, self.rules, bell, online, self.clock, rounds_by)
         counter = Counter(leases, submissions, self.rules, self._ticker.named, rounds_by)
         verdicts = Verdicts(submissions, self.rules, online, self.clock)
+        self._standstills = Standstills(Peers(self.store), online, self.clock)
         losses = Losses(scenes, self.objects)
         self.results = Results(
             leases, scenes, self.objects, self.dispatch.bell, counter, verdicts, losses, self.clock
@@ -111,7 +114,8 @@ class Farm:
         bucket = asyncio.create_task(self._make_bucket())
         with contextlib.suppress(Unavailable, TimeoutError):
             await asyncio.wait_for(self.timekeeper.tick(), START_SECONDS)
-        loops = (self.timekeeper.run(), self.dispatch.sweep(), self._ticker.run(), self._waking.run())
+        looks = (self._ticker.run(), self._standstills.run())
+        loops = (self.timekeeper.run(), self.dispatch.sweep(), self._waking.run(), *looks)
         work = [*map(asyncio.create_task, loops), bucket]
         # Usually the bucket is there before the first upload; without it the farm starts all the same.
         await asyncio.wait([bucket], timeout=START_SECONDS)

@@ -91,13 +91,6 @@ class VerdictEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class NoticeEvent:
-    """Something that everybody who waits for the job should know, in a sentence."""
-
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
 class LostEvent:
     """The farm's object store has lost `count` files of the job's scene, some of them `files`; `detail` says
     so. The job waits until the scene is sent again.
@@ -113,6 +106,15 @@ class MoneyEvent:
     """Why nothing goes on with a paid job; '' once it does again."""
 
     notice: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeEvent:
+    """A sentence for people: why nobody may take the job's tasks ('' once somebody does), or why its frames
+    are rendered whole from here on, or what else everybody who waits for the job should know.
+    """
+
+    detail: str
 
 
 def parse(lines: Iterator[str]) -> Iterator[Event]:

@@ -8,8 +8,9 @@ class for every `AGEING_SECONDS` it is old, so that none starves.
 """
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from frame_splitter.ids import DeviceClass, JobId, NodeId, OwnerId, SceneId, TaskId
 from frame_splitter.records import SCENE_FAILURES, SlotOffer, TaskKind
@@ -34,6 +35,7 @@ _LANES = {
 }
 
 
+ALL_LANES = tuple(lane for lanes in _LANES.values() for lane in lanes)
 _OF_ANY_CLASS = frozenset({"finish", "check", "probe"})
 _FIRST = ("finish", "check", "audit", "probe")
 """Lanes that go before renders, in this order."""
@@ -90,6 +92,17 @@ class Choice:
     task: Candidate
 
 
+class Obstacle(StrEnum):
+    """Why a slot may not be given a ready task."""
+
+    NO_SANDBOX = "no_sandbox"
+    OWN_NODES_ONLY = "own_nodes_only"
+    NO_SLOT = "no_slot"
+    DEVICE_CLASS = "device_class"
+    NOT_ITS_TURN = "not_its_turn"
+    LEFT_TO_OTHERS = "left_to_others"
+
+
 def rank(priority: int, created: float) -> float:
     """A job's place among all jobs, smallest first; it never changes, since all jobs age alike."""
     return created / AGEING_SECONDS - priority
@@ -112,7 +125,6 @@ def choose(
 
     `now` in seconds since the epoch.
     """
-    queues = [queue for queue in queues if asker.sandboxed or queue.owner == asker.owner]
     pins: dict[JobId, str] = {}
     taken = set(reached_for)
     choices = []
@@ -139,21 +151,41 @@ def _best(
     pins: dict[JobId, str],
     taken: set[TaskId],
 ) -> Choice | None:
-    allowed = set(lanes((offer,), asker.own))
     fitting = (
         Choice(offer, queue, task)
         for queue in queues
         for task in queue.tasks
-        if task.lane in allowed
-        and task.task not in taken
-        and _suits(task, queue, offer.device_class, pins)
-        and _is_its_turn(task, asker, offer.device_class, now)
-        and not _leave_to_others(task, asker, now)
+        if task.task not in taken and obstacle(task, queue, offer, asker, now, pins) is None
     )
     return min(fitting, key=lambda choice: _order(choice, now), default=None)
 
 
-def _suits(task: Candidate, queue: Queue, device_class: DeviceClass, pins: dict[JobId, str]) -> bool:
+def obstacle(
+    task: Candidate,
+    queue: Queue,
+    offer: SlotOffer,
+    asker: Asker,
+    now: float,
+    pins: Mapping[JobId, str] | None = None,
+) -> Obstacle | None:
+    """Why a node's slot may not be given a ready task now; None where it may. `pins` are those of jobs that
+    the same request was given tasks of.
+    """
+    kinds = lanes((offer,), own=True)
+    if not asker.sandboxed and queue.owner != asker.owner:
+        return Obstacle.NO_SANDBOX
+    if task.lane in OWN_NODES_ONLY and not asker.own:
+        return Obstacle.OWN_NODES_ONLY
+    if task.lane not in kinds:
+        return Obstacle.NO_SLOT
+    if not _suits(task, queue, offer.device_class, pins or {}):
+        return Obstacle.DEVICE_CLASS
+    if not _is_its_turn(task, asker, offer.device_class, now):
+        return Obstacle.NOT_ITS_TURN
+    return Obstacle.LEFT_TO_OTHERS if _leave_to_others(task, asker, now) else None
+
+
+def _suits(task: Candidate, queue: Queue, device_class: DeviceClass, pins: Mapping[JobId, str]) -> bool:
     if task.lane in _FIRST:
         return task.lane in _OF_ANY_CLASS or task.seat is not None
     if queue.job in pins:

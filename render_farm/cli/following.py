@@ -123,7 +123,10 @@ def _heed(event: Event, status: Status, shown: Display, fetcher: Fetcher, paused
     elif event.kind == "progress":
         status.progress(decode(event.data, ProgressEvent))
     elif event.kind == "notice":
-        shown.line(decode(event.data, NoticeEvent).detail)
+        notice = decode(event.data, NoticeEvent).detail
+        if notice and notice not in status.notices:
+            status.notices.add(notice)
+            shown.line(notice)
     elif event.kind == "audit":
         status.audits.audit(decode(event.data, AuditEvent))
 

@@ -100,7 +100,14 @@ def _list(client: FarmClient, unfinished: bool, console: Console) -> None:
     if any(job.money for job in jobs):
         heads = (*heads, "MONEY")
         rows = [(*row, _money(job)) for row, job in zip(rows, jobs, strict=True)]
+    if any(map(_note, jobs)):
+        heads = (*heads, "NOTE")
+        rows = [(*row, _note(job)) for row, job in zip(rows, jobs, strict=True)]
     console.result(JobList(jobs), table(heads, rows) if jobs else "No jobs.")
+
+
+def _note(job: Job) -> str:
+    return job.waiting or job.fallback
 
 
 def _money(job: Job) -> str:
@@ -136,6 +143,8 @@ def _lines(shown: JobShown) -> Iterator[str]:
             yield f"  {job.money.notice}"
     if job.lacks:
         yield f"  {job.lacks}"
+    if job.waiting:
+        yield f"  {job.waiting}"
     if job.failure:
         yield f"  {job.failure}"
     for task in shown.troubled:

@@ -42,6 +42,8 @@ class Status:
     audits: Audits = field(default_factory=Audits)
     state: str = ""
     money: str = ""
+    notices: set[str] = field(default_factory=set)
+    """Said once each, however often they are told."""
 
     def task(self, event: TaskEvent) -> None:
         """A task was leased, submitted, ended or went back."""

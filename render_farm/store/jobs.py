@@ -330,8 +330,14 @@ def _job(job: JobId, fields: dict[str, str]) -> Job:
         lacks=fields.get("lacks", ""),
         fallback=fields.get("fallback", ""),
         fallback_at=float(fields["fallback_at"]) if "fallback_at" in fields else None,
-        waiting=fields.get("standstill", ""),
+        waiting=_standstill(fields),
     )
+
+
+def _standstill(fields: Mapping[str, str]) -> str:
+    """Why nobody may take its tasks; a job that is paused or has ended waits for nobody."""
+    works = state_of(fields) in {JobState.RENDERING, JobState.FINISHING}
+    return fields.get("standstill", "") if works else ""
 
 
 def _money(fields: Mapping[str, str]) -> JobMoney | None:

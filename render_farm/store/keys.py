@@ -73,6 +73,11 @@ def job_tasks(job_id: str) -> str:
     return f"farm:job:{job_id}:tasks"
 
 
+def job_lane(job_id: str, lane: str) -> str:
+    """Sorted set: a job's ready tasks of a lane, in order."""
+    return f"farm:job:{job_id}:ready:{lane}"
+
+
 def job_frames(job_id: str) -> str:
     """List: a job's frame numbers in order."""
     return f"farm:job:{job_id}:frames"
@@ -201,6 +206,11 @@ def node(node_id: str) -> str:
 def node_slots(node_id: str) -> str:
     """Sorted set: a node's slots by the time each was last heard of."""
     return f"farm:node:{node_id}:slots"
+
+
+def node_offers(node_id: str) -> str:
+    """Hash: a node's slots to what each offered last (JSON SlotOffer)."""
+    return f"farm:node:{node_id}:offers"
 
 
 def node_audits(node_id: str) -> str:

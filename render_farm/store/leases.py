@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Leases: what is ready, taking it, renewing, submitting, giving back, and letting end."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import msgspec
 
 from frame_splitter.audits import AuditOrder
-from frame_splitter.errors import Forbidden, InvalidInput, StaleLease
+from frame_splitter.errors import InvalidInput, StaleLease
 from frame_splitter.fields import Tile, decode, decoder, encode
 from frame_splitter.ids import JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
 from frame_splitter.probes import ProbeOrder
@@ -18,7 +17,6 @@ from frame_splitter.records import (
     LeaseRequest,
     OutputFile,
     RenderSettings,
-    SlotOffer,
     Task,
     TaskFailure,
     TaskKind,
@@ -26,20 +24,16 @@ from frame_splitter.records import (
     TaskState,
 )
 from render_farm.answers import Failure
-from render_farm.auditors import Seat
 from render_farm.fallbacks import Fallback
-from render_farm.scheduler import Asker, Candidate, Choice, Queue, lanes
+from render_farm.scheduler import Asker, Choice, Queue
 from render_farm.store import keys
+from render_farm.store.candidates import queues
 from render_farm.store.connection import Argument, Connection
 from render_farm.store.jobs import digest_of
 from verification.records import SubmissionRecord
 
 FAULTS_THAT_FAIL = 3
 """After so many failures that are the scene's own a task is not tried again."""
-
-MOST_JOBS = 8
-TASKS_PER_LANE = 16
-"""How far the scheduler looks: enough to find warm work, little enough to read for every request."""
 
 TILE_LANES = frozenset({"render", "kept"})
 """Tasks whose results a beacon round decides about. Nothing is compared with what own nodes write whole."""
@@ -163,26 +157,7 @@ class Leases:
 
     async def queues(self, asker: Asker, request: LeaseRequest, now: float) -> list[Queue]:
         """What the node could be given now; notes that it was heard of."""
-        node = asker.node
-        places = [keys.OPEN_JOBS, keys.NODES, keys.node(node), keys.node_slots(node), keys.node_audits(node)]
-        found = await self._store.run(
-            "candidates",
-            places,
-            node,
-            now,
-            "" if asker.sandboxed else asker.owner,
-            msgspec.json.encode(_classes(request.offers)),
-            msgspec.json.encode(lanes(request.offers, asker.own)),
-            MOST_JOBS,
-            TASKS_PER_LANE,
-            msgspec.json.encode([offer.slot for offer in request.offers]),
-            int(asker.sandboxed),
-            msgspec.json.encode(_classes(offer for offer in request.offers if TaskKind.AUDIT in offer.kinds)),
-            encode(request.refuses),
-        )
-        if found == "unbound":
-            raise Forbidden("This node has not shown the address it signs with yet: POST /nodes/self first.")
-        return [_queue(*entry) for entry in decoder(list).decode(found)]
+        return await queues(self._store, asker, request, now)
 
     async def online(self, since: float) -> set[NodeId]:
         """Nodes heard of since a time."""
@@ -317,10 +292,6 @@ class Leases:
         return int(await self._store.run("grace", [keys.LEASES], until))
 
 
-def _classes(offers: Iterable[SlotOffer]) -> list[str]:
-    return sorted({offer.device_class for offer in offers})
-
-
 def _beat(beat: Beat) -> dict[str, object]:
     return {
         "task": beat.task,
@@ -329,16 +300,6 @@ def _beat(beat: Beat) -> dict[str, object]:
         "done": beat.progress.done,
         "total": beat.progress.total,
     }
-
-
-def _queue(
-    job: str, owner: str, rank: str, scene: str, pin: str, movable: str, tasks: list[list[str]]
-) -> Queue:
-    candidates = tuple(
-        Candidate(TaskId(task), lane, int(frame), on, float(at), code, decode(seat, Seat) if seat else None)
-        for task, lane, frame, on, at, code, seat in tasks
-    )
-    return Queue(JobId(job), OwnerId(owner), float(rank), SceneId(scene), pin, movable == "1", candidates)
 
 
 def _taken(

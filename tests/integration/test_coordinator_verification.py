@@ -305,7 +305,7 @@ def test_an_honest_tile_of_a_scene_that_cannot_be_audited_in_crops(admin, ann, l
     shown = ann.ok("GET", f"/jobs/{job}")
     assert (shown["state"], shown["frames"]) == ("complete", {"total": 3, "done": 3, "failed": 0})
     notices = told(ann, job, "notice")
-    assert [one["notice"] for one in notices] == [shown["fallback"]]
+    assert [one["detail"] for one in notices] == [shown["fallback"]]
     states = [(one["frame"], one["state"]) for one in told(ann, job, "frame")]
     assert states == [(1, "done"), (1, "rendering"), (1, "done"), (2, "done"), (3, "done")]
     assert [one["outcome"] for one in told(ann, job, "verdict")] == ["accepted"] * 3

@@ -12,12 +12,16 @@
 -- ARGV[5]  JSON list of lanes the node may be given
 -- ARGV[6]  how many jobs to return at most
 -- ARGV[7]  how many tasks a lane at most
--- ARGV[8]  JSON list of slots offered
--- ARGV[9]  '1' if the node is sandboxed
--- ARGV[10] JSON list of device classes offered for audits
--- ARGV[11] JSON list of jobs that the node renders nothing more for now
+-- ARGV[8]  '1' if the node is sandboxed
+-- ARGV[9]  JSON list of device classes offered for audits
+-- ARGV[10] JSON list of jobs that the node renders nothing more for now
+-- ARGV[11] JSON object: each slot offered to its offer (JSON)
+-- ARGV[12] a job, or '': only to see what the node could be given of it, which is no word from the node
 -- Returns  'unbound' where the node has no address yet, else JSON list of {job, owner, rank, scene, pin or '', movable ('1': the pin may be changed),
 --          {{task, lane, frame, failed_on, failed_at, failed_code, of an audit JSON of the rest}, ...}}
+--          With a job: JSON list of as much of it, and of why it is no more: other_owner, sells, agreement, room,
+--          refused, excluded. The rest of the rules is the scheduler's: lanes and device classes are not looked at.
+-- Also changes farm:node:{node}:offers (hash: slot to its last offer).
 -- Reads farm:job:{job}, farm:job:{job}:excluded, farm:job:{job}:ready:{lane}, farm:job:{job}:order:{node} and
 -- farm:task:{task} of those jobs.
 
@@ -30,18 +34,29 @@ local PASSED_OVER = 10
 
 local CLASS_FORGOTTEN = 86400
 
-redis.call('ZADD', KEYS[2], now, ARGV[1])
-redis.call('HSET', KEYS[3], 'last_seen', now, 'sandboxed', ARGV[9], 'device_class', classes[1] or '')
-redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', tonumber(now) - CLASS_FORGOTTEN)
-for _, class in ipairs(cjson.decode(ARGV[10])) do redis.call('ZADD', KEYS[5], now, class) end
-redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', tonumber(now) - SLOT_FORGOTTEN)
-for _, slot in ipairs(cjson.decode(ARGV[8])) do redis.call('ZADD', KEYS[4], now, slot) end
+local function heard_of()
+  redis.call('ZADD', KEYS[2], now, ARGV[1])
+  redis.call('HSET', KEYS[3], 'last_seen', now, 'sandboxed', ARGV[8], 'device_class', classes[1] or '', 'refuses', ARGV[10])
+  redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', tonumber(now) - CLASS_FORGOTTEN)
+  for _, class in ipairs(cjson.decode(ARGV[9])) do redis.call('ZADD', KEYS[5], now, class) end
+  local forgotten = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', tonumber(now) - SLOT_FORGOTTEN)
+  for _, slot in ipairs(forgotten) do
+    redis.call('ZREM', KEYS[4], slot)
+    redis.call('HDEL', KEYS[3] .. ':offers', slot)
+  end
+  for slot, offer in pairs(cjson.decode(ARGV[11])) do
+    redis.call('ZADD', KEYS[4], now, slot)
+    redis.call('HSET', KEYS[3] .. ':offers', slot, offer)
+  end
+end
+
+if ARGV[12] == '' then heard_of() end
 
 if not filled(redis.call('HGET', KEYS[3], 'address')) then return 'unbound' end
 
 local offered, refused = {}, {}
 for _, class in ipairs(classes) do offered[class] = true end
-for _, job in ipairs(cjson.decode(ARGV[11])) do refused[job] = true end
+for _, job in ipairs(cjson.decode(ARGV[10])) do refused[job] = true end
 local own, offer = get(KEYS[3], 'own', 'offer')
 
 -- How many units of a job's tiles, and of its audits, the node may be given: none where a stranger's node has no
@@ -58,8 +73,10 @@ local function room(job, paid)
   return filled(agreement) and filled(offer) and math.max(0, left) or math.huge, math.huge
 end
 
+local less = {}
+
 local function open_lanes(job, pin, movable)
-  local suits = pin == '' or movable or offered[pin]
+  local suits = pin == '' or movable or offered[pin] or ARGV[12] ~= ''
   local open = {}
   for _, lane in ipairs(lanes) do
     if refused[job] then
@@ -91,7 +108,10 @@ local function tasks_in(job, open, most_units, most_audit)
       local frame, on, at, code, excluded, units =
         get(task_key(task), 'frame', 'failed_on', 'failed_at', 'failed_code', 'excluded', 'units')
       local most = lane == 'audit' and most_audit or most_units
-      if tonumber(units or 0) <= most and not (filled(excluded) and is_in(ARGV[1], excluded)) then
+      local barred = filled(excluded) and is_in(ARGV[1], excluded)
+      if tonumber(units or 0) > most then less.room = true end
+      if barred then less.excluded = true end
+      if tonumber(units or 0) <= most and not barred then
         table.insert(found, { task, lane, frame, on or '', at or '0', code or '', lane == 'audit' and seat(task) or '' })
         fitting = fitting + 1
         if lane ~= 'audit' and fitting >= most_tasks then break end
@@ -102,12 +122,18 @@ local function tasks_in(job, open, most_units, most_audit)
 end
 
 local found = {}
-for _, job in ipairs(redis.call('ZRANGE', KEYS[1], 0, LOOKED_AT - 1)) do
+local jobs = ARGV[12] == '' and redis.call('ZRANGE', KEYS[1], 0, LOOKED_AT - 1) or { ARGV[12] }
+for _, job in ipairs(jobs) do
   if #found >= most_jobs then break end
   local owner, rank, scene, pin, paid = get(job_key(job), 'owner', 'rank', 'scene', 'device_class', 'paid')
   local mine = not only_owner or owner == only_owner
   local most_units, most_audit = room(job, paid)
-  if mine and most_units >= 0 and redis.call('SISMEMBER', job_key(job) .. ':excluded', ARGV[1]) == 0 then
+  local barred = redis.call('SISMEMBER', job_key(job) .. ':excluded', ARGV[1]) == 1
+  if not mine then less.other_owner = true end
+  if refused[job] then less.refused = true end
+  if most_units < 0 then less[paid == '1' and 'agreement' or 'sells'] = true end
+  if barred then less.excluded = true end
+  if mine and most_units >= 0 and not barred then
     pin = pin or ''
     local movable = is_movable(job)
     local tasks = tasks_in(job, open_lanes(job, pin, movable), most_units, most_audit)
@@ -115,6 +141,11 @@ for _, job in ipairs(redis.call('ZRANGE', KEYS[1], 0, LOOKED_AT - 1)) do
       table.insert(found, { job, owner, rank, scene, pin, movable and '1' or '0', tasks })
     end
   end
+end
+if ARGV[12] ~= '' then
+  local why = {}
+  for name in pairs(less) do table.insert(why, name) end
+  return '[' .. (#found > 0 and cjson.encode(found) or '[]') .. ',' .. (#why > 0 and cjson.encode(why) or '[]') .. ']'
 end
 if #found == 0 then return '[]' end
 return cjson.encode(found)

@@ -21,6 +21,7 @@
 --                              fallback (why frames are rendered whole, or absent), fallback_at;
 --                              seams (JSON list: after how many frames one is rendered whole as well),
 --                              seams_looked (count), seam_task (who does so now);
+--                              standstill (why nobody may take any of its tasks, or '');
 --                              rank; announced (last state in events); channels, noise_least, noise_most (of
 --                              tiles accepted after an audit), lacks (why it waits for a lost file of its
 --                              scene, or ''). Of paid jobs also paid ('1'), funded ('0',
@@ -444,5 +445,5 @@ local function fall_back(job, why, now)
   if why.approximate then redis.call('HSET', key, 'exactness', 'approximate') end
   if filled(fallback) then return end
   redis.call('HSET', key, 'fallback', why.sentence, 'fallback_at', now, 'reason', (reason or '') .. ' ' .. why.sentence)
-  tell(job, 'notice', { notice = why.sentence })
+  tell(job, 'notice', { detail = why.sentence })
 end

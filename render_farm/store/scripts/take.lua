@@ -53,6 +53,10 @@ redis.call('ZADD', KEYS[2], ARGV[5], task)
 redis.call('SADD', KEYS[3], task)
 tell_task(job, task, 'leased')
 settle(job)
+if filled(redis.call('HGET', job_key(job), 'standstill')) then
+  redis.call('HSET', job_key(job), 'standstill', '')
+  tell(job, 'notice', { detail = '' })
+end
 
 -- Each look at the seams that is due goes to one finish task at a time, on the class that rendered the tiles:
 -- floats of another would differ.

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a node that asks could be given, as the scheduler sees it."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import msgspec
+
+from frame_splitter.errors import Forbidden
+from frame_splitter.fields import decode, decoder, encode
+from frame_splitter.ids import JobId, OwnerId, SceneId, TaskId
+from frame_splitter.records import LeaseRequest, SlotOffer, TaskKind
+from render_farm.auditors import Seat
+from render_farm.scheduler import ALL_LANES, Asker, Candidate, Queue, lanes
+from render_farm.store import keys
+from render_farm.store.connection import Connection
+
+MOST_JOBS = 8
+TASKS_PER_LANE = 16
+"""How far the scheduler looks: enough to find warm work, little enough to read for every request."""
+
+
+async def queues(store: Connection, asker: Asker, request: LeaseRequest, now: float) -> list[Queue]:
+    """What the node could be given now; notes that it was heard of."""
+    found = await _candidates(store, asker, request, now)
+    if found == "unbound":
+        raise Forbidden("This node has not shown the address it signs with yet: POST /nodes/self first.")
+    return [_queue(*entry) for entry in decoder(list).decode(found)]
+
+
+async def could_take(
+    store: Connection, asker: Asker, request: LeaseRequest, now: float, job: JobId
+) -> tuple[Queue | None, tuple[str, ...]]:
+    """A job's ready tasks as the node would see them if it asked, whatever its slots take, and what is held
+    back from it: other_owner, sells, agreement, room, refused, excluded or unbound.
+    """
+    found = await _candidates(store, asker, request, now, job)
+    if found == "unbound":
+        return None, ("unbound",)
+    entries, why = decoder(list).decode(found)
+    return (_queue(*entries[0]) if entries else None), tuple(why)
+
+
+async def _candidates(
+    store: Connection, asker: Asker, request: LeaseRequest, now: float, job: str = ""
+) -> str:
+    node, offers = asker.node, request.offers
+    places = [keys.OPEN_JOBS, keys.NODES, keys.node(node), keys.node_slots(node), keys.node_audits(node)]
+    found: str = await store.run(
+        "candidates",
+        places,
+        node,
+        now,
+        "" if asker.sandboxed else asker.owner,
+        msgspec.json.encode(_classes(offers)),
+        msgspec.json.encode(ALL_LANES if job else lanes(offers, asker.own)),
+        MOST_JOBS,
+        TASKS_PER_LANE,
+        int(asker.sandboxed),
+        msgspec.json.encode(_classes(offer for offer in offers if TaskKind.AUDIT in offer.kinds)),
+        encode(request.refuses),
+        msgspec.json.encode({offer.slot: encode(_cold(offer)).decode() for offer in offers}),
+        job,
+    )
+    return found
+
+
+def _cold(offer: SlotOffer) -> SlotOffer:
+    return replace(offer, warm_scene=None, warm_frame=None)
+
+
+def _classes(offers: Iterable[SlotOffer]) -> list[str]:
+    return sorted({offer.device_class for offer in offers})
+
+
+def _queue(
+    job: str, owner: str, rank: str, scene: str, pin: str, movable: str, tasks: list[list[str]]
+) -> Queue:
+    candidates = tuple(
+        Candidate(TaskId(task), lane, int(frame), on, float(at), code, decode(seat, Seat) if seat else None)
+        for task, lane, frame, on, at, code, seat in tasks
+    )
+    return Queue(JobId(job), OwnerId(owner), float(rank), SceneId(scene), pin, movable == "1", candidates)
