@@ -65,22 +65,30 @@ class Fetcher:
         self._pool = ThreadPoolExecutor(FETCHES_AT_ONCE, thread_name_prefix="fetch")
         self._futures: dict[tuple[int, str], Future[Fetched]] = {}
         self._latest: dict[int, tuple[int, str]] = {}
+        self._written: dict[int, tuple[int, str]] = {}
         self._lock = threading.Lock()
         self.last = time.monotonic()
         if receipts is not None:
             self._pool.submit(receipts.prepare)
 
     def take(self, frame: DoneFrame) -> None:
-        """Fetch a frame that is done, unless that very file is fetched already."""
-        if not frame.files or frame.frame not in self._targets.frames:
+        """Fetch a frame that is done, unless that very file is fetched already. One that is rendered again
+        is no longer there until it is told with other files, which then take the place of the first.
+        """
+        if frame.frame not in self._targets.frames:
             return
-        key = (frame.frame, frame.files[0].sha256)
         with self._lock:
-            self._latest[frame.frame] = key
+            self._latest.pop(frame.frame, None)
+            if not frame.files:
+                return
+            key = self._latest[frame.frame] = (frame.frame, frame.files[0].sha256)
             known = self._futures.get(key)
             # A frame that could not be fetched is tried again when it is told again.
-            if known is None or (known.done() and known.exception() is not None):
-                self._futures[key] = self._pool.submit(self._fetch, frame)
+            failed = known is not None and known.done() and known.exception() is not None
+            if known is None or failed or self._written[frame.frame] != key:
+                older = [one for (number, _), one in self._futures.items() if number == frame.frame]
+                self._futures[key] = self._pool.submit(self._fetch, frame, older)
+                self._written[frame.frame] = key
 
     def settle(self) -> None:
         """Wait until everything taken so far is fetched, or has failed."""
@@ -95,7 +103,9 @@ class Fetcher:
         """Begin nothing more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _fetch(self, frame: DoneFrame) -> Fetched:
+    def _fetch(self, frame: DoneFrame, older: list[Future[Fetched]]) -> Fetched:
+        # All write to one path: the last that was told must be the last that writes.
+        wait(older)
         try:
             fetched = self._fetch_all(frame)
         except FarmError as error:

@@ -72,9 +72,11 @@ def follow(
     done_before = job.tasks.accepted / max(1, job.tasks.total)
     status = Status(job.tasks.total, job.frames.total, at_start=done_before)
     with closing(display(status, say)) as shown:
+        done: set[int] = set()
 
         def saved(fetched: Fetched) -> None:
-            status.frames_done += 1
+            done.add(fetched.frame.frame)
+            status.frames_done = len(done)
             seconds = f"{fetched.frame.render_seconds:.1f} s"
             shown.line(f"Frame {fetched.frame.frame}: {fetched.path} ({seconds})")
             for problem in fetched.refused:
@@ -108,10 +110,7 @@ def follow(
 
 def _heed(event: Event, status: Status, shown: Display, fetcher: Fetcher, paused: str) -> None:
     if event.kind == "frame":
-        frame = decode(event.data, FrameEvent)
-        fetcher.take(frame)
-        if frame.state == "failed":
-            shown.line(f"Frame {frame.frame} failed.")
+        _heed_frame(decode(event.data, FrameEvent), shown, fetcher)
     elif event.kind == "job":
         job = decode(event.data, Job)
         held = bool(job.lacks) or (job.money is not None and bool(job.money.notice))
@@ -129,6 +128,14 @@ def _heed(event: Event, status: Status, shown: Display, fetcher: Fetcher, paused
             shown.line(notice)
     elif event.kind == "audit":
         status.audits.audit(decode(event.data, AuditEvent))
+
+
+def _heed_frame(frame: FrameEvent, shown: Display, fetcher: Fetcher) -> None:
+    fetcher.take(frame)
+    if frame.state == "rendering":
+        shown.line(f"Frame {frame.frame} is rendered again.")
+    if frame.state == "failed":
+        shown.line(f"Frame {frame.frame} failed.")
 
 
 def _heed_verdict(event: VerdictEvent, status: Status, shown: Display, names: Names) -> None:

@@ -162,6 +162,33 @@ def test_a_frame_told_twice_is_fetched_once(goals: Targets) -> None:
         assert len(server.to("/file/")) == 2
 
 
+def test_a_frame_that_is_rendered_again_takes_the_place_of_the_first(goals: Targets) -> None:
+    coordinator, said = Coordinator(), list[str]()
+    with farm(coordinator) as (client, _):
+        coordinator.frame(1, coordinator.file("a.png", b"stitched"))
+        coordinator.frame(2, coordinator.file("b.png", b"two"))
+        coordinator.events.append(("notice", {"notice": "Frames are rendered whole."}))
+        coordinator.events.append(("frame", {"frame": 1, "state": "rendering"}))
+        coordinator.frames = coordinator.frames[1:]
+        coordinator.frame(1, coordinator.file("a.png", b"whole"))
+        coordinator.events.append(("notice", {"notice": "Frames are rendered whole."}))
+        outcome = follow(client, started(), goals, said.append)
+        assert outcome.frames[1].path.read_bytes() == b"whole"
+        assert said.count("Frames are rendered whole.") == 1
+        assert said.count("Frame 1 is rendered again.") == 1
+
+
+def test_a_frame_that_was_taken_back_is_not_called_there(goals: Targets) -> None:
+    coordinator = Coordinator("failed", "Frame 1 cannot be rendered.")
+    with farm(coordinator) as (client, _):
+        coordinator.frame(1, coordinator.file("a.png", b"stitched"))
+        coordinator.events.append(("frame", {"frame": 1, "state": "rendering"}))
+        coordinator.frames = []
+        with pytest.raises(JobFailed) as failed:
+            follow(client, started(), goals, lambda text: None)
+        assert "kept" not in failed.value.sentence
+
+
 def test_a_failed_job_keeps_its_frames_and_says_why(goals: Targets) -> None:
     coordinator = Coordinator("failed", "Frame 2: the scene uses too much memory.")
     with farm(coordinator) as (client, _):
