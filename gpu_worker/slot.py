@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import structlog
 
@@ -45,12 +45,11 @@ from gpu_worker.checks import Fetch
 from gpu_worker.coordinator import SceneListing
 from gpu_worker.devices import device_class
 from gpu_worker.failures import Cancelled, TaskError
+from gpu_worker.outcomes import outcome_of
 from gpu_worker.protocol import Done
 from gpu_worker.scene_cache import SceneCache
 from gpu_worker.spare import Spare
 from gpu_worker.stage import ChildPlan, Stage
-
-T = TypeVar("T")
 
 INPUTS_AT_ONCE = 4
 
@@ -144,7 +143,7 @@ class Slot:
                 seam=rendered.seam,
             )
 
-        outcome = _failure_of(take)
+        outcome = outcome_of(take)
         if isinstance(outcome, TaskFailure):
             self.discard(lease)
             self._suspect.set()
@@ -190,7 +189,7 @@ class Slot:
             self._current, self._progress = lease, Progress()
             self._stopped.clear()
         try:
-            outcome = _failure_of(lambda: self._work(lease))
+            outcome = outcome_of(lambda: self._work(lease))
             return self._failed(lease, outcome) if isinstance(outcome, TaskFailure) else outcome
         finally:
             with self._lock:
@@ -387,20 +386,6 @@ class Slot:
 
     def _done(self, lease: Lease) -> Path:
         return self.plan.folder / "done" / _key(lease)
-
-
-def _failure_of(action: Callable[[], T]) -> T | TaskFailure:
-    """What `action` gives, or the record of why it failed."""
-    try:
-        return action()
-    except TaskError as error:
-        return error.record()
-    except transfer.ObjectLost as error:
-        return TaskFailure(FailureCode.LOST, error.sentence, lost=(error.sha256,))
-    except FarmError as error:
-        return TaskFailure(FailureCode.NODE, error.sentence)
-    except OSError as error:
-        return TaskFailure(FailureCode.NODE, f"This node's disk failed: {error}")
 
 
 def _key(lease: Lease) -> str:

@@ -7,7 +7,7 @@ import msgspec
 
 from frame_splitter.audits import AuditOrder
 from frame_splitter.errors import InvalidInput, StaleLease
-from frame_splitter.fields import Tile, decode, decoder, encode
+from frame_splitter.fields import Tile, decode, encode
 from frame_splitter.ids import JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
 from frame_splitter.probes import ProbeOrder
 from frame_splitter.records import (

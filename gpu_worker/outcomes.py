@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a part of a task's work came to: its result, or the record of why it failed."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from frame_splitter.errors import FarmError
+from frame_splitter.records import FailureCode, TaskFailure
+from gpu_worker import transfer
+from gpu_worker.failures import TaskError
+
+T = TypeVar("T")
+
+
+def outcome_of(action: Callable[[], T]) -> T | TaskFailure:
+    """What `action` gives, or the record of why it failed."""
+    try:
+        return action()
+    except TaskError as error:
+        return error.record()
+    except transfer.ObjectLost as error:
+        return TaskFailure(FailureCode.LOST, error.sentence, lost=(error.sha256,))
+    except FarmError as error:
+        return TaskFailure(FailureCode.NODE, error.sentence)
+    except OSError as error:
+        return TaskFailure(FailureCode.NODE, f"This node's disk failed: {error}")
