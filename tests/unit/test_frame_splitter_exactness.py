@@ -51,6 +51,9 @@ def test_scenes_blender_must_finish_itself(make_facts: MakeFacts) -> None:
 
 
 def test_whole_frames_are_still_finished_here(make_facts: MakeFacts) -> None:
+    guided = classify(make_facts(approximate=("Two runs of Blender differ.",)), settings())
+    assert (guided.output, guided.exactness) == (TaskOutput.FINAL, Exactness.APPROXIMATE)
+    assert "none could be audited" in guided.reason
     plan = classify(make_facts(whole_only=("Path guiding learns from the whole frame.",)), settings())
     assert (plan.output, plan.tileable) == (TaskOutput.LINEAR, False)
     assert "Path guiding" in plan.reason
