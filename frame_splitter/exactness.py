@@ -97,7 +97,9 @@ def _final_by_settings(facts: SceneFacts, settings: RenderSettings) -> tuple[str
     """Reasons to let one Blender finish each frame that lie in the job's settings, not in the file."""
     reasons = []
     if facts.approximate:
-        reasons.append("Two renders of it are not alike, so none could be audited: own nodes write each frame.")
+        reasons.append(
+            "Two renders of it are not alike, so none could be audited: own nodes write each frame."
+        )
     if settings.format == "OPEN_EXR_MULTILAYER":
         reasons.append("A multilayer EXR holds the render's own passes, so one Blender writes each frame.")
     if facts.denoise and not facts.adaptive.use and not sum_is_stored(settings.samples):

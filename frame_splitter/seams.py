@@ -11,6 +11,17 @@ FRAMES_A_LOOK = 100
 """So many frames pay for one that is rendered twice: a hundredth of the job."""
 
 
+TASKS_A_STRIP = 100
+"""A job of more tasks than this pays for a strip with what lies around it."""
+
+
+def wants_strip(tasks: int, frames: int, looks: tuple[int, ...]) -> bool:
+    """Whether a strip at a tile's edge is rendered with more around it, because no frame is rendered whole:
+    where frames are large and there are many tiles.
+    """
+    return not looks and tasks > TASKS_A_STRIP and tasks > 2 * frames
+
+
 def looks(frames: int, work: int, below: Callable[[int], int]) -> tuple[int, ...]:
     """After how many finished frames the next one is rendered whole as well, in order; none where it would
     cost more than a hundredth of the job and more than a few seconds. `work` is that of a frame, in pixels

@@ -211,6 +211,7 @@ def plan(owner: OwnerId, order: JobOrder, now: float) -> NewJob:
     area, canvas = border_area(facts, width, height)
     job = JobId(f"j{secrets.token_hex(6)}")
     tasks = split(job, spec, facts, decided, settings)
+    looks = _seams(spec, decided, area.area * settings.samples)
     if len(tasks) > MOST_TASKS:
         raise InvalidInput(f"The job has more than {MOST_TASKS} tasks: use fewer tiles, or several jobs.")
     return NewJob(
@@ -230,7 +231,8 @@ def plan(owner: OwnerId, order: JobOrder, now: float) -> NewJob:
         tasks=tasks,
         croppable=decided.tileable,
         overscan=decided.overscan if decided.tileable else 0,
-        seams=_seams(spec, decided, area.area * settings.samples),
+        seams=looks,
+        strip=decided.tileable and seams.wants_strip(len(tasks), len(spec.frames), looks),
     )
 
 

@@ -8,23 +8,20 @@ steps that are harmless when repeated.
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 
+from frame_splitter.audits import AuditOrder
 from frame_splitter.errors import Unavailable
+from frame_splitter.fields import Tile
 from frame_splitter.ids import JobId, TaskId
 from render_farm.auditors import Audited, Online, possible
 from render_farm.dispatch import Bell
 from render_farm.rules import Rules
+from render_farm.store.decisions import AuditWish, Decision
 from render_farm.store.rounds import Recorded, Rounds
-from render_farm.store.submissions import (
-    AuditWish,
-    Decision,
-    JobFacts,
-    Meetings,
-    Submissions,
-    Submitter,
-)
+from render_farm.store.submissions import JobFacts, Meetings, Submissions, Submitter
 from verification import attestation, sampling, selection
 from verification.attestation import LogHead
 from verification.beacon import next_round, round_time
@@ -32,6 +29,8 @@ from verification.records import Round, SubmissionRecord
 from verification.sampling import Draws
 
 log = structlog.get_logger()
+
+STRIP = "A strip at its edge is rendered with more around it, to see that tiles of this job are right."
 
 MISSED_SECONDS = 30.0
 """A value that is not to be had so long after its round's time is given up."""
@@ -152,6 +151,9 @@ class Ticker:
         meetings = await self._submissions.meetings(one.operator)
         made = decide(one, value, forced, missed, jobs[one.job], online, rules, meetings)
         outcome = await self._submissions.decide(one, made, self._clock())
+        if any(wish.context for wish in made.wishes):
+            # One strip a job is enough, however many tiles one round decides about.
+            jobs[one.job] = replace(jobs[one.job], strip_of=None)
         log.info("submission_decided", task=task, token=token, how=made.how, outcome=outcome)
 
 
@@ -179,6 +181,8 @@ def decide(
     """
     draws = draws_of(one, value, rules)
     drawn = sampling.is_audited(draws, one.receipt.rate)
+    strip = sampling.edge_strip(draws, one.task.tile, job.strip_of) if job.strip_of else None
+    forced = forced or (STRIP if strip else "")
     if not drawn and not forced:
         return Decision("accept" if one.own else "check", value)
     audited = Audited(one.node, one.operator, one.device_class, job.owner, job.excluded, job.ordered)
@@ -190,11 +194,16 @@ def decide(
         value=value,
         forced="" if drawn and not missed else forced,
         candidates=ranked,
-        wishes=(AuditWish(order, ranked),),
+        wishes=(AuditWish(order, ranked), *([_strip(strip)] if strip else [])),
         asked=asked,
         audits_before=meetings.audits,
         spared=selection.spared(draws, asked, meetings.audits, rules.policy),
     )
+
+
+def _strip(strip: Tile) -> AuditWish:
+    """A strip at the tile's edge, with more around it than the tile was rendered with."""
+    return AuditWish(AuditOrder((strip,)), own_only=True, context=sampling.CONTEXT)
 
 
 def draws_of(one: SubmissionRecord, value: str, rules: Rules) -> Draws:

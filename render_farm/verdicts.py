@@ -17,14 +17,9 @@ from render_farm.auditors import Audited
 from render_farm.fallbacks import no_crops, not_alike
 from render_farm.rounds import draws_of
 from render_farm.rules import Rules
+from render_farm.store.decisions import AuditWish, Conclusion
 from render_farm.store.leases import Holding
-from render_farm.store.submissions import (
-    AuditWish,
-    Conclusion,
-    JobFacts,
-    Progressed,
-    Submissions,
-)
+from render_farm.store.submissions import JobFacts, Progressed, Submissions
 from verification import sampling, selection
 from verification.records import AuditRecord, SubmissionRecord
 from verification.second_look import RENDERS, renders_of, second_look

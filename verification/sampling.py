@@ -92,6 +92,48 @@ def is_looked_at_again(draws: Draws, confirmed: int) -> bool:
     return confirmed < CONFIRMED_LIES or draws.happens("second look", SECOND_LOOKS)
 
 
+STRIP = 8
+"""Pixels from a tile's edge inwards that are rendered with more around them."""
+
+CONTEXT = 64
+"""How many pixels more than a tile's own overscan are rendered around a strip."""
+
+
+def edge_strip(draws: Draws, tile: Tile, area: Tile) -> Tile | None:
+    """A strip along one of the tile's edges inside the rendered area; None where there is none, or where it
+    would be all of the tile.
+    """
+    outer = _outer_edges(tile, area)
+    strips = [strip for edge, strip in _strips(tile).items() if edge not in outer and strip != tile]
+    return strips[draws.number("strip", len(strips))] if strips else None
+
+
+def is_strip(order: AuditOrder, tile: Tile) -> bool:
+    """Whether the order is for one strip along an edge of the tile."""
+    return order.sparse is None and len(order.crops) == 1 and order.crops[0] in _strips(tile).values()
+
+
+def _strips(tile: Tile) -> dict[str, Tile]:
+    across, up = min(STRIP, tile.width), min(STRIP, tile.height)
+    return {
+        "left": Tile(tile.x0, tile.y0, tile.x0 + across, tile.y1),
+        "right": Tile(tile.x1 - across, tile.y0, tile.x1, tile.y1),
+        "bottom": Tile(tile.x0, tile.y0, tile.x1, tile.y0 + up),
+        "top": Tile(tile.x0, tile.y1 - up, tile.x1, tile.y1),
+    }
+
+
+def _outer_edges(tile: Tile, area: Tile) -> set[str]:
+    """The edges where the rendered area ends with the tile."""
+    ends = {
+        "left": tile.x0 == area.x0,
+        "right": tile.x1 == area.x1,
+        "bottom": tile.y0 == area.y0,
+        "top": tile.y1 == area.y1,
+    }
+    return {edge for edge, there in ends.items() if there}
+
+
 def whole_order(tile: Tile) -> AuditOrder:
     """What the second look renders: the tile as its node was asked to."""
     return AuditOrder((tile,))

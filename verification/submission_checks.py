@@ -175,6 +175,7 @@ def _wrong_orders(submitted: Submitted, tile: Tile, draws: Draws, facts: Facts) 
         if not (
             audit.order == first
             or audit.order.is_whole(tile)
+            or (audit.own and sampling.is_strip(audit.order, tile))
             or _is_second(audit.order, first, tile, facts.policy)
         ):
             yield f"audit {audit.task}: it is neither of the crops that were drawn nor of suspects' blocks."

@@ -70,7 +70,7 @@ class NewProbe:
 class NewJob:
     """All that is known of a job when it starts. `created` in seconds since the epoch. `croppable`: crops
     rendered with `overscan` pixels around them equal the same pixels of a tile. `seams`: after how many
-    frames one is rendered whole as well, and compared.
+    frames one is rendered whole as well, and compared; `strip`: one of a tile is rendered with more around.
     """
 
     job: JobId
@@ -90,6 +90,7 @@ class NewJob:
     croppable: bool = False
     overscan: int = 0
     seams: tuple[int, ...] = ()
+    strip: bool = False
     money: NewMoney | None = None
     probe: NewProbe | None = None
 
@@ -255,6 +256,7 @@ def _fields(new: NewJob) -> dict[str, str]:
         "croppable": "1" if new.croppable else "0",
         "overscan": str(new.overscan),
         "seams": encode(new.seams).decode(),
+        "strip": "1" if new.strip else "0",
         **(_money_fields(new.money) if new.money else {}),
         **(_probe_fields(new.probe) if new.probe else {}),
     }

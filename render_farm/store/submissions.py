@@ -7,15 +7,15 @@ from typing import Any
 
 from frame_splitter.audits import AuditOrder, CheckReport
 from frame_splitter.errors import StaleLease
-from frame_splitter.fields import StoredFile, decode, decoder, encode
+from frame_splitter.fields import StoredFile, Tile, decode, decoder, encode
 from frame_splitter.ids import JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
 from frame_splitter.records import FailureCode, OutputFile, RenderSettings, Task, TaskResult
 from render_farm.answers import Failure
 from render_farm.auditors import Online
-from render_farm.fallbacks import Fallback
 from render_farm.rules import JobRules, Rules
 from render_farm.store import keys
 from render_farm.store.connection import Connection
+from render_farm.store.decisions import AuditWish, Conclusion, Decision
 from render_farm.store.jobs import batched, digest_of
 from render_farm.store.leases import STALE, Holding
 from verification.attestation import Attestation, attest
@@ -45,7 +45,8 @@ class Work:
 @dataclass(frozen=True, slots=True)
 class JobFacts:
     """What of a job decides about its submissions. `noise`: the least and most of accepted tiles;
-    `excluded`: nodes found false in it; `ordered`: nodes it has agreements with, None where it is free.
+    `excluded`: nodes found false in it; `ordered`: nodes it has agreements with, None where it is free;
+    `strip_of`: the rendered area, where a strip of one of its tiles is to be rendered with more around it.
     """
 
     owner: OwnerId
@@ -54,32 +55,7 @@ class JobFacts:
     noise: tuple[float, float] | None
     excluded: frozenset[NodeId] = frozenset()
     ordered: frozenset[NodeId] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AuditWish:
-    """An audit to be made. `ranked` are asked in this order; `own_only`: own nodes only."""
-
-    audit: AuditOrder
-    ranked: tuple[NodeId, ...] = ()
-    own_only: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What a round decided. `how` is accept, check or audit; `asked` are those that could audit it, of whom
-    `spared` are not repeated, and `audits_before` how many audits its operator's work had; `value` is the
-    round's, hexadecimal.
-    """
-
-    how: str
-    value: str
-    forced: str = ""
-    candidates: tuple[NodeId, ...] = ()
-    wishes: tuple[AuditWish, ...] = ()
-    asked: tuple[Asked, ...] = ()
-    audits_before: int = 0
-    spared: tuple[NodeId, ...] = ()
+    strip_of: Tile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,22 +64,6 @@ class Meetings:
 
     audits: int
     met: Mapping[OwnerId, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Conclusion:
-    """What was made of a check. `how` is accepted, rejected, unresolved or more; `because` of more is
-    suspects, escalated or looks.
-    """
-
-    how: str
-    verdict: Verdict
-    case: Case
-    report: CheckReport
-    wishes: tuple[AuditWish, ...] = ()
-    because: str = ""
-    forced: str = ""
-    fallback: Fallback | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +104,7 @@ class Submissions:
 
     async def job(self, job: JobId) -> JobFacts:
         """A job that exists."""
-        wanted = ("owner", "scene", "settings", "noise_least", "noise_most", "paid")
+        wanted = ("owner", "scene", "settings", "noise_least", "noise_most", "paid", "strip", "area")
         found, *sets = await self._store.read(
             [
                 ("HMGET", keys.job(job), *wanted),
@@ -152,12 +112,18 @@ class Submissions:
                 ("SMEMBERS", keys.job_ordered(job)),
             ]
         )
-        owner, scene, settings, least, most, paid = found
+        owner, scene, settings, least, most, paid, strip, area = found
         noise = None if least is None else (float(least), float(most))
         pinned = decode(settings, RenderSettings)
         excluded, ordered = (frozenset(map(NodeId, names)) for names in sets)
         return JobFacts(
-            OwnerId(owner), SceneId(scene), pinned, noise, excluded, ordered if paid == "1" else None
+            OwnerId(owner),
+            SceneId(scene),
+            pinned,
+            noise,
+            excluded,
+            ordered if paid == "1" else None,
+            decode(area, Tile) if strip == "1" else None,
         )
 
     async def confirmed(self, job: JobId, node: NodeId) -> int:
@@ -371,6 +337,7 @@ def _wishes(wishes: Sequence[AuditWish]) -> bytes:
                 "ranked": wish.ranked,
                 "own_only": "1" if wish.own_only else "0",
                 "repeat": "0",
+                "context": wish.context,
             }
             for wish in wishes
         ]

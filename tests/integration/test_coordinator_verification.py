@@ -13,7 +13,7 @@ from frame_splitter.audits import CheckReport, Fault
 from frame_splitter.fields import Tile, decode, encode
 from frame_splitter.records import FailureCode, OutputFile, TaskFailure, TaskKind
 from tests import servers
-from tests.api_calls import STRANGERS_ONLY, Api, events, fine, under
+from tests.api_calls import FACTS, STRANGERS_ONLY, Api, events, fine, under
 from verification import attestation, merkle, receipts, replay
 from verification.records import JobVerification, LogProof, Round
 from verification.verdict import FAULTS_OF_PIXELS
@@ -311,6 +311,27 @@ def test_an_honest_tile_of_a_scene_that_cannot_be_audited_in_crops(admin, ann, l
     assert [one["outcome"] for one in told(ann, job, "verdict")] == ["accepted"] * 3
     assert replay.replay(verification(ann, job)) == []
     ann.refused(404, "not_found", "GET", f"/jobs/{job}/frames/1/receipt")
+
+
+def test_a_large_job_has_a_strip_of_one_tile_rendered_with_more_around_it(ann, liar, own):
+    large = replace(FACTS, resolution_x=320, resolution_y=320)
+    job = ann.job(facts=large, frames=(1,), tiles="11x10", samples=1 << 20)
+    for lease in liar.lease(slots=2):
+        liar.do(lease)
+    audits = [next_of(own, "audit") for _ in range(3)]
+    around = [audit for audit in audits if audit["task"]["overscan"] == 64]
+    (strip,) = around
+    (crop,) = strip["audit"]["crops"]
+    tile = strip["task"]["tile"]
+    assert min(crop["x1"] - crop["x0"], crop["y1"] - crop["y0"]) <= 8
+    assert crop != tile
+    for audit in audits:
+        own.do(audit, b"crops")
+    for _ in range(2):
+        own.do(next_of(own, "check"))
+    record = verification(ann, job)
+    assert sorted(len(one.audits) for one in record.submissions) == [1, 2]
+    assert replay.replay(record) == []
 
 
 def test_a_scene_that_is_never_rendered_alike_blames_nobody(admin, ann, liar, own):

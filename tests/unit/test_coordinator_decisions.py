@@ -12,7 +12,8 @@ from render_farm import rules as farm_rules
 from render_farm.auditors import Online
 from render_farm.fallbacks import Scope
 from render_farm.rounds import decide
-from render_farm.store.submissions import AuditWish, JobFacts, Progressed
+from render_farm.store.decisions import AuditWish
+from render_farm.store.submissions import JobFacts, Progressed
 from render_farm.verdicts import conclude
 from verification.attestation import Attestation, Submission
 from verification.rate import Rates, Standing
@@ -70,6 +71,25 @@ def test_always_drawn_is_audited_by_whom_the_draw_says():
 
 def test_tiles_whose_crops_would_differ_are_rendered_whole():
     assert decided(replace(ONE, croppable=False)).wishes[0].audit == AuditOrder((TILE,))
+
+
+AREA = Tile(0, 0, 128, 64)
+
+
+def test_one_tile_of_a_large_job_also_gets_a_strip_with_more_around_it():
+    job = replace(JOB, strip_of=AREA)
+    made = decide(with_rate(ONE, 0), VALUE, "", False, job, NODES, RULES)
+    first, strip = made.wishes
+    assert (made.how, first) == ("audit", decided(with_rate(ONE, 0), "why").wishes[0])
+    assert (strip.audit, strip.own_only) == (AuditOrder((Tile(56, 0, 64, 64),)), True)
+    assert strip.context == 64
+    assert "strip" in made.forced
+    drawn = decide(ONE, VALUE, "", False, job, NODES, RULES)
+    assert (drawn.forced, len(drawn.wishes)) == ("", 2)
+
+
+def test_a_frame_that_is_not_cut_has_no_strips():
+    assert decide(ONE, VALUE, "", False, replace(JOB, strip_of=TILE), NODES, RULES) == decided(ONE)
 
 
 def test_a_reason_is_given_only_where_the_round_does_not_say_so_itself():

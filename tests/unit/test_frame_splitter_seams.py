@@ -3,7 +3,7 @@
 
 import pytest
 
-from frame_splitter.seams import FRAMES_A_LOOK, SMALL_WORK, looks
+from frame_splitter.seams import FRAMES_A_LOOK, SMALL_WORK, looks, wants_strip
 
 
 def first(below):
@@ -26,6 +26,13 @@ def test_small_frames_are_always_looked_at():
 def test_large_frames_only_where_there_are_many():
     assert looks(99, SMALL_WORK + 1, first) == ()
     assert looks(100, SMALL_WORK + 1, first) == (0,)
+
+
+def test_large_frames_in_many_tiles_get_a_strip():
+    assert wants_strip(101, 1, ())
+    assert not wants_strip(100, 1, ())
+    assert not wants_strip(101, 1, (0,)), "a frame is rendered whole"
+    assert not wants_strip(198, 99, ()), "nothing is cut"
 
 
 @pytest.mark.parametrize("frames", [100, 101, 199, 200, 999, 100_000])

@@ -21,6 +21,7 @@
 --                              fallback (why frames are rendered whole, or absent), fallback_at;
 --                              seams (JSON list: after how many frames one is rendered whole as well),
 --                              seams_looked (count), seam_task (who does so now);
+--                              strip ('1': a strip of one of its tiles is to be rendered with more around it);
 --                              standstill (why nobody may take any of its tasks, or '');
 --                              rank; announced (last state in events); channels, noise_least, noise_most (of
 --                              tiles accepted after an audit), lacks (why it waits for a lost file of its

@@ -31,15 +31,16 @@ local TWINS_KEPT = 8
 
 local function submission_key(task, token) return 'farm:submission:' .. task .. ':' .. token end
 
--- Makes an audit or a check of a submission. `fields` is a flat list of further fields.
-local function make_extra(job, task, token, kind, fields)
+-- Makes an audit or a check of a submission. `fields` is a flat list of further fields, `context` pixels to
+-- render around crops beyond the overscan.
+local function make_extra(job, task, token, kind, fields, context)
   local key = submission_key(task, token)
   local id = task .. '.' .. token .. '.' .. kind .. redis.call('HINCRBY', key, 'extras', 1)
   local record, frame, order, units = get(task_key(task), 'task', 'frame', 'order', 'audit_units')
   record = cjson.decode(record)
   record.id, record.kind = id, kind
   if kind == 'audit' then
-    record.overscan = tonumber(filled(redis.call('HGET', job_key(job), 'overscan')) or 0)
+    record.overscan = tonumber(filled(redis.call('HGET', job_key(job), 'overscan')) or 0) + (context or 0)
   end
   redis.call('HSET', task_key(id), 'task', cjson.encode(record), 'job', job, 'kind', kind, 'lane', kind,
     'frame', frame, 'order', order, 'state', 'ready', 'of', task, 'of_token', token, unpack(fields))
@@ -56,7 +57,7 @@ local function make_check(job, task, token)
   make_extra(job, task, token, 'check', {})
 end
 
--- `orders` is a list of {audit (JSON), ranked (list), own_only, repeat ('0' or '1')}.
+-- `orders` is a list of {audit (JSON), ranked (list), own_only, repeat ('0' or '1'), context (pixels, or nil)}.
 local function make_audits(job, task, token, orders, now)
   local key = submission_key(task, token)
   local class, node = get(task_key(task), 'class', 'node')
@@ -64,7 +65,9 @@ local function make_audits(job, task, token, orders, now)
   for _, order in ipairs(orders) do
     table.insert(audits, make_extra(job, task, token, 'audit', { 'audit', order.audit, 'ranked',
       #order.ranked > 0 and cjson.encode(order.ranked) or '[]', 'asked_at', now, 'own_only', order.own_only,
-      'repeat', order['repeat'], 'wants', class, 'of_node', node, 'of_operator', redis.call('HGET', key, 'operator') }))
+      'repeat', order['repeat'], 'wants', class, 'of_node', node, 'of_operator', redis.call('HGET', key, 'operator') },
+      order.context))
+    if (order.context or 0) > 0 then redis.call('HSET', job_key(job), 'strip', '0') end
     tell(job, 'audit', { task = task, frame = tonumber(redis.call('HGET', task_key(task), 'frame')),
       node = node, state = 'ordered', auditor = cjson.null })
   end
