@@ -167,11 +167,11 @@ def test_a_frame_that_is_rendered_again_takes_the_place_of_the_first(goals: Targ
     with farm(coordinator) as (client, _):
         coordinator.frame(1, coordinator.file("a.png", b"stitched"))
         coordinator.frame(2, coordinator.file("b.png", b"two"))
-        coordinator.events.append(("notice", {"notice": "Frames are rendered whole."}))
+        coordinator.events.append(("notice", {"detail": "Frames are rendered whole."}))
         coordinator.events.append(("frame", {"frame": 1, "state": "rendering"}))
         coordinator.frames = coordinator.frames[1:]
         coordinator.frame(1, coordinator.file("a.png", b"whole"))
-        coordinator.events.append(("notice", {"notice": "Frames are rendered whole."}))
+        coordinator.events.append(("notice", {"detail": "Frames are rendered whole."}))
         outcome = follow(client, started(), goals, said.append)
         assert outcome.frames[1].path.read_bytes() == b"whole"
         assert said.count("Frames are rendered whole.") == 1
