@@ -29,6 +29,7 @@ from frame_splitter.records import (
     Beat,
     Exactness,
     FailureCode,
+    Heartbeat,
     JobSpec,
     LeaseRequest,
     OutputFile,
@@ -324,7 +325,7 @@ class Farm(RuleBasedStateMachine):
             some.lists(some.sampled_from(held), max_size=4, unique_by=lambda one: (one.task, one.token))
         )
         beats = tuple(Beat(one.task, one.token, Progress(step, 3)) for one in chosen)
-        lost = self.do(self.dispatch.renew(NODES[node], beats))
+        lost = self.do(self.dispatch.renew(NODES[node], Heartbeat(beats)))
         live = [one for one in chosen if self.is_live(one)]
         assert Counter(lost) == Counter(one.task for one in chosen if one not in live)
         for one in live:
