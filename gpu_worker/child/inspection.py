@@ -2,14 +2,13 @@
 """What a .blend is and needs, as plain JSON (`frame_splitter/facts.py` names the fields)."""
 
 import math
-import os
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 import bpy
 
-from gpu_worker.child import compositor, reasons
+from gpu_worker.child import assets, compositor, reasons
 from gpu_worker.child.denoising import denoises
 from gpu_worker.child.names import text
 from gpu_worker.child.scope import Scope, scope_of
@@ -55,7 +54,7 @@ def facts() -> dict[str, Any]:
         "notes": reasons.sentences(scope, reasons.NOTES),
         "scripts": [text(block.name) for block in bpy.data.texts if block.use_module][:MOST_NAMED],
         "drivers": list(islice(_dead_drivers(scope), MOST_NAMED)),
-        "assets": [*_assets(), *cache_folders(scope.evaluated, simulated)],
+        "assets": [*assets.assets(), *cache_folders(scope.evaluated, simulated)],
         "simulations": sorted((one.fact(scope.alone) for one in simulated), key=_baked)[:MOST_SIMULATIONS],
     }
 
@@ -111,27 +110,3 @@ def _dead_drivers(scope: Scope) -> Iterator[str]:
             driver = curve.driver
             if driver.type == "SCRIPTED" and not driver.is_simple_expression:
                 yield text(f"{block.name}.{curve.data_path}: {driver.expression}")
-
-
-def _assets() -> Iterator[dict[str, Any]]:
-    """Every file the scene reads that is not packed into it."""
-    for block, paths in bpy.data.file_path_map(include_libraries=True).items():
-        # A linked block also names its library, which is listed for itself (and relative to another
-        # file than the block's own paths).
-        library = {block.library.filepath} if block.library is not None else set()
-        for path in sorted(paths - library):
-            absolute = bpy.path.abspath(path, library=block.library)
-            yield {
-                "path": text(absolute),
-                "kind": text(block.id_type.lower()),
-                "user": text(block.name),
-                "missing": not _exists(absolute),
-            }
-
-
-def _exists(path: str) -> bool:
-    if "<UDIM>" in path or "<UVTILE>" in path:
-        stem = os.path.basename(path).split("<")[0]
-        folder = os.path.dirname(path)
-        return os.path.isdir(folder) and any(name.startswith(stem) for name in os.listdir(folder))
-    return os.path.exists(path)
