@@ -6,7 +6,7 @@ coordinator decides the exactness class from them. They come from a stranger's f
 is bounded when decoded.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import msgspec
@@ -19,14 +19,30 @@ Sentences = Annotated[tuple[Sentence, ...], msgspec.Meta(max_length=1_000)]
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A file the scene reads. `path` is absolute on the client's machine; `kind` is Blender's word
-    (image, library, font, sound, cache, volume, movie clip ...).
+    """A file the scene names. `path` is absolute on the client's machine; `kind` is Blender's word
+    (image, library, font, cachefile, volume, movieclip ...); `used` whether a picture needs it.
     """
 
     path: Name
     kind: Name
     user: Name
     missing: bool
+    used: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ColorNames:
+    """What the OCIO configuration of the Blender that inspects has, by all names; `views` as
+    `display/view`. `users` are the data-blocks with their two letters (IMwood) whose names count,
+    `sequencer` says whether those of the sequencer do.
+    """
+
+    spaces: Names = ()
+    looks: Names = ()
+    displays: Names = ()
+    views: Names = ()
+    users: Annotated[tuple[Name, ...], msgspec.Meta(max_length=100_000)] = ()
+    sequencer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,3 +125,4 @@ class SceneFacts:
     assets: Annotated[tuple[Asset, ...], msgspec.Meta(max_length=100_000)]
     simulations: Annotated[tuple[Simulation, ...], msgspec.Meta(max_length=10_000)]
     memory: Size = 0
+    colors: ColorNames = field(default_factory=ColorNames)

@@ -4,7 +4,7 @@
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from frame_splitter.errors import InvalidInput
@@ -121,3 +121,50 @@ def _bytes(name: str) -> int:
 
 def _shown(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text[:80])
+
+
+# --- names that no message may hold ---------------------------------------------------------------------
+
+_ESCAPED = re.compile("~([a-p]{1,6})~")
+
+
+def carried_name(name: str) -> str:
+    """A relative path as it travels: characters that `safe_relative` refuses but disks allow, such as a
+    line break, are written as letters between `~`. Other paths stay as they are.
+    """
+    odd = _DRIVE.match(name) is not None
+    if not odd and not _ESCAPED.search(name) and not any(map(_is_odd, name)):
+        return name
+    name = "".join(_escape(letter) if letter == "~" or _is_odd(letter) else letter for letter in name)
+    return name[0] + _escape(name[1]) + name[2:] if odd else name
+
+
+def laid_out_name(name: str) -> PurePosixPath:
+    """The path a file that travelled under `name` has on disk. Raises InvalidInput as `safe_relative`."""
+    parts = [_ESCAPED.sub(_unescape, part) for part in safe_relative(name).parts]
+    if any("/" in part or "\0" in part or part in {".", ".."} or _bytes(part) > MAX_PART for part in parts):
+        raise InvalidInput(f"'{_shown(name)}' cannot be a file of a scene or a frame.")
+    return PurePosixPath(*parts)
+
+
+def _is_odd(letter: str) -> bool:
+    return letter == "\\" or unicodedata.category(letter) in _UNWANTED
+
+
+def _escape(letter: str) -> str:
+    return "~" + "".join(chr(ord("a") + int(digit, 16)) for digit in f"{ord(letter):x}") + "~"
+
+
+def _unescape(match: re.Match[str]) -> str:
+    code = int("".join(f"{ord(letter) - ord('a'):x}" for letter in match[1]), 16)
+    return chr(code) if code < 0x110000 and not 0xD800 <= code < 0xE000 else match[0]
+
+
+# --- colour configurations ------------------------------------------------------------------------------
+
+_BUILT_IN = re.compile(r"ocio://[A-Za-z0-9._-]{1,200}")
+
+
+def is_color_config(named: str, files: Container[str]) -> bool:
+    """Whether a manifest with these files may name this OCIO configuration."""
+    return not named or named in files or _BUILT_IN.fullmatch(named) is not None

@@ -49,10 +49,14 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A scene: relative POSIX paths to blobs; `main` is the .blend to open."""
+    """A scene: relative POSIX paths to blobs; `main` is the .blend to open. `color_config` is the OCIO
+    configuration it is opened with: one of its files, one built into OCIO (`ocio://...`), or "" for
+    Blender's own. Paths lie on disk as `frame_splitter.outputs.laid_out_name` says.
+    """
 
     main: Name
     files: dict[Name, Blob]
+    color_config: Name = ""
 
 
 class Exactness(StrEnum):

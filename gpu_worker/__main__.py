@@ -168,6 +168,7 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("scene", type=Path, help="a .blend file")
     parser.add_argument("--folder", type=Path, help="the folder Blender may see (the scene's own)")
     parser.add_argument("--json", action="store_true", help="put problems on stdout too, as JSON")
+    parser.add_argument("--color-config", default="", help="the OCIO configuration (Blender's own)")
     parser.add_argument("--no-sandbox", action="store_true", help="open the file unsandboxed")
     parser.add_argument("--child-program", type=Path, help=argparse.SUPPRESS)
     parser.set_defaults(command=_inspect)
@@ -185,7 +186,11 @@ def _inspect(arguments: argparse.Namespace) -> int:
 
     try:
         facts = inspect_scene(
-            arguments.scene, arguments.folder, not arguments.no_sandbox, arguments.child_program
+            arguments.scene,
+            arguments.folder,
+            not arguments.no_sandbox,
+            arguments.child_program,
+            arguments.color_config,
         )
     except FarmError as error:
         if arguments.json:

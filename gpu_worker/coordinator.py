@@ -51,11 +51,14 @@ _ERRORS: tuple[type[FarmError], ...] = (
 
 
 class SceneListing(msgspec.Struct, frozen=True):
-    """The files of a leased scene, by relative path, with links to fetch them; `main` is to be opened."""
+    """The files of a leased scene, by relative path, with links to fetch them; `main` is to be opened,
+    `color_config` as in its Manifest.
+    """
 
     scene: Name
     main: Name
     files: Annotated[dict[Name, StoredFile], msgspec.Meta(min_length=1, max_length=200_000)]
+    color_config: Name = ""
 
 
 class NodeSelf(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -19,8 +20,15 @@ SECONDS = 600.0
 log = structlog.get_logger()
 
 
-def inspect_scene(scene: Path, folder: Path | None, sandboxed: bool, program: Path | None = None) -> bytes:
-    """The scene's facts as JSON. Blender sees `folder`, by default the one the scene is in.
+def inspect_scene(
+    scene: Path,
+    folder: Path | None,
+    sandboxed: bool,
+    program: Path | None = None,
+    color_config: str = "",
+) -> bytes:
+    """The scene's facts as JSON. Blender sees `folder`, by default the one the scene is in, and takes
+    the OCIO configuration `color_config`, by default its own.
 
     Raises InvalidInput where the scene cannot be read, TaskError where Blender cannot open it.
     """
@@ -32,6 +40,8 @@ def inspect_scene(scene: Path, folder: Path | None, sandboxed: bool, program: Pa
         raise InvalidInput(f"{scene} does not lie in {seen}.")
     with tempfile.TemporaryDirectory(prefix="farm-inspect-") as scratch:
         command = _command(scene, seen, Path(scratch), sandboxed, program or CHILD_PROGRAM)
+        if color_config:
+            command = replace(command, variables={**(command.variables or {}), "OCIO": color_config})
         child = BlenderChild(ChildLimits(default_memory(1), SECONDS, SECONDS), command)
         child.start()
         try:

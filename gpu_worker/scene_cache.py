@@ -31,7 +31,7 @@ import structlog
 from frame_splitter.errors import FarmError, InvalidInput
 from frame_splitter.fields import StoredFile, decoder
 from frame_splitter.ids import SceneId, Sha256
-from frame_splitter.outputs import safe_relative
+from frame_splitter.outputs import is_color_config, laid_out_name, safe_relative
 from frame_splitter.records import Blob, Manifest
 from gpu_worker.coordinator import SceneListing
 
@@ -73,10 +73,15 @@ class HeldScene:
         Files are hard links to the blobs where the file system can, else copies.
         """
         for name, blob in self.manifest.files.items():
-            target = folder.joinpath(safe_relative(name))
+            target = folder / laid_out_name(name)
             target.parent.mkdir(parents=True, exist_ok=True)
             _link(self.cache.blob(Sha256(blob.sha256)), target)
-        return folder.joinpath(safe_relative(self.manifest.main))
+        return folder / laid_out_name(self.manifest.main)
+
+    def color_config(self, folder: Path) -> str:
+        """What OCIO must name for a Blender that opens the scene in `folder`; "" for Blender's own."""
+        named = self.manifest.color_config
+        return str(folder / laid_out_name(named)) if named in self.manifest.files else named
 
     def release(self) -> None:
         """Allow the cache to throw the scene away."""
@@ -285,13 +290,16 @@ def _checked(listing: SceneListing) -> Manifest:
     names = {str(safe_relative(name)) for name in listing.files}
     if listing.main not in names:
         raise InvalidInput("The scene's listing does not hold its own main file.")
+    if not is_color_config(listing.color_config, listing.files):
+        raise InvalidInput("The scene's OCIO configuration is none of its files.")
+    if len({laid_out_name(name) for name in names}) < len(names):
+        raise InvalidInput("The scene's listing has two names for one file.")
     for name in names:
         above = [str(parent) for parent in safe_relative(name).parents]
         if any(parent in names for parent in above):
             raise InvalidInput(f"The scene's listing has files below the file '{name.rpartition('/')[0]}'.")
-    return Manifest(
-        listing.main, {name: Blob(file.sha256, file.size) for name, file in listing.files.items()}
-    )
+    blobs = {name: Blob(file.sha256, file.size) for name, file in listing.files.items()}
+    return Manifest(listing.main, blobs, listing.color_config)
 
 
 def _digest(scene: SceneId) -> str:

@@ -47,7 +47,7 @@ from gpu_worker.devices import device_class
 from gpu_worker.failures import Cancelled, TaskError
 from gpu_worker.outcomes import outcome_of
 from gpu_worker.protocol import Done
-from gpu_worker.scene_cache import SceneCache
+from gpu_worker.scene_cache import HeldScene, SceneCache
 from gpu_worker.spare import Spare
 from gpu_worker.stage import ChildPlan, Stage
 
@@ -338,16 +338,30 @@ class Slot:
         self._check_wanted()
         if self._stage.scene is None:
             self._activity("fetching the scene")
-            self._stage.give(self._cache.hold(lease.scene, lambda: self._source.scene(lease), self._stopped))
+            held = self._cache.hold(lease.scene, lambda: self._source.scene(lease), self._stopped)
+            if held.manifest.color_config:
+                self._put(self._stage_with(held))
+            else:
+                self._stage.give(held)
             self._activity("opening the scene")
         self._check_wanted()
         self._stage.open()
         return self._stage
 
     def _replace_stage(self) -> None:
-        old = self._stage
         self._suspect.clear()
-        fresh = self._spare.take() or self._new_stage()
+        self._put(self._spare.take() or self._new_stage())
+
+    def _stage_with(self, held: HeldScene) -> Stage:
+        try:
+            return Stage(self.plan.folder, self.plan.child, held)
+        except BaseException:
+            held.release()
+            raise
+
+    def _put(self, fresh: Stage) -> None:
+        """Work with `fresh` from now on."""
+        old = self._stage
         with self._lock:
             self._stage = fresh
         old.close()

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A Blender child and the folders it sees.
 
+Blender reads a studio's OCIO configuration once, while it loads. So the child of a scene that has one is
+started when its scene lies there; it never starts blank.
+
 scene/    read-only; empty until the child is given its scene, so that Blender can load before
 given/    read-only; what a finishing child is given to read
 output/   where it writes, a folder a task
@@ -33,9 +36,11 @@ class ChildPlan:
 
 
 class Stage:
-    """One child's life: starts blank, gets one scene, is thrown away with its folders."""
+    """One child's life: starts blank, gets one scene, is thrown away with its folders. Or starts with
+    `held`, whose configuration of colours it loads.
+    """
 
-    def __init__(self, parent: Path, plan: ChildPlan) -> None:
+    def __init__(self, parent: Path, plan: ChildPlan, held: HeldScene | None = None) -> None:
         self._plan = plan
         self._folder = parent / f"stage-{uuid.uuid4().hex[:12]}"
         self.given, self._output = self._folder / "given", self._folder / "output"
@@ -44,6 +49,8 @@ class Stage:
             folder.mkdir(parents=True)
         self.held: HeldScene | None = None
         self._main: Path | None = None
+        if held is not None:
+            self.give(held)
         self.child = BlenderChild(plan.limits, self._command())
         self.child.start()
 
@@ -94,6 +101,8 @@ class Stage:
         program, threads = self._plan.program, self._plan.device.threads
         writes = (self._output, self._scratch)
         variables = sandbox.environment(os.environ) | {"TMPDIR": str(self._scratch)}
+        if self.held is not None and self.held.manifest.color_config:
+            variables |= {"OCIO": self.held.color_config(self._scene_folder)}
         if not self._plan.sandboxed:
             variables |= {"HOME": str(self._scratch)}
             return ChildCommand(program, variables=variables, threads=threads, writes=writes)

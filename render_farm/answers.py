@@ -298,11 +298,14 @@ class LeaseList:
 
 @dataclass(frozen=True, slots=True)
 class LeasedScene:
-    """The files of a lease's scene by relative path, with links to fetch them."""
+    """The files of a lease's scene by relative path, with links to fetch them; `color_config` as in its
+    Manifest.
+    """
 
     scene: SceneId
     main: str
     files: dict[str, StoredFile]
+    color_config: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ and not in hidden folders, where keys are.
 import os
 import re
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -21,11 +20,13 @@ _IMAGES = "bmp cin dds dpx exr hdr j2c jp2 jpeg jpg png psd psb rgb rgba sgi bw 
 _MOVIES = "avi flv m2t m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogg ogv r3d ts webm wmv"
 _SOUNDS = "aac ac3 aif aiff flac m4a mp2 mp3 oga opus wav wma"
 _FONTS = "otc otf pfb ttc ttf woff woff2"
-_SHAPES = "abc bphys mdd obj pc2 ply stl usd usda usdc usdz vdb"
+_SHAPES = "abc bphys btx mdd obj pc2 ply stl usd usda usdc usdz vdb"
 _OTHERS = "blend ies osl oso"
 
-CACHE_ENDINGS = frozenset(f".{ending}" for ending in f"{_SHAPES} blob bobj exr gz json npz png uni".split())
-"""What simulations write. Only as part of a cache's folder: a .json of its own may be anything."""
+CACHE_ENDINGS = frozenset(f".{ending}" for ending in f"{_SHAPES} blob bobj exr gz json npz raw uni".split())
+"""What simulations write. Only where a cache of theirs has it: a .json of its own may be anything."""
+NODE_ENDINGS = frozenset({".csv", ".txt"})
+"""What nodes read besides; only where a node names it."""
 ENDINGS = frozenset(
     f".{ending}"
     for group in (_IMAGES, _MOVIES, _SOUNDS, _FONTS, _SHAPES, _OTHERS)
@@ -44,6 +45,7 @@ _SYSTEM = (
     "/var",
 )
 _UDIM = re.compile(r"<UDIM>|<UVTILE>")
+_CACHE_DEPTH = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +71,9 @@ class AssetRules:
         )
 
     def folder_refusal(self, folder: Path) -> str:
-        """Why the files of a cache folder stay here; empty when they may go."""
-        real = Path(os.path.realpath(folder))
-        if not real.is_dir():
-            return "it is not a folder"
-        if self.base.is_relative_to(folder) or Path.home().is_relative_to(real):
-            return "it holds more than a cache"
+        """Why no file of a cache folder may go; empty where each is judged for itself."""
         return self._wrong_place(folder, self.base) or self._wrong_place(
-            real, Path(os.path.realpath(self.base))
+            Path(os.path.realpath(folder)), Path(os.path.realpath(self.base))
         )
 
     def _wrong_place(self, path: Path, base: Path) -> str:
@@ -120,23 +117,19 @@ def _wrong_name(path: Path) -> str:
         str(path).encode("utf-8")
     except UnicodeEncodeError:
         return "its name is not UTF-8"
-    odd = any(not letter.isprintable() for letter in path.name) or "\\" in path.name
-    return "its name holds characters other machines cannot write" if odd else ""
+    return ""
 
 
-def files_of(path: Path, *, sequence: bool) -> list[Path]:
+def files_of(path: Path, *, sequence: bool = False, members: str = "") -> list[Path]:
     """The files an asset path stands for, as Blender reads them: one, a numbered sequence, the tiles
-    of a UDIM texture, the parts of a point cache (`*`), or the cache files of a folder.
+    of a UDIM texture, or those of the folder `path` whose relative path matches `members`.
     """
+    if members:
+        return _members(path, re.compile(members))
     if _UDIM.search(path.name):
         return _matching(path.parent, _udim_pattern(path.name))
     if not sequence:
         return [path] if path.is_file() else []
-    if "*" in path.name:
-        head, _, tail = path.name.partition("*")
-        return _matching(path.parent, re.compile(re.escape(head) + "[0-9_]+" + re.escape(tail)))
-    if path.is_dir():
-        return list(_cache_files(path))
     return _matching(path.parent, _number_pattern(path.name))
 
 
@@ -169,19 +162,22 @@ def _matching(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
     return sorted(found)
 
 
-def _cache_files(folder: Path) -> Iterator[Path]:
-    count = 0
+def _members(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
+    """Files at most two folders deep: no cache goes further down."""
+    found: list[Path] = []
+    depth = min(_CACHE_DEPTH, pattern.pattern.replace("[^/]", "").count("/"))
+    seen = 0
     for parent, folders, names in os.walk(folder, followlinks=False):
-        folders.sort()
-        for name in sorted(names):
-            if PurePosixPath(name).suffix.lower() in CACHE_ENDINGS:
-                yield Path(parent, name)
-                count += 1
-        if count >= MAX_FILES:
-            return
+        above = Path(parent).relative_to(folder)
+        folders[:] = sorted(folders) if len(above.parts) < depth else []
+        seen += len(names)
+        found += [Path(parent, name) for name in names if pattern.fullmatch((above / name).as_posix())]
+        if seen > MAX_ENTRIES or len(found) > MAX_FILES:
+            break
+    return sorted(found[:MAX_FILES])
 
 
-def find_moved(path: str, base: Path, *, sequence: bool) -> Path | None:
+def find_moved(path: str, base: Path, *, sequence: bool = False, members: str = "") -> Path | None:
     r"""Where a file named by another machine's path (`C:\work\tex\wood.png`) lies beside the scene.
 
     Tries the longest end of the path first, below the scene's folder, without regard to case.
@@ -189,7 +185,7 @@ def find_moved(path: str, base: Path, *, sequence: bool) -> Path | None:
     parts = [part for part in re.split(r"[\\/]+", path) if part and part not in (".", "..")]
     for start in range(len(parts)):
         found = _without_case(base, parts[start:])
-        if found is not None and files_of(found, sequence=sequence):
+        if found is not None and files_of(found, sequence=sequence, members=members):
             return found
     return None
 

@@ -23,11 +23,12 @@ from typing import Protocol
 from frame_splitter.errors import FarmError, InvalidInput
 from frame_splitter.facts import Asset
 from frame_splitter.fields import decode
+from frame_splitter.outputs import carried_name, laid_out_name
 from frame_splitter.records import Blob, Manifest
 from render_farm.asset_rules import AssetRules, files_of
 from render_farm.blend_header import BlendHeader, check_scene
 from render_farm.hashing import hash_file
-from render_farm.packing import LeftOut, Plan, Remapped
+from render_farm.packing import LeftOut, NamedColor, Plan, Remapped
 
 PACKING_SECONDS = 600
 PLAN_LIMIT = 64 << 20
@@ -36,7 +37,8 @@ PLAN_LIMIT = 64 << 20
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """A bundled scene. `root` holds the files named in `manifest`; `sources` are the artist's own
-    files they came from; `folders` maps folders of the bundle to the artist's.
+    files they came from, by their places below `root`; `folders` maps folders of the bundle to the
+    artist's; `colors` are the names of colour spaces and looks the .blend has.
     """
 
     scene: Path
@@ -50,11 +52,23 @@ class Bundle:
     remapped: tuple[Remapped, ...] = ()
     notes: tuple[str, ...] = ()
     keeps: "Keeps | None" = None
+    colors: tuple[NamedColor, ...] = ()
 
     @property
     def main(self) -> Path:
         """The .blend to open, inside the bundle."""
-        return self.root / self.manifest.main
+        return self.root / laid_out_name(self.manifest.main)
+
+    @property
+    def color_config(self) -> str:
+        """What OCIO must name when the scene is opened from the bundle; "" for Blender's own."""
+        named = self.manifest.color_config
+        return str(self.root / laid_out_name(named)) if named in self.manifest.files else named
+
+    @property
+    def title(self) -> str:
+        """The scene's name, fit to print."""
+        return "".join(letter if letter.isprintable() else "?" for letter in self.scene.stem)
 
     @property
     def size(self) -> int:
@@ -108,7 +122,7 @@ def complete(bundled: Bundle, assets: Iterable[Asset]) -> Bundle:
     sources, refused = dict(bundled.sources), list(bundled.left_out)
     for asset in assets:
         origin = Path(bundled.origin(asset.path))
-        if not asset.missing or not Path(asset.path).is_relative_to(bundled.root):
+        if not (asset.missing and asset.used) or not Path(asset.path).is_relative_to(bundled.root):
             continue
         for file in files_of(origin, sequence=False):
             reason = rules.refusal(file)
@@ -121,7 +135,7 @@ def complete(bundled: Bundle, assets: Iterable[Asset]) -> Bundle:
     if not added:
         return bundled
     files = {**bundled.manifest.files, **_gather(bundled.root, added, (), bundled.keeps)}
-    manifest = Manifest(bundled.manifest.main, files)
+    manifest = replace(bundled.manifest, files=files)
     return replace(bundled, manifest=manifest, sources=sources, left_out=tuple(dict.fromkeys(refused)))
 
 
@@ -156,7 +170,7 @@ def _collect(scene: Path, header: BlendHeader, root: Path, plan: Plan, keeps: Ke
         scene=scene,
         header=header,
         root=root,
-        manifest=Manifest(plan.main, blobs),
+        manifest=Manifest(carried_name(plan.main), blobs, carried_name(plan.color_config)),
         sources=plan.files,
         folders=plan.folders,
         missing=plan.missing,
@@ -164,13 +178,14 @@ def _collect(scene: Path, header: BlendHeader, root: Path, plan: Plan, keeps: Ke
         remapped=plan.remapped,
         notes=plan.notes,
         keeps=keeps,
+        colors=plan.colors,
     )
 
 
 def _gather(
     root: Path, files: dict[str, str], rewritten: Iterable[str], keeps: Keeps | None
 ) -> dict[str, Blob]:
-    """Link or copy the files into the bundle and hash them, several at a time."""
+    """Link or copy the files into the bundle and hash them, several at a time; by carried name."""
     there = set(rewritten)
 
     def take(name: str) -> Blob:
@@ -182,7 +197,7 @@ def _gather(
         return hash_file(target)
 
     with ThreadPoolExecutor(max_workers=4) as pool:
-        return dict(zip(files, pool.map(take, files), strict=True))
+        return dict(zip(map(carried_name, files), pool.map(take, files), strict=True))
 
 
 def _kept(keeps: Keeps, source: Path, target: Path, is_rewritten: bool) -> Blob:

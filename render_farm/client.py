@@ -31,6 +31,7 @@ from frame_splitter.errors import Conflict, FarmError
 from frame_splitter.facts import SceneFacts
 from frame_splitter.fields import StoredFile
 from frame_splitter.ids import JobId, SceneId
+from frame_splitter.outputs import laid_out_name
 from frame_splitter.records import Blob, JobSpec, Manifest
 from payments.quotes import Quote
 from payments.statements import Payment, Statement
@@ -152,7 +153,7 @@ class FarmClient:
 
         def send(blob: MissingBlob) -> MissingBlob | None:
             try:
-                self._transfers.upload(root / names[blob.sha256], blob.url, blob.headers)
+                self._transfers.upload(root / laid_out_name(names[blob.sha256]), blob.url, blob.headers)
             except LinkExpired:
                 return None
             return blob

@@ -18,13 +18,14 @@ import msgspec
 
 from frame_splitter.errors import FarmError, InvalidInput
 from frame_splitter.exactness import classify, unbaked
-from frame_splitter.facts import Asset, SceneFacts
+from frame_splitter.facts import Asset, ColorNames, SceneFacts
 from frame_splitter.fields import decode, decoder
 from frame_splitter.frames import FrameRange
 from frame_splitter.ids import SceneId
 from frame_splitter.records import JobSpec, RenderSettings
 from frame_splitter.split import pin
 from render_farm.bundle import Bundle, LeftOut, Remapped, complete
+from render_farm.foreign_colors import foreign_colors
 from render_farm.wording import counted
 
 INSPECT_SECONDS = 900
@@ -93,13 +94,15 @@ def examine(bundled: Bundle, wish: Wish | None = None, *, allow_missing: bool = 
         bundled, facts = fuller, inspect(fuller)
     missing = _missing(bundled, facts)
     shown = replace(facts, assets=tuple(_at_home(bundled, asset) for asset in facts.assets))
-    return Checked(bundled, shown, _report(bundled, shown, wish or _as_it_is, missing, allow_missing))
+    report = _report(bundled, shown, wish or _as_it_is, missing, allow_missing)
+    # Names of colours are compared here; no job needs them.
+    return Checked(bundled, replace(shown, colors=ColorNames()), report)
 
 
 def inspect(bundled: Bundle) -> SceneFacts:
     """The facts of a bundled scene, told by the Blender child. Raises InvalidInput with its reason."""
     command = [sys.executable, "-m", "gpu_worker", "inspect", str(bundled.main)]
-    command += ["--folder", str(bundled.root), "--json"]
+    command += ["--folder", str(bundled.root), "--json", "--color-config", bundled.color_config]
     try:
         done = subprocess.run(command, capture_output=True, timeout=INSPECT_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
@@ -130,14 +133,15 @@ def _complaint(done: subprocess.CompletedProcess[bytes], name: str) -> str:
 
 
 def _missing(bundled: Bundle, facts: SceneFacts) -> tuple[str, ...]:
-    """One list: what Blender did not find in the bundle, and what was left out of it.
-
-    A file Blender found outside of the bundle will not be there on another machine.
+    """What a picture needs and Blender did not find in the bundle, or found outside of it: it will not be
+    there on another machine. Of what was left out, what the scene names without needing it is no loss.
     """
-    outside = [
-        asset.path for asset in facts.assets if asset.missing or not asset.path.startswith(f"{bundled.root}/")
-    ]
-    named = [bundled.origin(path) for path in outside] + [item.path for item in bundled.left_out]
+    inside = f"{bundled.root}/"
+    lost = [asset for asset in facts.assets if asset.missing or not asset.path.startswith(inside)]
+    needless = {bundled.origin(asset.path) for asset in facts.assets if not asset.used}
+    needless -= {bundled.origin(asset.path) for asset in facts.assets if asset.used}
+    named = [bundled.origin(asset.path) for asset in lost if asset.used]
+    named += [item.path for item in bundled.left_out if item.path not in needless]
     return tuple(dict.fromkeys(named))
 
 
@@ -148,7 +152,7 @@ def _at_home(bundled: Bundle, asset: Asset) -> Asset:
 def _report(
     bundled: Bundle, facts: SceneFacts, wish: Wish, missing: tuple[str, ...], allow_missing: bool
 ) -> Report:
-    problems = list(_problems(facts, missing, allow_missing))
+    problems = list(_problems(bundled, facts, missing, allow_missing))
     spec, settings, plan = None, None, None
     try:
         spec = wish(facts)
@@ -193,10 +197,13 @@ def _as_it_is(facts: SceneFacts) -> JobSpec:
     return JobSpec(_NO_SCENE, own.frames)
 
 
-def _problems(facts: SceneFacts, missing: tuple[str, ...], allow_missing: bool) -> Iterator[str]:
+def _problems(
+    bundled: Bundle, facts: SceneFacts, missing: tuple[str, ...], allow_missing: bool
+) -> Iterator[str]:
     if missing and not allow_missing:
         count = f"{len(missing)} files are" if len(missing) > 1 else "1 file is"
         yield f"{count} missing: {_few(missing)}. Put them back, or render without them (--allow-missing)."
+    yield from foreign_colors(bundled.colors, facts.colors)
 
 
 def _unbaked(facts: SceneFacts, spec: JobSpec | None) -> tuple[str, ...]:

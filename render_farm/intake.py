@@ -16,7 +16,7 @@ from frame_splitter.exactness import Plan, classify
 from frame_splitter.facts import SceneFacts
 from frame_splitter.fields import encode
 from frame_splitter.ids import JobId, OwnerId, SceneId, Sha256
-from frame_splitter.outputs import safe_relative
+from frame_splitter.outputs import is_color_config, laid_out_name
 from frame_splitter.records import JobSpec, Manifest, TaskOutput, blob_digests
 from frame_splitter.split import extension, fingerprint, pin, split
 from frame_splitter.tiles import border_area, frame_size
@@ -53,7 +53,9 @@ class JobOrder:
 
 def scene_id(manifest: Manifest) -> SceneId:
     """The sha256 of a manifest, whatever order its files were listed in."""
-    ordered = Manifest(manifest.main, dict(sorted(manifest.files.items())))
+    ordered: dict[str, object] = {"main": manifest.main, "files": dict(sorted(manifest.files.items()))}
+    if manifest.color_config:
+        ordered["color_config"] = manifest.color_config
     return SceneId(hashlib.sha256(encode(ordered)).hexdigest())
 
 
@@ -61,11 +63,13 @@ def check_manifest(manifest: Manifest) -> None:
     """Raises InvalidInput for a manifest that could not, or must not, be laid out on a disk."""
     if manifest.main not in manifest.files:
         raise InvalidInput(f"The manifest's main file '{manifest.main}' is not among its files.")
+    if not is_color_config(manifest.color_config, manifest.files):
+        raise InvalidInput("The manifest's OCIO configuration is none of its files.")
     if len(manifest.files) > MOST_FILES:
         raise InvalidInput(f"The scene has more than {MOST_FILES} files.")
     sizes: dict[str, int] = {}
     for name, blob in manifest.files.items():
-        safe_relative(name)
+        laid_out_name(name)
         if blob.size > LARGEST_OBJECT:
             raise InvalidInput(f"'{name}' is larger than {LARGEST_OBJECT // 1000**3} GB.")
         if sizes.setdefault(blob.sha256, blob.size) != blob.size:

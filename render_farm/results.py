@@ -129,7 +129,7 @@ class Results:
                 for name, blob in found.manifest.files.items()
             }
         )
-        return LeasedScene(scene, found.manifest.main, files)
+        return LeasedScene(scene, found.manifest.main, files, found.manifest.color_config)
 
     async def uploads(
         self, caller: Caller, task: TaskId, token: int, files: tuple[OutputFile, ...]

@@ -3,6 +3,7 @@
 as the node uses them.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from frame_splitter.facts import SceneFacts
 from frame_splitter.fields import Tile, decode
 from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId
 from frame_splitter.records import JobSpec, Lease, RenderSettings, Task, TaskKind, TaskOutput
-from gpu_worker.blender import BlenderChild, ChildLimits, Device
+from gpu_worker.blender import BlenderChild, ChildCommand, ChildLimits, Device
 from gpu_worker.slot import region_of
 from tests.reference import assert_same_picture
 
@@ -29,9 +30,10 @@ class Children:
 
 
 @contextmanager
-def children() -> Iterator[Children]:
-    """Both, until the end of the block."""
-    pair = Children(*(BlenderChild(ChildLimits(memory=4 << 30)) for _ in range(2)))
+def children(**variables: str) -> Iterator[Children]:
+    """Both, until the end of the block, with these environment variables besides."""
+    command = ChildCommand(variables={**os.environ, **variables})
+    pair = Children(*(BlenderChild(ChildLimits(memory=4 << 30), command) for _ in range(2)))
     pair.render.start()
     pair.finish.start()
     try:

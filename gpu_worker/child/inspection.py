@@ -8,7 +8,7 @@ from typing import Any
 
 import bpy
 
-from gpu_worker.child import assets, compositor, reasons
+from gpu_worker.child import assets, colors, compositor, reasons, wanted
 from gpu_worker.child.denoising import denoises
 from gpu_worker.child.names import text
 from gpu_worker.child.scope import Scope, scope_of
@@ -27,6 +27,7 @@ def facts() -> dict[str, Any]:
     render = scene.render
     scope = scope_of(scene)
     simulated = simulations(scope.evaluated, scene.frame_start)
+    needed = wanted.wanted(scope)
     return {
         "scene": text(scene.name),
         "saved_with": ".".join(str(part) for part in bpy.data.version),
@@ -54,7 +55,8 @@ def facts() -> dict[str, Any]:
         "notes": reasons.sentences(scope, reasons.NOTES),
         "scripts": [text(block.name) for block in bpy.data.texts if block.use_module][:MOST_NAMED],
         "drivers": list(islice(_dead_drivers(scope), MOST_NAMED)),
-        "assets": [*assets.assets(), *cache_folders(scope.evaluated, simulated)],
+        "assets": [*assets.assets(needed), *cache_folders(scope.evaluated, simulated)],
+        "colors": colors.colors(needed),
         "simulations": sorted((one.fact(scope.alone) for one in simulated), key=_baked)[:MOST_SIMULATIONS],
     }
 

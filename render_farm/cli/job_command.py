@@ -85,7 +85,7 @@ def _submit(chosen: argparse.Namespace, console: Console) -> int:
         client = access.client
         scene = send_scene(client, checked.bundle, console.say)
         slots = wish.slots or max(1, render_slots(client.nodes()))
-        spec = wish.spec(scene, checked.facts, slots, checked.bundle.scene.stem)
+        spec = wish.spec(scene, checked.facts, slots, checked.bundle.title)
         job = client.submit(spec, facts_to_send(checked.bundle, checked.facts))
         if access.own is not None:
             console.say("The job waits: `render-farm up` starts the farm that renders it.")

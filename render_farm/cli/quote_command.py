@@ -68,7 +68,7 @@ def _quoted(access: Access, console: Console, checked: Checked, wish: Wish) -> Q
         with step(console.say, lambda: "Starting the node: Ray, and a Blender for each slot"):
             access.own.wait_for_node()
     slots = wish.slots or max(1, render_slots(client.nodes()))
-    spec = wish.spec(scene, checked.facts, slots, checked.bundle.scene.stem)
+    spec = wish.spec(scene, checked.facts, slots, checked.bundle.title)
     console.say("Rendering a few frames very small ...")
     quote = client.quote(spec, facts_to_send(checked.bundle, checked.facts))
     return finished(client, quote)

@@ -189,7 +189,7 @@ class _Rendering:
         return send_scene(self._client, self._checked.bundle, self._say)
 
     def _spec(self, scene: SceneId, slots: int) -> "JobSpec":
-        return self._wish.spec(scene, self._checked.facts, slots, self._checked.bundle.scene.stem)
+        return self._wish.spec(scene, self._checked.facts, slots, self._checked.bundle.title)
 
     def _finished(self, paying: "Paying | None") -> RenderResult | None:
         """The frames of a job that did the same before; None where there is none, or not all are left."""

@@ -104,7 +104,27 @@ def evil(project: Path, folder: Path) -> None:
     ):
         use(path, f"evil{number}")
     use("/etc/", "folder", "SEQUENCE")
+    evil_caches(keys)
     bpy.ops.wm.save_as_mainfile(filepath=str(project / "evil.blend"), relative_remap=False)
+
+
+def evil_caches(keys: Path) -> None:
+    """A cache's folder, and texts of nodes, that lead to keys."""
+    (keys / "data").mkdir()
+    (keys / "data" / "fluid_data_0001.vdb").write_bytes(b"key")
+    (keys / "notes.csv").write_text("key")
+    (keys / "step_1.obj").write_text("key")
+    modifier = bpy.data.objects["Cube"].modifiers.new("fluid", "FLUID")
+    modifier.fluid_type = "DOMAIN"
+    modifier.domain_settings.cache_directory = str(keys)
+    modifier.show_render = False
+    group = bpy.data.node_groups.new("reader", "GeometryNodeTree")
+    group.interface.new_socket("Geometry", in_out="OUTPUT", socket_type="NodeSocketGeometry")
+    node = group.nodes.new("GeometryNodeImportCSV")
+    node.inputs["Path"].default_value = str(keys / "notes.csv")
+    group.nodes.new("FunctionNodeInputString").string = str(keys / "step_")
+    group.links.new(node.outputs[0], group.nodes.new("NodeGroupOutput").inputs[0])
+    bpy.data.objects["Cube"].modifiers.new("reader", "NODES").node_group = group
 
 
 def missing(project: Path) -> None:

@@ -19,7 +19,6 @@ from render_farm.doctor import examine
 MAKER = Path(__file__).parent.parent / "fakes" / "asset_scenes.py"
 FILES = {
     "_outside/1/absolute.png",
-    "_outside/1/beep.wav",
     "_outside/1/library.blend",
     "_outside/1/tex/inlib.png",
     "tex/Moved.PNG",
@@ -38,8 +37,10 @@ STAYS = {
     "project/link.png": "hidden folder",
     "project/notes.txt": "no kind of file",
     "project/pipe.png": "not a regular file",
+    "home/.ssh": "hidden folder",
+    "home/.ssh/notes.csv": "hidden folder",
     "/": "is a folder",
-    "/etc": "belongs to the system",
+    "/etc": "is a folder",
 }
 
 

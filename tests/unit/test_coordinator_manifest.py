@@ -57,3 +57,18 @@ def test_scene_id_ignores_the_order_of_files():
     one, two = Blob("0" * 64, 1), Blob("1" * 64, 2)
     assert scene_id(Manifest("a", {"a": one, "b": two})) == scene_id(Manifest("a", {"b": two, "a": one}))
     assert scene_id(Manifest("a", {"a": one, "b": two})) != scene_id(Manifest("b", {"a": one, "b": two}))
+
+
+def test_a_configuration_of_colours_must_be_in_the_scene() -> None:
+    files = {"a.blend": BLOB, "_ocio/config.ocio": BLOB}
+    for named in ("", "_ocio/config.ocio", "ocio://default"):
+        check_manifest(Manifest("a.blend", files, named))
+    for named in ("/studio/config.ocio", "config.ocio", "ocio://../x"):
+        with pytest.raises(InvalidInput):
+            check_manifest(Manifest("a.blend", files, named))
+
+
+def test_the_same_files_under_other_colours_are_another_scene() -> None:
+    plain = Manifest("a.blend", {"a.blend": BLOB})
+    assert scene_id(plain) != scene_id(Manifest("a.blend", {"a.blend": BLOB}, "ocio://default"))
+    assert scene_id(plain) == scene_id(Manifest("a.blend", {"a.blend": BLOB}, ""))

@@ -3,11 +3,18 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from frame_splitter.errors import InvalidInput
-from frame_splitter.outputs import frame_path, refuse_overwrite, safe_relative
+from frame_splitter.outputs import (
+    carried_name,
+    frame_path,
+    is_color_config,
+    laid_out_name,
+    refuse_overwrite,
+    safe_relative,
+)
 
 
 @pytest.mark.parametrize(
@@ -130,3 +137,57 @@ def test_what_passes_stays_in_its_folder(name: str) -> None:
     joined = os.path.normpath(os.path.join("/scene", path))
     assert joined.startswith("/scene/")
     assert joined == f"/scene/{name}"
+
+
+# --- names that no message may hold -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "carried"),
+    [
+        ("tex/wood.png", "tex/wood.png"),
+        ("tex/~backup~.png", "tex/~backup~.png"),
+        ("sh\not.blend", "sh~k~ot.blend"),
+        ("a\\b/c.png", "a~fm~b/c.png"),
+        ("C:x.png", "C~dk~x.png"),
+        ("~ab~.png", "~ho~ab~ho~.png"),
+    ],
+)
+def test_odd_names_travel_as_letters(name: str, carried: str) -> None:
+    assert carried_name(name) == carried
+    assert str(laid_out_name(carried)) == name
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=20))
+def test_every_name_a_disk_allows_arrives(name: str) -> None:
+    assume(name not in {".", ".."})
+    carried = carried_name(f"tex/{name}")
+    assert str(safe_relative(carried)) == carried
+    assert str(laid_out_name(carried)) == f"tex/{name}"
+
+
+@pytest.mark.parametrize(
+    "name", ["~cp~etc", "a/~cocp~b", "a/~co~~co~", "a/~a~", "a/~co~", "~" + "co~~" * 3, "../x", "x" * 300]
+)
+def test_what_leads_out_of_the_folder_is_refused(name: str) -> None:
+    try:
+        path = laid_out_name(name)
+    except InvalidInput:
+        return
+    assert ".." not in path.parts
+    assert not path.is_absolute()
+    assert "\0" not in str(path)
+
+
+@pytest.mark.parametrize("name", ["~cp~etc", "a/~co~~co~", "a/~a~", "a/~co~", "x/~cp~y"])
+def test_escapes_that_make_other_paths_are_refused(name: str) -> None:
+    with pytest.raises(InvalidInput):
+        laid_out_name(name)
+
+
+def test_a_configuration_of_colours_is_a_file_or_built_in() -> None:
+    files = {"_ocio/config.ocio": 1}
+    assert all(is_color_config(name, files) for name in ("", "_ocio/config.ocio", "ocio://default"))
+    assert not any(
+        is_color_config(name, files) for name in ("/etc/passwd", "x.ocio", "ocio://../x", "ocio://")
+    )

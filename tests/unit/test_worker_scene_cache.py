@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from frame_splitter.errors import InvalidInput, Unavailable
@@ -245,3 +246,19 @@ def test_a_full_disk_is_a_sentence_and_leaves_no_half_files(tmp_path):
     answer = subprocess.run(command, capture_output=True, text=True, check=True, env=variables)
     assert "disk this node keeps scenes on is full" in answer.stdout
     assert answer.stdout.splitlines()[-1] == "[] 0"
+
+
+def test_odd_names_and_colours_lie_where_the_scene_expects_them(cache, store, tmp_path):
+    files = {"sh~k~ot.blend": b"scene", "_ocio/config.ocio": b"colors"}
+    listing = msgspec.structs.replace(store.listing("s", files), color_config="_ocio/config.ocio")
+    held = cache.hold(SceneId("s"), lambda: listing, NEVER)
+    assert held.assemble(tmp_path / "scene") == tmp_path / "scene" / "sh\not.blend"
+    assert held.color_config(tmp_path / "scene") == str(tmp_path / "scene" / "_ocio" / "config.ocio")
+    again = cache.hold(SceneId("s"), lambda: pytest.fail("asked again"), NEVER)
+    assert again.manifest.color_config == "_ocio/config.ocio"
+
+
+def test_colours_from_outside_the_scene_are_refused(cache, store):
+    listing = msgspec.structs.replace(store.listing("s", {"a.blend": b"x"}), color_config="/etc/passwd")
+    with pytest.raises(InvalidInput):
+        cache.hold(SceneId("s"), lambda: listing, NEVER)

@@ -46,6 +46,7 @@ class Farm:
     def __init__(self):
         self.bodies = {}
         self.asked = []
+        self.color_config = ""
 
     def stored(self, name, body):
         import hashlib
@@ -56,7 +57,10 @@ class Farm:
     def scene(self, lease):
         self.asked.append(lease.scene)
         file = self.stored(f"scene-{lease.scene}", lease.scene.encode())
-        return SceneListing(lease.scene, "sub/scene.blend", {"sub/scene.blend": file})
+        files = {"sub/scene.blend": file}
+        if self.color_config:
+            files[self.color_config] = self.stored("config", b"ocio_profile_version: 2")
+        return SceneListing(lease.scene, "sub/scene.blend", files, self.color_config)
 
     def download(self, file, target, stopped):
         body = self.bodies.get(file.name)
@@ -449,3 +453,17 @@ def test_the_child_sees_its_scene_and_nothing_else(make_slot, tmp_path):
     report = json.loads(next(slot.plan.folder.glob("done/*/files/frame.png")).read_text())
     assert [path for path, seen in report["seen"].items() if seen] == [str(FAKE)]
     assert set(report["variables"]) <= {"PATH", "LANG", "HOME", "TMPDIR", "PWD", "LC_CTYPE"}
+
+
+def test_a_scene_with_colours_of_its_own_gets_a_child_that_loads_them(make_slot, farm):
+    slot = make_slot()
+    do(slot, lease_of({"render": "look_around", "look": "/"}, output=TaskOutput.FINAL))
+    farm.color_config = "_ocio/config.ocio"
+    lease = lease_of({"render": "look_around", "look": "/etc"}, token=2, output=TaskOutput.FINAL)
+    do(slot, lease)
+    reports = [json.loads(path.read_text()) for path in slot.plan.folder.glob("done/*/files/frame.png")]
+    named = [report["variables"].get("OCIO") for report in reports]
+    assert None in named
+    (config,) = filter(None, named)
+    assert Path(config).read_text() == "ocio_profile_version: 2"
+    assert Path(config).is_relative_to(slot.plan.folder)
