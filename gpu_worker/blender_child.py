@@ -44,7 +44,7 @@ class Child:
         self.bakes = bakes
         self.opened: str | None = None
         self.device: dict[str, Any] = {"backend": "CPU", "index": 0, "threads": 1}
-        self.work: tuple[str, Any] | None = None
+        self.work: str | None = None
         self.speed: tuple[str, int] | None = None
 
     def say(self, event: str, **fields: object) -> None:
@@ -102,7 +102,6 @@ class Child:
     def _forget(self) -> None:
         self.opened = None
         self.work = None
-        self.finishing.forget()
 
     def _apply_device(self) -> str:
         device = self.device
@@ -111,13 +110,13 @@ class Child:
     def render(self, command: Command) -> Command:
         """Render a region, or a whole frame with its files."""
         linear = command["output"] == "linear"
-        self._start("linear" if linear else "final", None if linear else command["settings"])
+        self._start("linear" if linear else "final")
         answer: Command = self.rendering.render_frame(command, self._progress)
         return answer
 
     def audit(self, command: Command) -> Command:
         """Render crops of a tile, and all of it with few samples; tiles may come before and after."""
-        self._start("linear", None)
+        self._start("linear")
         answer: Command = self.auditing.audit_tile(command, self._progress)
         return answer
 
@@ -125,7 +124,7 @@ class Child:
         """Render a few frames very small; tiles may come before and after."""
         linear = command["output"] == "linear"
         speed = self._speed(command["path"])
-        self._start("linear" if linear else "final", None if linear else command["settings"])
+        self._start("linear" if linear else "final")
         threads = self.device["threads"] if self.device["backend"] == "CPU" else None
         answer: Command = self.probing.probe(command, threads, speed, self._progress)
         return answer
@@ -142,20 +141,22 @@ class Child:
 
     def finish(self, command: Command) -> Command:
         """Finish a merged frame."""
-        self._start("finish", command["settings"])
+        self._start("finish")
         answer: Command = self.finishing.finish_frame(command)
         return answer
 
-    def _start(self, kind: str, settings: object) -> None:
-        """Each kind of work changes the scene in its own way: for another kind, or for other settings
-        that the change depends on, the scene is loaded afresh.
+    def _start(self, kind: str) -> None:
+        """Each kind of work leaves the scene in its own way: for another kind it is loaded afresh.
+
+        So it is before each of Blender's own frames where a frame leaves the scene's settings animated.
         """
         if self.opened is None:
             raise self.rendering.SceneError("No scene is open.")
-        if self.work not in {None, (kind, json.dumps(settings))}:
+        done = self.work is not None
+        if done and (self.work != kind or (kind == "final" and self.rendering.is_animated())):
             self._load(self.opened)
             self._apply_device()
-        self.work = (kind, json.dumps(settings))
+        self.work = kind
 
     def _progress(self, done: int, total: int) -> None:
         self.say("progress", done=done, total=total)

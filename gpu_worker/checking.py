@@ -136,7 +136,7 @@ class Checker:
         self, lease: Lease, pieces: list[tuple[Path, Tile]], merged: Path, stopped: threading.Event
     ) -> None:
         try:
-            self._pictures.stitch(pieces, lease.area, lease.canvas, merged)
+            self._pictures.stitch(pieces, lease.area, lease.area, merged)
         except BadPicture as error:
             bad = error.pieces or self._killers(pieces, stopped)
             tasks = tuple(lease.inputs[number].task for number in bad)

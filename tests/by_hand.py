@@ -80,7 +80,7 @@ class Job:
             return [folder / name for name in done.files]
         pieces = [(one.task.tile, render_tile(self.children.render, one, folder)) for one in renders]
         merged = folder.with_name(f"{folder.name}-merged.exr")
-        exr.write(merged, stitch.stitch(pieces, renders[0].area, renders[0].canvas))
+        exr.write(merged, stitch.stitch(pieces, renders[0].area, renders[0].area))
         (finish,) = (lease for lease in leases if lease.task.kind is TaskKind.FINISH)
         self.children.finish.open(self.blend, Device(threads=2))
         done = self.children.finish.finish(finish, merged, folder, lambda done, total: None)

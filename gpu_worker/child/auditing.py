@@ -13,6 +13,7 @@ from typing import Any
 import bpy
 
 from gpu_worker.child import rendering
+from gpu_worker.child.overrides import CYCLES, overrides
 from gpu_worker.child.rendering import Progress, Watch
 
 
@@ -23,7 +24,7 @@ def audit_tile(command: dict[str, Any], progress: Progress) -> dict[str, Any]:
     samples a pixel took by layer, for each file. Raises SceneError.
     """
     started = time.monotonic()
-    rendering.start_from_own_settings(command["settings"])
+    rendering.start_from_own_settings(command)
     rendering.begin_linear(command)
     render_seconds = 0.0
     files, samples = [], []
@@ -83,12 +84,15 @@ def _take_few_samples(own: tuple[int, int], first: int, count: int) -> None:
     cycles = bpy.context.scene.cycles
     begin, available = own
     count = min(count, available)
-    cycles.use_adaptive_sampling = False
-    cycles.use_layer_samples = "IGNORE"
-    cycles.use_sample_subset = True
-    cycles.sample_offset = begin + min(first % available, available - count)
-    cycles.sample_subset_length = count
-    rendering.keep_warm(count)
+    few = {
+        "use_adaptive_sampling": False,
+        "use_layer_samples": "IGNORE",
+        "use_sample_subset": True,
+        "sample_offset": begin + min(first % available, available - count),
+        "sample_subset_length": count,
+    }
+    for name, value in few.items():
+        overrides.put(bpy.context.scene, CYCLES, name, value)
 
 
 class _Overall:

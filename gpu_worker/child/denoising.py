@@ -15,6 +15,10 @@ the most samples any pixel of that render took).
 import struct
 from typing import Any
 
+from cycles.engine import list_render_passes
+
+from gpu_worker.child.overrides import CYCLES, of_layer, overrides
+
 PREFILTER = {"NONE": "None", "FAST": "Fast", "ACCURATE": "Accurate"}
 QUALITY = {"HIGH": "High", "BALANCED": "Balanced", "FAST": "Fast"}
 
@@ -67,44 +71,47 @@ def is_cut(cycles: Any, width: int, height: int) -> bool:
     return bool(cycles.use_auto_tile) and (width * height > edge * edge or max(width, height) > 8192)
 
 
+def passes_of(scene: Any, layer: Any) -> tuple[tuple[str, str, str], ...]:
+    """The passes that Cycles stores of a view layer beside the picture: name, channels and kind."""
+    return tuple(list_render_passes(scene, layer))
+
+
 def store_for_denoising(scene: Any, area: dict[str, int]) -> None:
-    """Make a render write what `Scaling.picture` needs instead of denoising itself."""
-    if not denoises(scene):
-        scene.cycles.use_denoising = False
-        return
-    for layer in (layer for layer in scene.view_layers if layer.cycles.use_denoising):
-        layer.cycles.denoising_store_passes = True
-        layer.cycles.pass_debug_sample_count = scene.cycles.use_adaptive_sampling
-    if not counts_each_pixel(scene, area):
-        scene.cycles.film_exposure = sum_exposure(scene.cycles.samples) or 1.0
-    scene.cycles.use_denoising = False
+    """Make a render write what `Scaling` needs instead of denoising itself."""
+    if denoises(scene):
+        for layer in (layer for layer in scene.view_layers if layer.cycles.use_denoising):
+            overrides.put(scene, of_layer(layer), "denoising_store_passes", True)
+            counted = scene.cycles.use_adaptive_sampling
+            overrides.put(scene, of_layer(layer), "pass_debug_sample_count", counted)
+        if not counts_each_pixel(scene, area):
+            overrides.put(scene, CYCLES, "film_exposure", sum_exposure(scene.cycles.samples) or 1.0)
+    overrides.put(scene, CYCLES, "use_denoising", False)
 
 
 class Scaling:
-    """How stored pixels become Cycles' picture. Made before the scene is changed for finishing."""
+    """How stored pixels become Cycles' picture: settings of the scene at the frame that is finished."""
 
     def __init__(self, scene: Any, area: dict[str, int]) -> None:
         cycles = scene.cycles
         self.denoised = frozenset(
             layer.name for layer in used_layers(scene) if cycles.use_denoising and layer.cycles.use_denoising
         )
-        self.adaptive = bool(cycles.use_adaptive_sampling)
-        self.samples = cycles.samples
-        self.scale = float32(1 / cycles.samples)
-        self.counts = counts_each_pixel(scene, area)
+        self._cycles = cycles
+        self._adaptive = bool(cycles.use_adaptive_sampling)
+        self._samples = cycles.samples
+        self._scale = float32(1 / cycles.samples)
+        self._counts = counts_each_pixel(scene, area)
         self.factor = 1.0
-        if self.denoised and not self.counts:
-            self.factor = float32(self.scale * cycles.film_exposure)
+        if self.denoised and not self._counts:
+            self.factor = float32(self._scale * cycles.film_exposure)
 
-    def picture(self, tree: Any, scene: Any, layer: str, passes: dict[str, Any]) -> Any:
-        """The socket that carries the layer's finished picture."""
-        if layer not in self.denoised:
-            return self.noisy(tree, passes)
-        denoised = _denoise(tree, scene, passes)
-        if not self.counts:
+    def picture(self, tree: Any, passes: dict[str, Any]) -> Any:
+        """The socket that carries the finished picture of a layer whose stored passes are `passes`."""
+        denoised = _denoise(tree, self._cycles, passes)
+        if not self._counts:
             return _times(tree, denoised, self.factor)
-        if not self.adaptive:
-            return _times(tree, _times(tree, denoised, float(self.samples)), self.scale)
+        if not self._adaptive:
+            return _times(tree, _times(tree, denoised, float(self._samples)), self._scale)
         count = passes["Debug Sample Count"]
         return _times(tree, _times(tree, denoised, count), _inverse(tree, count))
 
@@ -137,9 +144,8 @@ def _times(tree: Any, color: Any, factor: Any) -> Any:
     return node.outputs["Result"]
 
 
-def _denoise(tree: Any, scene: Any, passes: dict[str, Any]) -> Any:
+def _denoise(tree: Any, cycles: Any, passes: dict[str, Any]) -> Any:
     """A Denoise node with the scene's own settings."""
-    cycles = scene.cycles
     node = tree.nodes.new("CompositorNodeDenoise")
     tree.links.new(passes["Combined"], node.inputs["Image"])
     if cycles.denoising_input_passes in {"RGB_ALBEDO", "RGB_ALBEDO_NORMAL"}:

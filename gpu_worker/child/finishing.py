@@ -1,137 +1,125 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Finishing one frame: denoise, composite, colour-manage and encode the merged tiles, once.
 
-Every Render Layers node is replaced by an Image node on the merged multilayer EXR, the view layers are
-switched off, and Blender renders: only its compositor runs, and Blender itself writes the files. This
-changes the loaded scene, so it happens in a child that never renders.
+Blender is made to believe that it has just rendered them (`child/merged.py`), and goes on by itself. What
+Cycles would have denoised is denoised before, by Blender's own Denoise node in a scene of its own.
 """
 
+import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import bpy
+import numpy
 
-from gpu_worker.child import rendering
-from gpu_worker.child.denoising import Scaling
-
-_prepared: dict[str, Any] = {}
-
-
-def forget() -> None:
-    """A scene was opened: what was prepared for the one before is gone."""
-    _prepared.clear()
+from gpu_worker.child import merged, rendering
+from gpu_worker.child.denoising import Scaling, used_layers
+from gpu_worker.child.exr_attributes import attributes
+from gpu_worker.child.naming import escape_template
+from gpu_worker.child.overrides import RENDER, overrides
 
 
 def finish_frame(command: dict[str, Any]) -> dict[str, Any]:
-    """Turn a merged EXR into the frame's files (docs/architecture.md, "The Blender child").
+    """Turn a merged EXR of the rendered area into the frame's files (docs/architecture.md, "The Blender
+    child").
 
     Returns files (relative to the folder `path`, the frame first), seconds and peak memory in bytes.
     Raises SceneError.
     """
     started = time.monotonic()
     scene = bpy.context.scene
-    rendering.pin_settings(command["settings"])
+    rendering.start_from_own_settings(command)
+    source = merged.source
+    source.path, source.problem = command["merged"], ""
+    source.stamps = _cryptomattes(command["merged"])
+    source.pictures = _denoised(scene, command)
     rendering.set_format(command["settings"]["format"])
-    folder = Path(command["path"])
-    if "image" not in _prepared:
-        _prepare(scene, command["merged"], command["area"])
-    else:
-        _prepared["image"].filepath = command["merged"]
-        _prepared["image"].reload()
-    rendering.write_files(command["frame"], folder, lambda done, total: None)
+    merged.register()
+    overrides.put(scene, RENDER, "engine", merged.NAME)
+    _, files = rendering.write_files(command["frame"], Path(command["path"]), lambda done, total: None)
+    if source.problem:
+        raise rendering.SceneError(f"The merged picture could not be used: {source.problem}")
     return {
-        "files": rendering.list_files(folder),
+        "files": files,
         "seconds": time.monotonic() - started,
         "render_seconds": 0.0,
         "peak_memory": rendering.peak_memory(),
     }
 
 
-def _prepare(scene: Any, merged: str, area: dict[str, int]) -> None:
-    """Point the scene's compositor at the merged file. Done once for a scene."""
-    image = bpy.data.images.load(merged)
-    scaling = Scaling(scene, area)
-    written = _written_layer(scene)
-    if not (scene.render.use_compositing and scene.compositing_node_group):
-        scene.compositing_node_group = _bare_compositor(written)
-        scene.render.use_compositing = True
-    _read_from_image(_editable(scene.compositing_node_group), scene, image, scaling)
-    scene.render.use_sequencer = False
-    scene.cycles.use_denoising = False
-    for layer in scene.view_layers:
-        layer.use = False
-    _prepared["image"] = image
+def _cryptomattes(path: str) -> dict[str, str]:
+    return {name: value for name, value in attributes(path).items() if name.startswith("cryptomatte/")}
 
 
-def _written_layer(scene: Any) -> str:
-    """The layer Blender writes when nothing composites: the first that renders."""
-    return str(next(layer.name for layer in scene.view_layers if layer.use))
+def _denoised(scene: Any, command: dict[str, Any]) -> dict[tuple[str, str], Any]:
+    """The layers' finished pictures, and those before denoising, as flat arrays of floats, RGBA."""
+    scaling = Scaling(scene, command["area"])
+    if not scaling.denoised:
+        return {}
+    layers = [layer.name for layer in used_layers(scene)]
+    area, folder = command["area"], Path(command["path"]) / "denoised"
+    with _own_scene(area["x1"] - area["x0"], area["y1"] - area["y0"]) as own:
+        written = _denoising_tree(own, scaling, layers, command["merged"], folder)
+        rendering.render_scene(own)
+        found = {key: _floats(path) for key, path in written.items()}
+    shutil.rmtree(folder)
+    return found
 
 
-def _bare_compositor(layer: str) -> Any:
-    """What a scene without compositing does, as nodes: the layer's picture goes out as it is."""
-    tree = bpy.data.node_groups.new("Farm", "CompositorNodeTree")
-    tree.interface.new_socket("Image", in_out="OUTPUT", socket_type="NodeSocketColor")
-    source = tree.nodes.new("CompositorNodeRLayers")
-    source.layer = layer
-    sink = tree.nodes.new("NodeGroupOutput")
-    tree.links.new(source.outputs["Image"], sink.inputs["Image"])
-    return tree
+@contextmanager
+def _own_scene(width: int, height: int) -> Iterator[Any]:
+    """A scene of nothing but a compositor, which is gone afterwards with what it brought."""
+    before = {group: set(group) for group in (bpy.data.scenes, bpy.data.node_groups, bpy.data.images)}
+    own = bpy.data.scenes.new("Render farm: denoising")
+    own.view_layers[0].use = False
+    own.render.resolution_x, own.render.resolution_y = width, height
+    own.render.resolution_percentage = 100
+    own.render.compositor_device = "CPU"
+    try:
+        yield own
+    finally:
+        for group, known in before.items():
+            for block in set(group) - known:
+                group.remove(block)
 
 
-def _editable(tree: Any) -> Any:
-    """The tree, or the local copy that takes the place of a linked one."""
-    return tree.make_local() if tree.library is not None else tree
+def _denoising_tree(
+    own: Any, scaling: Scaling, layers: list[str], path: str, folder: Path
+) -> dict[tuple[str, str], Path]:
+    """Make `own` write each layer's pictures; where they will be, by layer and pass."""
+    tree = own.compositing_node_group = bpy.data.node_groups.new(own.name, "CompositorNodeTree")
+    image = bpy.data.images.load(path)
+    output = tree.nodes.new("CompositorNodeOutputFile")
+    output.directory, output.file_name = escape_template(f"{folder}/"), ""
+    output.format.media_type, output.format.file_format = "IMAGE", "OPEN_EXR"
+    output.format.color_mode, output.format.color_depth = "RGBA", "32"
+    written = {}
+    for number, layer in enumerate(layers):
+        source = tree.nodes.new("CompositorNodeImage")
+        source.image = image
+        if source.has_layers:
+            source.layer = layer
+        passes = {socket.name: socket for socket in source.outputs}
+        feeds = {"Noisy Image": scaling.noisy(tree, passes)}
+        if layer in scaling.denoised:
+            feeds["Combined"] = scaling.picture(tree, passes)
+        else:
+            feeds["Combined"] = feeds["Noisy Image"]
+        for name, feed in feeds.items():
+            item = f"{number}-{name[0]}"
+            output.file_output_items.new("RGBA", item)
+            tree.links.new(feed, output.inputs[item])
+            written[layer, name] = folder / f"{item}.exr"
+    return written
 
 
-def _read_from_image(tree: Any, scene: Any, image: Any, scaling: Scaling) -> None:
-    for node in list(tree.nodes):
-        if node.bl_idname == "CompositorNodeRLayers":
-            _replace_render_layers(tree, node, scene, image, scaling)
-        elif node.bl_idname == "CompositorNodeCryptomatteV2" and node.source == "RENDER":
-            _read_matte_from_image(node, image)
-
-
-def _read_matte_from_image(node: Any, image: Any) -> None:
-    layer, mattes = node.layer_name, node.matte_id
-    node.source = "IMAGE"
-    node.image = image
-    node.layer_name = layer
-    node.matte_id = mattes
-
-
-def _image_node(tree: Any, image: Any, layer: str) -> Any:
-    node = tree.nodes.new("CompositorNodeImage")
-    node.image = image
-    if node.has_layers:
-        node.layer = layer
-    return node
-
-
-def _replace_render_layers(tree: Any, node: Any, scene: Any, image: Any, scaling: Scaling) -> None:
-    """Give every link that leaves a Render Layers node the same pass of the merged file."""
-    source = _image_node(tree, image, node.layer)
-    passes = {socket.name: socket for socket in source.outputs}
-    picture = scaling.picture(tree, scene, node.layer, passes)
-    for output in list(node.outputs):
-        targets = [link.to_socket for link in output.links]
-        if targets:
-            feed = _matching(tree, output.name, picture, passes, scaling)
-            for target in targets:
-                tree.links.new(feed, target)
-    tree.nodes.remove(node)
-
-
-def _matching(tree: Any, name: str, picture: Any, passes: dict[str, Any], scaling: Scaling) -> Any:
-    if name == "Image":
-        return picture
-    if name == "Noisy Image":
-        return scaling.noisy(tree, passes)
-    if name == "Alpha":
-        separate = tree.nodes.new("CompositorNodeSeparateColor")
-        tree.links.new(picture, separate.inputs["Image"])
-        return separate.outputs["Alpha"]
-    if name not in passes:
-        raise rendering.SceneError(f"The compositor uses the pass '{name}', which the render does not write.")
-    return passes[name]
+def _floats(path: Path) -> Any:
+    """The numbers in an EXR of one layer, as they are stored."""
+    image = bpy.data.images.load(str(path))
+    image.colorspace_settings.name = "Non-Color"
+    numbers = numpy.empty(image.size[0] * image.size[1] * 4, numpy.float32)
+    image.pixels.foreach_get(numbers)
+    return numbers

@@ -6,8 +6,6 @@ rendered at growing sizes until a render is long enough to be measured; others o
 """
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import bpy
 
 from gpu_worker.child import rendering
 from gpu_worker.child.meter import Meter
+from gpu_worker.child.overrides import RENDER, overrides
 from gpu_worker.child.rendering import Progress
 
 LEAST_PIXELS = 256
@@ -119,11 +118,12 @@ class _Probe:
         cold, fresh = not self.measures, frame not in self._seen
         self._seen.add(frame)
         sampling = _Sampling(self._threads, self._progress)
-        with _small_frame(self._command, pixels) as command:
-            meter = Meter(self._threads)
-            rendering.start_from_own_settings(command["settings"])
-            self._render(command | {"frame": frame}, sampling)
-            whole = meter.alone()
+        command = _small_frame(self._command, pixels)
+        meter = Meter(self._threads)
+        rendering.start_from_own_settings(command)
+        _put_size(command)
+        self._render(command | {"frame": frame}, sampling)
+        whole = meter.alone()
         in_samples = min(sampling.alone, whole)
         seconds = whole - in_samples + sampling.work
         area = command["area"]
@@ -138,8 +138,7 @@ class _Probe:
                 rendering.begin_linear(command)
                 rendering.linear_picture(command, command["area"], folder / "tile.exr", sampling)
             else:
-                rendering.set_format(command["settings"]["format"])
-                rendering.write_files(command["frame"], folder, sampling)
+                rendering.final_frame(command, folder, sampling)
         finally:
             shutil.rmtree(folder)
 
@@ -161,24 +160,20 @@ class _Sampling:
         self._done, self._meter = done, Meter(self._threads)
 
 
-@contextmanager
-def _small_frame(command: dict[str, Any], pixels: int) -> Iterator[dict[str, Any]]:
-    """The command for a frame of about so many pixels, which Blender is told the size of until then."""
-    render = bpy.context.scene.render
-    kept = render.resolution_x, render.resolution_y
+def _small_frame(command: dict[str, Any], pixels: int) -> dict[str, Any]:
+    """The command for a frame of about so many pixels."""
     area = command["area"]
     scale = (pixels / max(1, (area["x1"] - area["x0"]) * (area["y1"] - area["y0"]))) ** 0.5
     width, height = (max(1, round(command[name] * scale)) for name in ("width", "height"))
-    render.resolution_x, render.resolution_y = width, height
-    try:
-        yield command | {
-            "width": width,
-            "height": height,
-            "area": _scaled(area, width / command["width"], height / command["height"], width, height),
-            "settings": command["settings"] | {"resolution_percentage": 100},
-        }
-    finally:
-        render.resolution_x, render.resolution_y = kept
+    small = _scaled(area, width / command["width"], height / command["height"], width, height)
+    return command | {"width": width, "height": height, "area": small}
+
+
+def _put_size(command: dict[str, Any]) -> None:
+    """Tell Blender the size of a small frame, until the next task."""
+    size = {"resolution_x": command["width"], "resolution_y": command["height"], "resolution_percentage": 100}
+    for name, value in size.items():
+        overrides.put(bpy.context.scene, RENDER, name, value)
 
 
 def _scaled(area: dict[str, int], across: float, up: float, width: int, height: int) -> dict[str, int]:

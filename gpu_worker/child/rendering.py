@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Rendering one frame, or one region of it, in a Blender that keeps its scene warm."""
 
-import os
 import re
 import resource
 import time
@@ -13,8 +12,9 @@ from typing import Any
 
 import bpy
 
-from gpu_worker.child import compositor
-from gpu_worker.child.denoising import store_for_denoising, used_layers
+from gpu_worker.child import naming
+from gpu_worker.child.denoising import passes_of, store_for_denoising, used_layers
+from gpu_worker.child.overrides import CYCLES, EEVEE, IMAGE, RENDER, SetBack, overrides, scene_curves
 
 Progress = Callable[[int, int], None]
 
@@ -29,42 +29,6 @@ class DeviceError(Exception):
     """The device that was asked for cannot be used; the text is for the GPU's owner."""
 
 
-CHANGED = {
-    "render": ("use_compositing", "use_sequencer", "use_border", "use_crop_to_border"),
-    "cycles": (
-        "use_denoising",
-        "film_exposure",
-        "use_adaptive_sampling",
-        "use_sample_subset",
-        "sample_offset",
-        "sample_subset_length",
-        "use_layer_samples",
-    ),
-}
-"""What `_linear_output` and audits change, by the part of the scene it is in."""
-
-
-class OwnSettings:
-    """The settings of the file that rendering changes: the next task must start from them again."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, dict[str, Any]] = {}
-
-    def keep(self, scene: Any) -> None:
-        """Remember the freshly opened scene's settings."""
-        for group, names in CHANGED.items():
-            self._kept[group] = {name: getattr(getattr(scene, group), name) for name in names}
-
-    def restore(self, scene: Any) -> None:
-        """Give the scene its own settings back."""
-        for group, values in self._kept.items():
-            for name, value in values.items():
-                setattr(getattr(scene, group), name, value)
-
-
-_own_settings = OwnSettings()
-
-
 def open_scene(path: str) -> None:
     """Load a .blend without running anything it carries and without its window layout."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
@@ -73,12 +37,15 @@ def open_scene(path: str) -> None:
         bpy.ops.wm.open_mainfile(filepath=path, load_ui=False, use_scripts=False)
     except RuntimeError as error:
         raise SceneError(f"Blender cannot open this file: {_last_line(str(error))}") from error
-    _own_settings.keep(bpy.context.scene)
+    overrides.forget()
 
 
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1].removeprefix("Error: ") if lines else "no reason given"
+
+
+_device: tuple[str, int, int] | None = None
 
 
 def use_device(backend: str, index: int, threads: int) -> str:
@@ -87,11 +54,13 @@ def use_device(backend: str, index: int, threads: int) -> str:
     Returns the device's name. Raises DeviceError where Cycles does not list the GPU: there is no
     silent fall back to the CPU.
     """
+    global _device  # noqa: PLW0603
+    _device = backend, index, threads
     scene = bpy.context.scene
-    scene.render.threads_mode = "FIXED"
-    scene.render.threads = max(1, min(threads, 1024))
+    overrides.put(scene, RENDER, "threads_mode", "FIXED")
+    overrides.put(scene, RENDER, "threads", max(1, min(threads, 1024)))
     if backend == "CPU":
-        scene.cycles.device = "CPU"
+        overrides.put(scene, CYCLES, "device", "CPU")
         return "CPU"
     preferences = bpy.context.preferences.addons["cycles"].preferences
     try:
@@ -104,8 +73,14 @@ def use_device(backend: str, index: int, threads: int) -> str:
         raise DeviceError(f"{backend} device {index} was asked for, but Cycles sees {len(found)} of them.")
     for device in preferences.devices:
         device.use = device == found[index]
-    scene.cycles.device = "GPU"
+    overrides.put(scene, CYCLES, "device", "GPU")
     return str(found[index].name)
+
+
+def put_device_again() -> None:
+    """The device's settings are given back with all others after a task."""
+    if _device is not None:
+        use_device(*_device)
 
 
 def set_border(width: int, height: int, region: dict[str, int]) -> None:
@@ -114,50 +89,67 @@ def set_border(width: int, height: int, region: dict[str, int]) -> None:
     The fractions point a quarter into the pixel: an exact quotient loses or gains a pixel when
     Blender truncates it in float32.
     """
-    render = bpy.context.scene.render
     whole = (region["x0"], region["y0"], region["x1"], region["y1"]) == (0, 0, width, height)
-    render.use_border = not whole
-    render.use_crop_to_border = not whole
+    _put_render(use_border=not whole, use_crop_to_border=not whole)
     if not whole:
-        render.border_min_x = (region["x0"] + 0.25) / width
-        render.border_max_x = (region["x1"] + 0.25) / width
-        render.border_min_y = (region["y0"] + 0.25) / height
-        render.border_max_y = (region["y1"] + 0.25) / height
+        _put_render(
+            border_min_x=(region["x0"] + 0.25) / width,
+            border_max_x=(region["x1"] + 0.25) / width,
+            border_min_y=(region["y0"] + 0.25) / height,
+            border_max_y=(region["y1"] + 0.25) / height,
+        )
 
 
-def pin_settings(settings: dict[str, Any]) -> None:
-    """What the job pins, whatever the .blend says."""
+def _put_render(**settings: object) -> None:
+    for name, value in settings.items():
+        overrides.put(bpy.context.scene, RENDER, name, value)
+
+
+def pin_settings(settings: dict[str, Any], asked: list[str] | None) -> None:
+    """What the artist asked for beside the file, whatever that says.
+
+    What was not asked for stays the file's, which may be animated. Farms that do not tell what was
+    (None) are taken to have asked for what differs.
+    """
     scene = bpy.context.scene
-    scene.render.resolution_percentage = settings["resolution_percentage"]
+    _pin(asked, "resolution_percentage", RENDER, "resolution_percentage", settings["resolution_percentage"])
     if scene.render.engine == "CYCLES":
-        scene.cycles.samples = settings["samples"]
-        scene.cycles.seed = settings["seed"]
+        _pin(asked, "samples", CYCLES, "samples", settings["samples"])
+        _pin(asked, "seed", CYCLES, "seed", settings["seed"])
     elif scene.render.engine == "BLENDER_EEVEE":
-        scene.eevee.taa_render_samples = settings["samples"]
+        _pin(asked, "samples", EEVEE, "taa_render_samples", settings["samples"])
+
+
+def _pin(asked: list[str] | None, word: str, where: str, name: str, value: object) -> None:
+    scene = bpy.context.scene
+    if word in asked if asked is not None else getattr(scene.path_resolve(where), name) != value:
+        overrides.put(scene, where, name, value)
 
 
 def set_format(name: str) -> None:
     """Write files of the format `name`; the scene's own format keeps all of its settings."""
-    image = bpy.context.scene.render.image_settings
-    if image.file_format == name:
-        return
-    image.media_type = "MULTI_LAYER_IMAGE" if name == "OPEN_EXR_MULTILAYER" else "IMAGE"
-    image.file_format = name
+    if bpy.context.scene.render.image_settings.file_format != name:
+        kind = "MULTI_LAYER_IMAGE" if name == "OPEN_EXR_MULTILAYER" else "IMAGE"
+        _put_image(media_type=kind, file_format=name)
+
+
+def _put_image(**settings: object) -> None:
+    for name, value in settings.items():
+        overrides.put(bpy.context.scene, IMAGE, name, value)
 
 
 def _linear_output(area: dict[str, int]) -> None:
     """Scene-linear floats with every pass, undenoised and uncomposited."""
-    scene = bpy.context.scene
-    scene.render.use_compositing = False
-    scene.render.use_sequencer = False
-    store_for_denoising(scene, area)
-    image = scene.render.image_settings
-    image.media_type = "MULTI_LAYER_IMAGE"
-    image.file_format = "OPEN_EXR_MULTILAYER"
-    image.color_mode = "RGBA"
-    image.color_depth = "32"
-    image.exr_codec = "ZIP"
-    image.use_exr_interleave = True
+    _put_render(use_compositing=False, use_sequencer=False)
+    store_for_denoising(bpy.context.scene, area)
+    _put_image(
+        media_type="MULTI_LAYER_IMAGE",
+        file_format="OPEN_EXR_MULTILAYER",
+        color_mode="RGBA",
+        color_depth="32",
+        exr_codec="ZIP",
+        use_exr_interleave=True,
+    )
 
 
 @dataclass
@@ -221,15 +213,13 @@ def render_frame(command: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """
     started = time.monotonic()
     path = Path(command["path"])
-    start_from_own_settings(command["settings"])
+    start_from_own_settings(command)
     if command["output"] == "linear":
         begin_linear(command)
         watch = linear_picture(command, command["region"], path, progress)
         files = [path.name]
     else:
-        set_format(command["settings"]["format"])
-        watch = write_files(command["frame"], path, progress)
-        files = list_files(path)
+        watch, files = final_frame(command, path, progress)
     ended = time.monotonic()
     return {
         "files": files,
@@ -240,39 +230,43 @@ def render_frame(command: dict[str, Any], progress: Progress) -> dict[str, Any]:
     }
 
 
-def start_from_own_settings(settings: dict[str, Any]) -> None:
-    """The scene as its file has it, with what the job pins and what keeps it warm."""
+def start_from_own_settings(command: dict[str, Any]) -> None:
+    """The scene as its file has it, with what the artist asked for beside it."""
+    overrides.give_back(bpy.context.scene)
+    put_device_again()
+    pin_settings(command["settings"], command.get("asked"))
+
+
+def is_animated() -> bool:
+    """Whether the scene's own settings are animated: Blender leaves them as a frame had them."""
+    return next(scene_curves(bpy.context.scene), None) is not None
+
+
+def final_frame(command: dict[str, Any], folder: Path, progress: Progress) -> tuple[Watch, list[str]]:
+    """One Blender's own frame: only where it is written, and what was asked for, is not the file's."""
+    set_format(command["settings"]["format"])
     scene = bpy.context.scene
-    _own_settings.restore(scene)
-    pin_settings(settings)
-    keep_warm(settings["samples"])
-    scene.render.use_overwrite = True
-    scene.render.use_placeholder = False
+    if scene.render.use_persistent_data and not stays_right_warm(scene):
+        _put_render(use_persistent_data=False)
+    return write_files(command["frame"], folder, progress)
 
 
-def keep_warm(samples: int) -> None:
-    """Keep the synced scene for the next render of `samples` samples, except where that breaks.
+def stays_right_warm(scene: Any) -> bool:
+    """Whether a scene that Blender 5.0 keeps synced gives the same picture again.
 
-    Blender 5.0 writes past its buffers when a kept scene is rendered with a single sample and only some
-    of its layers have cryptomattes.
+    It keeps one buffer for all view layers, and writes past it, or leaves passes black, where they do
+    not store the very same passes.
     """
-    scene = bpy.context.scene
-    matted = {_has_cryptomatte(layer) for layer in used_layers(scene)}
-    scene.render.use_persistent_data = samples > 1 or len(matted) < 2
-
-
-def _has_cryptomatte(layer: Any) -> bool:
-    return bool(
-        layer.use_pass_cryptomatte_object
-        or layer.use_pass_cryptomatte_material
-        or layer.use_pass_cryptomatte_asset
-    )
+    stored = {passes_of(scene, layer) for layer in used_layers(scene)}
+    return len(stored) < 2
 
 
 def begin_linear(command: dict[str, Any]) -> None:
     """What all linear pictures of a frame have in common."""
+    scene = bpy.context.scene
+    scene.frame_set(command["frame"])
     _linear_output(command["area"])
-    bpy.context.scene.frame_set(command["frame"])
+    _put_render(use_persistent_data=stays_right_warm(scene))
 
 
 def samples_by_layer(watch: Watch) -> dict[str, int]:
@@ -285,51 +279,55 @@ def samples_by_layer(watch: Watch) -> dict[str, int]:
     return {layer.name: count for layer, count in zip(layers, watch.counts, strict=True)}
 
 
-def run_render(progress: Progress, animation: bool = False) -> Watch:
-    """Run Blender's render operator on the current frame.
+def run_render(progress: Progress, frame: int | None = None) -> Watch:
+    """Run Blender's render operator, on the current frame or on an animation of one `frame`.
 
-    `animation` renders a range of one frame: the names Blender gives to files then carry the frame
-    number, those of File Output nodes too.
+    In an animation the names that Blender gives to files carry the frame's number, those of File Output
+    nodes too. The scene's own first and last frame stay as they are: drivers and stamps read them.
     """
-    with _watched(progress) as watch:
+    of = (
+        {"write_still": True}
+        if frame is None
+        else {"animation": True, "frame_start": frame, "frame_end": frame}
+    )
+    with _watched(progress) as watch, overrides.watched() as judge:
         try:
-            bpy.ops.render.render(animation=animation, write_still=not animation)
+            bpy.ops.render.render(**of)
+            judge()
         except RuntimeError as error:
             raise SceneError(f"Blender could not render: {_last_line(str(error))}") from error
+        except SetBack as error:
+            raise SceneError(f"The scene changed what the farm set: {error}.") from error
     return watch
+
+
+def render_scene(scene: Any) -> None:
+    """Run the compositor of a scene of the farm's own, at frame 1 as in all new scenes."""
+    try:
+        bpy.ops.render.render(scene=scene.name)
+    except RuntimeError as error:
+        raise SceneError(f"Blender could not denoise: {_last_line(str(error))}") from error
 
 
 def linear_picture(command: dict[str, Any], region: dict[str, int], path: Path, progress: Progress) -> Watch:
     """Render `region` of the frame that was begun to `path`."""
     set_border(command["width"], command["height"], region)
-    render = bpy.context.scene.render
-    render.use_file_extension = False
-    render.filepath = compositor.escape_template(str(path))
+    _put_render(use_file_extension=False, filepath=naming.escape_template(str(path)))
     watch = run_render(progress)
     if not path.is_file():
         raise SceneError(f"Blender wrote no picture for frame {command['frame']}.")
     return watch
 
 
-def write_files(frame: int, folder: Path, progress: Progress) -> Watch:
-    """Let Blender write the frame and what File Output nodes write under `folder`."""
-    compositor.redirect_file_outputs(folder)
+def write_files(frame: int, folder: Path, progress: Progress) -> tuple[Watch, list[str]]:
+    """Let Blender write the frame and what File Output nodes write under `folder`; what it wrote, by names
+    that are safe, the frame first.
+    """
     scene = bpy.context.scene
-    scene.frame_start = scene.frame_end = frame
-    scene.frame_step = 1
-    scene.render.use_file_extension = True
-    scene.render.filepath = compositor.escape_template(str(folder / "frame"))
-    return run_render(progress, animation=True)
-
-
-def list_files(folder: Path) -> list[str]:
-    """Files under `folder`, relative, the frame itself first."""
-    found = sorted(
-        os.path.relpath(os.path.join(root, name), folder)
-        for root, _, names in os.walk(folder)
-        for name in names
-    )
-    frames = [name for name in found if "/" not in name and name.startswith("frame")]
-    if not frames:
-        raise SceneError("Blender wrote no picture.")
-    return frames + [name for name in found if name not in frames]
+    naming.redirect(scene, folder)
+    _put_render(filepath=naming.escape_template(str(folder / naming.FRAME)))
+    watch = run_render(progress, frame)
+    try:
+        return watch, naming.written(scene, frame, folder)
+    except naming.Missing as error:
+        raise SceneError(str(error)) from error
