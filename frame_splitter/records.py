@@ -175,9 +175,10 @@ class Lease:
     `width` x `height` is the whole frame in pixels (after the percentage), `area` the part of it that
     is rendered (all of it, or the artist's border), `canvas` the part the written file covers (the
     area where the border crops, else the whole frame, empty outside the area). The child is given all
-    of them; tasks' tiles lie in `area`. `audit`, `check` and `probe` say what tasks of those kinds are
-    about; a check's one input is the tile in question. `seam`: a finished frame is to be compared with the
-    one that a plain Blender renders whole.
+    of them; tasks' tiles lie in `area`. `asked` names the settings that the artist asked for beside the
+    file; all others stay the file's, animated as they may be (None: those that differ). `audit`, `check`
+    and `probe` say what tasks of those kinds are about; a check's one input is the tile in question.
+    `seam`: a finished frame is to be compared with the one that a plain Blender renders whole.
     """
 
     task: Task
@@ -198,6 +199,7 @@ class Lease:
     agreement: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$", max_length=64)] = ""
     units: Annotated[int, msgspec.Meta(ge=0, le=1 << 53)] = 0
     seam: bool = False
+    asked: Annotated[tuple[Name, ...], msgspec.Meta(max_length=16)] | None = None
 
 
 @dataclass(frozen=True, slots=True)

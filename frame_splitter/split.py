@@ -17,7 +17,7 @@ from frame_splitter.ids import JobId, TaskId
 from frame_splitter.records import JobSpec, RenderSettings, Task, TaskKind, TaskOutput
 from frame_splitter.tiles import auto_grid, border_area, frame_size, grid, overscan_cost
 
-__all__ = ["extension", "fingerprint", "pin", "split", "validate"]
+__all__ = ["asked", "extension", "fingerprint", "pin", "split", "validate"]
 
 MAX_TASKS = 250_000
 """A job's tasks: what a store can hold without noticing."""
@@ -57,6 +57,16 @@ def validate(spec: JobSpec, facts: SceneFacts) -> None:
     border_area(facts, *frame_size(facts, _percentage(spec, facts)))
     if spec.tiles != "auto":
         _asked_grid(spec.tiles)
+
+
+def asked(spec: JobSpec) -> tuple[str, ...]:
+    """The settings that the artist asked for beside the file, by their names in `RenderSettings`."""
+    wishes = {
+        "samples": spec.samples,
+        "seed": spec.seed,
+        "resolution_percentage": spec.resolution_percentage,
+    }
+    return tuple(name for name, value in wishes.items() if value is not None)
 
 
 def _samples(spec: JobSpec, facts: SceneFacts) -> int:

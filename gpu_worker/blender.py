@@ -261,6 +261,7 @@ def _frame_command(name: str, lease: Lease, path: Path) -> dict[str, object]:
         "cmd": name,
         "frame": lease.task.frame,
         "settings": asdict(lease.settings),
+        "asked": lease.asked,
         "width": lease.width,
         "height": lease.height,
         "area": asdict(lease.area),

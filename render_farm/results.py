@@ -94,6 +94,7 @@ class Results:
             agreement=taken.agreement,
             units=taken.units,
             seam=taken.seam,
+            asked=taken.asked,
         )
 
     def _check(self, task: Task, check: StoredCheck) -> CheckOrder:

@@ -62,7 +62,8 @@ class Job:
         width, height = tiles.frame_size(self.facts, self.settings.resolution_percentage)
         area, canvas = tiles.border_area(self.facts, width, height)
         scene, me = self.spec.scene, OwnerId("me")
-        return Lease(task, LeaseToken(1), "0", 30.0, scene, me, self.settings, width, height, area, canvas)
+        held = (task, LeaseToken(1), "0", 30.0, scene, me, self.settings, width, height, area, canvas)
+        return Lease(*held, asked=split.asked(self.spec))
 
     def tasks(self, frame: int) -> tuple[Lease, ...]:
         work = split.split(JobId("job"), self.spec, self.facts, self.plan, self.settings)

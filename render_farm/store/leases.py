@@ -14,6 +14,7 @@ from frame_splitter.records import (
     SCENE_FAILURES,
     Beat,
     Heartbeat,
+    JobSpec,
     LeaseRequest,
     OutputFile,
     RenderSettings,
@@ -23,6 +24,7 @@ from frame_splitter.records import (
     TaskResult,
     TaskState,
 )
+from frame_splitter.split import asked
 from render_farm.answers import Failure
 from render_farm.fallbacks import Fallback
 from render_farm.scheduler import Asker, Choice, Queue
@@ -103,6 +105,7 @@ class Taken:
     units: int = 0
     probe: ProbeOrder | None = None
     seam: bool = False
+    asked: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,7 +317,7 @@ def _taken(
     units: str,
     seam: int,
 ) -> Taken:
-    _, owner, scene, settings, width, height, area, canvas, probe = job
+    _, owner, scene, settings, width, height, area, canvas, probe, spec = job
     return Taken(
         decode(task, Task),
         LeaseToken(token),
@@ -333,6 +336,7 @@ def _taken(
         int(units),
         decode(probe, ProbeOrder) if probe else None,
         bool(seam),
+        asked(decode(spec, JobSpec)),
     )
 
 

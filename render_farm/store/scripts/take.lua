@@ -91,6 +91,6 @@ if kind == 'finish' then
     table.insert(inputs, redis.call('HMGET', task_key(tile), 'task', 'token', 'result'))
   end
 end
-local fields = { 'job', 'owner', 'scene', 'settings', 'width', 'height', 'area', 'canvas', 'probe' }
+local fields = { 'job', 'owner', 'scene', 'settings', 'width', 'height', 'area', 'canvas', 'probe', 'spec' }
 return { token, record, redis.call('HMGET', job_key(job), unpack(fields)), inputs,
   redis.call('HGET', KEYS[1], 'audit') or '', looked_at, under, filled(units) or '0', looks_at_seams() }
