@@ -62,13 +62,26 @@ class Simulation:
 
 @dataclass(frozen=True, slots=True)
 class FileFormat:
-    """The scene's own output format, in Blender's words; `extension` with its dot."""
+    """The scene's own output format, in Blender's words; `extension` with its dot, or none."""
 
     name: Name
     color_mode: Name
     color_depth: Name
     extension: Name
     movie: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """What Blender fills into the templates of an output path. `cameras` are those that markers bind, by
+    frame; `camera` is the scene's own, empty where there is none.
+    """
+
+    blend: Name
+    scene: Name
+    fps: float
+    camera: Name
+    cameras: Annotated[tuple[tuple[FrameNumber, Name], ...], msgspec.Meta(max_length=100_000)] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,3 +139,4 @@ class SceneFacts:
     simulations: Annotated[tuple[Simulation, ...], msgspec.Meta(max_length=10_000)]
     memory: Size = 0
     colors: ColorNames = field(default_factory=ColorNames)
+    naming: Naming | None = None

@@ -46,7 +46,9 @@ def image_format(name: str) -> str:
 
 
 def extension(settings: RenderSettings, facts: SceneFacts) -> str:
-    """The file extension, dot included, Blender would append to a frame."""
+    """The file extension, dot included, Blender would append to a frame: none where the scene wants none."""
+    if not facts.file.extension:
+        return ""
     ending = EXTENSIONS[image_format(settings.format)]
     if settings.format == "JPEG2000" and facts.file.name == "JPEG2000" and facts.file.extension == ".j2c":
         return ".j2c"

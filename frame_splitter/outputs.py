@@ -21,12 +21,13 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 _UNWANTED = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
-def frame_path(pattern: str, frame: int, extension: str) -> str:
-    """The path Blender writes `frame` to, given its output path and the format's extension.
+def frame_path(pattern: str, frame: int, extension: str, suffix: str = "") -> str:
+    """The path Blender writes `frame` to, given its output path, whose templates are filled in, the
+    format's extension and the view's suffix.
 
     The last run of `#` in the file's name becomes the frame number, `####` is assumed at its end
-    where there is none, and the extension is appended, or put in the place of another picture's.
-    Raises InvalidInput for patterns no file can have.
+    where there is none, the suffix goes before the last dot, and the extension is appended, or put in
+    the place of another picture's. Raises InvalidInput for patterns no file can have.
     """
     if "\0" in pattern or len(pattern) > MAX_PATTERN:
         raise InvalidInput("The output pattern is too long, or holds a NUL character.")
@@ -38,7 +39,27 @@ def frame_path(pattern: str, frame: int, extension: str) -> str:
     if digits > MAX_DIGITS:
         raise InvalidInput(f"The output pattern asks for {digits} digits: use at most {MAX_DIGITS} '#'.")
     name = name[: runs[-1].start()] + _number(frame, digits) + name[runs[-1].end() :]
+    stem, dot, ending = name.rpartition(".")
+    name = f"{stem}{suffix}{dot}{ending}" if dot else name + suffix
     return folder + _with_extension(name, extension)
+
+
+FRAME = "frame"
+"""What a node calls a frame's own files before the number."""
+
+
+def view_of(name: str, frame: int, extension: str) -> tuple[str, str] | None:
+    """The view's suffix and the extension of a file that a node named after the frame; None for the files
+    of File Output nodes.
+    """
+    known = FRAME + _number(frame, 4)
+    if "/" in name or not name.startswith(known):
+        return None
+    rest = name.removeprefix(known)
+    if rest.endswith(extension):
+        return rest.removesuffix(extension), extension
+    suffix, dot, ending = rest.rpartition(".")
+    return (suffix, dot + ending) if dot else (rest, "")
 
 
 def _split_folder(pattern: str) -> tuple[str, str]:
@@ -54,7 +75,7 @@ def _number(frame: int, digits: int) -> str:
 def _with_extension(name: str, extension: str) -> str:
     stem, dot, ending = name.rpartition(".")
     ending = (dot + ending).lower()
-    if not dot:
+    if not dot or not extension:
         return name + extension
     if ending == extension or ending in _SAME_ENDINGS.get(extension, ()):
         return name

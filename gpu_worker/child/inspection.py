@@ -58,6 +58,7 @@ def facts() -> dict[str, Any]:
         "assets": [*assets.assets(needed), *cache_folders(scope.evaluated, simulated)],
         "colors": colors.colors(needed),
         "simulations": sorted((one.fact(scope.alone) for one in simulated), key=_baked)[:MOST_SIMULATIONS],
+        "naming": _naming(scene),
     }
 
 
@@ -91,13 +92,25 @@ def _sampling(scene: Any) -> dict[str, Any]:
     }
 
 
+def _naming(scene: Any) -> dict[str, Any]:
+    """What output paths may name. Not made fit to print: the names of files are made of it."""
+    marked = [(mark.frame, mark.camera) for mark in scene.timeline_markers if mark.camera]
+    return {
+        "blend": os.path.splitext(os.path.basename(bpy.data.filepath))[0],
+        "scene": scene.name,
+        "fps": scene.render.fps / scene.render.fps_base,
+        "camera": scene.camera.name if scene.camera else "",
+        "cameras": [(frame, camera.name) for frame, camera in marked if not camera.hide_render],
+    }
+
+
 def _file_format(render: Any) -> dict[str, Any]:
     image = render.image_settings
     return {
         "name": image.file_format,
         "color_mode": image.color_mode,
         "color_depth": image.color_depth,
-        "extension": render.file_extension,
+        "extension": render.file_extension if render.use_file_extension else "",
         "movie": render.is_movie_format,
     }
 

@@ -124,7 +124,7 @@ class Fetcher:
         return replace(fetched, refused=(*fetched.refused, *notes), receipt=receipt)
 
     def _fetch_all(self, frame: DoneFrame) -> Fetched:
-        path = self._targets.frames[frame.frame]
+        path = self._targets.main(frame.frame, frame.files[0].name)
         self._file(frame, 0, path)
         others, refused = [], []
         for index, file in enumerate(frame.files[1:], 1):

@@ -2,41 +2,62 @@
 """Where the frames of a job go on the artist's disk, and where nothing may go."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from frame_splitter.errors import InvalidInput
-from frame_splitter.outputs import frame_path, refuse_overwrite, safe_relative
+from frame_splitter.outputs import frame_path, refuse_overwrite, safe_relative, view_of
+from frame_splitter.templates import escape, fill_in
 
 RECEIPT_ENDING = ".receipt.json"
+
+Fill = Callable[[str, int], str]
+"""A pattern with its templates filled in for a frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """The path of each frame, and the files no output may touch."""
+    """The path of each frame (of its first view, where views are files of their own, before its suffix),
+    the patterns they are made of, and the files no output may touch.
+    """
 
     frames: dict[int, Path]
     inputs: frozenset[str]
+    patterns: dict[int, str]
+    extension: str
+
+    def main(self, frame: int, name: str) -> Path:
+        """Where the frame itself goes that a node named so: with the suffix of its view.
+
+        Raises InvalidInput for a name of another kind.
+        """
+        view = view_of(str(safe_relative(name)), frame, self.extension)
+        if view is None:
+            return self.frames[frame]
+        suffix, extension = view
+        return Path(os.path.abspath(frame_path(self.patterns[frame], frame, extension, suffix)))
 
     def other(self, frame: int, name: str) -> Path:
-        """Where a File Output node's file goes: beside its frame, under its own relative name.
+        """Where a file beside the frame's first goes: another view, named as the first is, or what a File
+        Output node wrote, beside its frame, under its own relative name.
 
         Raises InvalidInput for a name that climbs out, or meets a frame or a file of the scene.
         """
+        view = view_of(str(safe_relative(name)), frame, self.extension)
+        path = self.main(frame, name) if view else self._below(frame, name)
+        real = os.path.realpath(path)
+        if real in self.inputs or any(real == os.path.realpath(one) for one in self.frames.values()):
+            raise InvalidInput(f"The scene's file '{name}' would overwrite {path}: it was not fetched.")
+        if path.name.lower().endswith(RECEIPT_ENDING):
+            raise InvalidInput(f"The scene's file '{name}' is named as receipts are: it was not fetched.")
+        return path
+
+    def _below(self, frame: int, name: str) -> Path:
         folder = self.frames[frame].parent
         path = folder / safe_relative(name)
-        real = os.path.realpath(path)
-        if not Path(real).is_relative_to(os.path.realpath(folder)):
+        if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
             raise InvalidInput(f"The scene's File Output '{name}' leads out of {folder} through a link.")
-        if real in self.inputs or any(real == os.path.realpath(one) for one in self.frames.values()):
-            raise InvalidInput(
-                f"The scene's File Output '{name}' would overwrite {path}: it was not fetched."
-            )
-        if path.name.lower().endswith(RECEIPT_ENDING):
-            raise InvalidInput(
-                f"The scene's File Output '{name}' is named as receipts are: it was not fetched."
-            )
         return path
 
     def receipt(self, frame: int) -> Path:
@@ -47,15 +68,25 @@ class Targets:
         return path
 
 
+def _without_scene(pattern: str, frame: int) -> str:
+    return fill_in(pattern, {})
+
+
 def targets(
-    pattern: str, default_stem: str, frames: Sequence[int], extension: str, inputs: Iterable[str]
+    pattern: str,
+    default_stem: str,
+    frames: Sequence[int],
+    extension: str,
+    inputs: Iterable[str],
+    fill: Fill = _without_scene,
 ) -> Targets:
     """The paths of all frames. Raises InvalidInput where two meet or one is a file of the scene."""
-    pattern = os.path.expanduser(pattern) if pattern else f"{default_stem}-frames/####"
-    paths = {frame: os.path.abspath(frame_path(pattern, frame, extension)) for frame in frames}
+    pattern = os.path.expanduser(pattern) if pattern else f"{escape(default_stem)}-frames/####"
+    patterns = {frame: fill(pattern, frame) for frame in frames}
+    paths = {frame: os.path.abspath(frame_path(patterns[frame], frame, extension)) for frame in frames}
     known = frozenset(os.path.realpath(path) for path in inputs)
     refuse_overwrite(paths, known)
     for frame, path in paths.items():
         if Path(path).is_dir():
             raise InvalidInput(f"Frame {frame} would be written to {path}, which is a folder.")
-    return Targets({frame: Path(path) for frame, path in paths.items()}, known)
+    return Targets({frame: Path(path) for frame, path in paths.items()}, known, patterns, extension)

@@ -14,6 +14,8 @@ from frame_splitter.errors import FarmError, InvalidInput
 from frame_splitter.ids import JobId, SceneId
 from frame_splitter.records import JobState
 from frame_splitter.split import extension, fingerprint, pin
+from frame_splitter.templates import fill_in, variables
+from frame_splitter.tiles import frame_size
 from payments import amounts
 from render_farm.answers import Job
 from render_farm.blend_header import check_scene
@@ -127,10 +129,18 @@ def _undisturbed() -> Iterator[None]:
 
 def _targets(chosen: argparse.Namespace, checked: Checked, wish: Wish) -> Targets:
     """Where the frames will go, checked before anything is sent."""
-    spec = wish.spec(UNKNOWN_SCENE, checked.facts, 1, "")
-    ending = extension(pin(spec, checked.facts), checked.facts)
-    sources = [*checked.bundle.sources.values(), str(checked.bundle.scene)]
-    return targets(chosen.output, checked.bundle.scene.stem, spec.frames, ending, sources)
+    facts, scene = checked.facts, checked.bundle.scene
+    spec = wish.spec(UNKNOWN_SCENE, facts, 1, "")
+    settings = pin(spec, facts)
+    size = frame_size(facts, settings.resolution_percentage)
+
+    def fill(pattern: str, frame: int) -> str:
+        known = variables(facts.naming, frame, size, str(scene.parent)) if facts.naming else {}
+        return fill_in(pattern, known)
+
+    ending = extension(settings, facts)
+    sources = [*checked.bundle.sources.values(), str(scene)]
+    return targets(chosen.output, scene.stem, spec.frames, ending, sources, fill)
 
 
 class _Rendering:
