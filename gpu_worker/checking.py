@@ -18,10 +18,11 @@ from frame_splitter.ids import TaskId
 from frame_splitter.probes import ProbeReport
 from frame_splitter.records import FailureCode, Lease, OutputFile, TaskKind, TaskOutput
 from frame_splitter.tiles import contains, relative, with_overscan
+from gpu_worker import disk
 from gpu_worker.blender import Wrap
 from gpu_worker.failures import Cancelled, TaskError
 from gpu_worker.outputs import describe, take
-from gpu_worker.picture_requests import Look, Picture
+from gpu_worker.picture_requests import FinishedFile, Look, Picture
 from gpu_worker.pictures import BadPicture, PictureDied, Pictures
 from verification.file_root import file_root
 
@@ -89,16 +90,19 @@ class Checker:
     def take(self, lease: Lease, rendered: Rendered, folder: Path) -> Taken:
         """The files of a task whose folder is `folder`, checked, cropped and hashed.
 
-        Raises TaskError: BAD_OUTPUT where they are not what the task asked for.
+        Raises TaskError: BAD_OUTPUT where they are not what the task asked for, NODE where that is so
+        because this machine's disk is full.
         """
+        return self._do(lambda: self._take(lease, rendered, folder))
+
+    def _take(self, lease: Lease, rendered: Rendered, folder: Path) -> Taken:
         wanted = pictures_of(lease)
-        return self._do(
-            lambda: (
-                _take_pictures(self._pictures, wanted, rendered, folder)
-                if wanted
-                else _take_files(rendered, folder)
-            )
-        )
+        try:
+            if wanted:
+                return _take_pictures(self._pictures, wanted, rendered, folder)
+            return _take_files(self._pictures, finished_sizes(lease), rendered, folder)
+        except BadPicture as error:
+            raise disk.blamed(error, folder) from error
 
     def stitch(
         self, lease: Lease, pieces: list[tuple[Path, Tile]], merged: Path, stopped: threading.Event
@@ -193,8 +197,30 @@ class Checker:
         return tuple(bad)
 
 
-def _take_files(rendered: Rendered, folder: Path) -> Taken:
+Sizes = tuple[tuple[int, int], ...]
+
+
+def finished_sizes(lease: Lease) -> Sizes | None:
+    """The sizes that a frame written by Blender may have; None where the task writes none.
+
+    Stereo may stand side by side, or one view above the other; only frames of one Blender have it.
+    """
+    task, width, height = lease.task, lease.canvas.width, lease.canvas.height
+    if task.kind is TaskKind.FINISH:
+        return ((width, height),)
+    if task.kind is TaskKind.RENDER:
+        return ((width, height), (2 * width, height), (width, 2 * height))
+    return None
+
+
+def _take_files(pictures: Pictures, sizes: Sizes | None, rendered: Rendered, folder: Path) -> Taken:
     files = take(folder / RAW, rendered.names, folder / FILES)
+    if sizes is not None:
+        asked = tuple(
+            FinishedFile(str(folder / FILES / file.name), file.name, () if "/" in file.name else sizes)
+            for file in files
+        )
+        pictures.check_finished(asked)
     return Taken(files, file_root(files))
 
 

@@ -17,7 +17,17 @@ from frame_splitter import counts, exr, stitch
 from frame_splitter.audits import CheckOrder, CheckReport
 from frame_splitter.errors import InvalidInput
 from frame_splitter.fields import Tile, decoder
-from gpu_worker.picture_requests import Answer, Check, Compare, Look, Picture, Request, Stitch, Take
+from gpu_worker.picture_requests import (
+    Answer,
+    Check,
+    Compare,
+    Finished,
+    Look,
+    Picture,
+    Request,
+    Stitch,
+    Take,
+)
 from verification.passes import with_first_samples
 from verification.pixel_root import image_root, joint_root
 
@@ -34,11 +44,21 @@ def answer(request: Request, limits: exr.Limits) -> Answer:
             return Answer(True, report=_look(request, limits))
         elif isinstance(request, Compare):
             return _compare(request)
+        elif isinstance(request, Finished):
+            _check_finished(request)
         else:
             return _stitch(request, limits)
     except InvalidInput as error:
         return Answer(False, error.sentence)
     return Answer(True)
+
+
+def _check_finished(request: Finished) -> None:
+    # Late: not every node finishes frames.
+    from gpu_worker import finished_files  # noqa: PLC0415
+
+    for file in request.files:
+        finished_files.check(file)
 
 
 def _take(picture: Picture, limits: exr.Limits) -> exr.Image:

@@ -76,7 +76,21 @@ class Compare(msgspec.Struct, frozen=True, tag_field="ask", tag="compare"):
     pairs: tuple[tuple[str, str], ...]
 
 
-Request = Check | Take | Stitch | Look | Compare
+class FinishedFile(msgspec.Struct, frozen=True):
+    """A picture that Blender wrote, called `name` for people. `sizes`: those it may have; none: any."""
+
+    path: str
+    name: str
+    sizes: tuple[tuple[int, int], ...] = ()
+
+
+class Finished(msgspec.Struct, frozen=True, tag_field="ask", tag="finished"):
+    """Whether these files are whole pictures."""
+
+    files: tuple[FinishedFile, ...]
+
+
+Request = Check | Take | Stitch | Look | Compare | Finished
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -18,7 +18,18 @@ from frame_splitter.fields import Digest, Tile, decoder
 from frame_splitter.records import FailureCode
 from gpu_worker.blender import LAUNCHER, Wrap
 from gpu_worker.failures import TaskError
-from gpu_worker.picture_requests import Answer, Check, Compare, Look, Picture, Request, Stitch, Take
+from gpu_worker.picture_requests import (
+    Answer,
+    Check,
+    Compare,
+    Finished,
+    FinishedFile,
+    Look,
+    Picture,
+    Request,
+    Stitch,
+    Take,
+)
 
 LONGEST_ANSWER = 1 << 20
 ANSWER_SECONDS = 900.0
@@ -64,6 +75,10 @@ class Pictures:
     def check(self, path: Path, width: int, height: int) -> None:
         """Raise BadPicture unless `path` is a finite picture of `width` x `height` pixels."""
         self._ask(Check(str(path), width, height))
+
+    def check_finished(self, files: tuple[FinishedFile, ...]) -> None:
+        """Raise BadPicture unless all files are whole pictures."""
+        self._ask(Finished(files))
 
     def take(self, pictures: tuple[Picture, ...]) -> Digest:
         """Check pictures and cut them; the pixel root over them as they are then, in order."""

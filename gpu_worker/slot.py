@@ -29,7 +29,7 @@ from frame_splitter.records import (
     TileInput,
     Upload,
 )
-from gpu_worker import checks, probes, sandbox, seams, transfer
+from gpu_worker import checks, disk, probes, sandbox, seams, transfer
 from gpu_worker.checking import (
     FILES,
     RAW,
@@ -215,6 +215,8 @@ class Slot:
         try:
             done = work(lease, stage, output)
             hand_over(output, self._done(lease))
+        except TaskError as error:
+            raise disk.blamed(error, self.plan.folder) from error
         finally:
             shutil.rmtree(output, ignore_errors=True)
         memory = max(done.peak_memory, stage.child.peak_memory)

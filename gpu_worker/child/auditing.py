@@ -81,7 +81,6 @@ def _take_few_samples(own: tuple[int, int], first: int, count: int) -> None:
     They are counted from the first of the file's `own`. Layers with fewer samples of their own would be
     black beyond them, so all layers take the scene's.
     """
-    cycles = bpy.context.scene.cycles
     begin, available = own
     count = min(count, available)
     few = {

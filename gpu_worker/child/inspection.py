@@ -2,6 +2,7 @@
 """What a .blend is and needs, as plain JSON (`frame_splitter/facts.py` names the fields)."""
 
 import math
+import os
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any

@@ -42,6 +42,26 @@ def write_exr(path: str, width: int, height: int, value: float) -> None:
     OpenEXR.File(header, channels).write(path)
 
 
+def write_png(path: Path, command: dict, text: str, grey: int = 0) -> None:
+    """A picture of one grey as large as the frame's file; `text` makes it a file of its own."""
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    canvas = command["canvas"]
+    width, height = canvas["x1"] - canvas["x0"], canvas["y1"] - canvas["y0"]
+    size = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    parts = (
+        (b"IHDR", size),
+        (b"tEXt", b"Comment\0" + text.encode("latin1")),
+        (b"IDAT", zlib.compress((b"\0" + bytes([grey]) * width) * height)),
+        (b"IEND", b""),
+    )
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
+
+
 def render_ok(command: dict, width: int, height: int) -> None:
     total = command["settings"]["samples"]
     say("progress", done=0, total=total)
@@ -51,7 +71,7 @@ def render_ok(command: dict, width: int, height: int) -> None:
         files = [Path(command["path"]).name]
     else:
         files = ["frame.png"]
-        Path(command["path"], "frame.png").write_bytes(b"\x89PNG frame %d" % command["frame"])
+        write_png(Path(command["path"], "frame.png"), command, f"frame {command['frame']}")
     done(files=files, seconds=0.5, render_seconds=0.4, peak_memory=1 << 20)
 
 
@@ -89,23 +109,60 @@ def audit_miscounted(command: dict) -> None:
 
 
 def finish_ok(command: dict) -> None:
+    _finish(command)
+    _finished()
+
+
+def _finish(command: dict) -> None:
     merged = Path(command["merged"]).read_bytes()
-    Path(command["path"], "frame.png").write_bytes(b"finished %d bytes" % len(merged))
+    write_png(Path(command["path"], "frame.png"), command, f"finished {len(merged)} bytes")
     Path(command["path"], "extra").mkdir()
-    Path(command["path"], "extra", "depth.exr").write_bytes(b"depth")
+    write_exr(str(Path(command["path"], "extra", "depth.exr")), 4, 3, 1.0)
+
+
+def _finished() -> None:
     done(files=["frame.png", "extra/depth.exr"], seconds=0.1, render_seconds=0.0)
 
 
 def finish_as_whole(command: dict) -> None:
     """What this child's `render` writes of the frame."""
-    Path(command["path"], "frame.png").write_bytes(b"\x89PNG frame %d" % command["frame"])
+    write_png(Path(command["path"], "frame.png"), command, f"frame {command['frame']}")
     done(files=["frame.png"])
 
 
 def finish_otherwise(command: dict) -> None:
     """Another picture than this child's `render` writes."""
-    Path(command["path"], "frame.png").write_bytes(b"stitched")
+    write_png(Path(command["path"], "frame.png"), command, "stitched", grey=200)
     done(files=["frame.png"])
+
+
+def finish_empty(command: dict) -> None:
+    """As Blender leaves a file on a full disk, saying nothing."""
+    _finish(command)
+    Path(command["path"], "frame.png").write_bytes(b"")
+    _finished()
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def finish_cut(command: dict) -> None:
+    _finish(command)
+    _cut(Path(command["path"], "frame.png"))
+    _finished()
+
+
+def finish_cut_beside(command: dict) -> None:
+    _finish(command)
+    _cut(Path(command["path"], "extra", "depth.exr"))
+    _finished()
+
+
+def finish_small(command: dict) -> None:
+    """Not the size of the frame."""
+    _finish(command | {"canvas": {"x0": 0, "y0": 0, "x1": 5, "y1": 5}})
+    _finished()
 
 
 def crash(command: dict) -> None:
@@ -205,12 +262,12 @@ def link(command: dict) -> None:
 def folder_link(command: dict) -> None:
     folder = Path(command["path"])
     (folder / "sub").symlink_to(Path(behaviours["target"]).parent)
-    (folder / "frame.png").write_bytes(b"frame")
+    write_png(folder / "frame.png", command, "frame")
     done(files=["frame.png", "sub/" + Path(behaviours["target"]).name])
 
 
 def climb(command: dict) -> None:
-    Path(command["path"], "frame.png").write_bytes(b"frame")
+    write_png(Path(command["path"], "frame.png"), command, "frame")
     done(files=["frame.png", "../../../secret"])
 
 
@@ -234,7 +291,8 @@ def look_around(command: dict) -> None:
     """What can be seen and done from here, for the sandbox's test."""
     seen = {name: os.path.exists(name) for name in behaviours["look"].split(":")}
     variables = dict(os.environ)
-    Path(command["path"], "frame.png").write_text(json.dumps({"seen": seen, "variables": variables}))
+    found = json.dumps({"seen": seen, "variables": variables})
+    write_png(Path(command["path"], "frame.png"), command, found)
     done(files=["frame.png"])
 
 
