@@ -44,6 +44,7 @@ class Child:
         self.bakes = bakes
         self.opened: str | None = None
         self.device: dict[str, Any] = {"backend": "CPU", "index": 0, "threads": 1}
+        self.device_name = ""
         self.work: str | None = None
         self.speed: tuple[str, int] | None = None
 
@@ -87,11 +88,12 @@ class Child:
 
     def open(self, command: Command) -> Command:
         """Hold a scene warm on a device."""
-        if self.opened != command["blend"]:
+        if self.opened != command["blend"] or (self.device != command["device"] and self.device_name):
             self._load(command["blend"])
-        self.device = command["device"]
-        name = self._apply_device()
-        return {"seconds": 0.0, "device_name": name}
+        if not self.device_name:
+            self.device = command["device"]
+            self._apply_device()
+        return {"seconds": 0.0, "device_name": self.device_name}
 
     def _load(self, blend: str) -> None:
         self._forget()
@@ -102,10 +104,12 @@ class Child:
     def _forget(self) -> None:
         self.opened = None
         self.work = None
+        self.device_name = ""
 
-    def _apply_device(self) -> str:
+    def _apply_device(self) -> None:
         device = self.device
-        return str(self.rendering.use_device(device["backend"], device["index"], device["threads"]))
+        used = self.rendering.use_device(device["backend"], device["index"], device["threads"])
+        self.device_name = str(used)
 
     def render(self, command: Command) -> Command:
         """Render a region, or a whole frame with its files."""
@@ -141,12 +145,13 @@ class Child:
 
     def finish(self, command: Command) -> Command:
         """Finish a merged frame."""
-        self._start("finish")
+        self._start("finish" + json.dumps([command["settings"], command.get("asked")]))
         answer: Command = self.finishing.finish_frame(command)
         return answer
 
     def _start(self, kind: str) -> None:
-        """Each kind of work leaves the scene in its own way: for another kind it is loaded afresh.
+        """Each kind of work leaves the scene in its own way: for another kind it is loaded afresh, and
+        for finishing with other settings.
 
         So it is before each of Blender's own frames where a frame leaves the scene's settings animated.
         """

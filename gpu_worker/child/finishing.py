@@ -31,14 +31,17 @@ def finish_frame(command: dict[str, Any]) -> dict[str, Any]:
     """
     started = time.monotonic()
     scene = bpy.context.scene
-    rendering.start_from_own_settings(command)
+    if scene.render.engine != merged.NAME:
+        rendering.start_from_own_settings(command)
     source = merged.source
     source.path, source.problem = command["merged"], ""
     source.stamps = _cryptomattes(command["merged"])
     source.pictures = _denoised(scene, command)
     rendering.set_format(command["settings"]["format"])
-    merged.register()
-    overrides.put(scene, RENDER, "engine", merged.NAME)
+    if scene.render.engine != merged.NAME:
+        # Once a scene: Blender 5.0 does not survive that settings are given back and forth with it.
+        merged.register()
+        overrides.put(scene, RENDER, "engine", merged.NAME)
     _, files = rendering.write_files(command["frame"], Path(command["path"]), lambda done, total: None)
     if source.problem:
         raise rendering.SceneError(f"The merged picture could not be used: {source.problem}")
