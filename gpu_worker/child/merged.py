@@ -51,6 +51,9 @@ class MergedEngine(bpy.types.RenderEngine):  # type: ignore[misc]
         except Exception as error:  # Blender would only print it
             source.problem = source.problem or str(error)
         self.end_result(result)
+        # What is told of the whole picture belongs to the frame's result, not to this layer's.
+        for name, value in source.stamps.items():
+            self.get_result().stamp_data_add_field(name, value)
 
 
 def _fill(result: Any, layer: str) -> None:
@@ -60,8 +63,6 @@ def _fill(result: Any, layer: str) -> None:
         picture = source.pictures.get((layer, stored.name))
         if picture is not None:
             stored.rect.foreach_set(picture)
-    for name, value in source.stamps.items():
-        result.stamp_data_add_field(name, value)
 
 
 def register() -> None:
