@@ -30,8 +30,9 @@ class FrameResult:
 @dataclass(frozen=True, slots=True)
 class RenderResult:
     """The answer of `render --json`. `wall_seconds` counts from submitting to the last file on disk;
-    `efficiency` is the pure render time spent meanwhile over slots times wall time. `doubts` say what is
-    wrong with receipts. `statement` is that of a paid job.
+    `efficiency` is the pure render time spent meanwhile over slots times wall time. `notes` are on files
+    that were not fetched, `receipt_notes` on frames that can have no receipt; `doubts` say what is wrong with
+    receipts. `statement` is that of a paid job.
     """
 
     job: str
@@ -45,6 +46,7 @@ class RenderResult:
     notes: tuple[str, ...]
     audits: AuditCounts
     doubts: tuple[str, ...]
+    receipt_notes: tuple[str, ...] = ()
     statement: Statement | None = None
 
 
@@ -64,6 +66,8 @@ def result_of(
         )
         for number, fetched in outcome.frames.items()
     )
+    said = [note for fetched in outcome.frames.values() for note in fetched.refused]
+    lacking = {one.receipt.note for one in outcome.frames.values() if one.receipt}
     return RenderResult(
         job=outcome.job.job,
         exactness=outcome.job.exactness.value,
@@ -73,7 +77,8 @@ def result_of(
         efficiency=round(rendered / (slots * wall), 4) if wall > 0 else 0.0,
         frames=frames,
         other_files=tuple(path for frame in frames for path in frame.other_files),
-        notes=tuple(note for fetched in outcome.frames.values() for note in fetched.refused),
+        notes=tuple(note for note in said if note not in lacking),
+        receipt_notes=tuple(note for note in said if note in lacking),
         audits=outcome.job.audits,
         doubts=tuple(doubt for fetched in outcome.frames.values() for doubt in fetched.doubts),
         statement=statement,
