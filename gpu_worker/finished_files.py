@@ -20,6 +20,7 @@ ROWS = 64
 """Decoded at once: a frame with many passes need not fit into memory."""
 
 MOST_PIXELS = 1 << 31
+TARGA_END = b"TRUEVISION-XFILE.\0"
 JPEG_2000 = (b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51")
 
 
@@ -61,6 +62,8 @@ def _decode(name: str, path: Path) -> tuple[int, int]:
         sizes: list[tuple[int, int]] = []
         while source.seek_subimage(len(sizes), 0):
             sizes.append(_decode_part(name, source))
+        if source.format_name() == "targa" and not _ends(path)[1].endswith(TARGA_END):
+            raise InvalidInput(f"{name} is cut off.")
         return sizes[0]
     finally:
         source.close()
@@ -108,7 +111,7 @@ def _dpx(order: str) -> Callable[[bytes, bytes, Path], bool]:
         width, height = struct.unpack_from(f"{order}II", head, 772)
         bits = head[803]
         samples = {50: 3, 51: 4}.get(head[800], 1)
-        line = -(-width * samples // 3) * 4 if bits == 10 else width * samples * (-(-bits // 8))
+        line = -(-width * samples // 3) * 4 if bits == 10 else -(-width * samples * bits // 32) * 4
         return bool(path.stat().st_size >= begins + line * height)
 
     return is_whole
@@ -151,6 +154,4 @@ WHOLE: dict[bytes, Callable[[bytes, bytes, Path], bool]] = {
     b"II*\x00": _tiff("<"),
     b"MM\x00*": _tiff(">"),
 }
-"""What a file begins with, to whether it is whole. Blender's other formats are not decoded when cut off; of a
-TARGA only the signature after its pixels can be missing.
-"""
+"""What a file begins with, to whether it is whole. Blender's other formats are not decoded when cut off."""
