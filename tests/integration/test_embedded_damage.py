@@ -33,6 +33,7 @@ def up_and_down(folder, *words, node=False, look=lambda client: None):
         try:
             said = farm.stdout.readline()
             assert said, farm.stderr.read()
+            assert "url" in json.loads(said), said
             known = Folder(folder).announced()
             with FarmClient(known.url, known.token) as client:
                 seen = look(client)
