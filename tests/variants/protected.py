@@ -2,7 +2,7 @@
 """Settings that the farm changes, animated by the scene itself."""
 
 from tests.variants.composited import bloom
-from tests.variants.stage import FINAL, LINEAR, variant
+from tests.variants.stage import FINAL, variant
 
 
 def keyed(scene, path, values, frames=(1, 10)):
@@ -61,12 +61,12 @@ def driven_film_exposure_composited(scene):
     driven(scene, "cycles.film_exposure", "frame / 5")
 
 
-@variant(LINEAR, frames=(2, 8))
+@variant(FINAL, frames=(2, 8))
 def seed_set_back(scene):
     keyed(scene, "cycles.seed", (1, 900))
 
 
-@variant(LINEAR, frames=(2, 8))
+@variant(FINAL, frames=(2, 8))
 def driven_seed_denoised(scene):
     scene.cycles.use_denoising = True
     driven(scene, "cycles.seed", "frame * 7")
