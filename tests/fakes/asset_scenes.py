@@ -43,7 +43,10 @@ def use(path: str, name: str, source: str = "FILE") -> None:
     image = bpy.data.images.new(name, 2, 2)
     image.source, image.filepath = source, path
     material = bpy.data.materials.new(name)
-    material.node_tree.nodes.new("ShaderNodeTexImage").image = image
+    node = material.node_tree.nodes.new("ShaderNodeTexImage")
+    node.image = image
+    shader = material.node_tree.nodes["Principled BSDF"]
+    material.node_tree.links.new(node.outputs["Color"], shader.inputs["Base Color"])
     bpy.data.objects["Cube"].data.materials.append(material)
 
 

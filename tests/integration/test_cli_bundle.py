@@ -70,7 +70,7 @@ def test_every_path_leads_into_the_bundle(packed: Bundle, folder: Path) -> None:
         assert (packed.root / name).stat().st_size == blob.size
     remapped = {item.path: item.bundled for item in packed.remapped}
     assert remapped[str(folder / "elsewhere" / "absolute.png")] == "_outside/1/absolute.png"
-    assert remapped["D:/work/project/tex/moved.png"] == "tex/Moved.PNG"
+    assert remapped["D:\\work\\project\\tex\\moved.png"] == "tex/Moved.PNG"
     # Blender itself agrees: opened from the bundle, every file is found, and none outside of it.
     report = examine(packed).report
     assert report.missing == ()
