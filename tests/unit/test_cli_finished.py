@@ -21,7 +21,8 @@ JOB = decode(job_json("complete"), Job)
 
 @pytest.fixture
 def targets(tmp_path: Path) -> Targets:
-    return Targets({frame: tmp_path / f"{frame}.png" for frame in (1, 2)}, frozenset())
+    paths = {frame: tmp_path / f"{frame}.png" for frame in (1, 2)}
+    return Targets(paths, frozenset(), {}, ".png")
 
 
 def given(targets: Targets, fetched: list[Path]) -> tuple[Outcome | None, str]:

@@ -461,14 +461,21 @@ def test_a_child_that_does_not_load_is_the_nodes_failure(make_slot, tmp_path):
     assert "does not start" in failure.message
 
 
+def seen_by_children(slot):
+    """What each task's child looked at, as it noted it in its picture."""
+    pictures = [path.read_bytes() for path in slot.plan.folder.glob("done/*/files/frame.png")]
+    return [
+        json.loads(picture.partition(b"Comment\0")[2].partition(b"}}")[0] + b"}}") for picture in pictures
+    ]
+
+
 @pytest.mark.skipif(not SANDBOXED, reason=str(sandbox.unavailable()))
 def test_the_child_sees_its_scene_and_nothing_else(make_slot, tmp_path):
     other = tmp_path / "cache" / "scenes"
     look = ":".join(map(str, (Path.home() / ".ssh", Path.home() / ".bashrc", other, "/etc/passwd", FAKE)))
     slot = make_slot()
     do(slot, lease_of({"render": "look_around", "look": look}, output=TaskOutput.FINAL))
-    picture = next(slot.plan.folder.glob("done/*/files/frame.png")).read_bytes()
-    report = json.loads(picture.partition(b"Comment\0")[2].partition(b"}}")[0] + b"}}")
+    (report,) = seen_by_children(slot)
     assert [path for path, seen in report["seen"].items() if seen] == [str(FAKE)]
     assert set(report["variables"]) <= {"PATH", "LANG", "HOME", "TMPDIR", "PWD", "LC_CTYPE"}
 
@@ -479,8 +486,7 @@ def test_a_scene_with_colours_of_its_own_gets_a_child_that_loads_them(make_slot,
     farm.color_config = "_ocio/config.ocio"
     lease = lease_of({"render": "look_around", "look": "/etc"}, token=2, output=TaskOutput.FINAL)
     do(slot, lease)
-    reports = [json.loads(path.read_text()) for path in slot.plan.folder.glob("done/*/files/frame.png")]
-    named = [report["variables"].get("OCIO") for report in reports]
+    named = [report["variables"].get("OCIO") for report in seen_by_children(slot)]
     assert None in named
     (config,) = filter(None, named)
     assert Path(config).read_text() == "ocio_profile_version: 2"
