@@ -13,8 +13,9 @@ class Console:
         self.as_json = as_json
 
     def say(self, sentence: str) -> None:
-        """Something to read on the way."""
-        print(printable(sentence), file=sys.stderr, flush=True)
+        """Something to read on the way. One write a line: threads say things at once."""
+        sys.stderr.write(f"{printable(sentence)}\n")
+        sys.stderr.flush()
 
     def result(self, record: Any, text: str) -> None:
         """The command's result: `record` as JSON, or `text`."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bad command lines: each gets a sentence and an exit code, and with --json one object on stdout."""
 
+import io
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from frame_splitter.errors import InvalidInput
+from render_farm.cli.console import Console
 from render_farm.cli.options import UsageError, parse
 from render_farm.cli.program import run
 from render_farm.cli.scene_options import read_wish
@@ -207,3 +209,14 @@ def test_whatever_happens_json_is_one_object(
     assert run(["job", "list", "--json"]) == status
     answer = json.loads(capsys.readouterr().out)
     assert answer["error"] == code
+
+
+def test_a_sentence_is_one_write_so_that_threads_do_not_run_into_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written: list[str] = []
+    stderr = io.StringIO()
+    monkeypatch.setattr(stderr, "write", written.append)
+    monkeypatch.setattr(sys, "stderr", stderr)
+    Console(as_json=False).say("Frame 1 is there.")
+    assert written == ["Frame 1 is there.\n"]
