@@ -36,8 +36,8 @@ else
 endif
 
 .PHONY: test
-test: setup ## all tests
-	@$(BIN)/pytest
+test: setup ## all tests, two files at a time
+	@$(BIN)/pytest -n 2 --dist loadfile
 
 .PHONY: check
 check: setup ## ruff, mypy and the import contracts
