@@ -13,6 +13,7 @@ from gpu_worker.child.denoising import denoises, is_cut, used_layers
 from gpu_worker.child.names import text
 from gpu_worker.child.nodes import makes_volume, shades_volume
 from gpu_worker.child.participants import sequencer_makes_picture
+from gpu_worker.child.readers import MACHINES, read_settings
 from gpu_worker.child.scope import ENGINES, Scope
 
 Rule = Callable[[Scope], str | None]
@@ -130,6 +131,21 @@ def _animated_settings(scope: Scope) -> str | None:
     more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
     named = ", ".join(text(path)[:200] for path in paths[:3])
     return f"Settings of the scene are animated ({named}{more}), so one Blender makes each frame."
+
+
+def _read_settings(scope: Scope) -> str | None:
+    read = sorted(read_settings())
+    if read:
+        named = ", ".join(read[:3])
+        return f"The scene reads settings that tiles change ({named}), so one Blender makes each frame."
+    return None
+
+
+def _read_machine(scope: Scope) -> str | None:
+    read = sorted(read_settings() & MACHINES)
+    if read:
+        return f"The scene reads settings that are those of the machine that renders ({', '.join(read)})."
+    return None
 
 
 def _stereo(scope: Scope) -> str | None:
@@ -303,6 +319,7 @@ FINAL_ONLY = (
     _sequencer,
     _nothing_rendered,
     _animated_settings,
+    _read_settings,
     _stereo,
     _stamp,
     _optix_denoiser,
@@ -314,6 +331,6 @@ FINAL_ONLY = (
     _single_layer,
     _foreign_compositor,
 )
-APPROXIMATE = (_engine_approximate, _path_guiding, _time_limit, _stamp_changes)
+APPROXIMATE = (_engine_approximate, _path_guiding, _time_limit, _stamp_changes, _read_machine)
 REFUSED = (_freestyle, _external_engine, _no_camera)
 NOTES = (_gpu_compositor, _empty_picture)

@@ -5,7 +5,7 @@ import bpy
 
 from tests.variants.composited import bloom
 from tests.variants.layered import second_layer
-from tests.variants.stage import FINAL, LINEAR, compositor, variant
+from tests.variants.stage import APPROXIMATE, FINAL, LINEAR, compositor, variant
 
 
 def read_by(owner, path, scene, read, expression, index=-1):
@@ -64,7 +64,7 @@ def samples_drive_the_compositor(scene):
     read_by(mixed(scene), 'nodes["Mix"].inputs[0].default_value', scene, "cycles.samples", "value / 20")
 
 
-@variant(LINEAR)
+@variant(FINAL, said="use_denoising")
 def denoising_drives_the_compositor(scene):
     scene.cycles.use_denoising = True
     read = "cycles.use_denoising"
@@ -75,6 +75,69 @@ def denoising_drives_the_compositor(scene):
 def size_drives_the_compositor(scene):
     read = "render.resolution_percentage"
     read_by(mixed(scene), 'nodes["Mix"].inputs[0].default_value', scene, read, "value / 400")
+
+
+@variant(FINAL, said="use_border")
+def border_drives_an_object(scene):
+    read_by(bpy.data.objects["box"], "location", scene, "render.use_border", "value + 0.5", 2)
+
+
+@variant(FINAL, said="use_compositing")
+def compositing_drives_a_material(scene):
+    tree = bpy.data.materials["gold"].node_tree
+    read_by(
+        tree,
+        'nodes["Principled BSDF"].inputs["Roughness"].default_value',
+        scene,
+        "render.use_compositing",
+        "value / 2",
+    )
+
+
+@variant(FINAL, said="film_exposure")
+def exposure_drives_a_light_by_a_custom_property(scene):
+    scene.cycles.use_denoising = True
+    scene["mine"] = 1.0
+    read_by(scene, '["mine"]', scene, "cycles.film_exposure", "value * 100")
+    read_by(bpy.data.lights[0], "energy", scene, '["mine"]', "value * 2")
+
+
+@variant(FINAL, said="color_depth")
+def format_drives_the_world(scene):
+    tree = scene.world.node_tree
+    path = 'nodes["Background"].inputs["Strength"].default_value'
+    read_by(tree, path, scene, "render.image_settings.color_depth", "value / 8")
+
+
+@variant(FINAL, said="use_border")
+def border_of_the_active_scene_drives_an_object(scene):
+    curve = bpy.data.objects["box"].driver_add("location", 2)
+    variable = curve.driver.variables.new()
+    variable.name, variable.type = "value", "CONTEXT_PROP"
+    variable.targets[0].context_property = "ACTIVE_SCENE"
+    variable.targets[0].data_path = "render.use_border"
+    curve.driver.expression = "value + 0.5"
+
+
+@variant(FINAL, said="use_denoising")
+def denoising_shades_a_material(scene):
+    """An Attribute node looks settings up in the view layer, then in the scene."""
+    scene.cycles.use_denoising = True
+    tree = bpy.data.materials["gold"].node_tree
+    node = tree.nodes.new("ShaderNodeAttribute")
+    node.attribute_type, node.attribute_name = "VIEW_LAYER", "cycles.use_denoising"
+    tree.links.new(node.outputs["Fac"], tree.nodes["Principled BSDF"].inputs["Roughness"])
+
+
+@variant(APPROXIMATE, said="threads")
+def threads_drive_an_object(scene):
+    read_by(bpy.data.objects["box"], "location", scene, "render.threads", "value / 64", 2)
+
+
+@variant(APPROXIMATE, said="engine")
+def engine_drives_the_compositor(scene):
+    """A number among all engines that are installed."""
+    read_by(mixed(scene), 'nodes["Mix"].inputs[0].default_value', scene, "render.engine", "value / 5")
 
 
 @variant(LINEAR, frames=(4, 7))
