@@ -260,7 +260,8 @@ def test_progress_is_seen_by_owner_and_operator(ann, own, admin):
     mine = next(node for node in admin.ok("GET", "/nodes")["nodes"] if node["node"] == own.id)
     assert mine["online"]
     assert mine["sandboxed"]
-    assert mine["slots"] == [{"slot": "slot 0", "task": lease["task"]["id"], "progress": told["progress"]}]
+    (slot,) = mine["slots"]
+    assert (slot["slot"], slot["task"], slot["progress"]) == ("slot 0", lease["task"]["id"], told["progress"])
 
 
 # --- who may do what --------------------------------------------------------------------------------
