@@ -4,7 +4,7 @@
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -18,10 +18,14 @@ class SmallDisk:
     def fill(self, left: int = 0) -> None:
         """Leave `left` bytes of room, rounded to whole pages."""
         self.empty()
+        with self._ballast.open("wb", buffering=0) as file, suppress(OSError):
+            # Others may write meanwhile: what is left is read anew for each piece.
+            while (more := self._room() - left) > 0:
+                file.write(bytes(min(more, 1 << 20)))
+
+    def _room(self) -> int:
         found = os.statvfs(self.folder)
-        size = max(0, found.f_bavail * found.f_frsize - left)
-        with self._ballast.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, size)
+        return found.f_bavail * found.f_frsize
 
     def empty(self) -> None:
         """Give the room back."""

@@ -10,7 +10,7 @@ writes, and is then given names that are safe anywhere.
 import os
 import re
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,6 @@ from gpu_worker.child.compositor import file_output_nodes
 
 FRAME = "frame"
 """What the frame's own files are called before the number."""
-
-OWN_PATH = "render_farm_own_path"
-"""Where a File Output node keeps what the file said, since every frame gets a folder of its own."""
 
 PROJECT, ABOVE, ROOT, WORKING = "outputs", "outputs-above", "outputs-absolute", "outputs-working"
 """Where a path begins: at the .blend's folder, above it, at a disk's root, at Blender's working folder."""
@@ -54,28 +51,30 @@ def escape_template(path: str) -> str:
     return path.replace("{", "{{").replace("}", "}}")
 
 
-def redirect(scene: Any, folder: Path) -> None:
-    """Make every File Output node of the file write under `folder`: other scenes may take part, too."""
+@contextmanager
+def redirected(scene: Any, folder: Path) -> Iterator[None]:
+    """For the block, every File Output node of the file writes under `folder`: other scenes may take part,
+    too.
+    """
     for view in scene.render.views if scene.render.use_multiview else ():
         if "/" in view.file_suffix or "\\" in view.file_suffix:
             raise Missing(f"The files of the view '{view.name}' would be named by a folder.")
+    own = [(node, node.directory, node.file_name) for node in _all_file_outputs()]
+    try:
+        for node, *path in own:
+            goal = place(*path)
+            node.directory = f"{escape_template(str(folder))}/{goal.directory}/"
+            node.file_name = goal.name
+        yield
+    finally:
+        for node, directory, name in own:
+            node.directory, node.file_name = directory, name
+
+
+def _all_file_outputs() -> Iterator[Any]:
     for tree in bpy.data.node_groups:
         if tree.bl_idname == "CompositorNodeTree":
-            for node in (n for n in tree.nodes if n.bl_idname == "CompositorNodeOutputFile"):
-                _redirect(node, folder)
-
-
-def _redirect(node: Any, folder: Path) -> None:
-    place = place_of(node)
-    node.directory = f"{escape_template(str(folder))}/{place.directory}/"
-    node.file_name = place.name
-
-
-def place_of(node: Any) -> Place:
-    """A File Output node's own path, whatever it was redirected to."""
-    if OWN_PATH not in node:
-        node[OWN_PATH] = [node.directory, node.file_name]
-    return place(*node[OWN_PATH])
+            yield from (node for node in tree.nodes if node.bl_idname == "CompositorNodeOutputFile")
 
 
 def place(directory: str, file_name: str) -> Place:
@@ -217,7 +216,7 @@ def _stems(node: Any) -> Iterator[str]:
     """The templates of a node's files. Only of those fed straight by a pass that is rendered: what has
     no size, as a plain colour has, is not written.
     """
-    own, called = place_of(node), escape_template(_safe_value(node.name))
+    own, called = place(node.directory, node.file_name), escape_template(_safe_value(node.name))
     slots = zip(node.file_output_items, node.inputs, strict=False)
     fed = [item.name.replace("/", "_") for item, socket in slots if _is_fed(socket)]
     for name in fed[:1] and [""] if node.format.file_format == "OPEN_EXR_MULTILAYER" else fed:

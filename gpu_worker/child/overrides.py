@@ -58,6 +58,13 @@ TOUCHED: dict[str, tuple[str, ...]] = {
 }
 """All settings the farm ever sets, by Blender's type. A test animates each of them."""
 
+SET_ALONG: dict[str, tuple[tuple[str, str], ...]] = {
+    "ImageFormatSettings": (("linear_colorspace_settings", "name"),),
+}
+"""What Blender sets by itself when one of these is set, by part and name: a file's own colour space is
+forgotten with its format.
+"""
+
 RENDER, IMAGE, CYCLES, EEVEE = "render", "render.image_settings", "cycles", "eevee"
 """Where settings are, below the scene."""
 
@@ -73,11 +80,14 @@ class SetBack(Exception):
 
 @dataclass
 class _Group:
-    """The settings at one place: what the file has, what was set, and the curves that were muted."""
+    """The settings at one place: what the file has, what was set, the curves that were muted, and what the
+    file has of what is set along, by part and name.
+    """
 
     own: dict[str, Any]
     now: dict[str, Any]
     muted: list[Any]
+    along: list[tuple[str, str, Any]]
 
 
 class Overrides:
@@ -104,8 +114,12 @@ class Overrides:
     def _group(self, owner: Any, where: str) -> _Group:
         # All are remembered before the first is set: setting one may change others, as formats do.
         if where not in self._groups:
-            own = {name: getattr(owner, name) for name in TOUCHED[owner.bl_rna.identifier]}
-            self._groups[where] = _Group(own, {}, [])
+            kind = owner.bl_rna.identifier
+            own = {name: getattr(owner, name) for name in TOUCHED[kind]}
+            along = [
+                (part, name, getattr(getattr(owner, part), name)) for part, name in SET_ALONG.get(kind, ())
+            ]
+            self._groups[where] = _Group(own, {}, [], along)
         return self._groups[where]
 
     def give_back(self, scene: Any) -> None:
@@ -115,6 +129,9 @@ class Overrides:
             for name, value in group.own.items():
                 if getattr(owner, name) != value:
                     setattr(owner, name, value)
+            for part, name, value in group.along:
+                if value:  # Blender takes no empty name
+                    setattr(getattr(owner, part), name, value)
             for curve in group.muted:
                 curve.mute = False
         self._groups.clear()

@@ -324,10 +324,10 @@ def write_files(frame: int, folder: Path, progress: Progress) -> tuple[Watch, li
     that are safe, the frame first.
     """
     scene = bpy.context.scene
-    naming.redirect(scene, folder)
     _put_render(filepath=naming.escape_template(str(folder / naming.FRAME)))
-    watch = run_render(progress, frame)
     try:
+        with naming.redirected(scene, folder):
+            watch = run_render(progress, frame)
         return watch, naming.written(scene, frame, folder)
     except naming.Missing as error:
         raise SceneError(str(error)) from error
