@@ -81,16 +81,16 @@ def place(directory: str, file_name: str) -> Place:
     """Where Blender would write. Folders that do not exist on this machine are names only."""
     path = f"{directory}/{file_name}" if directory else file_name
     path = _slashed(path)
-    begins = _PROJECT_PREFIX.match(path)
-    rest = path[begins.end() :] if begins else path
-    folders, _, name = _literal(rest).rpartition("/")
+    begins, drive = _PROJECT_PREFIX.match(path), _DRIVE.match(path)
+    start = begins or drive
+    folders, _, name = _literal(path[start.end() :] if start else path).rpartition("/")
     levels, above = _levels(folders)
     if begins:
         top = PROJECT
+    elif drive:
+        top, above, levels = ROOT, 0, (drive[1] + "%3A", *levels)
     elif path.startswith("/"):
         top, above = ROOT, 0
-    elif drive := _DRIVE.match(path):
-        top, above, levels = ROOT, 0, (drive[1] + "%3A", *levels[1:])
     else:
         top = WORKING
     return Place(f"{ABOVE}/{above}" if above else top, levels, name)
