@@ -4,6 +4,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from gpu_worker.child.participants import compositor_makes_picture
+
 
 def compositor_trees(tree: Any, seen: set[str] | None = None) -> Iterator[Any]:
     """The compositor's tree and every group used in it, each once."""
@@ -19,6 +21,6 @@ def compositor_trees(tree: Any, seen: set[str] | None = None) -> Iterator[Any]:
 
 def file_output_nodes(scene: Any) -> Iterator[Any]:
     """The File Output nodes that would write when this scene is rendered."""
-    if scene.render.use_compositing:
+    if compositor_makes_picture(scene):
         for tree in compositor_trees(scene.compositing_node_group):
             yield from (n for n in tree.nodes if n.bl_idname == "CompositorNodeOutputFile" and not n.mute)

@@ -17,6 +17,7 @@ from typing import Any
 
 import bpy
 
+from gpu_worker.child.animation import is_animated
 from gpu_worker.child.compositor import file_output_nodes
 
 FRAME = "frame"
@@ -235,7 +236,10 @@ def _is_fed(socket: Any) -> bool:
 def _is_rendered(node: Any) -> bool:
     if node.bl_idname != "CompositorNodeRLayers" or node.mute or node.scene is None:
         return False
-    return any(layer.use and layer.name == node.layer for layer in node.scene.view_layers)
+    return any(
+        layer.use and layer.name == node.layer and not is_animated(node.scene, f"{layer.path_from_id()}.use")
+        for layer in node.scene.view_layers
+    )
 
 
 def _filled_in(scene: Any, frame: int, path: str) -> str:

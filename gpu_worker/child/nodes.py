@@ -78,6 +78,13 @@ def makes_volume(tree: Any) -> bool:
     )
 
 
+def makes_pencil(tree: Any) -> bool:
+    """Whether a Geometry Nodes tree may give its object Grease Pencil strokes."""
+    return tree.bl_idname == "GeometryNodeTree" and any(
+        node.bl_idname == "GeometryNodeCurvesToGreasePencil" and not node.mute for node in live_nodes(tree)
+    )
+
+
 def simulation_zones(tree: Any, stops: Stop = _never, seen: set[int] | None = None) -> Iterator[Any]:
     """The outputs of simulation zones that count in this tree and its groups, each once."""
     seen = set() if seen is None else seen

@@ -11,9 +11,10 @@ from gpu_worker.child import compositor
 from gpu_worker.child.animation import ever_on, telling_settings
 from gpu_worker.child.denoising import denoises, is_cut, used_layers
 from gpu_worker.child.names import text
-from gpu_worker.child.nodes import makes_volume, shades_volume
+from gpu_worker.child.nodes import makes_pencil, makes_volume, shades_volume
 from gpu_worker.child.participants import sequencer_makes_picture
 from gpu_worker.child.readers import MACHINES, read_settings
+from gpu_worker.child.rendering import stays_right_warm
 from gpu_worker.child.scope import ENGINES, Scope
 
 Rule = Callable[[Scope], str | None]
@@ -230,7 +231,9 @@ def _uneven_denoising(scope: Scope) -> str | None:
 
 
 def _grease_pencil(scope: Scope) -> str | None:
-    if any(item.type == "GREASEPENCIL" for item in scope.evaluated.seen("OBJECT")):
+    found = scope.evaluated
+    drawn = found.instanced_pencil or any(item.type == "GREASEPENCIL" for item in found.seen("OBJECT"))
+    if drawn or any(makes_pencil(tree) for tree in found.seen("NODETREE")):
         return "Grease Pencil is drawn over the render by Blender itself, so frames stay whole."
     return None
 
@@ -307,6 +310,15 @@ def _gpu_compositor(scope: Scope) -> str | None:
     return None
 
 
+def _not_kept_warm(scope: Scope) -> str | None:
+    if scope.scene.render.use_persistent_data and not stays_right_warm(scope.scene):
+        return (
+            "Persistent Data is on, but the view layers' passes differ: Blender 5.0 then draws some of them "
+            "wrong, so frames are rendered, and compared, with Persistent Data off."
+        )
+    return None
+
+
 def _empty_picture(scope: Scope) -> str | None:
     if scope.scene in scope.scenes and not used_layers(scope.scene):
         return "No view layer is set to render (View Layer > Use for Rendering): the render is empty."
@@ -333,4 +345,4 @@ FINAL_ONLY = (
 )
 APPROXIMATE = (_engine_approximate, _path_guiding, _time_limit, _stamp_changes, _read_machine)
 REFUSED = (_freestyle, _external_engine, _no_camera)
-NOTES = (_gpu_compositor, _empty_picture)
+NOTES = (_gpu_compositor, _not_kept_warm, _empty_picture)

@@ -20,7 +20,7 @@ from gpu_worker.child.participants import Participant
 from gpu_worker.child.rendering import SceneError
 
 MOST_INSTANCES = 200_000
-"""Instances that are looked at for volumes; nodes that make volumes are found by themselves."""
+"""Instances that are looked at for volumes and strokes; nodes that make them are found by themselves."""
 
 QUIET = {
     "engine": "RENDER_FARM_WALK",
@@ -50,6 +50,7 @@ class Evaluated:
     blocks: dict[int, Any] = field(default_factory=dict)
     objects: dict[int, Any] = field(default_factory=dict)
     instanced_volume: bool = False
+    instanced_pencil: bool = False
     layers: int = 0
 
     def seen(self, kind: str) -> list[Any]:
@@ -65,9 +66,11 @@ class Evaluated:
             if item.evaluated_get(depsgraph).is_evaluated:
                 self.objects[item.session_uid] = item
         for count, instance in enumerate(depsgraph.object_instances):
-            if count >= MOST_INSTANCES or self.instanced_volume:
+            if count >= MOST_INSTANCES or (self.instanced_volume and self.instanced_pencil):
                 break
-            self.instanced_volume = instance.object.type == "VOLUME"
+            kind = instance.object.type
+            self.instanced_volume = self.instanced_volume or kind == "VOLUME"
+            self.instanced_pencil = self.instanced_pencil or kind == "GREASEPENCIL"
 
 
 class _Engine(bpy.types.RenderEngine):  # type: ignore[misc]
@@ -103,7 +106,9 @@ def _layers(scene: Any) -> list[str]:
 def _evaluate(scene: Any, layer: str) -> None:
     before = _Engine.found.layers
     try:
-        bpy.ops.render.render(scene=scene.name, layer=layer)
+        # By the scene itself: one out of a library may have the name of another.
+        with bpy.context.temp_override(scene=scene):
+            bpy.ops.render.render(layer=layer)
     except RuntimeError as error:
         raise SceneError(f"Blender cannot evaluate '{text(scene.name)}': {error}") from error
     if _Engine.found.layers == before:

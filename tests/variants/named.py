@@ -56,6 +56,30 @@ def output_multilayer(scene):
     outputs(scene, ("//layers/", "all_", ("one", "two")), multilayer=True)
 
 
+@variant(FINAL)
+def output_beside_strips(scene):
+    """The strips make the picture: nothing is composited, and nothing but the frame is written."""
+    outputs(scene, ("//o/", "p_", ("x",)))
+    strip = scene.sequence_editor_create().strips.new_effect(
+        "color", "COLOR", channel=1, frame_start=1, length=20
+    )
+    strip.color = (0.4, 0.2, 0.1)
+
+
+@variant(FINAL, frames=(2, 8))
+def output_of_a_layer_that_is_switched_off(scene):
+    outputs(scene, ("//o/", "p_", ("x",)))
+    tree = scene.compositing_node_group
+    layer = scene.view_layers.new("Boxes")
+    source = tree.nodes.new("CompositorNodeRLayers")
+    source.layer = layer.name
+    (node,) = (one for one in tree.nodes if one.bl_idname == "CompositorNodeOutputFile")
+    tree.links.new(source.outputs["Image"], node.inputs[0])
+    for frame, use in ((1, True), (5, False)):
+        layer.use = use
+        scene.keyframe_insert('view_layers["Boxes"].use', frame=frame)
+
+
 @variant(LINEAR)
 def output_folders_of_one_name(scene):
     outputs(scene, ("//hero/beauty/", "p_", ("x",)), ("//set/beauty/", "p_", ("x",)))
