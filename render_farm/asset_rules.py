@@ -10,6 +10,7 @@ import os
 import re
 import stat
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 MAX_FILES = 100_000
@@ -64,7 +65,7 @@ class AssetRules:
         return (
             _wrong_mode(mode)
             or self._wrong_place(path, self.base)
-            or self._wrong_place(real, Path(os.path.realpath(self.base)))
+            or self._wrong_place(real, _real(self.base))
             or _wrong_ending(path, real, endings)
             or _wrong_name(path)
             or ("" if os.access(real, os.R_OK) else "you may not read it")
@@ -72,20 +73,31 @@ class AssetRules:
 
     def folder_refusal(self, folder: Path) -> str:
         """Why no file of a cache folder may go; empty where each is judged for itself."""
-        return self._wrong_place(folder, self.base) or self._wrong_place(
-            Path(os.path.realpath(folder)), Path(os.path.realpath(self.base))
-        )
+        real = Path(os.path.realpath(folder))
+        return self._wrong_place(folder, self.base) or self._wrong_place(real, _real(self.base))
 
     def _wrong_place(self, path: Path, base: Path) -> str:
         if path.suffix.lower() in _FONT_ENDINGS and _in_font_folder(path):
             return ""
-        for root in _SYSTEM:
-            if _under(path, root) and not _under(base, root) and not (_is_home(root) and len(path.parts) > 2):
+        for root in _above(path):
+            if not _under(base, root) and not (_is_home(root) and len(path.parts) > 2):
                 return "it belongs to the system"
         shared = len(os.path.commonpath((path, base)).rstrip("/").split("/"))
         if any(part.startswith(".") for part in path.parts[max(1, shared) :]):
             return "it lies in a hidden folder"
         return ""
+
+
+@cache
+def _real(base: Path) -> Path:
+    """Where the scene's folder really lies, found once and not for each of its files."""
+    return Path(os.path.realpath(base))
+
+
+def _above(path: Path) -> list[str]:
+    """The system's folders that a path lies in. Of text: paths that come by the thousand are not taken apart."""
+    text = str(path)
+    return [root for root in _SYSTEM if text == root or text.startswith(f"{root}/")]
 
 
 def _under(path: Path, root: str) -> bool:

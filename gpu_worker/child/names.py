@@ -7,4 +7,6 @@ LONGEST = 1000
 
 def text(value: str) -> str:
     """A name from the file, bounded and without control characters."""
+    if len(value) <= LONGEST and value.isprintable():
+        return value
     return "".join(c if c.isprintable() else "?" for c in value[:LONGEST])

@@ -181,3 +181,10 @@ def test_a_simulations_folder_gives_what_it_wrote_only(
     for name in (*there, *others):
         put(tmp_path / name)
     assert [str(path.relative_to(tmp_path)) for path in files_of(tmp_path, members=members)] == there
+
+
+def test_a_folder_called_almost_like_the_systems_is_not_its():
+    rules = AssetRules(Path("/home/ann"))
+    assert "system" in rules.folder_refusal(Path("/usr"))
+    assert "system" in rules.folder_refusal(Path("/usr/caches"))
+    assert rules.folder_refusal(Path("/usrdata/caches")) == ""
