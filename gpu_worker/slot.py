@@ -5,8 +5,9 @@ import hashlib
 import shutil
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -247,6 +248,13 @@ class Slot:
         return probes.checked(stage.child.probe(lease, output, self._report("probing")), lease)
 
     def _finish(self, lease: Lease, stage: Stage, output: Path) -> Done:
+        if not lease.seam:
+            return self._finished(lease, stage, output)
+        with self._plain_beside(lease) as plain:
+            done = self._finished(lease, stage, output)
+            return self._look_at_seams(lease, output, done, plain.result())
+
+    def _finished(self, lease: Lease, stage: Stage, output: Path) -> Done:
         inputs, merged = self._done(lease) / "inputs", stage.given / f"{output.name}.exr"
         try:
             self._activity("fetching tiles")
@@ -254,20 +262,39 @@ class Slot:
             self._activity("stitching")
             self._checker.stitch(lease, pieces, merged, self._stopped)
             self._activity("finishing")
-            done = stage.child.finish(lease, merged, output, self._report("finishing"))
-            return self._look_at_seams(lease, output, done) if lease.seam else done
+            return stage.child.finish(lease, merged, output, self._report("finishing"))
         finally:
             merged.unlink(missing_ok=True)
             shutil.rmtree(inputs, ignore_errors=True)
 
-    def _look_at_seams(self, lease: Lease, output: Path, done: Done) -> Done:
+    @contextmanager
+    def _plain_beside(self, lease: Lease) -> Iterator[Future[Stage]]:
+        """A plain Blender that opens the scene while the frame is being finished."""
+        with ThreadPoolExecutor(1, "plain") as pool:
+            try:
+                yield pool.submit(self._open_plain, lease)
+            finally:
+                # It may still be opening the scene, for a frame that came to nothing.
+                if (plain := self._plain) is not None:
+                    plain.child.kill()
+                pool.shutdown()
+                plain, self._plain = self._plain, None
+                if plain is not None:
+                    plain.close()
+
+    def _open_plain(self, lease: Lease) -> Stage:
+        self._check_wanted()
+        held = self._cache.hold(lease.scene, lambda: self._source.scene(lease), self._stopped)
+        plain = self._plain = self._stage_with(held)
+        self._check_wanted()
+        plain.open()
+        return plain
+
+    def _look_at_seams(self, lease: Lease, output: Path, done: Done, plain: Stage) -> Done:
         """Have a plain Blender render the frame, too; where they differ, its files are delivered."""
         copies = self._done(lease) / "seams"
-        plain = self._plain = self._new_stage()
         try:
             self._check_wanted()
-            plain.give(self._cache.hold(lease.scene, lambda: self._source.scene(lease), self._stopped))
-            plain.open()
             report = self._report("comparing")
             self._seam, (folder, done) = seams.look(
                 lease, (output, done), plain, copies, self._checker.differences, report
@@ -277,8 +304,6 @@ class Slot:
                 folder.rename(output)
             return done
         finally:
-            self._plain = None
-            plain.close()
             shutil.rmtree(copies, ignore_errors=True)
 
     def _check(self, lease: Lease, began: float) -> Rendered:

@@ -95,7 +95,7 @@ def _real(base: Path) -> Path:
 
 
 def _above(path: Path) -> list[str]:
-    """The system's folders that a path lies in. Of text: paths that come by the thousand are not taken apart."""
+    """The system's folders that a path lies in, told by text: paths come by the thousand."""
     text = str(path)
     return [root for root in _SYSTEM if text == root or text.startswith(f"{root}/")]
 
