@@ -93,7 +93,7 @@ class Farm:
         self._ticker = Ticker(self.rounds, submissions, self.rules, bell, online, self.clock, rounds_by)
         counter = Counter(leases, submissions, self.rules, self._ticker.named, rounds_by)
         verdicts = Verdicts(submissions, self.rules, online, self.clock)
-        self._standstills = Standstills(Peers(self.store), online, self.clock)
+        self._standstills = Standstills(Peers(self.store), online, self.clock, beacon=self._ticker.away)
         losses = Losses(scenes, self.objects)
         self.results = Results(
             leases, scenes, self.objects, self.dispatch.bell, counter, verdicts, losses, self.clock

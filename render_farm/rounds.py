@@ -35,6 +35,14 @@ STRIP = "A strip at its edge is rendered with more around it, to see that tiles 
 MISSED_SECONDS = 30.0
 """A value that is not to be had so long after its round's time is given up."""
 
+AWAY_SECONDS = 10.0
+"""A beacon that gives nothing for so long is away."""
+
+AWAY = (
+    "Nothing can be accepted now: it waits for round {number} of the public random beacon, which none of its "
+    "servers gives. They are asked every second, and the job goes on with the first round that comes."
+)
+
 ASK_AGAIN_SECONDS = 1.0
 STORE_RETRY_SECONDS = 0.5
 LOOK_AGAIN_SECONDS = 30.0
@@ -68,6 +76,14 @@ class Ticker:
         self._beacon_clock = beacon_clock or clock
         self._named = asyncio.Event()
         self._next: int | None = None
+        self._missed_since: float | None = None
+
+    def away(self) -> str:
+        """Why nothing is decided, where the beacon is away; else ''."""
+        since = self._missed_since
+        if since is None or self._next is None or self._clock() - since < AWAY_SECONDS:
+            return ""
+        return AWAY.format(number=self._next)
 
     def named(self, number: int) -> None:
         """A receipt named a round."""
@@ -89,6 +105,7 @@ class Ticker:
         """Do the lowest round if it is out; returns for how many seconds there is nothing to do."""
         self._next = number = await self._rounds.first()
         if number is None:
+            self._missed_since = None
             return LOOK_AGAIN_SECONDS
         # Where the two differ, one of them is wrong: asking a public beacon too early costs a question.
         left = round_time(self._rules.beacon, number) - max(self._clock(), self._beacon_clock())
@@ -105,6 +122,7 @@ class Ticker:
         """Fix the round's value; None while it may still come."""
         beacon = self._rules.beacon
         value = await beacon.value(number)
+        self._missed_since = None if value else self._missed_since or self._clock()
         if value is None and late < MISSED_SECONDS:
             return None
         if value is None:

@@ -20,7 +20,9 @@ LOOKS = 2
 
 
 class Standstills:
-    """The looks, until cancelled. `online_seconds`: how long after its last word a node is online."""
+    """The looks, until cancelled. `online_seconds`: how long after its last word a node is online; `beacon`
+    says why no rounds come, '' where they do.
+    """
 
     def __init__(
         self,
@@ -28,11 +30,13 @@ class Standstills:
         online_seconds: float,
         clock: Callable[[], float] = time.time,
         pause: float = LOOK_SECONDS,
+        beacon: Callable[[], str] = str,
     ) -> None:
         self._peers = peers
         self._online_seconds = online_seconds
-        self._clock, self._pause = clock, pause
+        self._clock, self._pause, self._beacon = clock, pause, beacon
         self._seen: dict[JobId, int] = {}
+        self._undecided: set[JobId] = set()
 
     async def run(self) -> None:
         """Look again and again."""
@@ -44,17 +48,25 @@ class Standstills:
             await asyncio.sleep(self._pause)
 
     async def step(self) -> None:
-        """One look at all jobs with ready tasks that nobody works on."""
+        """One look at all jobs that nobody works on: those with ready tasks, and those that wait for a beacon
+        that is away.
+        """
         now = self._clock()
         still = [job for job in await self._peers.open_jobs() if not job.leased]
         online = await self._peers.online(now - self._online_seconds) if still else []
         seen, self._seen = self._seen, {}
+        away, waited = self._beacon(), self._undecided
+        self._undecided = set(await self._peers.undecided()) if away else set()
+        for undecided in self._undecided | waited:
+            await self._say(undecided, away if undecided in self._undecided else "", seen)
         for job in still:
-            why = await self._why(job, online, now)
-            if why:
-                self._seen[job.job] = seen.get(job.job, 0) + 1
-            if (not why or self._seen[job.job] >= LOOKS) and await self._peers.say(job.job, why):
-                log.warning("job_stands_still", job=job.job, why=why)
+            await self._say(job.job, await self._why(job, online, now), seen)
+
+    async def _say(self, job: JobId, why: str, seen: dict[JobId, int]) -> None:
+        if why:
+            self._seen[job] = seen.get(job, 0) + 1
+        if (not why or self._seen[job] >= LOOKS) and await self._peers.say(job, why):
+            log.warning("job_stands_still", job=job, why=why)
 
     async def _why(self, job: OpenJob, online: list[Peer], now: float) -> str:
         looks = []

@@ -12,6 +12,7 @@ from render_farm.store import keys
 from render_farm.store.candidates import could_take
 from render_farm.store.connection import Connection
 
+MOST_ROUNDS = 100
 MOST_JOBS = 200
 """Jobs looked at, the most urgent first."""
 
@@ -41,6 +42,17 @@ class Peers:
         return [
             OpenJob(JobId(name), int(leased) + int(extra or 0) > 0, pin or "", some)
             for name, (leased, extra, pin), some in zip(names, found, lanes, strict=True)
+        ]
+
+    async def undecided(self) -> list[JobId]:
+        """Jobs that wait for a beacon round and for nothing else."""
+        rounds = await self._store.do("ZRANGE", keys.ROUNDS, 0, MOST_ROUNDS - 1)
+        found = await self._store.read([("LRANGE", keys.waiting(int(one)), 0, -1) for one in rounds])
+        names = sorted({JobId(entry.partition(".")[0]) for entries in found for entry in entries})
+        wanted = ("ready", "leased", "extra_ready", "extra_leased")
+        counts = await self._store.read([("HMGET", keys.job(name), *wanted) for name in names])
+        return [
+            name for name, some in zip(names, counts, strict=True) if not any(int(one or 0) for one in some)
         ]
 
     async def _lanes(self, job: str) -> tuple[str, ...]:

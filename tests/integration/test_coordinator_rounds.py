@@ -13,10 +13,12 @@ from render_farm import rules as farm_rules
 from render_farm.dispatch import Bell
 from render_farm.rounds import LOOK_AGAIN_SECONDS, MISSED_SECONDS, Ticker
 from render_farm.scheduler import Asker, Choice
+from render_farm.standstills import Standstills
 from render_farm.store.connection import Connection
 from render_farm.store.identities import Caller, Repeat, Role
 from render_farm.store.jobs import Jobs
 from render_farm.store.leases import Leases
+from render_farm.store.peers import Peers
 from render_farm.store.rounds import Rounds
 from render_farm.store.submissions import Submissions
 from render_farm.submissions import Counter, Equivocation
@@ -219,6 +221,40 @@ def test_many_rounds_missed_in_a_row(url):
         assert await world.rounds.first() is None
 
     run(url, work)
+
+
+def test_a_job_that_waits_for_a_beacon_that_is_away_says_so_until_it_is_back(url):
+    async def work(world):
+        standstills = Standstills(Peers(world.connection), 40.0, world.clock, beacon=world.ticker.away)
+
+        async def said():
+            for _ in range(2):
+                await standstills.step()
+            return (await world.jobs.get("j")).waiting
+
+        await world.submit(await world.lease())
+        world.beacon.missing = set(range(1000, 2000))
+        world.now = 1001.5
+        await world.ticker.step()
+        assert await said() == "", "a round may be a little late"
+        # Rounds that do not come are given up, one after the other.
+        for _ in range(4):
+            world.now += MISSED_SECONDS / 3
+            while await world.ticker.step() == 0.0:
+                pass
+        assert "round" in (told := await said())
+        assert "none of its servers gives" in told
+        world.beacon.missing = set()
+        world.now += 5
+        while await world.ticker.step() == 0.0:
+            pass
+        assert await world.state() == "auditing"
+        assert "beacon" not in await said()
+        events = await world.jobs.follow("j", "0", 0)
+        notices = [event.data["detail"] for event in events if event.name == "notice"]
+        assert notices[:2] == [told, ""]
+
+    run(url, work, frames=1)
 
 
 def test_two_coordinators_decide_once(url):
