@@ -137,8 +137,8 @@ class CheckReport:
     `not_finite` counts pixels with values of any pass that are not finite numbers, as far as a node's own
     checks let them pass; the first `must` of the suspects hold them, and are all to be rendered.
     `samples`: an estimate of how many samples the tile was rendered with, where crops differ.
-    `region`: where differing pixels were found. `contradicted`: audits that the own node's repeat
-    does not confirm. Evidence pictures are the result's files.
+    `region`: where differing pixels were found. `contradicted`: audits that two of the own node's renders,
+    alike, do not confirm; `doubted`: those that one does not. Evidence pictures are the result's files.
     """
 
     fault: Fault | None = None
@@ -154,3 +154,4 @@ class CheckReport:
     samples: Number | None = None
     region: Tile | None = None
     contradicted: tuple[TaskId, ...] = ()
+    doubted: tuple[TaskId, ...] = ()

@@ -178,7 +178,8 @@ class Lease:
     of them; tasks' tiles lie in `area`. `asked` names the settings that the artist asked for beside the
     file; all others stay the file's, animated as they may be (None: those that differ). `audit`, `check`
     and `probe` say what tasks of those kinds are about; a check's one input is the tile in question.
-    `seam`: a finished frame is to be compared with the one that a plain Blender renders whole.
+    `seam`: a finished frame is to be compared with the one that a plain Blender renders whole; `fresh`: an
+    audit is to be made in a Blender that opens the scene for it.
     """
 
     task: Task
@@ -199,6 +200,7 @@ class Lease:
     agreement: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$", max_length=64)] = ""
     units: Annotated[int, msgspec.Meta(ge=0, le=1 << 53)] = 0
     seam: bool = False
+    fresh: bool = False
     asked: Annotated[tuple[Name, ...], msgspec.Meta(max_length=16)] | None = None
 
 

@@ -288,10 +288,13 @@ def _audited_pictures(lease: Lease) -> tuple[Wanted, ...]:
     return (*crops, Wanted(SPARSE, tile, tile)) if lease.audit.sparse else tuple(crops)
 
 
+def needs_fresh_child(lease: Lease) -> bool:
+    """Whether somebody may be blamed for what comes of it: not for what a warm Blender does otherwise."""
+    return lease.fresh or audits_whole(lease)
+
+
 def audits_whole(lease: Lease) -> bool:
-    """Whether the lease is to render another node's tile as that was asked to: nobody may be blamed for
-    what a Blender that was kept warm does otherwise.
-    """
+    """Whether the lease is to render another node's tile as that was asked to."""
     return lease.audit is not None and lease.audit.is_whole(lease.task.tile)
 
 

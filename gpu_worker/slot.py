@@ -39,6 +39,7 @@ from gpu_worker.checking import (
     Rendered,
     audits_whole,
     hand_over,
+    needs_fresh_child,
     pictures_of,
     region_of,
 )
@@ -358,7 +359,7 @@ class Slot:
         if (
             self._suspect.is_set()
             or worn
-            or (audits_whole(lease) and not self._stage.blank)
+            or (needs_fresh_child(lease) and not self._stage.blank)
             or not (self._stage.blank or (self._stage.scene == lease.scene and self._stage.child.alive))
         ):
             self._replace_stage()

@@ -94,6 +94,7 @@ class Results:
             agreement=taken.agreement,
             units=taken.units,
             seam=taken.seam,
+            fresh=taken.fresh,
             asked=taken.asked,
         )
 

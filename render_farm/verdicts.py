@@ -25,6 +25,7 @@ from verification.records import AuditRecord, SubmissionRecord
 from verification.second_look import RENDERS, renders_of, second_look
 from verification.verdict import (
     AS_ASKED,
+    DOUBTED,
     UNKNOWN,
     UNREPEATABLE,
     Case,
@@ -149,10 +150,12 @@ def conclude(
 def _decided(
     plain: Conclusion, one: SubmissionRecord, by_own: AuditWish, certain: bool, spared: bool
 ) -> Conclusion | None:
-    """The end of a rejection, or of a second look; None where there is neither. `certain`: there is something
-    to reject for.
+    """The end of a rejection, of a second look or of a doubted audit; None where there is none. `certain`:
+    there is something to reject for.
     """
     verdict, case = plain.verdict, plain.case
+    if verdict.code == DOUBTED:
+        return _doubted_again(plain, one, by_own)
     if verdict.outcome is Outcome.REJECTED:
         if not certain:
             return None
@@ -173,6 +176,18 @@ def _looked_at_again(plain: Conclusion, one: SubmissionRecord, by_own: AuditWish
     forced = "" if one.audited else plain.verdict.reason
     wishes = (*first, *(whole,) * (RENDERS - known))
     return replace(plain, how="more", because="looks", wishes=wishes, forced=forced)
+
+
+def _doubted_again(plain: Conclusion, one: SubmissionRecord, by_own: AuditWish) -> Conclusion:
+    """No auditor is blamed before the own node has repeated its audit in a fresh Blender."""
+    orders = dict.fromkeys(audit.order for audit in one.audits if audit.task in plain.report.doubted)
+    fresh = [audit for audit in one.audits if audit.fresh and audit.attestation is not None]
+    left = [order for order in orders if not any(audit.order == order for audit in fresh)]
+    if left:
+        wishes = tuple(replace(by_own, audit=order, fresh=True) for order in left)
+        return replace(plain, how="more", because="doubts", wishes=wishes)
+    alike = all(audit.same_class for audit in fresh)
+    return replace(plain, how="unresolved", fallback=not_alike(one.task.frame) if alike else None)
 
 
 def _own_says_so(audits: Sequence[AuditRecord], report: CheckReport) -> bool:

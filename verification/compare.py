@@ -9,6 +9,7 @@ import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 from frame_splitter import exr
@@ -103,7 +104,8 @@ def look(
     except Faulty as faulty:
         return CheckReport(fault=faulty.fault, detail=faulty.detail[:4096])
     opened, broken = _open_audits(audits, order.channels, limits)
-    usable, contradicted = _believed(opened)
+    believed = _believed(opened)
+    usable = believed.usable
     found = list(_crops(image, tile, usable))
     if folder is not None:
         _write_evidence(folder, found)
@@ -123,7 +125,8 @@ def look(
         must=len(must),
         samples=_samples(found, samples),
         region=_region(found),
-        contradicted=(*broken, *contradicted),
+        contradicted=(*broken, *believed.contradicted),
+        doubted=believed.doubted,
     )
 
 
@@ -146,26 +149,45 @@ def _open_audits(
     return opened, broken
 
 
-def _believed(audits: Sequence[_Audit]) -> tuple[list[_Audit], list[TaskId]]:
-    """The audits to compare with, and those that an own node's repeat contradicts.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Believed:
+    """The audits to compare with, those that own renders contradict, and those that they only doubt."""
 
-    Audits of the tile's own device class stand before those of another.
+    usable: list[_Audit]
+    contradicted: tuple[TaskId, ...]
+    doubted: tuple[TaskId, ...]
+
+
+def _believed(audits: Sequence[_Audit]) -> _Believed:
+    """Audits of the tile's own device class stand before those of another. A warm Blender may be to blame
+    for one own render: only two that are alike contradict anybody.
     """
     truth = [audit for audit in audits if audit.files.own and audit.files.same_class]
-    wrong = [
-        audit for audit in audits if not audit.files.own and any(_contradicts(own, audit) for own in truth)
-    ]
-    left = [audit for audit in audits if audit not in wrong]
+    strangers = [audit for audit in audits if not audit.files.own and audit.files.same_class]
+    unlike = [audit for audit in strangers if any(_differing(own, audit) for own in truth)]
+    wrong = [audit for audit in unlike if _contradicted(audit, truth)]
+    left = [audit for audit in audits if audit not in unlike]
     alike = [audit for audit in left if audit.files.same_class]
-    return alike or left, [audit.files.task for audit in wrong]
+    return _Believed(
+        alike or left,
+        tuple(audit.files.task for audit in wrong),
+        tuple(audit.files.task for audit in unlike if audit not in wrong),
+    )
 
 
-def _contradicts(own: _Audit, other: _Audit) -> bool:
-    if not other.files.same_class:
+def _contradicted(audit: _Audit, truth: Sequence[_Audit]) -> bool:
+    """Whether two own renders of a crop are alike and it is not, and no two own renders are unlike."""
+    if any(_differing(one, other) for one in truth for other in truth):
         return False
-    mine = dict(zip(own.files.order.crops, own.crops, strict=True))
+    against = [set(_differing(own, audit)) for own in truth]
+    return any(mine & theirs for mine, theirs in combinations(against, 2))
+
+
+def _differing(one: _Audit, other: _Audit) -> list[Tile]:
+    """The crops that both rendered, and not alike."""
+    mine = dict(zip(one.files.order.crops, one.crops, strict=True))
     theirs = dict(zip(other.files.order.crops, other.crops, strict=True))
-    return any(different_pixels(mine[area], theirs[area]).any() for area in mine.keys() & theirs.keys())
+    return [area for area in mine.keys() & theirs.keys() if different_pixels(mine[area], theirs[area]).any()]
 
 
 def _crops(image: Image, tile: Tile, audits: Sequence[_Audit]) -> Iterator[_Crop]:

@@ -47,7 +47,8 @@ class Round:
 @dataclass(frozen=True, slots=True)
 class AuditRecord:
     """One audit: who did it, what was ordered, and what the auditor signed with the key of `address`.
-    `repeat`: the farm's own node doing another's audit again. `contradicted`: the repeat did not confirm it.
+    `repeat`: the farm's own node doing another's audit again. `contradicted`: it, and another repeat of it in
+    a Blender that opened the scene for that (`fresh`), did not confirm it.
     """
 
     task: TaskId
@@ -61,6 +62,7 @@ class AuditRecord:
     signature: Signature | None = None
     contradicted: bool = False
     address: Address | None = None
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)

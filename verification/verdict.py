@@ -122,6 +122,9 @@ AS_ASKED = "as_asked"
 UNREPEATABLE, UNKNOWN = "unrepeatable", "unknown"
 """Codes of verdicts in doubt: the own node's renders are not alike, or of another device class."""
 
+DOUBTED = "doubted"
+"""The code of a verdict that waits: an own node's repeat differs from a stranger's audit."""
+
 FAULTS_OF_PIXELS = frozenset({Fault.WRONG_PASSES})
 """Faults that come of comparing a picture with others: a scene may be the reason, too."""
 
@@ -166,6 +169,8 @@ def _second_look(rejected: Verdict, case: Case) -> Verdict:
 def _first_look(report: CheckReport, case: Case) -> Verdict:
     if report.fault is not None:
         return Verdict(Outcome.REJECTED, report.fault.value, _fault_sentence(report.fault, report.detail))
+    if report.doubted:
+        return _audit(DOUBTED, DOUBTED_REASON)
     if case.audits == 0:
         return _unaudited(report, case)
     if not report.crops:
@@ -173,6 +178,12 @@ def _first_look(report: CheckReport, case: Case) -> Verdict:
     if not _wrong(report):
         return Verdict(Outcome.ACCEPTED, "accepted", _equal(report))
     return _same_class(report, case) if case.same_class else _other_class(report, case)
+
+
+DOUBTED_REASON = (
+    "The farm's own node did an audit of this tile again and got another picture; it does so in a fresh "
+    "Blender before anybody is blamed."
+)
 
 
 def _same_class(report: CheckReport, case: Case) -> Verdict:

@@ -13,13 +13,14 @@ from verification.verdict import Case, Verdict
 @dataclass(frozen=True, slots=True)
 class AuditWish:
     """An audit to be made. `ranked` are asked in this order; `own_only`: own nodes only; `context`: pixels
-    to render around its crops beyond the overscan.
+    to render around its crops beyond the overscan; `fresh`: in a Blender that opens the scene for it.
     """
 
     audit: AuditOrder
     ranked: tuple[NodeId, ...] = ()
     own_only: bool = False
     context: int = 0
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Decision:
 @dataclass(frozen=True, slots=True)
 class Conclusion:
     """What was made of a check. `how` is accepted, rejected, unresolved or more; `because` of more is
-    suspects, escalated or looks.
+    suspects, escalated, looks or doubts.
     """
 
     how: str

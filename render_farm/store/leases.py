@@ -105,6 +105,7 @@ class Taken:
     units: int = 0
     probe: ProbeOrder | None = None
     seam: bool = False
+    fresh: bool = False
     asked: tuple[str, ...] | None = None
 
 
@@ -316,6 +317,7 @@ def _taken(
     agreement: str,
     units: str,
     seam: int,
+    fresh: int,
 ) -> Taken:
     _, owner, scene, settings, width, height, area, canvas, probe, spec = job
     return Taken(
@@ -336,6 +338,7 @@ def _taken(
         int(units),
         decode(probe, ProbeOrder) if probe else None,
         bool(seam),
+        bool(fresh),
         asked(decode(spec, JobSpec)),
     )
 

@@ -338,6 +338,7 @@ def _wishes(wishes: Sequence[AuditWish]) -> bytes:
                 "own_only": "1" if wish.own_only else "0",
                 "repeat": "0",
                 "context": wish.context,
+                "fresh": "1" if wish.fresh else "0",
             }
             for wish in wishes
         ]
@@ -381,7 +382,12 @@ def _optional(text: str | None, kind: type[Any]) -> Any:
 
 
 def _audit(name: TaskId, fields: Mapping[str, str]) -> AuditRecord:
-    record = AuditRecord(name, decode(fields["audit"], AuditOrder), repeat=fields["repeat"] == "1")
+    record = AuditRecord(
+        name,
+        decode(fields["audit"], AuditOrder),
+        repeat=fields["repeat"] == "1",
+        fresh=fields.get("fresh") == "1",
+    )
     if fields["state"] != "accepted":
         return record
     result = decode(fields["result"], TaskResult)

@@ -528,6 +528,28 @@ def test_unresolved_twice_is_kept_for_own_nodes(ann, liar, node, own):
     assert replay.replay(verification(ann, job)) == []
 
 
+def test_a_tile_is_not_left_unresolved_without_end(ann, liar, node, own):
+    """No own node works on its device class: own nodes of any class then render whole frames."""
+    job = ann.job(frames=(1,))
+    own.device = "cpu:elsewhere:bpy-5.0.1"
+    for number in range(4):
+        renderer = node(f"renderer {number}")
+        renderer.do(next_of(renderer, "render"))
+        for _ in range(2):
+            own.do(next_of(own, "audit"))
+            own.do(next_of(own, "check"), report=CheckReport(channels=("ViewLayer/Combined.R",)))
+    told = ann.ok("GET", f"/jobs/{job}")
+    assert told["audits"]["unresolved"] == 4
+    assert told["audits"]["rejected"] == 0
+    assert "nobody could audit them (frame 1)" in told["fallback"]
+    assert node("another").lease() == []
+    whole = next_of(own, "render")
+    assert whole["task"]["output"] == "final"
+    own.do(whole)
+    assert ann.ok("GET", f"/jobs/{job}")["state"] == "complete"
+    assert replay.replay(verification(ann, job)) == []
+
+
 def call_broken(one):
     lease = next_of(one, "render")
     failure = TaskFailure(FailureCode.SCENE, "This scene is broken, it says.")

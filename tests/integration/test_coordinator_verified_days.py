@@ -289,6 +289,35 @@ def test_a_stranger_alone_rejects_nobody_and_a_false_one_loses_its_standing(part
     assert replay.replay(found) == []
 
 
+@pytest.mark.parametrize("alike", [True, False])
+def test_an_auditor_loses_standing_only_for_what_a_fresh_repeat_confirms(parts, alike):
+    options = [*ALL]
+    options[options.index("--audit-repeat") + 1] = "1"
+    _, coordinator = parts(*options)
+    day = Day(coordinator)
+    auditor = day.node("auditor")
+    assert auditor.lease(kinds=(TaskKind.AUDIT,)) == []
+    day.liar.do(day.liar.lease(kinds=(TaskKind.RENDER,))[0])
+    first = day.next_of(auditor, "audit")
+    auditor.do(first, b"other pixels")
+    day.audit()
+    name = first["task"]["id"]
+    day.check(doubted=(name,))
+    assert day.tile()["state"] == "auditing"
+    again = day.next_of(day.own, "audit")
+    assert (again["audit"], again["fresh"], first["fresh"]) == (first["audit"], True, False)
+    day.own.do(again)
+    day.check(**{"contradicted" if alike else "doubted": (name,)})
+    views = {one["node"]: one["standing"] for one in day.admin.ok("GET", "/nodes")["nodes"]}
+    assert views[auditor.id] == {"passed": 0, "failed": int(alike)}
+    found, job = day.verification(), day.ann.ok("GET", f"/jobs/{day.job}")
+    assert found.submissions[0].verdict.code == ("accepted" if alike else "doubted")
+    assert job["audits"]["unresolved"] == int(not alike)
+    assert ("not rendered alike twice" in job["fallback"]) is not alike
+    assert job["audits"]["rejected"] == 0
+    assert replay.replay(found) == []
+
+
 def test_a_drawn_repeat_is_done_by_the_own_node(parts):
     options = [*ALL]
     options[options.index("--audit-repeat") + 1] = "1"

@@ -229,6 +229,28 @@ def test_contradicted_audits_do_not_count():
     assert (both.how, both.case.audits) == ("accepted", 1)
 
 
+def test_no_auditor_is_blamed_before_its_audit_is_repeated_in_a_fresh_blender():
+    doubt = replace(EQUAL, doubted=("a1",))
+    repeat = audit("a2", own=True, repeat=True)
+    made = concluded(doubt, audit("a1"), repeat)
+    assert (made.how, made.because, made.report.contradicted) == ("more", "doubts", ())
+    assert [(one.audit, one.own_only, one.fresh) for one in made.wishes] == [(FIRST.audit, True, True)]
+    confirmed = replace(EQUAL, contradicted=("a1",))
+    made = concluded(confirmed, audit("a1"), repeat, audit("a3", own=True, fresh=True))
+    assert (made.how, made.fallback, made.case.audits) == ("accepted", None, 2)
+
+
+def test_repeats_that_are_not_alike_blame_nobody():
+    doubt = replace(WRONG, doubted=("a1",))
+    again = audit("a3", own=True, fresh=True)
+    made = concluded(doubt, audit("a1"), audit("a2", own=True), again)
+    assert (made.how, made.report.contradicted) == ("unresolved", ())
+    assert (made.fallback.scope, made.fallback.approximate) == (Scope.OPEN, True)
+    elsewhere = replace(again, same_class=False)
+    made = concluded(doubt, audit("a1"), audit("a2", own=True), elsewhere)
+    assert (made.how, made.fallback) == ("unresolved", None), "another class's floats tell nothing"
+
+
 ELSEWHERE = Tile(48, 48, 56, 56)
 SECOND = AuditOrder((ELSEWHERE,))
 

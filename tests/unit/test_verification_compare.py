@@ -208,17 +208,42 @@ def test_no_evidence_without_differences(stand):
 
 def test_an_own_nodes_repeat_contradicts_a_slander(stand):
     slander = stand.audit(whole=picture(light(seed=3).mean(0)))
-    report = stand.look(stand.whole, slander, stand.audit(own=True))
-    assert report.contradicted == (slander.task,)
+    report = stand.look(stand.whole, slander, stand.audit(own=True), stand.audit(own=True))
+    assert (report.contradicted, report.doubted) == ((slander.task,), ())
     assert not any(crop.different for crop in report.crops)
 
 
 def test_an_own_nodes_repeat_contradicts_an_accomplice(stand):
     forged = picture(light(seed=3).mean(0))
     accomplice = stand.audit(whole=forged)
-    report = stand.look(forged, accomplice, stand.audit(own=True))
-    assert report.contradicted == (accomplice.task,)
+    report = stand.look(forged, accomplice, stand.audit(own=True), stand.audit(own=True))
+    assert (report.contradicted, report.doubted) == ((accomplice.task,), ())
     assert all(crop.different for crop in report.crops)
+
+
+def test_one_own_render_only_doubts_an_audit_which_then_counts_for_nothing(stand):
+    """It may be the own node's warm Blender that is to blame."""
+    other = stand.audit(whole=picture(light(seed=3).mean(0)))
+    report = stand.look(stand.whole, other, stand.audit(own=True))
+    assert (report.contradicted, report.doubted) == ((), (other.task,))
+    assert not any(crop.different for crop in report.crops)
+
+
+def test_own_renders_that_are_not_alike_contradict_nobody(stand):
+    other = stand.audit(whole=picture(light(seed=3).mean(0)))
+    warm = stand.audit(whole=picture(light(seed=4).mean(0)), own=True)
+    report = stand.look(stand.whole, other, warm, stand.audit(own=True))
+    assert (report.contradicted, report.doubted) == ((), (other.task,))
+    confirmed = stand.look(stand.whole, stand.audit(), warm, stand.audit(own=True))
+    assert confirmed.contradicted == (), "one of the own renders equals the stranger's"
+    assert len(confirmed.doubted) == 1
+
+
+def test_own_renders_of_other_crops_confirm_nothing(stand):
+    other = stand.audit(whole=picture(light(seed=3).mean(0)))
+    once = stand.audit(CROPS[:1], own=True)
+    report = stand.look(stand.whole, other, once, stand.audit(CROPS[1:], own=True))
+    assert (report.contradicted, report.doubted) == ((), (other.task,))
 
 
 def test_a_repeat_that_agrees_contradicts_nobody(stand):

@@ -292,6 +292,16 @@ def test_a_whole_tile_is_rendered_again_by_a_fresh_child_in_the_way_its_node_did
     assert again.pixel_root == tile.pixel_root
 
 
+def test_an_audit_that_somebody_may_be_blamed_for_is_made_by_a_fresh_child(make_slot):
+    slot = make_slot(kinds=(TaskKind.RENDER, TaskKind.AUDIT))
+    do(slot, audit_lease())
+    warm = slot._stage.child.pid
+    assert isinstance(do(slot, audit_lease(token=2)), TaskResult)
+    assert slot._stage.child.pid == warm
+    assert isinstance(do(slot, dataclasses.replace(audit_lease(token=3), fresh=True)), TaskResult)
+    assert slot._stage.child.pid != warm
+
+
 @pytest.mark.parametrize("behaviour", ["audit_short", "audit_miscounted", "crash", "nan_audit"])
 def test_an_audit_that_is_not_what_was_ordered_is_a_failure(make_slot, behaviour):
     slot = make_slot()

@@ -13,9 +13,9 @@
 -- ARGV[8]  case (JSON)
 -- ARGV[9]  report (JSON)
 -- ARGV[10] evidence (JSON list of files)
--- ARGV[11] JSON list of audits to order: {audit (JSON), ranked (list), own_only, repeat}
+-- ARGV[11] JSON list of audits to order: {audit (JSON), ranked (list), own_only, repeat, fresh}
 -- ARGV[12] JSON list: audits that the report contradicts
--- ARGV[13] 'suspects' | 'escalated' | 'looks' | '': why there is another audit
+-- ARGV[13] 'suspects' | 'escalated' | 'looks' | 'doubts' | '': why there is another audit
 -- ARGV[14] why the submission is audited although its round did not say so, or ''
 -- ARGV[15] JSON: {channels (JSON), noise} of the tile
 -- ARGV[16] now, seconds

@@ -13,8 +13,8 @@
 --          flat list, {{task JSON, token, result JSON} for each tile a finish task starts from, or for
 --          the one a check looks at}, order of an audit (JSON) or '', for a check {pixel root,
 --          channels (JSON), {{audit, order, token, result, own, same class} for each audit}} or '', the
---          agreement it is done under or '', the units it counts as, and 1 where a finished frame is to be
---          compared with one that is rendered whole}
+--          agreement it is done under or '', the units it counts as, 1 where a finished frame is to be
+--          compared with one that is rendered whole, and 1 where an audit needs a Blender of its own}
 -- Also changes farm:job:{job} (counters, device class), farm:job:{job}:order:{node}, its lane and its events.
 -- Work that is paid for needs room in the node's order. Own nodes work unpaid where they have no order or sell
 -- nothing, and audit unpaid where they have no room.
@@ -93,4 +93,5 @@ if kind == 'finish' then
 end
 local fields = { 'job', 'owner', 'scene', 'settings', 'width', 'height', 'area', 'canvas', 'probe', 'spec' }
 return { token, record, redis.call('HMGET', job_key(job), unpack(fields)), inputs,
-  redis.call('HGET', KEYS[1], 'audit') or '', looked_at, under, filled(units) or '0', looks_at_seams() }
+  redis.call('HGET', KEYS[1], 'audit') or '', looked_at, under, filled(units) or '0', looks_at_seams(),
+  redis.call('HGET', KEYS[1], 'fresh') == '1' and 1 or 0 }

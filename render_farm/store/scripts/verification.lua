@@ -9,7 +9,8 @@
 --                              audit is not repeated; '' once one is), extras,
 --                              checks, suspects, escalated (counts), report, verdict, case, evidence
 --                              (JSON), check (task), check_token, second, second_signature, swept, agreement
---                              (that it was made under, or ''), looks (second looks ordered)
+--                              (that it was made under, or ''), looks (second looks ordered), doubts
+--                              (repeats of audits ordered)
 --   farm:job:{job}:submissions list: 'task token' in the order they came in
 --   farm:job:{job}:rounds      set: beacon rounds that decided about them
 --   farm:job:{job}:roots       hash: pixel root to JSON list of {task, token, frame, rejected}
@@ -23,11 +24,13 @@
 --   farm:rounds:last           the last round that was recorded
 --
 -- An audit's task also has audit (JSON order), ranked (JSON list of nodes), asked_at, tried (JSON list),
--- own_only, repeat, misses, own_misses, and once done address, operator, own, same_class, contradicted.
+-- own_only, repeat, fresh ('1': in a Blender that opens the scene for it), misses, own_misses, and once done address, operator, own, same_class, contradicted.
 
 local AUDIT_TRIES = 3
 local CHECK_TRIES = 2
 local TWINS_KEPT = 8
+local UNRESOLVED_OF_TASK = 4
+local UNRESOLVED_OF_JOB = 16
 
 local function submission_key(task, token) return 'farm:submission:' .. task .. ':' .. token end
 
@@ -57,7 +60,8 @@ local function make_check(job, task, token)
   make_extra(job, task, token, 'check', {})
 end
 
--- `orders` is a list of {audit (JSON), ranked (list), own_only, repeat ('0' or '1'), context (pixels, or nil)}.
+-- `orders` is a list of {audit (JSON), ranked (list), own_only, repeat ('0' or '1'), fresh ('0', '1' or nil),
+-- context (pixels, or nil)}.
 local function make_audits(job, task, token, orders, now)
   local key = submission_key(task, token)
   local class, node = get(task_key(task), 'class', 'node')
@@ -65,7 +69,7 @@ local function make_audits(job, task, token, orders, now)
   for _, order in ipairs(orders) do
     table.insert(audits, make_extra(job, task, token, 'audit', { 'audit', order.audit, 'ranked',
       #order.ranked > 0 and cjson.encode(order.ranked) or '[]', 'asked_at', now, 'own_only', order.own_only,
-      'repeat', order['repeat'], 'wants', class, 'of_node', node, 'of_operator', redis.call('HGET', key, 'operator') },
+      'repeat', order['repeat'], 'fresh', order.fresh or '0', 'wants', class, 'of_node', node, 'of_operator', redis.call('HGET', key, 'operator') },
       order.context))
     if (order.context or 0) > 0 then redis.call('HSET', job_key(job), 'strip', '0') end
     tell(job, 'audit', { task = task, frame = tonumber(redis.call('HGET', task_key(task), 'frame')),
@@ -198,8 +202,16 @@ local function reject_submission(job, task, token, now, verdict, failure)
   sweep(job, node, now, 'Its node was found dishonest in this job, and this tile had not been audited.')
 end
 
+-- Whether it makes sense to go on: a tile that was left unresolved so often will be again, and so will the
+-- others of a job where more are than pass.
+local function is_endless(job, task)
+  local passed, unresolved = get(job_key(job), 'passed', 'unresolved')
+  local often = tonumber(redis.call('HGET', task_key(task), 'unresolved') or 0) >= UNRESOLVED_OF_TASK
+  return often or (tonumber(unresolved) >= UNRESOLVED_OF_JOB and tonumber(unresolved) > tonumber(passed or 0))
+end
+
 -- Nobody can say: the tile is rendered again, by the farm's own nodes after the second time, where one
--- works on its device class.
+-- works on its device class; where that leads nowhere, own nodes of whatever class render whole frames.
 local function leave_unresolved(job, task, token, now, verdict)
   local key = submission_key(task, token)
   verdict.outcome = 'unresolved'
@@ -211,6 +223,11 @@ local function leave_unresolved(job, task, token, now, verdict)
   redis.call('HSET', key, 'phase', 'done')
   redis.call('HINCRBY', job_key(job), 'unresolved', 1)
   tell_verdict(job, task, key, verdict)
+  if not is_endless(job, task) then return end
+  local frame = redis.call('HGET', task_key(task), 'frame')
+  fall_back(job, { scope = 'open', sentence = 'Tiles of this job were rendered again and again, and nobody could '
+    .. 'audit them (frame ' .. frame .. '). ' .. verdict.reason .. " Frames are rendered whole by the farm's own "
+    .. 'nodes from here on; nobody is blamed.' }, now)
 end
 
 local function failure_of(node, now, sentence)
