@@ -320,9 +320,12 @@ class Beat:
 
 
 class SlotState(StrEnum):
-    """Whether a node's slot can be had."""
+    """Whether a node's slot can be had. RESTING: its node could not do a task (a full disk, say), and tries
+    again after a while.
+    """
 
     READY = "ready"
+    RESTING = "resting"
     STARTING = "starting"
     UNREACHABLE = "unreachable"
 

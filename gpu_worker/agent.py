@@ -240,7 +240,11 @@ class Agent:
         bench.failures += 1
         seconds = backoff(bench.failures + 3, self._pace.rest)
         log.warning("slot_rests", slot=bench.slot.name, seconds=round(seconds, 1), reason=failure.message)
+        self._troubles[bench.slot.name] = SlotTrouble(
+            bench.slot.name, SlotState.RESTING, failure.message[:300]
+        )
         self._stop.wait(seconds)
+        del self._troubles[bench.slot.name]
 
     def _await_first(self, slot: RunningSlot) -> None:
         info = self._await_slot(slot)

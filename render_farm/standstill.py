@@ -41,12 +41,15 @@ WHY = {
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A node that is online, with what its slots offered last and the jobs it refuses."""
+    """A node that is online, with what its slots offered last and the jobs it refuses. `away` says of each
+    slot that cannot be had why.
+    """
 
     name: str
     asker: Asker
     offers: tuple[SlotOffer, ...]
     refuses: tuple[str, ...] = ()
+    away: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +79,19 @@ def sentence(looks: Sequence[Look], lanes: Sequence[str], pin: str, now: float) 
         return f"Nobody can {doing}: only the farm's own nodes may, and none of them is online."
     reasons: dict[str, list[str]] = {}
     for look in looks:
-        reasons.setdefault(_reason(look, now), []).append(look.peer.name)
-    told = "; ".join(WHY[why].format(who=_names(names), pin=pin) for why, names in reasons.items())
+        reasons.setdefault(_why(look, now), []).append(look.peer.name)
+    told = "; ".join(
+        why.replace("{who}", _names(names)).replace("{pin}", pin) for why, names in reasons.items()
+    )
     return f"Nobody can {doing} now: {told}."
+
+
+def _why(look: Look, now: float) -> str:
+    """The reason with places for who and the job's class. A slot that is away has none that would do."""
+    reason = _reason(look, now)
+    if look.peer.away and reason in ("nothing", Obstacle.NO_SLOT):
+        return f"{{who}} cannot work at the moment: {look.peer.away[0].rstrip('.')}"
+    return WHY[reason]
 
 
 def _obstacles(look: Look, queue: Queue, now: float) -> list[Obstacle | None]:

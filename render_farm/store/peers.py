@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from frame_splitter.fields import decode
 from frame_splitter.ids import JobId, NodeId, OwnerId
-from frame_splitter.records import LeaseRequest, SlotOffer
+from frame_splitter.records import LeaseRequest, SlotOffer, SlotTrouble
 from render_farm.scheduler import ALL_LANES, Asker
 from render_farm.standstill import Look, Peer
 from render_farm.store import keys
@@ -62,7 +62,7 @@ class Peers:
     async def online(self, since: float) -> list[Peer]:
         """Nodes heard of since a time."""
         names = await self._store.do("ZRANGEBYSCORE", keys.NODES, since, "+inf")
-        wanted = ("name", "owner", "own", "sandboxed", "refuses")
+        wanted = ("name", "owner", "own", "sandboxed", "refuses", "troubles")
         found = await self._store.read([("HMGET", keys.node(name), *wanted) for name in names])
         offers = await self._store.read([("HVALS", keys.node_offers(name)) for name in names])
         own = sum(fields[2] == "1" for fields in found)
@@ -84,10 +84,13 @@ class Peers:
 
 
 def _peer(node: str, fields: list[str | None], offers: list[str]) -> Peer:
-    name, owner, own, sandboxed, refuses = fields
+    name, owner, own, sandboxed, refuses, troubles = fields
     asker = Asker(NodeId(node), OwnerId(owner or ""), own == "1", sandboxed == "1")
-    slots = tuple(decode(text, SlotOffer) for text in sorted(offers))
-    return Peer(name or node, asker, slots, decode(refuses or "[]", tuple[str, ...]))
+    away = {one.slot: one.reason for one in decode(troubles or "[]", tuple[SlotTrouble, ...])}
+    slots = [decode(text, SlotOffer) for text in sorted(offers)]
+    ready = tuple(one for one in slots if one.slot not in away)
+    reasons = tuple(reason or "its slots are being started" for reason in away.values())
+    return Peer(name or node, asker, ready, decode(refuses or "[]", tuple[str, ...]), reasons)
 
 
 def _with_company(peer: Peer, online: int, own: int) -> Peer:

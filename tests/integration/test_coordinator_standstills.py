@@ -6,7 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from frame_splitter.records import LeaseRequest, SlotOffer, TaskKind
+from frame_splitter.records import (
+    FailureCode,
+    Heartbeat,
+    LeaseRequest,
+    SlotOffer,
+    SlotState,
+    SlotTrouble,
+    TaskFailure,
+    TaskKind,
+)
 from render_farm.dispatch import Dispatch
 from render_farm.standstills import Standstills
 from render_farm.store.connection import Connection
@@ -162,5 +171,19 @@ def test_a_look_is_no_word_from_a_node(run):
         assert float(await world.connection.do("ZSCORE", "farm:nodes", "own")) == 1000.0
         world.now += 2.0
         assert "no node is online" in await world.looks()
+
+    run(work)
+
+
+def test_a_job_says_that_the_only_slot_rests_and_why(run):
+    async def work(world):
+        (lease,) = await world.ask(OWN)
+        failure = TaskFailure(FailureCode.NODE, "The disk of this node is full.")
+        await world.leases.give_back(lease.task.id, lease.token, OWN.node, failure, world.now)
+        trouble = SlotTrouble("s0", SlotState.RESTING, failure.message)
+        await world.leases.renew(OWN.node, Heartbeat((), (trouble,)), world.now, world.now + 30.0)
+        assert "cannot work at the moment: The disk of this node is full." in await world.looks()
+        await world.leases.renew(OWN.node, Heartbeat(()), world.now, world.now + 30.0)
+        assert await world.looks(1) == ""
 
     run(work)

@@ -64,6 +64,19 @@ def test_each_reason_is_told(look, lanes, words):
     assert told.endswith(".")
 
 
+def test_a_node_whose_slots_are_away_says_why():
+    away = ("The disk of this node is full: {0} bytes are left.",)
+    resting = replace(MINE, offers=(FINISHES,), away=away)
+    told = said(Look(resting, queue("render")))
+    assert told == (
+        "Nobody can render tiles now: mine cannot work at the moment: "
+        "The disk of this node is full: {0} bytes are left."
+    )
+    assert said(Look(resting, queue("finish")), lanes=("finish",)) == ""
+    excluded = Look(replace(GUEST, offers=(), away=away), None, ("excluded",))
+    assert "its work was rejected" in said(excluded)
+
+
 def test_a_node_alone_that_failed_for_its_own_reasons_tries_again():
     failed = queue("render", failed_on="g", failed_at=999.0, failed_code="device")
     assert "guest failed at it and tries again" in said(Look(GUEST, failed))

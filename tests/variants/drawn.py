@@ -5,10 +5,8 @@ import bpy
 
 from tests.variants.stage import FINAL, LINEAR, variant
 
-SAID = "Grease Pencil"
 
-
-@variant(FINAL, said=SAID)
+@variant(FINAL, said="Grease Pencil")
 def pencil(scene):
     bpy.ops.object.grease_pencil_add(type="STROKE", location=(0, -1, 1))
 
@@ -19,7 +17,7 @@ def pencil_hidden_for_renders(scene):
     bpy.context.object.hide_render = True
 
 
-@variant(FINAL, said=SAID)
+@variant(FINAL, said="Grease Pencil")
 def pencil_by_geometry_nodes(scene):
     """A mesh that gets strokes from its nodes; no object of the file is Grease Pencil."""
     tree = bpy.data.node_groups.new("strokes", "GeometryNodeTree")
