@@ -501,3 +501,11 @@ def test_a_scene_with_colours_of_its_own_gets_a_child_that_loads_them(make_slot,
     (config,) = filter(None, named)
     assert Path(config).read_text() == "ocio_profile_version: 2"
     assert Path(config).is_relative_to(slot.plan.folder)
+
+
+def test_the_blender_that_a_frame_is_compared_with_loads_them_too(make_slot, farm, tmp_path):
+    farm.color_config = "_ocio/config.ocio"
+    slot = make_slot(kind=TaskKind.FINISH)
+    finished(slot, farm, tmp_path, {"finish": "ok", "render": "look_around", "look": "/"})
+    (report,) = seen_by_children(slot)
+    assert report["variables"].get("OCIO", "").endswith("/_ocio/config.ocio")
