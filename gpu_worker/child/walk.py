@@ -24,8 +24,8 @@ MOST_INSTANCES = 200_000
 
 QUIET = {
     "engine": "RENDER_FARM_WALK",
-    "resolution_x": 4,
-    "resolution_y": 4,
+    "resolution_x": 16,
+    "resolution_y": 16,
     "resolution_percentage": 100,
     "use_border": False,
     "use_compositing": False,
@@ -36,7 +36,9 @@ QUIET = {
     "use_single_layer": False,
     "use_persistent_data": False,
 }
-"""Settings under which a render evaluates the scene and does nothing else."""
+"""Settings under which a render evaluates the scene and does nothing else. Blender refuses frames of less
+than 16 pixels where the scene's output is a movie.
+"""
 
 
 @dataclass

@@ -24,6 +24,9 @@ EXPECTED = {
     FINAL: (Exactness.BIT_EXACT, TaskOutput.FINAL, False),
 }
 
+WRITTEN_AS = {"movie": "PNG"}
+"""What the farm writes where the scene's own format is another."""
+
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Children]:
@@ -44,7 +47,16 @@ def plain(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("plain")
     exact = (ENTRIES[name] for name in names(*EXPECTED))
     render_plainly(
-        *(Plain(scenes / f"{one.name}.blend", folder / one.name, one.frames, apart=True) for one in exact)
+        *(
+            Plain(
+                scenes / f"{one.name}.blend",
+                folder / one.name,
+                one.frames,
+                format=WRITTEN_AS.get(one.name),
+                apart=True,
+            )
+            for one in exact
+        )
     )
     return folder
 

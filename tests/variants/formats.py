@@ -35,6 +35,13 @@ def exr_float_alpha(scene):
     scene.render.image_settings.color_depth = "32"
 
 
+@variant(LINEAR)
+def movie(scene):
+    """Becomes PNG frames. Blender refuses movies of less than 16 pixels, even where none is written."""
+    scene.render.image_settings.media_type = "VIDEO"
+    scene.render.image_settings.file_format = "FFMPEG"
+
+
 @variant(FINAL)
 def multilayer(scene):
     scene.view_layers[0].use_pass_z = True
