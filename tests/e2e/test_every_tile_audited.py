@@ -1,77 +1,82 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""With every tile of the own node audited and a frame of each job rendered whole as well, nobody is rejected
-and nothing falls back: what the farm does is what Blender does.
+"""No honest node is rejected: every scene that is audited in crops, with every tile audited and a frame of
+each job rendered whole as well. Nothing falls back: what the farm does is what Blender does.
 """
 
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from frame_splitter.records import JobSpec
+from frame_splitter.facts import SceneFacts
+from frame_splitter.fields import decode
+from frame_splitter.records import Exactness, JobSpec, JobState, Manifest
+from gpu_worker.blender import BlenderChild, ChildLimits
 from render_farm.answers import Job
-from render_farm.bundle import bundle
 from render_farm.client import FarmClient
-from render_farm.doctor import inspect
-from render_farm.embedded.state import Folder
-from render_farm.embedded.supervisor import Farm, FarmOptions
+from render_farm.hashing import hash_file
+from tests.e2e.conftest import LiveFarm, running
 from tests.reference import make_variants
+from tests.variants.catalogue import ENTRIES, names
+from tests.variants.ways import LINEAR, WHOLE
 from verification import replay
+from verification.records import JobVerification
 
-pytestmark = [pytest.mark.farm, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.farm, pytest.mark.timeout(1800)]
 
-SCENES = (
-    "plain",
-    "denoised_float",
-    "denoised_adaptive_float",
-    "two_layers_cryptomatte_outputs",
-    "tiff16",
-    "border_kept",
-    "motion_blur",
-    "volume",
-)
-
-
-@dataclass(frozen=True)
-class Audited:
-    """A farm that audits all of its own work, and the scenes."""
-
-    client: FarmClient
-    scenes: Path
-    bundles: Path
-
-    def render(self, name: str) -> Job:
-        """A job of two frames in tiles, at its end."""
-        with bundle(self.scenes / f"{name}.blend", self.bundles) as bundled:
-            facts = inspect(bundled)
-            scene = self.client.upload_scene(bundled.manifest, bundled.root)
-        job = self.client.submit(JobSpec(scene, (3, 4), tiles="2x2"), facts).job
-        for _ in self.client.events(job):
-            pass
-        return self.client.job(job)
+SCENES = names(LINEAR, WHOLE)
 
 
 @pytest.fixture(scope="module")
-def audited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Audited]:
-    folder = tmp_path_factory.mktemp("audited")
-    (folder / "scenes").mkdir()
-    make_variants(folder / "scenes", *SCENES)
-    options = FarmOptions(slots=1, threads=1, rules=(("--audit-own", "1"),), money=False)
-    with (
-        Farm(Folder(folder / "farm"), options, lambda text: None).running() as farm,
-        FarmClient(farm.url, farm.token) as client,
-    ):
-        farm.wait_for_node()
-        yield Audited(client, folder / "scenes", folder / "bundles")
+def audited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveFarm]:
+    with running(tmp_path_factory.mktemp("farm"), "--slots", 2, "--audit-own", 1) as farm:
+        yield farm
+
+
+Ended = tuple[Job, JobVerification]
+
+
+@pytest.fixture(scope="module")
+def jobs(audited: LiveFarm, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ended]:
+    """One job a scene, all submitted before the first is waited for, as they ended, with their records."""
+    folder = tmp_path_factory.mktemp("variants")
+    make_variants(folder, *SCENES)
+    known = json.loads((audited.state / "farm.json").read_text())
+    with FarmClient(known["url"], known["token"]) as client:
+        facts = look_at(folder)
+        submitted = {name: submit(client, folder, name, facts[name]) for name in SCENES}
+        return {name: ended(client, job) for name, job in submitted.items()}
+
+
+def look_at(folder: Path) -> dict[str, SceneFacts]:
+    """The facts of all scenes, told by one Blender."""
+    child = BlenderChild(ChildLimits(memory=4 << 30))
+    child.start()
+    try:
+        return {name: decode(child.inspect(folder / f"{name}.blend"), SceneFacts) for name in SCENES}
+    finally:
+        child.close()
+
+
+def submit(client: FarmClient, folder: Path, name: str, facts: SceneFacts) -> Job:
+    main = f"{name}.blend"
+    scene = client.upload_scene(Manifest(main, {main: hash_file(folder / main)}), folder)
+    return client.submit(JobSpec(scene, ENTRIES[name].frames[:1], tiles="2x1", name=name), facts)
+
+
+def ended(client: FarmClient, job: Job) -> Ended:
+    for _ in client.events(job.job):
+        pass
+    return client.job(job.job), client.verification(job.job)
 
 
 @pytest.mark.parametrize("name", SCENES)
-def test_nobody_is_rejected(audited: Audited, name: str) -> None:
-    job = audited.render(name)
-    assert (job.state, job.exactness) == ("complete", "bit-exact")
+def test_every_tile_is_audited_and_none_is_rejected(jobs: dict[str, Ended], name: str) -> None:
+    job, record = jobs[name]
+    assert (job.state, job.exactness) == (JobState.COMPLETE, Exactness.BIT_EXACT)
     assert job.fallback == "", "the frame that was rendered whole as well is the same"
-    assert (job.audits.rejected, job.audits.unresolved) == (0, 0)
-    record = audited.client.verification(job.job)
-    assert job.audits.audited == job.audits.passed == len(record.submissions) > 0
+    tiles = 2 if ENTRIES[name].way == LINEAR else 1
+    counts = job.audits
+    assert (counts.audited, counts.passed, counts.rejected, counts.unresolved) == (tiles, tiles, 0, 0)
     assert replay.replay(record) == []
