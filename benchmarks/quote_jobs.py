@@ -11,7 +11,7 @@ SHARED = ROOT.parent / "shared" / "scenes"
 
 @dataclass(frozen=True)
 class Job:
-    """A scene's name, the resolution in per cent, samples, frames. `variant`: of tests/variants.py."""
+    """A scene's name, the resolution in per cent, samples, frames. `variant`: of tests/variants/."""
 
     scene: str
     percentage: int
@@ -20,7 +20,7 @@ class Job:
 
     @property
     def variant(self) -> bool:
-        """Whether tests/variants.py makes the scene."""
+        """Whether tests/variants/ makes the scene."""
         return not (SAMPLES / f"{self.scene}.blend").exists() and self.scene not in {"bmw27", "cubes"}
 
     def blend(self, variants: Path) -> Path:

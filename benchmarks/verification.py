@@ -16,7 +16,6 @@ docs/verification.md.
 import argparse
 import json
 import re
-import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -27,8 +26,9 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # else this file would be the package it measures
 
-from benchmarks.verification_plan import ROOT, SHARED, Counts, Scene, Shelf, scenes  # noqa: E402
+from benchmarks.verification_plan import SHARED, Counts, Scene, Shelf, scenes  # noqa: E402
 from benchmarks.verification_replay import Amount, costs, replay  # noqa: E402
+from tests.reference import make_variants  # noqa: E402
 
 QUICK = Amount(draws=20, draws_a_place=5, places=1, verdicts=1, golem_draws=5, golem_draws_a_place=5)
 COSTS = ((480, 64), (240, 64), (480, 16), (960, 16), (480, 256))
@@ -187,13 +187,12 @@ def costed(folder: Path) -> Iterator[Found]:
 
 
 def made_variants(folder: Path) -> Path:
-    """The scenes of tests/variants.py."""
+    """The scenes of tests/variants/."""
     variants = folder / "variants"
     if not (variants / "plain.blend").exists():
         variants.mkdir(parents=True, exist_ok=True)
-        program = [sys.executable, str(ROOT / "tests" / "variants.py"), str(variants)]
         names = ("plain", "light_groups_and_aov", "motion_blur", "two_layers_cryptomatte_outputs")
-        subprocess.run([*program, *names], check=True, capture_output=True)
+        make_variants(variants, *names)
     return variants
 
 

@@ -61,7 +61,7 @@ class Scene:
 
 
 def scenes(variants: Path) -> list[Scene]:
-    """All scenes; those of tests/variants.py lie in `variants`. orbit is the one nothing was tuned on."""
+    """All scenes; those of tests/variants/ lie in `variants`. orbit is the one nothing was tuned on."""
     samples = ROOT / "samples"
     return [
         Scene("bmw27", SHARED / "bmw27.blend", 480, 270, 100, 64),
