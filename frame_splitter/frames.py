@@ -13,7 +13,7 @@ MAX_FRAMES = 100_000
 MAX_TEXT = 1 << 20
 
 _PIECE = re.compile(
-    r"(?P<start>[+-]?[0-9]{1,7})(?:\s*-\s*(?P<end>[+-]?[0-9]{1,7})(?:\s*[xX]\s*(?P<step>[0-9]{1,7}))?)?",
+    r"(?P<start>[+-]?[0-9]{1,20})(?:\s*-\s*(?P<end>[+-]?[0-9]{1,20})(?:\s*[xX]\s*(?P<step>[0-9]{1,20}))?)?",
     re.ASCII,
 )
 _EXAMPLE = "Write frames as 1-10, 1-100x5 (every fifth), 5,3,1 or -5--1."

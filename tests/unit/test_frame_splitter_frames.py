@@ -60,7 +60,7 @@ def test_ranges_people_write(text: str, frames: tuple[int, ...]) -> None:
         ("  ", "empty"),
         ("1048575", "Blender counts"),
         ("-1048575", "Blender counts"),
-        ("99999999", "neither"),
+        ("99999999", "Blender counts"),
     ],
 )
 def test_ambiguous_ranges_are_refused_with_what_to_write(text: str, hint: str) -> None:
