@@ -4,6 +4,7 @@
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from frame_splitter.errors import FarmError
@@ -57,9 +58,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=ShowVersion)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_run(commands.add_parser("run", help="lease tasks from a farm and render them, until stopped"))
-    _add_inspect(commands.add_parser("inspect", help="open a .blend and print what is in it, as JSON"))
-    doctor = commands.add_parser("doctor", help="say what this machine can render on, and what it lacks")
+    add = partial(commands.add_parser, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    _add_run(add("run", help="lease tasks from a farm and render them, until stopped"))
+    _add_inspect(add("inspect", help="open a .blend and print what is in it, as JSON"))
+    doctor = add("doctor", help="say what this machine can render on, and what it lacks")
     doctor.add_argument("--quiet", action="store_true", help="say nothing where nothing is missing")
     doctor.add_argument("--state-dir", metavar="DIR", help="the node's folder, as for `run`")
     doctor.set_defaults(command=_doctor)

@@ -202,7 +202,8 @@ def _problems(
 ) -> Iterator[str]:
     if missing and not allow_missing:
         count = f"{len(missing)} files are" if len(missing) > 1 else "1 file is"
-        yield f"{count} missing: {_few(missing)}. Put them back, or render without them (--allow-missing)."
+        them = "them" if len(missing) > 1 else "it"
+        yield f"{count} missing: {_few(missing)}. Put {them} back, or render without {them} (--allow-missing)."
     yield from foreign_colors(bundled.colors, facts.colors)
 
 

@@ -12,6 +12,17 @@ Parser = argparse.ArgumentParser
 Known = Mapping[str, str]
 """The environment."""
 
+CHAINS = """examples:
+  render-farm chain show                               the embedded farm's contracts
+  render-farm chain deploy --wallet deployer.json -o chain.toml
+"""
+
+WALLETS = """examples:
+  render-farm wallet show                              what the embedded farm's client has
+  render-farm wallet create me.json
+  render-farm wallet fund 100                          play money, on a local chain
+"""
+
 _DEPLOY = """examples:
   export FARM_CHAIN_URL=https://rpc.example/KEY        # may carry a secret, so it is no option
   render-farm chain deploy --wallet deployer.json --token 0x... -o chain.toml

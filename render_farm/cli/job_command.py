@@ -180,6 +180,7 @@ def _fetched(
 ) -> dict[int, Fetched]:
     stem = "".join(letter if letter.isalnum() or letter in "-_. " else "_" for letter in job.name)
     goals = targets(chosen.output, stem.strip(". ") or job.job, job.spec.frames, job.extension, ())
+    goals.prepare()
     receipts = Receipts(client, job, goals) if chosen.receipts else None
 
     def saved(fetched: Fetched) -> None:

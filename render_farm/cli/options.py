@@ -14,9 +14,18 @@ from typing import NoReturn
 
 from frame_splitter.errors import InvalidInput
 from frame_splitter.version import ShowVersion
-from render_farm.cli.chain_options import add_chain_actions, add_wallet_actions
-from render_farm.cli.money_options import PAID, add_budget, add_money, add_money_actions
-from render_farm.cli.people_options import add_node_actions, add_owner_actions
+from render_farm.cli.chain_options import CHAINS, WALLETS, add_chain_actions, add_wallet_actions
+from render_farm.cli.job_options import (
+    JOB,
+    JOB_EXAMPLES,
+    add_job,
+    add_job_options,
+    add_receipts,
+    add_scene,
+    whole,
+)
+from render_farm.cli.money_options import PAID, add_budget, add_money
+from render_farm.cli.people_options import NODES, OWNERS, add_node_actions, add_owner_actions
 
 _EXAMPLES = """examples:
   render-farm render shot.blend                        the scene's own frames and settings
@@ -71,6 +80,13 @@ _QUOTE = """examples:
 
 Renders a few frames very small on the farm's own nodes. In JSON, work is in millionths of a render unit and
 money in the token's smallest unit.
+"""
+
+_DOCTOR = """examples:
+  render-farm doctor shot.blend
+  render-farm doctor shot.blend --json | jq .problems
+
+Exits with 1 when the scene cannot be rendered as it is.
 """
 
 _RECEIPT = """examples:
@@ -143,7 +159,7 @@ def _parser(known: Mapping[str, str]) -> argparse.ArgumentParser:
     _add_quote(commands, common)
     _add_doctor(commands, common)
     _add_up(commands, common, known)
-    _add_job(commands, common, known)
+    add_job(_command(commands, "job", help=JOB, epilog=JOB_EXAMPLES), _command, common, known)
     _add_people(commands, common)
     _add_audit(commands, common)
     _add_receipt(commands)
@@ -203,13 +219,13 @@ def _add_render(
     command = _command(
         commands, "render", parents=[common], help="render a scene and fetch its frames", epilog=_RENDER
     )
-    _add_scene(command)
-    _add_job_options(command)
+    add_scene(command)
+    add_job_options(command)
     command.add_argument(
         "--output", metavar="PATTERN", default="", help="where frames go (default: SCENE-frames/####)"
     )
     command.add_argument("--again", action="store_true", help="render a job anew that was finished before")
-    _add_receipts(command)
+    add_receipts(command)
     add_budget(command, known)
 
 
@@ -217,46 +233,13 @@ def _add_quote(commands: "argparse._SubParsersAction[_Parser]", common: argparse
     command = _command(
         commands, "quote", parents=[common], help="say what rendering a scene would take", epilog=_QUOTE
     )
-    _add_scene(command)
-    _add_job_options(command)
+    add_scene(command)
+    add_job_options(command)
     command.add_argument(
         "--price",
         metavar="P",
         help="what a render unit costs, such as 0.01 (default: what the farm's nodes ask)",
     )
-
-
-def _add_receipts(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--no-receipts",
-        dest="receipts",
-        action="store_false",
-        help="fetch no receipts (FRAME.receipt.json beside each frame)",
-    )
-
-
-def _add_scene(command: argparse.ArgumentParser) -> None:
-    command.add_argument("scene", metavar="SCENE", type=Path, help="a .blend file")
-    command.add_argument(
-        "--allow-missing", action="store_true", help="go on although files the scene uses are missing"
-    )
-
-
-def _add_job_options(command: argparse.ArgumentParser) -> None:
-    group = command.add_argument_group("what to render (default: as the scene has it)")
-    group.add_argument("--frames", metavar="R", help="such as 1-10, 1-100x5, 5,3,1 or -5--1")
-    group.add_argument("--tiles", metavar="auto|CxR", default="auto", help="cut each frame, as in 4x2")
-    group.add_argument("--samples", metavar="N", type=_whole, help="samples a pixel")
-    group.add_argument("--seed", metavar="N", type=_whole, help="the noise's seed")
-    group.add_argument("--resolution-percentage", metavar="P", type=_whole, help="scale the frame's size")
-    group.add_argument("--format", metavar="F", help="Blender's name of a file format, such as PNG")
-    group.add_argument("--slots", metavar="N", type=_whole, help="how many tasks to render at once")
-
-
-def _whole(text: str) -> int:
-    if not re.fullmatch(r"[+-]?[0-9]{1,12}", text):
-        raise argparse.ArgumentTypeError(f"'{text[:40]}' is not a whole number")
-    return int(text)
 
 
 def _add_doctor(commands: "argparse._SubParsersAction[_Parser]", common: argparse.ArgumentParser) -> None:
@@ -265,9 +248,9 @@ def _add_doctor(commands: "argparse._SubParsersAction[_Parser]", common: argpars
         "doctor",
         parents=[common],
         help="say what a farm would make of a scene",
-        epilog="Exits with 1 when the scene cannot be rendered as it is.",
+        epilog=_DOCTOR,
     )
-    _add_scene(command)
+    add_scene(command)
 
 
 def _add_up(
@@ -289,7 +272,7 @@ def _add_up(
     command.add_argument(
         "--slots",
         metavar="N",
-        type=_whole,
+        type=whole,
         default=known.get("FARM_SLOTS"),
         help="tasks the own node renders at once [FARM_SLOTS]",
     )
@@ -320,41 +303,12 @@ def _add_rules(command: argparse.ArgumentParser, known: Mapping[str, str]) -> No
         )
 
 
-def _add_job(
-    commands: "argparse._SubParsersAction[_Parser]", common: argparse.ArgumentParser, known: Mapping[str, str]
-) -> None:
-    job = _command(
-        commands, "job", help="submit, list, show, cancel, pause, resume, download or pay for a job"
-    )
-    actions = job.add_subparsers(dest="action", metavar="ACTION", required=True)
-    submit = _command(actions, "submit", parents=[common], help="send a scene and leave it to the farm")
-    _add_scene(submit)
-    _add_job_options(submit)
-    listing = _command(actions, "list", parents=[common], help="your jobs")
-    listing.add_argument("--unfinished", action="store_true", help="only those not ended")
-    for name, meaning in (
-        ("show", "one job with its frames and failures"),
-        ("cancel", "end a job; frames that are done stay"),
-        ("pause", "start no more tasks of a job"),
-        ("resume", "go on with a paused job"),
-        ("download", "fetch the frames that are done"),
-    ):
-        action = _command(actions, name, parents=[common], help=meaning)
-        action.add_argument("job", metavar="JOB", help="the job's id")
-        if name == "download":
-            action.add_argument(
-                "--output", metavar="PATTERN", default="", help="where frames go (default: NAME-frames/####)"
-            )
-            _add_receipts(action)
-    add_money_actions(partial(_command, actions), common, known)
-
-
 def _add_people(commands: "argparse._SubParsersAction[_Parser]", common: argparse.ArgumentParser) -> None:
-    for name, meaning, add_actions in (
-        ("node", "add a machine to the farm, or list them", add_node_actions),
-        ("owner", "let somebody else use the farm, or list who does", add_owner_actions),
+    for name, meaning, examples, add_actions in (
+        ("node", "add a machine to the farm, or list them", NODES, add_node_actions),
+        ("owner", "let somebody else use the farm, or list who does", OWNERS, add_owner_actions),
     ):
-        actions = _command(commands, name, help=meaning).add_subparsers(
+        actions = _command(commands, name, help=meaning, epilog=examples).add_subparsers(
             dest="action", metavar="ACTION", required=True
         )
         add_actions(partial(_command, actions), common)
@@ -380,11 +334,11 @@ def _add_money(
 ) -> None:
     plain = _Parser(add_help=False)
     _add_json(plain)
-    for name, meaning, add_actions in (
-        ("wallet", "make, show or fund a wallet", add_wallet_actions),
-        ("chain", "the contracts that hold the money", add_chain_actions),
+    for name, meaning, examples, add_actions in (
+        ("wallet", "make, show or fund a wallet", WALLETS, add_wallet_actions),
+        ("chain", "the contracts that hold the money", CHAINS, add_chain_actions),
     ):
-        actions = _command(commands, name, help=meaning).add_subparsers(
+        actions = _command(commands, name, help=meaning, epilog=examples).add_subparsers(
             dest="action", metavar="ACTION", required=True
         )
         add_actions(partial(_command, actions), common, plain, known)

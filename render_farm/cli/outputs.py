@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from frame_splitter.errors import InvalidInput
 from frame_splitter.outputs import frame_path, refuse_overwrite, safe_relative, view_of
@@ -59,6 +60,16 @@ class Targets:
         if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
             raise InvalidInput(f"The scene's File Output '{name}' leads out of {folder} through a link.")
         return path
+
+    def prepare(self) -> None:
+        """Make the folders of all frames, and see that files can be written there. Raises InvalidInput."""
+        for folder in dict.fromkeys(path.parent for path in self.frames.values()):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                with TemporaryFile(dir=folder):
+                    pass
+            except OSError as error:
+                raise InvalidInput(f"Frames cannot be written to {folder}: {error.strerror}.") from error
 
     def receipt(self, frame: int) -> Path:
         """Where a frame's receipt goes: beside the frame. Raises InvalidInput for a file of the scene."""

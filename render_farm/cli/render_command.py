@@ -59,6 +59,7 @@ def run(chosen: argparse.Namespace, console: Console) -> int:
     _check_amounts(chosen)
     with _Door(chosen, console, wish) as door, checked_scene(chosen, console, wish) as checked:
         goals = _targets(chosen, checked, wish)
+        goals.prepare()
         result = None
         while result is None:
             try:

@@ -55,6 +55,14 @@ def test_a_frame_that_would_be_a_folder_is_refused(tmp_path: Path) -> None:
         targets("a####", "s", (1,), ".png", ())
 
 
+def test_a_folder_that_cannot_be_made_is_said_before_anything_is_rendered(tmp_path: Path) -> None:
+    (tmp_path / "out").write_bytes(b"")
+    with pytest.raises(InvalidInput, match=r"cannot be written to .*/out/shot: Not a directory"):
+        targets("out/shot/####", "s", (1,), ".png", ()).prepare()
+    targets("new/shot/####", "s", (1,), ".png", ()).prepare()
+    assert list((tmp_path / "new" / "shot").iterdir()) == []
+
+
 def test_other_files_lie_beside_their_frame(tmp_path: Path) -> None:
     goals = targets("out/####", "s", (1,), ".png", ())
     assert goals.other(1, "masks/hand0001.exr") == tmp_path / "out" / "masks" / "hand0001.exr"
