@@ -203,7 +203,8 @@ def _problems(
     if missing and not allow_missing:
         count = f"{len(missing)} files are" if len(missing) > 1 else "1 file is"
         them = "them" if len(missing) > 1 else "it"
-        yield f"{count} missing: {_few(missing)}. Put {them} back, or render without {them} (--allow-missing)."
+        what = f"Put {them} back, or render without {them} (--allow-missing)"
+        yield f"{count} missing: {_few(missing)}. {what}."
     yield from foreign_colors(bundled.colors, facts.colors)
 
 
