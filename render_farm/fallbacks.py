@@ -7,6 +7,7 @@ from enum import StrEnum
 NO_CROPS = "Crops of this scene's tiles do not equal the tiles (frame {frame}), so nobody can audit them."
 NOT_ALIKE = "This scene is not rendered alike twice (frame {frame}), so nobody can audit it."
 SEAMS = "Tiles of this scene do not equal whole frames (frame {frame}: {what})."
+FAILS = "Tiles of this scene cannot be rendered and put together (frame {frame}: {what})."
 WHOLE_NOW = "Frames are rendered whole by the farm's own nodes from here on; nobody is blamed."
 
 
@@ -37,6 +38,11 @@ def no_crops(frame: int) -> Fallback:
 def seams(frame: int, what: str) -> Fallback:
     """A finished frame is not the one that a plain Blender writes; so will others be, done or not."""
     return Fallback(f"{SEAMS.format(frame=frame, what=what)} {WHOLE_NOW}", Scope.ALL)
+
+
+def fails(frame: int, what: str) -> Fallback:
+    """Tiles cannot be rendered or put together, it is said three times: perhaps one Blender can."""
+    return Fallback(f"{FAILS.format(frame=frame, what=what)} {WHOLE_NOW}", Scope.OPEN)
 
 
 def not_alike(frame: int) -> Fallback:

@@ -27,7 +27,7 @@ from frame_splitter.records import (
 )
 from render_farm.answers import Frame, Job, LeasedScene, ResultAnswer
 from render_farm.dispatch import Bell
-from render_farm.fallbacks import Fallback, seams
+from render_farm.fallbacks import Fallback, fails, seams
 from render_farm.losses import Losses
 from render_farm.objects import LARGEST_OBJECT, Objects, blob_key, result_key
 from render_farm.store.identities import Caller
@@ -40,6 +40,9 @@ from render_farm.verdicts import Verdicts
 log = structlog.get_logger()
 
 MOST_FILES = 1000
+
+MOST_SAID = 500
+"""Letters of a node's sentence that are repeated in a job's."""
 
 
 class Results:
@@ -196,7 +199,10 @@ class Results:
             held = await self._leases.holding(task, token, caller.node)
             owner, scene = await self._leases.scene_of(held)
             await self._losses.heed(caller, owner, scene, held.job, failure)
-        state = await self._leases.give_back(task, token, caller.node, failure, self._clock())
+        fallback = await self._fails_in_tiles(caller, task, token, failure)
+        state = await self._leases.give_back(
+            task, token, caller.node, failure, self._clock(), fallback=fallback
+        )
         self._bell.ring()
         log.warning(
             "task_given_back",
@@ -208,6 +214,15 @@ class Results:
             state=state,
         )
         return state
+
+    async def _fails_in_tiles(
+        self, caller: Caller, task: TaskId, token: int, failure: TaskFailure
+    ) -> Fallback | None:
+        """Why whole frames may do what tiles cannot: a crash or too little memory is no such reason."""
+        if not caller.own or failure.code not in {FailureCode.SCENE, FailureCode.BAD_OUTPUT}:
+            return None
+        held = await self._leases.holding(task, token, caller.node)
+        return fails(await self._leases.frame_of(held.task), failure.message[:MOST_SAID])
 
     def frame(self, job: Job, stored: StoredFrame) -> Frame:
         """A frame with links to its files."""

@@ -259,9 +259,17 @@ class Leases:
         return Submitted(outcome, int(number))
 
     async def give_back(
-        self, task: TaskId, token: int, node: NodeId, failure: TaskFailure, now: float
+        self,
+        task: TaskId,
+        token: int,
+        node: NodeId,
+        failure: TaskFailure,
+        now: float,
+        fallback: Fallback | None = None,
     ) -> TaskState:
-        """A node could not do its task. Returns the task's next state; raises StaleLease."""
+        """A node could not do its task; `fallback` is why its job goes on with whole frames, where an own
+        node's tiles fail of it for good. Returns the task's next state; raises StaleLease.
+        """
         kept = Failure(failure.code, failure.message, node, now)
         outcome = await self._store.run(
             "give_back",
@@ -276,6 +284,7 @@ class Leases:
             failure.message,
             FAULTS_THAT_FAIL,
             encode(failure.bad_inputs),
+            encode(fallback) if fallback else "",
         )
         if outcome == "stale":
             raise StaleLease(STALE)

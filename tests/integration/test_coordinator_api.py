@@ -134,6 +134,24 @@ def test_scene_that_always_fails_ends_its_job(ann, own, admin):
     assert len({one["node"] for one in first["failures"]}) == 2
 
 
+@pytest.mark.parametrize("at", ["render", "finish"])
+def test_what_fails_in_tiles_is_tried_whole_before_it_fails(ann, own, admin, at):
+    job = ann.job(frames=(1,))
+    if at == "finish":
+        own.do(own.lease()[0])
+    failure = TaskFailure(FailureCode.SCENE, "Blender wrote no picture.")
+    seen, nodes = [], [own, admin.node("other", own=True)]
+    while leases := nodes[0].lease():
+        (lease,) = leases
+        seen.append((lease["task"]["kind"], lease["task"]["id"].endswith(".whole")))
+        nodes[0].ok("POST", f"{under(lease)}/failure?token={lease['token']}", failure)
+        nodes.reverse()
+    assert seen == [(at, False)] * 3 + [("render", True)] * 3
+    told = ann.ok("GET", f"/jobs/{job}")
+    assert (told["state"], told["frames"]["failed"]) == ("failed", 1)
+    assert "cannot be rendered and put together (frame 1: Blender wrote no picture.)" in told["fallback"]
+
+
 def test_broken_machine_does_not_fail_the_scene(ann, own):
     ann.job(frames=(1, 2, 3, 4))
     failure = TaskFailure(FailureCode.DEVICE, "no GPU")

@@ -367,7 +367,7 @@ def test_a_broken_job_settles_every_frame_for_good(market):
     other.device = CLASS
     *broken, last = market.own.lease(slots=4, kinds=(TaskKind.RENDER,))
     market.own.do(last)
-    failure = TaskFailure(FailureCode.SCENE, "it cannot be rendered")
+    failure = TaskFailure(FailureCode.CRASHED, "it cannot be rendered")
     for node, after in ((market.own, other), (other, market.own), (market.own, other)):
         for lease in broken:
             node.ok("POST", f"/leases/{lease['task']['id']}/failure?token={lease['token']}", failure)

@@ -12,8 +12,9 @@
 -- ARGV[8]  the node's sentence
 -- ARGV[9]  how many faults fail a task
 -- ARGV[10] JSON list: tiles a finish task could not use, rendered again; audits a check could not look at
+-- ARGV[11] why the job's frames are rendered whole from now on if a task of tiles fails of this (JSON), or ''
 -- Returns  'ready' | 'waiting' (a finish task whose tiles are rendered again) | 'failed' | 'stale' |
---          'cancelled' (an audit or a check that is not tried again)
+--          'cancelled' (an audit or a check that is not tried again; a task of tiles whose frame is rendered whole)
 -- Also changes farm:job:{job}, farm:frame:{job}:{frame}, other tasks of the frame, lanes and events.
 
 local task, now, code, sentence = ARGV[1], ARGV[4], ARGV[5], ARGV[8]
@@ -40,11 +41,20 @@ local function own_has_the_last_word()
   return lane == 'render' and redis.call('HGET', 'farm:node:' .. ARGV[3], 'own') ~= '1' and has_own_node(class, now)
 end
 
+-- What cannot be done in tiles may be done by one Blender. Only an own node's word counts, as only its frames do.
+local function can_be_whole()
+  local lane = redis.call('HGET', KEYS[1], 'lane')
+  return filled(ARGV[11]) and (lane == 'render' or kind == 'finish') and redis.call('HGET', 'farm:node:' .. ARGV[3], 'own') == '1'
+end
+
 local state = 'ready'
 local is_last = ARGV[6] == '1' and redis.call('HINCRBY', KEYS[1], 'faults', 1) >= tonumber(ARGV[9])
 if is_last and own_has_the_last_word() then
   back_to_ready(job, task, 'leased', now, code, sentence)
   keep_for_own(job, task)
+elseif is_last and can_be_whole() then
+  state = 'cancelled'
+  fall_back(job, cjson.decode(ARGV[11]), now)
 elseif is_last then
   state = 'failed'
   move(job, task, 'leased', 'failed')
