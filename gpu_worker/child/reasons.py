@@ -230,6 +230,13 @@ def _uneven_denoising(scope: Scope) -> str | None:
     return None
 
 
+def _denoised_volumes(scope: Scope) -> str | None:
+    """Cycles guides volumes by the exposed picture; what is denoised apart is exposed otherwise."""
+    if denoises(scope.scene) and _is_cycles(scope.scene) and _volumes(scope):
+        return "A denoised render of volumes depends on its film exposure, so one Blender makes each frame."
+    return None
+
+
 def _grease_pencil(scope: Scope) -> str | None:
     found = scope.evaluated
     drawn = found.instanced_pencil or any(item.type == "GREASEPENCIL" for item in found.seen("OBJECT"))
@@ -338,6 +345,7 @@ FINAL_ONLY = (
     _shadow_catcher,
     _denoised_light_passes,
     _uneven_denoising,
+    _denoised_volumes,
     _sample_counts,
     _grease_pencil,
     _single_layer,
