@@ -186,24 +186,22 @@ def _shadow_catcher(scope: Scope) -> str | None:
     return None
 
 
-UNEXPOSED = frozenset(
-    {"Image", "Alpha", "Noisy Image", "Depth", "Mist", "Normal", "Position", "Vector", "UV"}
-    | {"Object Index", "Material Index", "Denoising Normal", "Denoising Albedo", "Denoising Depth"}
-)
-"""Passes whose stored values film exposure does not touch, or that finishing gives back exactly."""
+FINISHED = frozenset({"Image", "Alpha"})
+"""What a compositor may use of a denoised render that is finished apart. Film exposure touches stored light,
+and Blender 5.0 does not survive that a second frame's other passes are given to it after denoising.
+"""
 
 
-def _denoised_light_passes(scope: Scope) -> str | None:
+def _denoised_passes(scope: Scope) -> str | None:
     scene = scope.scene
     if not (_is_cycles(scene) and denoises(scene) and scene.render.use_compositing):
         return None
     for tree in compositor.compositor_trees(scene.compositing_node_group):
         for node in (n for n in tree.nodes if n.bl_idname == "CompositorNodeRLayers"):
             used = {output.name for output in node.outputs if output.is_linked}
-            light = {name for name in used - UNEXPOSED if not name.startswith("Crypto")}
-            if light:
-                name = text(min(light))
-                return f"The compositor uses a light pass of a denoised render ({name}): frames stay whole."
+            if used - FINISHED:
+                name = text(min(used - FINISHED))
+                return f"The compositor uses another pass of a denoised render ({name}): frames stay whole."
     return None
 
 
@@ -343,7 +341,7 @@ FINAL_ONLY = (
     _stamp,
     _optix_denoiser,
     _shadow_catcher,
-    _denoised_light_passes,
+    _denoised_passes,
     _uneven_denoising,
     _denoised_volumes,
     _sample_counts,

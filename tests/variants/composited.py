@@ -101,7 +101,20 @@ def own_denoise_node(scene):
     tree.links.new(denoise.outputs["Image"], sink.inputs["Image"])
 
 
-@variant(LINEAR)
+@variant(FINAL, frames=(4, 5), said="another pass")
+def depth_of_a_denoised_render_is_written(scene):
+    scene.cycles.use_denoising = scene.view_layers[0].use_pass_z = True
+    tree, layers, sink = compositor(scene)
+    bpy.context.view_layer.update()
+    tree.links.new(layers.outputs["Image"], sink.inputs["Image"])
+    output = tree.nodes.new("CompositorNodeOutputFile")
+    output.directory, output.file_name = "//depth/", "z_"
+    output.format.media_type, output.format.file_format = "IMAGE", "OPEN_EXR"
+    output.file_output_items.new("FLOAT", "z")
+    tree.links.new(layers.outputs["Depth"], output.inputs["z"])
+
+
+@variant(FINAL, frames=(4, 5), said="another pass")
 def noisy_and_denoised(scene):
     """Both the denoised and the noisy picture are used."""
     scene.cycles.use_denoising = True
