@@ -34,6 +34,8 @@ def add(found, item, path, block, seen, skipped=()):
         name = prop.identifier
         if name in {"rna_type", "is_valid"} or name in skipped:  # is_valid is found anew in each render
             continue
+        if isinstance(item, bpy.types.NlaStrip) and name in {"influence", "strip_time"}:
+            continue  # evaluated for the current frame
         try:
             value = getattr(item, name)
         except Exception as error:
@@ -44,8 +46,9 @@ def add(found, item, path, block, seen, skipped=()):
 
 def each(found, prop, value, path, block, seen):
     if prop.type == "COLLECTION":
-        found[path] = len(value)
-        for key, one in keyed(value, path):
+        found[path] = 0
+        for key, one in keyed(value, path):  # not a list: instances live for one step
+            found[path] += 1
             pointed(found, one, f"{path}[{key}]", block, seen)
     elif prop.type == "POINTER":
         pointed(found, value, path, block, seen)
@@ -54,10 +57,20 @@ def each(found, prop, value, path, block, seen):
 
 
 def keyed(values, path):
-    # Blender itself orders the sockets of Render Layers nodes by when their passes came.
+    # Blender itself orders the sockets of Render Layers nodes by when their passes came, and adds and removes
+    # those that nothing is linked to.
     if path.endswith((".outputs", ".inputs")):
-        return [(one.identifier, one) for one in values]
+        return [(one.identifier, one) for one in values if not is_blenders_own(one)]
     return enumerate(values)
+
+
+def is_blenders_own(socket):
+    node = getattr(socket, "node", None)
+    return (
+        getattr(node, "bl_idname", "") == "CompositorNodeRLayers"
+        and socket.is_output
+        and not socket.is_linked
+    )
 
 
 def pointed(found, value, path, block, seen):
