@@ -5,9 +5,8 @@ import hashlib
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -98,7 +97,7 @@ class Slot:
         self._stopped = threading.Event()
         self._suspect = threading.Event()
         self._current: Lease | None = None
-        self._plain: Stage | None = None
+        self._plain: seams.PlainBlender | None = None
         self._seam: SeamReport | None = None
         self._progress = Progress()
         self._device_class: DeviceClass | None = None
@@ -177,7 +176,7 @@ class Slot:
         if self._current is None or self._current.task.kind is not TaskKind.CHECK:
             self._stage.child.kill()
             if (plain := self._plain) is not None:
-                plain.child.kill()
+                plain.kill()
         if TaskKind.FINISH in self.plan.kinds:
             # A rendering slot's checker is busy with another task, which is not to blame.
             self._checker.kill()
@@ -249,11 +248,18 @@ class Slot:
         return probes.checked(stage.child.probe(lease, output, self._report("probing")), lease)
 
     def _finish(self, lease: Lease, stage: Stage, output: Path) -> Done:
-        if not lease.seam:
+        if lease.seam and not seams.has_room(stage):
+            self._seam = SeamReport()
+        if not lease.seam or self._seam:
             return self._finished(lease, stage, output)
-        with self._plain_beside(lease) as plain:
-            done = self._finished(lease, stage, output)
-            return self._look_at_seams(lease, output, done, plain.result())
+        plain = seams.PlainBlender(lambda: self._open_plain(lease), self._check_wanted)
+        with plain:
+            self._plain = plain
+            try:
+                done = self._finished(lease, stage, output)
+                return self._look_at_seams(lease, output, done, plain)
+            finally:
+                self._plain = None
 
     def _finished(self, lease: Lease, stage: Stage, output: Path) -> Done:
         inputs, merged = self._done(lease) / "inputs", stage.given / f"{output.name}.exr"
@@ -268,37 +274,20 @@ class Slot:
             merged.unlink(missing_ok=True)
             shutil.rmtree(inputs, ignore_errors=True)
 
-    @contextmanager
-    def _plain_beside(self, lease: Lease) -> Iterator[Future[Stage]]:
-        """A plain Blender that opens the scene while the frame is being finished."""
-        with ThreadPoolExecutor(1, "plain") as pool:
-            try:
-                yield pool.submit(self._open_plain, lease)
-            finally:
-                # It may still be opening the scene, for a frame that came to nothing.
-                if (plain := self._plain) is not None:
-                    plain.child.kill()
-                pool.shutdown()
-                plain, self._plain = self._plain, None
-                if plain is not None:
-                    plain.close()
-
     def _open_plain(self, lease: Lease) -> Stage:
         self._check_wanted()
-        held = self._cache.hold(lease.scene, lambda: self._source.scene(lease), self._stopped)
-        plain = self._plain = self._stage_with(held)
-        self._check_wanted()
-        plain.open()
-        return plain
+        return self._stage_with(
+            self._cache.hold(lease.scene, lambda: self._source.scene(lease), self._stopped)
+        )
 
-    def _look_at_seams(self, lease: Lease, output: Path, done: Done, plain: Stage) -> Done:
+    def _look_at_seams(self, lease: Lease, output: Path, done: Done, plain: seams.PlainBlender) -> Done:
         """Have a plain Blender render the frame, too; where they differ, its files are delivered."""
         copies = self._done(lease) / "seams"
         try:
             self._check_wanted()
             report = self._report("comparing")
             self._seam, (folder, done) = seams.look(
-                lease, (output, done), plain, copies, self._checker.differences, report
+                lease, (output, done), plain.stage, copies, self._checker.differences, report
             )
             if folder != output:
                 shutil.rmtree(output)

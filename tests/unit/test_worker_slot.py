@@ -6,6 +6,7 @@ import json
 import re
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -26,7 +27,7 @@ from frame_splitter.records import (
     TileInput,
     Upload,
 )
-from gpu_worker import disk, sandbox, transfer
+from gpu_worker import disk, sandbox, seams, transfer
 from gpu_worker.blender import ChildLimits, Device
 from gpu_worker.checking import Rendered, region_of
 from gpu_worker.coordinator import SceneListing
@@ -406,6 +407,13 @@ def test_a_whole_frame_that_fails_says_nothing_about_seams(make_slot, farm, tmp_
     assert result.seam == SeamReport()
     plain, _ = finished(slot, farm, tmp_path, {"finish": "finish_as_whole"})
     assert plain.seam == SeamReport(1)
+
+
+def test_without_memory_for_another_blender_seams_are_not_looked_at(make_slot, farm, tmp_path, monkeypatch):
+    slot = make_slot(kind=TaskKind.FINISH)
+    monkeypatch.setattr(seams.psutil, "virtual_memory", lambda: SimpleNamespace(available=1))
+    result, _ = finished(slot, farm, tmp_path, {"finish": "finish_otherwise"})
+    assert result.seam == SeamReport()
 
 
 def test_a_frame_that_nobody_asked_to_compare_is_not(make_slot, farm, tmp_path):
