@@ -42,18 +42,23 @@ class Cheat:
 # --- another command -----------------------------------------------------------------------------------
 
 
+def _ask_for(command: Command, settings: dict[str, Any]) -> Command:
+    """The command with other settings, each of which is to count whatever the file says."""
+    return command | {"settings": settings, "asked": None}
+
+
 def samples(share: float) -> Callable[[Command], Command]:
     """Fewer samples than the job pins."""
 
     def ask(command: Command) -> Command:
         settings = command["settings"]
-        return command | {"settings": settings | {"samples": max(1, int(settings["samples"] * share))}}
+        return _ask_for(command, settings | {"samples": max(1, int(settings["samples"] * share))})
 
     return ask
 
 
 def another_seed(command: Command) -> Command:
-    return command | {"settings": command["settings"] | {"seed": command["settings"]["seed"] + 1}}
+    return _ask_for(command, command["settings"] | {"seed": command["settings"]["seed"] + 1})
 
 
 def later_frame(command: Command) -> Command:
@@ -76,7 +81,7 @@ def half_size(command: Command) -> Command:
     halved = {name: command[name] // 2 for name in ("width", "height")}
     region = {name: command["region"][name] // 2 for name in ("x0", "y0", "x1", "y1")}
     settings = settings | {"resolution_percentage": settings["resolution_percentage"] // 2}
-    return command | halved | {"settings": settings, "region": region, "area": region}
+    return _ask_for(command, settings) | halved | {"region": region, "area": region}
 
 
 # --- another scene -------------------------------------------------------------------------------------
