@@ -87,8 +87,10 @@ def own(admin, device):
 
 
 def next_of(node, kind):
-    """The node's next lease of a kind; the round may still have to come."""
-    for _ in range(20):
+    """The node's next lease of a kind; the round may still have to come, and what is kept for another device
+    class is kept for 20 seconds.
+    """
+    for _ in range(60):
         if leases := node.lease(wait=1.0, kinds=(TaskKind(kind),)):
             return leases[0]
     raise AssertionError(f"there was no {kind}")
