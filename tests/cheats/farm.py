@@ -171,13 +171,17 @@ class CheatedFarm:
 
 @contextmanager
 def running(
-    folder: Path, say: Callable[[str], None] = lambda text: None, *, money: bool = False
+    folder: Path,
+    say: Callable[[str], None] = lambda text: None,
+    *,
+    money: bool = False,
+    rules: tuple[tuple[str, str], ...] = (),
 ) -> Iterator[CheatedFarm]:
     """The farm on a folder of its own; everything ends with the block. With `money` the liar sells, with a
-    stake of its own, and the artist has a wallet.
+    stake of its own, and the artist has a wallet. `rules` are more options for the coordinator.
     """
     # Otherwise what honest tests earned would leave some lies to chance.
-    options = FarmOptions(slots=1, threads=1, rules=(("--audit-floor", "1"),), money=money)
+    options = FarmOptions(slots=1, threads=1, rules=(("--audit-floor", "1"), *rules), money=money)
     with Farm(Folder(folder / "farm"), options, say).running() as farm:
         operator = Api(farm.url, farm.token)
         artist = operator.owner("artist")

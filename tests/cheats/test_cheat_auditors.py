@@ -13,7 +13,7 @@ import pytest
 from frame_splitter.fields import encode
 from frame_splitter.records import TaskKind
 from tests.api_calls import under
-from tests.cheats.farm import CheatedFarm, Story
+from tests.cheats.farm import CheatedFarm, Story, running
 from tests.cheats.forger import Forger
 from tests.cheats.raw_node import RawNode, as_lease, raw_node
 from tests.reference import assert_same_picture
@@ -23,6 +23,13 @@ from verification.verdict import Outcome
 pytestmark = [pytest.mark.farm, pytest.mark.timeout(300)]
 
 FRAME = 8
+
+
+@pytest.fixture(scope="module")
+def cheated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CheatedFarm]:
+    """A farm whose own node leaves audits to strangers, as far as nobody does too many."""
+    with running(tmp_path_factory.mktemp("audited"), rules=(("--audit-own-first", "0"),)) as farm:
+        yield farm
 
 
 @pytest.fixture(scope="module")
