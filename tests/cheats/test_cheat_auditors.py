@@ -32,11 +32,14 @@ def cheated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CheatedFarm]:
         yield farm
 
 
-@pytest.fixture(scope="module")
-def rival(cheated: CheatedFarm) -> RawNode:
-    """A node of a third party, which is asked to audit before the own node is."""
+@pytest.fixture
+def rival(cheated: CheatedFarm, request: pytest.FixtureRequest) -> RawNode:
+    """A node of a third party, which is asked to audit before the own node is. Each test has its own: who
+    failed an audit does none for long.
+    """
     (own,) = [one for one in cheated.operator.ok("GET", "/nodes")["nodes"] if one["own"]]
-    return raw_node(cheated.operator.owner("rival"), "rival", own["device_class"])
+    name = f"rival {request.node.name[:40]}"
+    return raw_node(cheated.operator.owner(name), name, own["device_class"])
 
 
 Answer = Callable[[dict[str, Any]], None]
