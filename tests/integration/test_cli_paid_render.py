@@ -178,7 +178,7 @@ def test_more_money_and_all_of_it_back(paid: PaidFarm, tmp_path: Path) -> None:
 def test_a_budget_below_the_quote_moves_nothing(paid: PaidFarm, tmp_path: Path) -> None:
     purse = paid.purse()
     before, jobs = purse.balance(), len(paid.client.jobs())
-    line = ("render", paid.scene, *FRAMES, "--budget", "0.000001")
+    line = ("render", paid.scene, *FRAMES, "--again", "--budget", "0.000001")
     refused = paid.answer(*line, cwd=tmp_path, code=1)
     assert refused["error"] == "below_quote"
     assert "With --budget 0.000" in refused["message"]

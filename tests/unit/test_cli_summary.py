@@ -131,13 +131,17 @@ def test_a_render_with_a_wrong_receipt_fails(
         def access(self) -> None:
             pass
 
+        def prepare(self) -> None:
+            pass
+
         def run(self) -> RenderResult:
             return replace(DONE, doubts=doubts)
 
     for name in ("_Door", "checked_scene", "_Rendering"):
         monkeypatch.setattr(module, name, Nothing)
-    for name in ("check_scene", "read_wish", "_targets"):
+    for name in ("check_scene", "read_wish"):
         monkeypatch.setattr(module, name, lambda *_: None)
+    monkeypatch.setattr(module, "_targets", Nothing)
     assert (
         render(argparse.Namespace(scene="s.blend", receipts=True, budget=None, price_cap=None), Console(True))
         == status
