@@ -36,6 +36,19 @@ class SampleRange:
 
 
 @dataclass(frozen=True, slots=True)
+class Sums:
+    """What bounds the rounding of a pixel's sums on a device that adds in any order. `samples` as pinned by
+    the job; `path_writes`: how many contributions the path of one sample adds to one pass, on average, at
+    most; `noise_threshold` and `min_samples` of adaptive sampling, None where every pixel takes all samples.
+    """
+
+    samples: Annotated[int, msgspec.Meta(ge=1, le=1 << 24)]
+    path_writes: Annotated[int, msgspec.Meta(ge=1, le=1 << 16)] = 64
+    noise_threshold: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    min_samples: Samples = 0
+
+
+@dataclass(frozen=True, slots=True)
 class AuditOrder:
     """What an auditor renders of a tile it never sees. `crops` are rectangles of the frame's pixels
     inside the task's tile, rendered with all samples and with the task's overscan; `sparse` is the
@@ -71,12 +84,14 @@ class AuditAnswer:
 @dataclass(frozen=True, slots=True)
 class CheckOrder:
     """How a submitted tile is looked at: is it what its node signed, what the job's tiles look like, and
-    what the auditors rendered? `channels` ("part/channel") is empty where not known yet.
+    what the auditors rendered? `channels` ("part/channel") is empty where not known yet. `sums` of a device
+    that adds in any order; None where every bit counts.
     """
 
     pixel_root: Digest
     channels: tuple[Name, ...] = ()
     audits: tuple[AuditAnswer, ...] = ()
+    sums: Sums | None = None
 
 
 class Fault(StrEnum):
@@ -94,7 +109,9 @@ class Fault(StrEnum):
 class CropFinding:
     """A submitted crop beside its re-render. `tile` in the frame's pixels.
 
-    `different` counts pixels that differ in any float of any pass; the rest is about the Combined
+    `different` counts pixels that differ in any pass by more than their device's way of adding explains:
+    by any bit, where it adds in order. Where it does not, `bound` is the largest difference as a share of
+    what is explained, and `flipped` counts pixels of another number of samples. The rest is about the Combined
     passes: `rmse` linear RGB, `relative` that over the re-render's mean, `cluster` pixels of the largest
     8-connected group that differs, `noise_ratio` the submitted crop's high-frequency energy over the
     re-render's (1 is alike; above 1 noisier). `noise`: relative noise of the re-render; where it has some,
@@ -113,6 +130,8 @@ class CropFinding:
     bias: Number = 0.0
     darker: Number = 0.0
     coarse: Number = 0.0
+    bound: Number = 0.0
+    flipped: Pixels = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +157,9 @@ class CheckReport:
     checks let them pass; the first `must` of the suspects hold them, and are all to be rendered.
     `samples`: an estimate of how many samples the tile was rendered with, where crops differ.
     `region`: where differing pixels were found. `contradicted`: audits that two of the own node's renders,
-    alike, do not confirm; `doubted`: those that one does not. Evidence pictures are the result's files.
+    alike, do not confirm; `doubted`: those that one does not. `confirmed`: audits by own nodes of the tile's
+    own class that equal it in all they hold; `unlike`: those that differ from another own one of the same
+    pixels. Evidence pictures are the result's files.
     """
 
     fault: Fault | None = None
@@ -155,3 +176,5 @@ class CheckReport:
     region: Tile | None = None
     contradicted: tuple[TaskId, ...] = ()
     doubted: tuple[TaskId, ...] = ()
+    confirmed: tuple[TaskId, ...] = ()
+    unlike: tuple[TaskId, ...] = ()

@@ -105,6 +105,7 @@ def look_request(lease: Lease, folder: Path, evidence: Path) -> Look:
         channels=lease.check.channels,
         audits=audits,
         evidence=str(evidence),
+        sums=lease.check.sums,
     )
 
 

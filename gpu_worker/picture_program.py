@@ -92,7 +92,7 @@ def _look(request: Look, limits: exr.Limits) -> CheckReport:
         Path(request.path),
         request.tile,
         request.samples,
-        CheckOrder(request.pixel_root, request.channels),
+        CheckOrder(request.pixel_root, request.channels, sums=request.sums),
         audits,
         Path(request.evidence) if request.evidence else None,
         limits=limits,

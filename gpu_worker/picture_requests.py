@@ -3,7 +3,7 @@
 
 import msgspec
 
-from frame_splitter.audits import AuditOrder, CheckReport
+from frame_splitter.audits import AuditOrder, CheckReport, Sums
 from frame_splitter.fields import Digest, Name, Tile
 from frame_splitter.ids import TaskId
 
@@ -59,7 +59,9 @@ class LookAudit(msgspec.Struct, frozen=True):
 
 
 class Look(msgspec.Struct, frozen=True, tag_field="ask", tag="look"):
-    """Look at the tile at `path`, compare it with audits, write evidence to that folder."""
+    """Look at the tile at `path`, compare it with audits, write evidence to that folder. `sums` of a device
+    that adds in any order.
+    """
 
     path: str
     tile: Tile
@@ -68,6 +70,7 @@ class Look(msgspec.Struct, frozen=True, tag_field="ask", tag="look"):
     channels: tuple[Name, ...]
     audits: tuple[LookAudit, ...]
     evidence: str | None
+    sums: Sums | None = None
 
 
 class Compare(msgspec.Struct, frozen=True, tag_field="ask", tag="compare"):

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 import structlog
 
 from frame_splitter import seams
+from frame_splitter.audits import Sums
 from frame_splitter.errors import Conflict, InvalidInput, NotFound
 from frame_splitter.exactness import Plan, classify
 from frame_splitter.facts import SceneFacts
 from frame_splitter.fields import encode
 from frame_splitter.ids import JobId, OwnerId, SceneId, Sha256
 from frame_splitter.outputs import is_color_config, laid_out_name
-from frame_splitter.records import JobSpec, Manifest, TaskOutput, blob_digests
+from frame_splitter.records import JobSpec, Manifest, RenderSettings, TaskOutput, blob_digests
 from frame_splitter.split import extension, fingerprint, pin, split
 from frame_splitter.tiles import border_area, frame_size
 from payments.quotes import Quote
@@ -237,7 +238,15 @@ def plan(owner: OwnerId, order: JobOrder, now: float) -> NewJob:
         overscan=decided.overscan if decided.tileable else 0,
         seams=looks,
         strip=decided.tileable and seams.wants_strip(len(tasks), len(spec.frames), looks),
+        sums=_sums(facts, settings),
     )
+
+
+def _sums(facts: SceneFacts, settings: RenderSettings) -> Sums:
+    """What a pixel's sums are made of, for devices that add in any order."""
+    adaptive = facts.adaptive
+    threshold = min(1.0, max(0.0, adaptive.threshold)) if adaptive.use else None
+    return Sums(settings.samples, noise_threshold=threshold, min_samples=adaptive.min_samples)
 
 
 def _seams(spec: JobSpec, decided: Plan, work: int) -> tuple[int, ...]:

@@ -112,7 +112,7 @@ class Results:
             )
             for audit in compared(task.tile, check.audits)
         )
-        return CheckOrder(check.pixel_root, check.channels, answers)
+        return CheckOrder(check.pixel_root, check.channels, answers, check.sums)
 
     async def scene(self, caller: Caller, task: TaskId, token: int) -> LeasedScene:
         """The scene of a lease the node holds now. Raises StaleLease for any other."""

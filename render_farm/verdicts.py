@@ -8,6 +8,7 @@ from dataclasses import replace
 import structlog
 
 from frame_splitter.audits import AuditOrder, CheckReport
+from frame_splitter.device_classes import summation_of
 from frame_splitter.errors import InvalidInput
 from frame_splitter.fields import Tile
 from frame_splitter.ids import DeviceClass
@@ -120,7 +121,8 @@ def conclude(
         noise=job.noise,
         twin=twin,
         own=_own_says_so(counted, report),
-        second=second_look(one),
+        second=second_look(one, report),
+        summation=summation_of(DeviceClass(one.device_class)),
     )
     verdict = judge(report, case)
     plain = Conclusion(verdict.outcome.value, verdict, case, report)

@@ -27,7 +27,7 @@ from verification.verdict import Case, Outcome, judge
 JOB = JobId("job-1")
 SCENE = SceneId(hashlib.sha256(b"scene").hexdigest())
 AREA = Tile(0, 0, 64, 48)
-CLASS = DeviceClass("CPU:x86_64-avx2:5.0.1-a1b2c3")
+CLASS = DeviceClass("cpu:avx2:bpy-5.0.1-a1b2c3")
 POLICY = AuditPolicy(repeat=300_000, own_first=200_000)
 RATES = Rates()
 SETTINGS = RenderSettings(samples=16, seed=7, resolution_percentage=100, format="PNG")
@@ -150,7 +150,7 @@ class Farm:
         found = tuple(CropFinding(crop, 5 if lie else 0) for some in crops for crop in some)
         report = CheckReport(channels=("View Layer/Combined.R",), noise=0.125, crops=found)
         record = replace(record, audits=tuple(audits), report=report)
-        case = Case(record.task.frame, self.samples, len(audits), second=second_look(record))
+        case = Case(record.task.frame, self.samples, len(audits), second=second_look(record, report))
         return replace(record, case=case, verdict=judge(report, case))
 
     def _second_look(self, record: SubmissionRecord) -> list[AuditRecord]:

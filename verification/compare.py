@@ -20,6 +20,7 @@ from frame_splitter.audits import (
     CheckReport,
     CropFinding,
     SampleRange,
+    Sums,
 )
 from frame_splitter.exr import Image, Limits
 from frame_splitter.fields import Tile
@@ -29,9 +30,10 @@ from verification import evidence
 from verification.metrics.blocks import not_finite_blocks, suspicious_blocks
 from verification.metrics.character import bias, coarse_share, darker_share
 from verification.metrics.cluster import largest_cluster
-from verification.metrics.difference import Mask, different_pixels
+from verification.metrics.difference import Mask
 from verification.metrics.noise import noise_ratio, relative_noise
 from verification.metrics.rmse import relative_rmse, rmse
+from verification.metrics.rounding import Comparison, compare
 from verification.metrics.samples import estimate_samples
 from verification.opening import Faulty, open_picture, open_tile
 from verification.passes import combined, is_combined, pass_name
@@ -80,7 +82,12 @@ class _Crop:
     tile: Tile
     submitted: Image
     rendered: Image
-    different: Mask
+    compared: Comparison
+
+    @property
+    def different(self) -> Mask:
+        """The pixels that are another picture's."""
+        return self.compared.different
 
 
 def look(
@@ -104,9 +111,9 @@ def look(
     except Faulty as faulty:
         return CheckReport(fault=faulty.fault, detail=faulty.detail[:4096])
     opened, broken = _open_audits(audits, order.channels, limits)
-    believed = _believed(opened)
+    believed = _believed(opened, order.sums)
     usable = believed.usable
-    found = list(_crops(image, tile, usable))
+    found = list(_crops(image, tile, usable, order.sums))
     if folder is not None:
         _write_evidence(folder, found)
     not_finite, must = not_finite_blocks(image, side_of(tile, policy))
@@ -127,6 +134,8 @@ def look(
         region=_region(found),
         contradicted=(*broken, *believed.contradicted),
         doubted=believed.doubted,
+        confirmed=_confirmed(image, tile, usable, order.sums),
+        unlike=believed.unlike,
     )
 
 
@@ -151,70 +160,97 @@ def _open_audits(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Believed:
-    """The audits to compare with, those that own renders contradict, and those that they only doubt."""
+    """The audits to compare with, those that own renders contradict, those that they only doubt, and own ones
+    that are not like each other.
+    """
 
     usable: list[_Audit]
     contradicted: tuple[TaskId, ...]
     doubted: tuple[TaskId, ...]
+    unlike: tuple[TaskId, ...]
 
 
-def _believed(audits: Sequence[_Audit]) -> _Believed:
+def _believed(audits: Sequence[_Audit], sums: Sums | None) -> _Believed:
     """Audits of the tile's own device class stand before those of another. A warm Blender may be to blame
     for one own render: only two that are alike contradict anybody.
     """
     truth = [audit for audit in audits if audit.files.own and audit.files.same_class]
     strangers = [audit for audit in audits if not audit.files.own and audit.files.same_class]
-    unlike = [audit for audit in strangers if any(_differing(own, audit) for own in truth)]
-    wrong = [audit for audit in unlike if _contradicted(audit, truth)]
-    left = [audit for audit in audits if audit not in unlike]
+    apart = {
+        (one.files.task, other.files.task): _differing(one, other, sums)
+        for one, other in combinations(truth, 2)
+    }
+    unlike = {task for pair, areas in apart.items() if areas for task in pair}
+    doubted = [audit for audit in strangers if any(_differing(own, audit, sums) for own in truth)]
+    wrong = [audit for audit in doubted if not unlike and _contradicted(audit, truth, sums)]
+    left = [audit for audit in audits if audit not in doubted]
     alike = [audit for audit in left if audit.files.same_class]
     return _Believed(
         alike or left,
         tuple(audit.files.task for audit in wrong),
-        tuple(audit.files.task for audit in unlike if audit not in wrong),
+        tuple(audit.files.task for audit in doubted if audit not in wrong),
+        tuple(audit.files.task for audit in truth if audit.files.task in unlike),
     )
 
 
-def _contradicted(audit: _Audit, truth: Sequence[_Audit]) -> bool:
-    """Whether two own renders of a crop are alike and it is not, and no two own renders are unlike."""
-    if any(_differing(one, other) for one in truth for other in truth):
-        return False
-    against = [set(_differing(own, audit)) for own in truth]
+def _contradicted(audit: _Audit, truth: Sequence[_Audit], sums: Sums | None) -> bool:
+    """Whether two own renders of a crop are alike, and it is unlike both."""
+    against = [set(_differing(own, audit, sums)) for own in truth]
     return any(mine & theirs for mine, theirs in combinations(against, 2))
 
 
-def _differing(one: _Audit, other: _Audit) -> list[Tile]:
+def _differing(one: _Audit, other: _Audit, sums: Sums | None) -> list[Tile]:
     """The crops that both rendered, and not alike."""
     mine = dict(zip(one.files.order.crops, one.crops, strict=True))
     theirs = dict(zip(other.files.order.crops, other.crops, strict=True))
-    return [area for area in mine.keys() & theirs.keys() if different_pixels(mine[area], theirs[area]).any()]
+    shared = mine.keys() & theirs.keys()
+    return [area for area in shared if compare(mine[area], theirs[area], sums).different.any()]
 
 
-def _crops(image: Image, tile: Tile, audits: Sequence[_Audit]) -> Iterator[_Crop]:
+def _crops(image: Image, tile: Tile, audits: Sequence[_Audit], sums: Sums | None) -> Iterator[_Crop]:
     for audit in audits:
         for area, theirs in zip(audit.files.order.crops, audit.crops, strict=True):
             mine = exr.crop(image, relative(area, tile))
-            yield _Crop(area, mine, theirs, different_pixels(mine, theirs))
+            yield _Crop(area, mine, theirs, compare(mine, theirs, sums))
+
+
+def _confirmed(image: Image, tile: Tile, audits: Sequence[_Audit], sums: Sums | None) -> tuple[TaskId, ...]:
+    """Own renders of the tile's class that the tile equals in all they hold."""
+    own = [audit for audit in audits if audit.files.own and audit.files.same_class]
+    return tuple(
+        audit.files.task
+        for audit in own
+        if not any(crop.different.any() for crop in _crops(image, tile, [audit], sums))
+    )
 
 
 def _finding(crop: _Crop) -> CropFinding:
     count = int(crop.different.sum())
     mine, theirs = combined(crop.submitted), combined(crop.rendered)
-    noise = _bounded(relative_noise(theirs))
+    noise, bound = _bounded(relative_noise(theirs)), _bounded(crop.compared.bound)
+    flipped = min(int(crop.compared.flipped.sum()), MOST_PIXELS)
     if count == 0:
-        return CropFinding(crop.tile, 0, noise=noise)
+        return CropFinding(crop.tile, 0, noise=noise, bound=bound, flipped=flipped)
     return CropFinding(
         crop.tile,
         min(count, MOST_PIXELS),
         rmse=_bounded(rmse(mine, theirs)),
         relative=_bounded(relative_rmse(mine, theirs)),
-        cluster=min(largest_cluster((mine != theirs).any(axis=-1)), MOST_PIXELS),
+        cluster=min(largest_cluster(_told(crop)), MOST_PIXELS),
         noise_ratio=_bounded(noise_ratio(mine, theirs)),
         noise=noise,
         bias=_bounded(bias(mine, theirs)),
         darker=darker_share(mine, theirs),
         coarse=coarse_share(mine, theirs),
+        bound=bound,
+        flipped=flipped,
     )
+
+
+def _told(crop: _Crop) -> Mask:
+    """The pixels that differ in what people see."""
+    apart: Mask = (combined(crop.submitted) != combined(crop.rendered)).any(axis=-1)
+    return apart & crop.different
 
 
 def _samples(found: Sequence[_Crop], samples: int) -> float | None:
@@ -302,4 +338,4 @@ def _sparse(image: Image, audits: Sequence[_Audit], limits: Limits) -> tuple[Sam
 def _write_evidence(folder: Path, found: Sequence[_Crop]) -> None:
     wrong = [(number, crop) for number, crop in enumerate(found) if crop.different.any()]
     for number, crop in wrong[:MOST_EVIDENCE]:
-        evidence.write_crop(folder, number, crop.submitted, crop.rendered, crop.different)
+        evidence.write_crop(folder, number, crop.submitted, crop.rendered, crop.compared)

@@ -10,7 +10,7 @@ import numpy
 from numpy.typing import NDArray
 
 from frame_splitter.exr import Image, Pixels
-from verification.metrics.difference import Mask
+from verification.metrics.rounding import Comparison
 from verification.passes import colours
 
 SMALLEST = 256
@@ -22,13 +22,17 @@ HEAT = numpy.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252
 """Colours from no difference to the largest."""
 
 
-def write_crop(folder: Path, number: int, submitted: Image, rendered: Image, different: Mask) -> None:
+EXPLAINED = 0.15
+"""Share of the colours for differences that the order of sums explains."""
+
+
+def write_crop(folder: Path, number: int, submitted: Image, rendered: Image, compared: Comparison) -> None:
     """Three PNGs: `crop-N-submitted.png`, `-rendered.png` and `-difference.png`."""
     mine, theirs = colours(submitted), colours(rendered)
     white = _white(theirs)
     write_png(folder / f"crop-{number}-submitted.png", enlarged(tone_mapped(mine, white)))
     write_png(folder / f"crop-{number}-rendered.png", enlarged(tone_mapped(theirs, white)))
-    write_png(folder / f"crop-{number}-difference.png", enlarged(heat_map(mine, theirs, different)))
+    write_png(folder / f"crop-{number}-difference.png", enlarged(heat_map(mine, theirs, compared)))
 
 
 def _white(pixels: Pixels) -> float:
@@ -44,14 +48,17 @@ def tone_mapped(pixels: Pixels, white: float) -> Bytes:
     return mapped
 
 
-def heat_map(submitted: Pixels, rendered: Pixels, different: Mask) -> Bytes:
-    """Dark where pixels are equal in every pass, then brighter with how much a person would see of it:
-    FLIP where torch is there, else the relative difference of the colours.
+def heat_map(submitted: Pixels, rendered: Pixels, compared: Comparison) -> Bytes:
+    """Dark where pixels are equal in every pass, a little brighter with the share of its bound that a
+    difference takes, and from there on with how much a person would see of it: FLIP where torch is there,
+    else the relative difference of the colours.
     """
     seen = _flip(submitted, rendered)
     if seen is None:
         seen = _relative(submitted, rendered)
-    place = numpy.where(different, 0.15 + 0.85 * numpy.clip(seen, 0, 1), 0.0) * (len(HEAT) - 1)
+    beyond = EXPLAINED + (1 - EXPLAINED) * numpy.clip(seen, 0, 1)
+    within = EXPLAINED * numpy.clip(compared.ratio, 0, 1)
+    place = numpy.where(compared.different, beyond, within) * (len(HEAT) - 1)
     low = numpy.minimum(place.astype(int), len(HEAT) - 2)
     share = (place - low)[..., None]
     mapped: Bytes = (HEAT[low] * (1 - share) + HEAT[low + 1] * share + 0.5).astype(numpy.uint8)

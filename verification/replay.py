@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
+from frame_splitter.device_classes import summation_of
 from frame_splitter.errors import FarmError
 from frame_splitter.fields import decode, encode
 from verification import attestation, selection
@@ -229,10 +230,12 @@ def _wrong_case(one: SubmissionRecord, facts: Facts) -> Iterator[str]:
     if case is None:
         return
     hidden = case.second is SecondLook.NONE and not is_accepted(one)
-    if case.second is not second_look(one) and (hidden or case.second is not SecondLook.NONE):
+    if case.second is not second_look(one, one.report) and (hidden or case.second is not SecondLook.NONE):
         yield "what its verdict takes for the own node's second look is not what that signed."
     if (case.frame, case.samples) != (one.task.frame, facts.samples):
         yield "its verdict was made for another frame or another number of samples."
+    if case.summation is not summation_of(one.device_class):
+        yield "its verdict takes its device for one that adds in another way."
     counted = [audit for audit in done if not audit.contradicted]
     if not len(counted) <= case.audits <= len(done):
         yield f"its verdict counts {case.audits} audits, and {len(counted)} were done."

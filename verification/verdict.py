@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """From what was found in a tile to what is decided about it, in a sentence for people. Pure.
 
-Within a device class any float that differs from the re-render rejects a tile; the rest of the numbers only
-say why. They were calibrated as docs/verification.md says.
+Within a device class that adds in order any float that differs from the re-render rejects a tile; within one
+that adds in any order, any that differs by more than that explains (`verification.metrics.rounding`). The
+rest of the numbers only say why. They were calibrated as docs/verification.md says.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from enum import StrEnum
 from statistics import median
 
 from frame_splitter.audits import CheckReport, CropFinding, Fault
+from frame_splitter.device_classes import Summation
 from frame_splitter.fields import FrameNumber, Name, Sentence
 
 DUST = 1e-4
@@ -49,6 +51,11 @@ APART_BIAS = 0.25
 APART_NOISE = (0.4, 2.5)
 """What no two device classes differ by."""
 
+
+MOST_DAMAGED = 2
+"""Pixels. So few, apart from each other, in a picture that is right otherwise are a machine's fault: nobody
+gains by them.
+"""
 
 MOST_COUNTED = 1 << 17
 """Pixels. Records count no further."""
@@ -94,7 +101,8 @@ class Case:
     the tile's own device class; `noise` the least and greatest of the job's tiles accepted after audits,
     None before there are any; `twin` another submission with the same pixels. `own`: one of the audits is
     by the farm's own node, or none of its nodes could do it; nobody is rejected on a stranger's word alone.
-    `second`: what its own node found when it rendered the whole tile again.
+    `second`: what its own node found when it rendered the whole tile again. `summation`: how the tile's
+    device adds.
     """
 
     frame: FrameNumber
@@ -105,6 +113,7 @@ class Case:
     twin: Twin | None = None
     own: bool = True
     second: SecondLook = SecondLook.NONE
+    summation: Summation = Summation.IN_ORDER
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +160,8 @@ def needs_second_look(verdict: Verdict, report: CheckReport, case: Case) -> bool
 def _second_look(rejected: Verdict, case: Case) -> Verdict:
     if case.second is SecondLook.EQUAL:
         reason = (
-            "Equal in every float to the farm's own render of the whole tile, which its audit is not: this "
-            "scene cannot be audited in crops, and nobody is blamed."
+            "Equal to the farm's own render of the whole tile, which its audit is not: this scene cannot be "
+            "audited in crops, and nobody is blamed."
         )
         return Verdict(Outcome.ACCEPTED, AS_ASKED, reason)
     if case.second is SecondLook.UNREPEATABLE:
@@ -176,7 +185,7 @@ def _first_look(report: CheckReport, case: Case) -> Verdict:
     if not report.crops:
         return _audit("no_crops", "The audits hold nothing to compare the tile with.")
     if not _wrong(report):
-        return Verdict(Outcome.ACCEPTED, "accepted", _equal(report))
+        return Verdict(Outcome.ACCEPTED, "accepted", _equal(report, case))
     return _same_class(report, case) if case.same_class else _other_class(report, case)
 
 
@@ -198,9 +207,16 @@ def _wrong(report: CheckReport) -> list[CropFinding]:
     return [crop for crop in report.crops if crop.different]
 
 
-def _equal(report: CheckReport) -> str:
+def _equal(report: CheckReport, case: Case) -> str:
     crops = len(report.crops)
-    return f"Equal to the audit in every float of {'its crop' if crops == 1 else f'{crops} crops'}."
+    where = "its crop" if crops == 1 else f"{crops} crops"
+    if case.summation is Summation.IN_ORDER or not case.same_class:
+        return f"Equal to the audit in every float of {where}."
+    most = max(crop.bound for crop in report.crops)
+    share = "less than 1" if most < 0.01 else f"{100 * most:.0f}"
+    said = f"Equal to the audit in {where} up to the order of sums, with {share} % of what that explains"
+    flipped = sum(crop.flipped for crop in report.crops)
+    return f"{said}; {flipped} pixels stopped at another number of samples." if flipped else f"{said}."
 
 
 FAULTS = {
@@ -226,15 +242,26 @@ def _unaudited(report: CheckReport, case: Case) -> Verdict:
         return _audit("flat", "The tile is one colour all over, so it is audited.")
     if report.not_finite:
         return _audit("not_finite", "The tile holds values that are not finite numbers, so they are audited.")
-    if case.twin is not None and case.twin.frame != case.frame:
-        twin = case.twin.frame
-        return _audit("twin", f"The pixels are those of frame {twin}, too, so the tile is audited.")
-    if case.twin is not None and case.twin.rejected:
-        return _audit("twin", "The pixels are those of a tile that was rejected, so it is audited.")
+    if case.twin is not None and (odd := _twin(case.twin, case)):
+        return _audit("twin", odd)
     if case.noise is not None and not _usual(report.noise, case.noise):
         more = "more" if report.noise > case.noise[1] else "less"
         return _audit("noise", f"The tile has far {more} noise than the job's others, so it is audited.")
     return Verdict(Outcome.ACCEPTED, "accepted", "Not audited.")
+
+
+def _twin(twin: Twin, case: Case) -> str:
+    """Why a tile is audited that has the pixels of another submission; '' where that is nothing."""
+    if twin.frame != case.frame:
+        return f"The pixels are those of frame {twin.frame}, too, so the tile is audited."
+    if twin.rejected:
+        return "The pixels are those of a tile that was rejected, so it is audited."
+    if case.summation is Summation.ANY_ORDER:
+        same = (
+            "The pixels are in every bit those of another submission, which two renders on such a device are"
+        )
+        return f"{same} not, so the tile is audited."
+    return ""
 
 
 def _audit(code: str, reason: str) -> Verdict:
@@ -259,12 +286,16 @@ def _why(report: CheckReport, case: Case) -> tuple[str, str]:
             "other_frame",
             f"Pixels of frame {case.twin.frame} where frame {case.frame} was asked; {where}.",
         )
+    if all(crop.different <= MOST_DAMAGED and crop.cluster <= 1 for crop in crops):
+        most = max(crop.different for crop in crops)
+        pixels = "One pixel differs" if most == 1 else f"{most} single pixels differ"
+        return "damaged", f"{pixels} from the audit, as where a machine's memory is damaged: have it tested."
     if _is_local(report):
         return "region", _region_sentence(report, where)
     if report.samples is not None and report.samples <= case.samples - 0.5:
         about = max(1, round(report.samples))
         return "too_few_samples", f"Rendered with about {about} of {case.samples} samples: {where}."
-    return "differs", _kind(crops, where)
+    return _kind(crops, where)
 
 
 def _is_local(report: CheckReport) -> bool:
@@ -287,19 +318,27 @@ TOO_SMOOTH = "Far smoother than its samples make it, so denoised, or rendered sm
 TOO_NOISY = "Far noisier than its samples make it: {where}."
 SOMETHING_ELSE = "It shows something else than the scene does there: {where}."
 
-Rule = tuple[Callable[[list[CropFinding]], bool], str]
+DIFFERS, OTHER_DEVICE, OTHER_NOISE = "differs", "other_device", "other_noise"
+"""Codes. Another driver or processor than the class says rounds otherwise: the floats differ slightly, or
+paths take other turns and the same picture has other noise. Nobody gains by that.
+"""
+
+Rule = tuple[Callable[[list[CropFinding]], bool], str, str]
 
 KINDS: tuple[Rule, ...] = (
     (
         lambda crops: max(crop.relative for crop in crops) == 0,
+        DIFFERS,
         "The colours are right, but another pass is not: {where}.",
     ),
     (
         lambda crops: max(crop.relative for crop in crops) < DUST,
+        OTHER_DEVICE,
         "The floats differ slightly everywhere, as those of another kind of device than stated: {where}.",
     ),
     (
         lambda crops: median(crop.darker for crop in crops) > MISSING_LIGHT,
+        DIFFERS,
         "Light is missing, as with fewer bounces or lights: {where}, and all that differs is darker.",
     ),
     (
@@ -307,26 +346,29 @@ KINDS: tuple[Rule, ...] = (
             median(crop.noise_ratio for crop in crops) < VERY_SMOOTH
             and median(crop.coarse for crop in crops) < VERY_COARSE
         ),
+        DIFFERS,
         TOO_SMOOTH,
     ),
-    (lambda crops: median(crop.noise_ratio for crop in crops) > VERY_NOISY, TOO_NOISY),
-    (lambda crops: median(crop.coarse for crop in crops) > COARSE, SOMETHING_ELSE),
-    (lambda crops: median(crop.noise_ratio for crop in crops) < SMOOTH, TOO_SMOOTH),
+    (lambda crops: median(crop.noise_ratio for crop in crops) > VERY_NOISY, DIFFERS, TOO_NOISY),
+    (lambda crops: median(crop.coarse for crop in crops) > COARSE, DIFFERS, SOMETHING_ELSE),
+    (lambda crops: median(crop.noise_ratio for crop in crops) < SMOOTH, DIFFERS, TOO_SMOOTH),
     (
         lambda crops: (
             median(crop.coarse for crop in crops) < WHITE
             and GRAIN[0] < median(crop.noise_ratio for crop in crops) < GRAIN[1]
         ),
+        OTHER_NOISE,
         "The same picture with other noise, so another seed or other settings of sampling: {where}.",
     ),
-    (lambda crops: median(crop.noise_ratio for crop in crops) > GRAIN[1], TOO_NOISY),
-    (lambda crops: True, SOMETHING_ELSE),
+    (lambda crops: median(crop.noise_ratio for crop in crops) > GRAIN[1], DIFFERS, TOO_NOISY),
+    (lambda crops: True, DIFFERS, SOMETHING_ELSE),
 )
 """What kind of difference it is, the first that fits."""
 
 
-def _kind(crops: list[CropFinding], where: str) -> str:
-    return next(sentence for fits, sentence in KINDS if fits(crops)).format(where=where)
+def _kind(crops: list[CropFinding], where: str) -> tuple[str, str]:
+    code, sentence = next((code, sentence) for fits, code, sentence in KINDS if fits(crops))
+    return code, sentence.format(where=where)
 
 
 # --- another device class -------------------------------------------------------------------------

@@ -12,8 +12,10 @@ from render_farm.settlement.chain_entries import FarmEntry
 from verification.rate import STAKE
 
 DISHONEST = frozenset({"differs", "other_frame", "region", "too_few_samples", "wrong_root", "equivocation"})
-"""Verdicts about pixels that no honest node signs for its task. A file that cannot be read, or holds values
-that are no numbers, may be an accident: it is rejected, and costs no stake."""
+"""Verdicts about pixels that no honest node signs for its task. What may be an accident is rejected and costs
+no stake: a file that cannot be read, values that are no numbers, a pixel that a broken memory changed
+(`damaged`), and what another driver or processor than its class says may render (`other_device`,
+`other_noise`)."""
 EVERYTHING = frozenset({"equivocation"})
 """What costs all that stands behind the agreement."""
 MOST = (1 << 128) - 1

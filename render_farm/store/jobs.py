@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from frame_splitter.audits import Sums
 from frame_splitter.facts import SceneFacts
 from frame_splitter.fields import Tile, decode, decoder, encode
 from frame_splitter.ids import JobId, NodeId, OwnerId, SceneId, TaskId
@@ -70,7 +71,8 @@ class NewProbe:
 class NewJob:
     """All that is known of a job when it starts. `created` in seconds since the epoch. `croppable`: crops
     rendered with `overscan` pixels around them equal the same pixels of a tile. `seams`: after how many
-    frames one is rendered whole as well, and compared; `strip`: one of a tile is rendered with more around.
+    frames one is rendered whole as well, and compared; `strip`: one of a tile is rendered with more around;
+    `sums` of a device that adds in any order.
     """
 
     job: JobId
@@ -91,6 +93,7 @@ class NewJob:
     overscan: int = 0
     seams: tuple[int, ...] = ()
     strip: bool = False
+    sums: Sums | None = None
     money: NewMoney | None = None
     probe: NewProbe | None = None
 
@@ -257,6 +260,7 @@ def _fields(new: NewJob) -> dict[str, str]:
         "overscan": str(new.overscan),
         "seams": encode(new.seams).decode(),
         "strip": "1" if new.strip else "0",
+        "sums": encode(new.sums).decode() if new.sums else "",
         **(_money_fields(new.money) if new.money else {}),
         **(_probe_fields(new.probe) if new.probe else {}),
     }

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import msgspec
 
-from frame_splitter.audits import AuditOrder
+from frame_splitter.audits import AuditOrder, Sums
+from frame_splitter.device_classes import Summation, summation_of
 from frame_splitter.errors import InvalidInput, StaleLease
 from frame_splitter.fields import Tile, decode, encode
-from frame_splitter.ids import JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
+from frame_splitter.ids import DeviceClass, JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
 from frame_splitter.probes import ProbeOrder
 from frame_splitter.records import (
     SCENE_FAILURES,
@@ -77,11 +78,12 @@ class StoredAudit:
 
 @dataclass(frozen=True, slots=True)
 class StoredCheck:
-    """What a check must know of the tile it looks at."""
+    """What a check must know of the tile it looks at. `sums` where its device adds in any order."""
 
     pixel_root: str
     channels: tuple[str, ...]
     audits: tuple[StoredAudit, ...]
+    sums: Sums | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +324,7 @@ def _taken(
     job: list[str],
     inputs: list[list[str]],
     audit: str,
-    check: tuple[str, str, list[list[str]]] | str,
+    check: tuple[str, str, str, str, list[list[str]]] | str,
     agreement: str,
     units: str,
     seam: int,
@@ -352,8 +354,14 @@ def _taken(
     )
 
 
-def _check(root: str, channels: str, audits: list[list[str]]) -> StoredCheck:
-    return StoredCheck(root, decode(channels, tuple[str, ...]), tuple(_audit(*entry) for entry in audits))
+def _check(root: str, channels: str, device_class: str, sums: str, audits: list[list[str]]) -> StoredCheck:
+    in_bits = summation_of(DeviceClass(device_class)) is Summation.IN_ORDER or not sums
+    return StoredCheck(
+        root,
+        decode(channels, tuple[str, ...]),
+        tuple(_audit(*entry) for entry in audits),
+        None if in_bits else decode(sums, Sums),
+    )
 
 
 def _audit(task: str, order: str, token: str, result: str, own: str, same_class: str) -> StoredAudit:

@@ -21,7 +21,7 @@ class Caught:
 SMOOTH = Caught("differs", "[Ff]ar smoother than its samples make it")
 NOISY = Caught("differs", "[Ff]ar noisier than its samples make it")
 ANOTHER = Caught("differs", "something else than the scene does there")
-RESEEDED = Caught("differs", "same picture with other noise")
+RESEEDED = Caught("other_noise", "same picture with other noise")
 FEWER = Caught("too_few_samples", r"[Rr]endered with about \d+ of 16 samples")
 FLAT = Caught("differs", "[Oo]ne colour all over")
 REGION = Caught("region", r"\d+x\d+ px region differs")
@@ -40,7 +40,7 @@ CAUGHT = {
     "half-size": mostly(SMOOTH, ANOTHER),
     "other-frame": mostly(ANOTHER, NOISY, RESEEDED, FEWER),
     "wrong-seed": mostly(RESEEDED, NOISY, ANOTHER, FEWER),
-    "other-device": Caught("differs", "another kind of device than stated"),
+    "other-device": Caught("other_device", "another kind of device than stated"),
     "fewer-bounces": Caught("differs", "Light is missing"),
     "dropped-texture": ANOTHER,
     "painted": REGION,

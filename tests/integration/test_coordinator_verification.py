@@ -88,7 +88,7 @@ def own(admin, device):
 
 def next_of(node, kind):
     """The node's next lease of a kind; the round may still have to come, and what is kept for another device
-    class is kept for 20 seconds, as what another auditor was asked for is: for each of those who did not come.
+    class is kept for 20 seconds, as what another auditor was asked for is, for each that did not come.
     """
     for _ in range(150):
         if leases := node.lease(wait=1.0, kinds=(TaskKind(kind),)):

@@ -16,20 +16,22 @@ def different_pixels(one: Image, other: Image) -> Mask:
     Both have the same size. A channel that only one of them has, or that is of another type, differs
     in every pixel.
     """
-    mine, theirs = _by_name(one), _by_name(other)
+    mine, theirs = by_name(one), by_name(other)
     if mine.keys() != theirs.keys():
         return numpy.ones((one.height, one.width), numpy.bool_)
     found = numpy.zeros((one.height, one.width), numpy.bool_)
     for name, pixels in mine.items():
-        found |= _differs(pixels, theirs[name])
+        found |= different_bits(pixels, theirs[name])
     return found
 
 
-def _by_name(image: Image) -> dict[tuple[str, str], Pixels]:
+def by_name(image: Image) -> dict[tuple[str, str], Pixels]:
+    """A picture's channels by part and name, each of shape (height, width), top row first."""
     return {(part.name, name): pixels for part in image.parts for name, pixels in part.channels.items()}
 
 
-def _differs(one: Pixels, other: Pixels) -> Mask:
+def different_bits(one: Pixels, other: Pixels) -> Mask:
+    """Where two channels of one shape differ; everywhere, where they are of two types."""
     if one.dtype != other.dtype:
         return numpy.ones(one.shape, numpy.bool_)
     bits = numpy.dtype(f"u{one.dtype.itemsize}")

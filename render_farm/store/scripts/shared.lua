@@ -22,6 +22,7 @@
 --                              seams (JSON list: after how many frames one is rendered whole as well),
 --                              seams_looked (count), seam_task (who does so now);
 --                              strip ('1': a strip of one of its tiles is to be rendered with more around it);
+--                              sums (JSON: what bounds rounding on devices that add in any order);
 --                              standstill (why nobody may take any of its tasks, or '');
 --                              rank; announced (last state in events); channels, noise_least, noise_most (of
 --                              tiles accepted after an audit), lacks (why it waits for a lost file of its

@@ -12,7 +12,7 @@
 -- Returns  nil where the task is no longer to be had, else {token, task JSON, the job's fields as a
 --          flat list, {{task JSON, token, result JSON} for each tile a finish task starts from, or for
 --          the one a check looks at}, order of an audit (JSON) or '', for a check {pixel root,
---          channels (JSON), {{audit, order, token, result, own, same class} for each audit}} or '', the
+--          channels (JSON), the tile's device class, the job's sums (JSON) or '', {{audit, order, token, result, own, same class} for each audit}} or '', the
 --          agreement it is done under or '', the units it counts as, 1 where a finished frame is to be
 --          compared with one that is rendered whole, and 1 where an audit needs a Blender of its own}
 -- Also changes farm:job:{job} (counters, device class), farm:job:{job}:order:{node}, its lane and its events.
@@ -84,7 +84,9 @@ if kind == 'check' then
     end
   end
   table.insert(inputs, redis.call('HMGET', task_key(of), 'task', 'token', 'result'))
-  looked_at = { root, filled(redis.call('HGET', job_key(job), 'channels')) or '[]', seen }
+  local channels, sums = get(job_key(job), 'channels', 'sums')
+  local rendered_on = filled(redis.call('HGET', task_key(of), 'class')) or ''
+  looked_at = { root, filled(channels) or '[]', rendered_on, filled(sums) or '', seen }
 end
 if kind == 'finish' then
   for _, tile in ipairs(tiles_of(job, frame)) do

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pixels that adaptive sampling stopped at another number of samples, and whether an honest render may.
+
+Cycles stops a pixel when a noise estimate made of its sums falls below the threshold, and asks so every 16
+samples (kernel/film/adaptive_sampling.h); the filter then lets the neighbours of a noisy pixel go on. On a
+device that adds in any order the estimate's last bits differ from render to render, so a pixel that lies just
+at the threshold may go on in one render and stop in another. What it gained in between are samples of a pixel
+whose noise was the threshold's: its value hardly moves, and its sum cannot fall.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy
+from numpy.typing import NDArray
+
+from frame_splitter.audits import Sums
+from frame_splitter.exactness import FILTER_STEP
+from frame_splitter.exr import Pixels
+from verification.metrics.difference import Mask
+
+FLIP_NOISE = 8.0
+"""How many thresholds a flipped pixel's value may move."""
+
+AUTOMATIC = 1e-3
+"""The least threshold that Cycles chooses by itself."""
+
+FLIP_BLOCK = 9
+"""Pixels. One decision that flips takes its eight neighbours along."""
+
+FLIP_SHARE = 0.02
+"""Beside one such block, the share of pixels that may be flipped."""
+
+LEEWAY = 1e-3
+"""By how much of itself a sum may fall, through rounding."""
+
+Floats = NDArray[numpy.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Flips:
+    """Pixels of another number of samples: those an honest render may have, and those none has."""
+
+    plausible: Mask
+    impossible: Mask
+
+    def __or__(self, other: Self) -> Self:
+        impossible = self.impossible | other.impossible
+        return type(self)((self.plausible | other.plausible) & ~impossible, impossible)
+
+
+def flips(counts: Pixels, others: Pixels, mine: Pixels, theirs: Pixels, sums: Sums) -> Flips:
+    """`counts` and `others` are numbers of samples, of shape (height, width); `mine` and `theirs` the same
+    layer's Combined of shape (height, width, 3). All are impossible where they are too many.
+    """
+    apart = counts.view(numpy.uint32) != others.view(numpy.uint32)
+    plausible = apart & _may_stop(counts, sums) & _may_stop(others, sums)
+    plausible &= _hardly_moved(mine, theirs, sums) & _never_fell(counts, others, mine, theirs)
+    if int(plausible.sum()) > FLIP_BLOCK + FLIP_SHARE * counts.size:
+        plausible = numpy.zeros_like(apart)
+    return Flips(plausible, apart & ~plausible)
+
+
+def _may_stop(counts: Pixels, sums: Sums) -> Mask:
+    """Numbers of samples at which Cycles asks, or ends."""
+    with numpy.errstate(invalid="ignore"):
+        steps = (counts % FILTER_STEP == 0) & (counts > sums.min_samples) & (counts < sums.samples)
+    return numpy.asarray(steps | (counts == sums.samples))
+
+
+def _hardly_moved(mine: Pixels, theirs: Pixels, sums: Sums) -> Mask:
+    """In the measure by which Cycles decides, of section 2.1 of Dammertz et al., A Hierarchical Automatic
+    Stopping Condition for Monte Carlo Global Illumination, 2010.
+    """
+    threshold = sums.noise_threshold or max(AUTOMATIC, 1 / sums.samples)
+    one, other = mine.astype(numpy.float64), theirs.astype(numpy.float64)
+    with numpy.errstate(invalid="ignore", over="ignore"):
+        moved = numpy.abs(one - other).sum(axis=-1)
+        light = numpy.maximum(numpy.abs(other).sum(axis=-1), 0)
+        normal = 1e-4 + numpy.where(light < 1, numpy.sqrt(light), light)
+        return numpy.asarray(moved <= FLIP_NOISE * threshold * normal)
+
+
+def _never_fell(counts: Pixels, others: Pixels, mine: Pixels, theirs: Pixels) -> Mask:
+    """What more samples add is light, where the picture holds no negative light at all."""
+    if (theirs < 0).any():
+        return numpy.ones(counts.shape, bool)
+    with numpy.errstate(invalid="ignore", over="ignore"):
+        one = mine.astype(numpy.float64) * counts[..., None]
+        other = theirs.astype(numpy.float64) * others[..., None]
+        more = (counts > others)[..., None]
+        fewer, further = numpy.where(more, other, one), numpy.where(more, one, other)
+        return numpy.asarray((further >= fewer * (1 - LEEWAY)).all(axis=-1))
