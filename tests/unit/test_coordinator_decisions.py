@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from frame_splitter.audits import AuditOrder, CheckReport, CropFinding, Fault
+from frame_splitter.device_classes import Summation
 from frame_splitter.fields import Tile
 from frame_splitter.records import RenderSettings, Task, TaskKind
 from render_farm import rules as farm_rules
@@ -168,6 +169,33 @@ def test_a_second_look_on_another_device_class_blames_nobody():
     others = (whole("w1", "00", same_class=False), whole("w2", "00", same_class=False))
     made = concluded(WRONG, audit("a1", own=True), *others)
     assert (made.how, made.verdict.code, made.fallback) == ("unresolved", "unknown", None)
+
+
+@pytest.mark.parametrize(
+    ("found", "how", "code"),
+    [
+        ({}, "rejected", None),
+        ({"confirmed": ("w2",)}, "accepted", "as_asked"),
+        ({"confirmed": ("w1", "w2")}, "accepted", "as_asked"),
+        ({"confirmed": ("a1",)}, "rejected", None),  # an audit in crops is no second look
+        ({"unlike": ("w1", "w2")}, "unresolved", "unrepeatable"),
+        ({"unlike": ("w1", "w2"), "confirmed": ("w1",)}, "unresolved", "unrepeatable"),
+    ],
+)
+def test_where_a_device_adds_in_any_order_pixels_and_not_roots_decide_the_second_look(found, how, code):
+    """All roots differ there, and equal ones would prove nothing."""
+    gpu = replace(ONE, device_class="cuda:NVIDIA L4:driver-550:bpy-5.0.1-x", audited=True)
+    looks = (whole("w1", "01"), whole("w2", "02"))
+    known = Progressed(replace(gpu, audits=(audit("a1", own=True), *looks)), VALUE, 0, 0, None, 0)
+    made = conclude(known, replace(WRONG, **found), JOB, None, FIRST, RULES)
+    assert made.how == how
+    assert made.case.summation is Summation.ANY_ORDER
+    assert code is None or made.verdict.code == code
+
+
+def test_where_a_device_adds_in_order_the_roots_that_were_signed_decide():
+    made = concluded(replace(WRONG, confirmed=("w1",), unlike=()), audit("a1", own=True), *LOOKED)
+    assert (made.how, made.case.summation) == ("rejected", Summation.IN_ORDER)
 
 
 def test_a_sample_of_many_confirmed_lies_is_enough():

@@ -10,7 +10,7 @@ import OpenEXR
 import pytest
 
 from frame_splitter import exr
-from frame_splitter.audits import AuditOrder, CheckOrder, Fault, SampleRange
+from frame_splitter.audits import AuditOrder, CheckOrder, Fault, SampleRange, Sums
 from frame_splitter.exr import Image, Limits, Part
 from frame_splitter.fields import Tile, decode, encode
 from verification.compare import AuditedFiles, CheckReport, look
@@ -438,3 +438,96 @@ def test_a_depth_falsified_by_little_is_the_first_suspect(stand):
     assert block.x0 - TILE.x0 in (40, 48)
     assert block.y0 - TILE.y0 in (32, 40, 24)
     assert report.suspicion >= 1e6
+
+
+# --- a device that adds in any order -------------------------------------------------------------------
+
+SUMS = Sums(SAMPLES)
+
+
+def reordered(image, seed):
+    """The picture with each colour a few units in the last place away, as another order of sums leaves it."""
+    rng = numpy.random.default_rng(seed)
+
+    def moved(name, pixels):
+        if not name.endswith((".R", ".G", ".B")):
+            return pixels
+        return (pixels * (1 + rng.integers(-4, 5, pixels.shape) * 2.0**-24)).astype("f")
+
+    parts = tuple(
+        replace(part, channels={name: moved(name, pixels) for name, pixels in part.channels.items()})
+        for part in image.parts
+    )
+    return replace(image, parts=parts)
+
+
+def any_order(stand, image):
+    return replace(stand.order(image), sums=SUMS)
+
+
+def look_any(stand, image, *audits):
+    path = stand.folder / "tile.exr"
+    stand.write(path, image)
+    return stand.look_at(path, any_order(stand, image), *audits)
+
+
+def test_an_honest_tile_of_a_gpu_differs_in_its_last_bits_and_is_equal(stand):
+    tile, audited = reordered(stand.whole, 1), reordered(stand.whole, 2)
+    report = look_any(stand, tile, stand.audit(whole=audited, own=True))
+    assert not any(crop.different for crop in report.crops)
+    assert 0 < max(crop.bound for crop in report.crops) < 0.5
+    assert report.confirmed == (f"job.1.1.{stand.made}",)
+    strict = stand.look(tile, stand.audit(whole=audited, own=True))
+    assert any(crop.different for crop in strict.crops), "a CPU's tile would be another one"
+
+
+def test_honest_auditors_of_a_gpu_do_not_contradict_each_other(stand):
+    audits = [stand.audit(whole=reordered(stand.whole, seed), own=seed > 0) for seed in range(3)]
+    report = look_any(stand, reordered(stand.whole, 9), *audits)
+    assert (report.contradicted, report.doubted, report.unlike) == ((), (), ())
+    assert len(report.crops) == 3 * len(CROPS)
+
+
+def test_an_auditor_that_lies_is_contradicted_by_two_renders_that_are_not_the_same_bits(stand):
+    lie = changed(stand.whole, inside(CROPS[0]), 0.5)
+    audits = [
+        stand.audit(whole=lie),
+        *(stand.audit(whole=reordered(stand.whole, n), own=True) for n in (1, 2)),
+    ]
+    report = look_any(stand, reordered(stand.whole, 9), *audits)
+    assert report.contradicted == ("job.1.1.1",)
+    assert len(report.confirmed) == 2
+
+
+def test_own_renders_that_no_order_explains_are_unlike(stand):
+    other = changed(stand.whole, inside(CROPS[0]), 0.5)
+    audits = [stand.audit(whole=reordered(stand.whole, 1), own=True), stand.audit(whole=other, own=True)]
+    report = look_any(stand, reordered(stand.whole, 9), *audits)
+    assert report.unlike == ("job.1.1.1", "job.1.1.2")
+
+
+def test_a_sample_less_is_found_on_a_gpu_as_well(stand):
+    samples = light()
+    fewer = picture(samples[:-1].mean(0))
+    report = look_any(stand, fewer, stand.audit(whole=reordered(stand.whole, 2), own=True))
+    assert all(crop.different > crop.tile.area / 2 for crop in report.crops)
+    assert report.confirmed == ()
+
+
+def test_a_cpu_that_calls_itself_a_gpu_gains_nothing(stand):
+    """The tolerance holds no lie: what is painted over a CPU's picture is found as on a GPU."""
+    painted = changed(stand.whole, Tile(66, 42, 70, 46), 0.5)
+    report = look_any(stand, painted, stand.audit(own=True))
+    assert [crop.different for crop in report.crops] == [0, 16, 0]
+
+
+def test_evidence_shows_what_is_explained_darker_than_what_is_not(stand, tmp_path):
+    painted = changed(reordered(stand.whole, 1), Tile(64, 40, 68, 44), 5.0)
+    path = stand.folder / "tile.exr"
+    stand.write(path, painted)
+    evidence = tmp_path / "evidence"
+    evidence.mkdir()
+    stand.look_at(path, any_order(stand, painted), stand.audit(own=True), folder=evidence)
+    assert sorted(one.name for one in evidence.iterdir()) == [
+        f"crop-1-{name}.png" for name in ("difference", "rendered", "submitted")
+    ]

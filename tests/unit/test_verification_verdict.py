@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frame_splitter.audits import CheckReport, CropFinding, Fault
+from frame_splitter.device_classes import Summation
 from frame_splitter.fields import Tile, decode, encode
+from render_farm.settlement.slashing import DISHONEST
 from verification.verdict import Case, Outcome, Twin, Verdict, judge
 
 CASE = Case(frame=12, samples=64, audits=1)
@@ -67,6 +69,53 @@ def test_what_differs_is_rejected_with_its_reason(found, code, words):
     assert (verdict.outcome, verdict.code) == (Outcome.REJECTED, code)
     assert words in verdict.reason
     assert "differ" in verdict.reason
+
+
+ANY = replace(CASE, summation=Summation.ANY_ORDER)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "flipped", "said"),
+    [
+        ((0.0, 0.002), 0, "in 2 crops up to the order of sums, with less than 1 % of what that explains."),
+        ((0.12, 0.05), 0, "in 2 crops up to the order of sums, with 12 % of what that explains."),
+        ((0.3,), 9, "in its crop up to the order of sums, with 30 % of what that explains; 9 pixels stopped"),
+    ],
+)
+def test_how_far_sums_in_another_order_may_lie_apart_is_said(bounds, flipped, said):
+    found = CheckReport(
+        crops=tuple(CropFinding(PLACES[n], 0, bound=one, flipped=flipped) for n, one in enumerate(bounds))
+    )
+    verdict = judge(found, ANY)
+    assert verdict.outcome is Outcome.ACCEPTED
+    assert said in verdict.reason
+
+
+@pytest.mark.parametrize("different", [1, 2])
+def test_a_pixel_that_a_broken_memory_changed_is_rejected_and_costs_no_stake(different):
+    verdict = judge(report(0, different, cluster=1), ANY)
+    assert (verdict.outcome, verdict.code) == (Outcome.REJECTED, "damaged")
+    assert "memory" in verdict.reason
+    assert verdict.code not in DISHONEST
+
+
+@pytest.mark.parametrize("crops", [(3, {"cluster": 1}), (2, {"cluster": 2})])
+def test_more_than_a_pixel_or_two_is_a_region(crops):
+    different, more = crops
+    assert judge(report(0, different, **more), ANY).code == "region"
+
+
+def test_what_another_driver_may_render_costs_no_stake():
+    for found in (report(256, 256, relative=1e-6), report(256, 256)):
+        verdict = judge(found, ANY)
+        assert verdict.outcome is Outcome.REJECTED
+        assert verdict.code not in DISHONEST
+
+
+def test_two_pictures_that_are_equal_in_every_bit_are_odd_where_sums_never_are():
+    twin = replace(ANY, audits=0, twin=Twin(12, False))
+    assert judge(CheckReport(noise=0.15), twin).code == "twin"
+    assert judge(CheckReport(noise=0.15), replace(twin, twin=None)).outcome is Outcome.ACCEPTED
 
 
 def test_a_single_bit_is_enough():
