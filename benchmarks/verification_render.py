@@ -21,6 +21,7 @@ import bpy
 
 from gpu_worker.child import rendering
 from gpu_worker.child.denoising import store_for_denoising
+from gpu_worker.child.overrides import CYCLES, overrides
 
 Job = dict[str, Any]
 Cheat = Callable[[Any], None]
@@ -30,15 +31,21 @@ def fewer_samples(share: float) -> Cheat:
     """Only `share` of the samples; what is stored keeps the scale of all of them."""
 
     def change(scene: Any) -> None:
-        scene.cycles.samples = max(1, round(scene.cycles.samples * share))
+        put(scene, samples=max(1, round(scene.cycles.samples * share)))
 
     return change
+
+
+def put(scene: Any, **settings: object) -> None:
+    """Change what the farm has set, in the way that the farm does: it ends a render that was set back."""
+    for name, value in settings.items():
+        overrides.put(scene, CYCLES, name, value)
 
 
 def denoised(scene: Any) -> None:
     """An eighth of the samples, denoised by Cycles."""
     fewer_samples(1 / 8)(scene)
-    scene.cycles.use_denoising = True
+    put(scene, use_denoising=True)
     scene.cycles.denoising_use_gpu = False
     for layer in scene.view_layers:
         layer.cycles.use_denoising = True
@@ -46,7 +53,7 @@ def denoised(scene: Any) -> None:
 
 def other_seed(scene: Any) -> None:
     """Another seed."""
-    scene.cycles.seed += 1
+    put(scene, seed=scene.cycles.seed + 1)
 
 
 def fewer_bounces(scene: Any) -> None:
@@ -113,15 +120,12 @@ class Renderer:
 
     def _prepare(self, scene: Any, area: dict[str, int]) -> None:
         """What `store_for_denoising` does, then what a cheat or a sparse pass changes."""
-        own = scene.cycles.use_adaptive_sampling
         store_for_denoising(scene, area)
         CHEATS[self._cheat](scene)
-        scene.cycles.use_sample_subset = self._subset is not None
         if self._subset:
-            scene.cycles.sample_offset, scene.cycles.sample_subset_length = self._subset
-            scene.cycles.use_adaptive_sampling = False
-        else:
-            scene.cycles.use_adaptive_sampling = own
+            offset, length = self._subset
+            put(scene, use_sample_subset=True, sample_offset=offset, sample_subset_length=length)
+            put(scene, use_adaptive_sampling=False)
 
 
 def main() -> None:
