@@ -28,9 +28,9 @@ def audit_tile(command: dict[str, Any], progress: Progress) -> dict[str, Any]:
     rendering.begin_linear(command)
     render_seconds = 0.0
     files, samples = [], []
-    for path, watch in _pictures(command, _Overall(command, progress)):
+    for path, region, watch in _pictures(command, _Overall(command, progress)):
         files.append(path.name)
-        samples.append(rendering.samples_by_layer(watch))
+        samples.append(rendering.samples_by_layer(watch, region))
         render_seconds += watch.seconds
     return {
         "files": files,
@@ -41,17 +41,18 @@ def audit_tile(command: dict[str, Any], progress: Progress) -> dict[str, Any]:
     }
 
 
-def _pictures(command: dict[str, Any], overall: "_Overall") -> Iterator[tuple[Path, Watch]]:
+def _pictures(command: dict[str, Any], overall: "_Overall") -> Iterator[tuple[Path, dict[str, int], Watch]]:
     folder, samples = Path(command["path"]), command["settings"]["samples"]
     for number, crop in enumerate(command["crops"]):
         path = folder / f"crop-{number}.exr"
-        yield path, rendering.linear_picture(command, crop, path, overall.next(samples))
+        yield path, crop, rendering.linear_picture(command, crop, path, overall.next(samples))
     if command["sparse"] is not None:
         first, count = command["sparse"]["first"], command["sparse"]["count"]
         own = _own_samples()
         _take_few_samples(own, first, count)
         path = folder / "sparse.exr"
-        yield path, rendering.linear_picture(command, command["region"], path, overall.next(count))
+        region = command["region"]
+        yield path, region, rendering.linear_picture(command, region, path, overall.next(count))
         if first and _has_first_sample_passes():
             # Beside what is delivered: the node takes the passes from it that only the first sample writes.
             _take_few_samples(own, 0, count)

@@ -7,8 +7,8 @@ stored picture by arithmetic that rounds. So such tiles are rendered with a film
 Cycles store the sums themselves (1/n * exposure == 1 in float32), and the factor is applied here.
 With adaptive sampling, and where Cycles cuts the frame into tiles of its own, each pixel has its own
 count: the denoiser sees the stored picture, and its answer is multiplied by count and then by (1/count).
-Such tiles carry the sample count pass, which the node turns into plain numbers (Cycles stores them over
-the most samples any pixel of that render took).
+Tiles with adaptive sampling carry the sample count pass, which the node turns into plain numbers (Cycles
+stores shares: `most_samples`).
 (Read from Cycles' `denoiser_oidn.cpp` and `pass_accessor.cpp`; the exactness tests compare the floats.)
 """
 
@@ -81,11 +81,43 @@ def store_for_denoising(scene: Any, area: dict[str, int]) -> None:
     if denoises(scene):
         for layer in (layer for layer in scene.view_layers if layer.cycles.use_denoising):
             overrides.put(scene, of_layer(layer), "denoising_store_passes", True)
-            counted = scene.cycles.use_adaptive_sampling
-            overrides.put(scene, of_layer(layer), "pass_debug_sample_count", counted)
         if not counts_each_pixel(scene, area):
             overrides.put(scene, CYCLES, "film_exposure", sum_exposure(scene.cycles.samples) or 1.0)
     overrides.put(scene, CYCLES, "use_denoising", False)
+
+
+def store_sample_counts(scene: Any) -> None:
+    """Make a render with adaptive sampling write how many samples each pixel took.
+
+    `Scaling` needs it, and whoever compares two renders: the decision to sample on is made of sums, and on
+    GPUs the last bits of those are not the same twice (docs/verification.md). It is written on every
+    device, so that tiles and crops of two kinds have the same passes.
+    """
+    if scene.cycles.use_adaptive_sampling:
+        for layer in used_layers(scene):
+            overrides.put(scene, of_layer(layer), "pass_debug_sample_count", True)
+
+
+def most_samples(scene: Any, region: dict[str, int], taken: list[int]) -> dict[str, int]:
+    """What the sample counts of a rendered `region` are stored as shares of, by view layer; none where
+    they are not stored. `taken`: the most samples a pixel took, one number a layer.
+
+    Where Cycles cuts the region, it reads its own tiles back from a file at last, and the shares are of the
+    samples that were asked for (path_trace.cpp, `get_num_render_tile_samples`). Raises ValueError where
+    `taken` is not one number a layer.
+    """
+    layers = used_layers(scene)
+    if not any(layer.cycles.pass_debug_sample_count for layer in layers):
+        return {}
+    if is_cut(scene.cycles, region["x1"] - region["x0"], region["y1"] - region["y0"]):
+        return {layer.name: _asked_samples(scene.cycles, layer.samples) for layer in layers}
+    return {layer.name: count for layer, count in zip(layers, taken, strict=True)}
+
+
+def _asked_samples(cycles: Any, of_layer: int) -> int:
+    own = cycles.use_layer_samples == "USE" or of_layer < cycles.samples
+    ignored = cycles.use_layer_samples == "IGNORE" or not of_layer
+    return int(of_layer if own and not ignored else cycles.samples)
 
 
 class Scaling:

@@ -13,7 +13,13 @@ from typing import Any
 import bpy
 
 from gpu_worker.child import naming
-from gpu_worker.child.denoising import passes_of, store_for_denoising, used_layers
+from gpu_worker.child.denoising import (
+    most_samples,
+    passes_of,
+    store_for_denoising,
+    store_sample_counts,
+    used_layers,
+)
 from gpu_worker.child.overrides import CYCLES, EEVEE, IMAGE, RENDER, SetBack, overrides, scene_curves
 
 Progress = Callable[[int, int], None]
@@ -142,6 +148,7 @@ def _linear_output(area: dict[str, int]) -> None:
     """Scene-linear floats with every pass, undenoised and uncomposited."""
     _put_render(use_compositing=False, use_sequencer=False)
     store_for_denoising(bpy.context.scene, area)
+    store_sample_counts(bpy.context.scene)
     _put_image(
         media_type="MULTI_LAYER_IMAGE",
         file_format="OPEN_EXR_MULTILAYER",
@@ -217,15 +224,15 @@ def render_frame(command: dict[str, Any], progress: Progress) -> dict[str, Any]:
     if command["output"] == "linear":
         begin_linear(command)
         watch = linear_picture(command, command["region"], path, progress)
-        files = [path.name]
+        files, samples = [path.name], samples_by_layer(watch, command["region"])
     else:
-        watch, files = final_frame(command, path, progress)
+        (watch, files), samples = final_frame(command, path, progress), {}
     ended = time.monotonic()
     return {
         "files": files,
         "seconds": ended - started,
         "render_seconds": watch.seconds,
-        "samples": samples_by_layer(watch) if command["output"] == "linear" else {},
+        "samples": samples,
         "peak_memory": peak_memory(),
     }
 
@@ -269,14 +276,12 @@ def begin_linear(command: dict[str, Any]) -> None:
     _put_render(use_persistent_data=stays_right_warm(scene))
 
 
-def samples_by_layer(watch: Watch) -> dict[str, int]:
-    """The most samples a pixel of each layer took, where a sample count pass needs them."""
-    layers = used_layers(bpy.context.scene)
-    if not any(layer.cycles.pass_debug_sample_count for layer in layers):
-        return {}
-    if len(layers) != len(watch.counts):
-        raise SceneError("Blender did not say how many samples each view layer took.")
-    return {layer.name: count for layer, count in zip(layers, watch.counts, strict=True)}
+def samples_by_layer(watch: Watch, region: dict[str, int]) -> dict[str, int]:
+    """What the sample counts of a picture of `region` are stored as shares of, where it has them."""
+    try:
+        return most_samples(bpy.context.scene, region, watch.counts)
+    except ValueError as error:
+        raise SceneError("Blender did not say how many samples each view layer took.") from error
 
 
 def run_render(progress: Progress, frame: int | None = None) -> Watch:

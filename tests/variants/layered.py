@@ -3,8 +3,8 @@
 
 import bpy
 
-from tests.variants.sampling import adaptive
-from tests.variants.stage import LINEAR, compositor, variant
+from tests.variants.sampling import adaptive, cycles_tiles_adaptive
+from tests.variants.stage import LINEAR, WHOLE, compositor, variant
 
 
 def second_layer(scene):
@@ -30,6 +30,15 @@ def two_layers_uncomposited(scene):
 @variant(LINEAR)
 def layer_with_own_samples(scene):
     second_layer(scene).samples = 2
+
+
+@variant(WHOLE)
+def layers_with_own_samples_in_cycles_tiles(scene):
+    """Of one layer fewer, of the other more than the scene's."""
+    cycles_tiles_adaptive(scene)
+    scene.cycles.use_layer_samples = "BOUNDED"
+    second_layer(scene).samples = 40
+    scene.view_layers[0].samples = 100
 
 
 @variant(LINEAR)
