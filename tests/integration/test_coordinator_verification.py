@@ -589,3 +589,81 @@ def test_a_link_kept_back_cannot_change_what_was_submitted(ann, liar, own):
     own.do(next_of(own, "audit"))
     check = next_of(own, "check")
     assert liar.http.request("GET", check["inputs"][0]["file"]["url"]).data == good
+
+
+# --- devices that add in any order --------------------------------------------------------------------
+
+
+@pytest.fixture
+def gpu(request, liar, own):
+    """Both nodes work on a GPU."""
+    for one in (liar, own):
+        one.device = f"cuda:{request.node.name}:driver-550:bpy-5.0.1"
+
+
+def apart(lease, different=0, **more):
+    """A check's report on pictures whose last bits differ."""
+    honest = fine(lease)
+    crops = tuple(replace(crop, different=different, bound=0.25) for crop in honest.crops)
+    return replace(honest, crops=crops, **more)
+
+
+def test_a_check_knows_how_the_tiles_device_adds(ann, liar, own, gpu):
+    ann.job(frames=(1,))
+    liar.do(next_of(liar, "render"))
+    own.do(next_of(own, "audit"))
+    assert next_of(own, "check")["check"]["sums"]["samples"] >= 1
+
+
+def test_a_check_of_a_cpus_tile_counts_every_bit(ann, liar, own):
+    ann.job(frames=(1,))
+    liar.do(next_of(liar, "render"))
+    own.do(next_of(own, "audit"))
+    assert next_of(own, "check")["check"]["sums"] is None
+
+
+def test_a_gpus_tile_is_accepted_though_no_two_renders_have_the_same_bits(ann, liar, own, gpu):
+    job = ann.job(frames=(1,))
+    liar.do(next_of(liar, "render"), b"some bits")
+    own.do(next_of(own, "audit"), b"other bits")
+    check = next_of(own, "check")
+    own.do(check, report=apart(check))
+    (one,) = verification(ann, job).submissions
+    assert one.verdict.code == "accepted"
+    assert "up to the order of sums, with 25 % of what that explains" in one.verdict.reason
+    own.do(next_of(own, "finish"))
+    assert replay.replay(verification(ann, job)) == []
+    url = f"{ann.url}/api/v1/jobs/{job}/frames/1/receipt"
+    document = ann.http.request("GET", url, headers={"Authorization": f"Bearer {ann.token}"}).data
+    assert receipts.verify(document, ann.ok("GET", "/farm")["address"]) == []
+
+
+@pytest.mark.parametrize(
+    ("found", "outcome", "code"),
+    [
+        ({}, "rejected", None),
+        ({"confirmed": 1}, "accepted", "as_asked"),
+        ({"unlike": 2}, "escalated", "unrepeatable"),
+    ],
+)
+def test_a_gpus_tile_gets_its_second_look_by_what_the_pictures_show(
+    ann, liar, own, gpu, found, outcome, code
+):
+    job = ann.job(frames=(1,))
+    liar.do(next_of(liar, "render"), b"some bits")
+    own.do(next_of(own, "audit"), b"other bits")
+    check = next_of(own, "check")
+    own.do(check, report=apart(check, different=64))
+    looks = []
+    for bits in (b"third bits", b"fourth bits"):
+        looks.append(next_of(own, "audit"))
+        own.do(looks[-1], bits)
+    check = next_of(own, "check")
+    tasks = [one["task"]["id"] for one in looks]
+    told = {name: tuple(tasks[:count]) for name, count in found.items()}
+    own.do(check, report=apart(check, different=64, **told))
+    (one, *_) = verification(ann, job).submissions
+    assert one.verdict.outcome == outcome
+    assert code is None or one.verdict.code == code
+    assert one.case.summation == "any_order"
+    assert replay.replay(verification(ann, job)) == []
