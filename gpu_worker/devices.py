@@ -58,8 +58,12 @@ def backend_for(choice: Choice, gpus: int, names: Iterable[str] = ()) -> str:
 def device_class(backend: str, index: int, blender: Ready) -> DeviceClass:
     """For example `cpu:avx512:bpy-5.0.1-a3db93c5b259`, or
     `optix:NVIDIA L4:driver-550.54:bpy-5.0.1-a3db93c5b259`.
+
+    A child program that emulates a device (tests have one) is in a class of its own, whatever it runs on.
     """
     build = f"bpy-{_word(blender.blender)}-{_word(blender.build)}"
+    if blender.emulates:
+        return DeviceClass(f"emulated-{blender.emulates}:{instruction_set()}:{build}")
     if backend == "CPU":
         return DeviceClass(f"cpu:{instruction_set()}:{build}")
     name, driver = _gpu(backend, index)

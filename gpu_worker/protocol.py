@@ -18,10 +18,11 @@ Paths = Annotated[tuple[Name, ...], msgspec.Meta(max_length=10_000)]
 
 
 class Ready(msgspec.Struct, frozen=True, tag_field="event", tag="ready"):
-    """The child's first word: which Blender this is."""
+    """The child's first word: which Blender this is, and which kind of device it only `emulates`, if any."""
 
     blender: Name
     build: Name
+    emulates: Annotated[str, msgspec.Meta(pattern="^[a-z0-9]{0,32}$")] = ""
 
 
 class ProgressEvent(msgspec.Struct, frozen=True, tag_field="event", tag="progress"):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from frame_splitter.device_classes import Summation, summation_of
 from frame_splitter.errors import InvalidInput
 from frame_splitter.exr import read
 from frame_splitter.fields import Tile
@@ -24,7 +25,7 @@ from gpu_worker.money.operator import load_operator
 from gpu_worker.outputs import take
 from gpu_worker.picture_requests import Picture
 from gpu_worker.pictures import BadPicture, Pictures
-from gpu_worker.protocol import Ready
+from gpu_worker.protocol import Ready, decode_event
 from payments import keystore
 from payments.network import save
 from tests.settling import NETWORK
@@ -111,6 +112,16 @@ def test_gpu_classes_hold_name_and_driver(monkeypatch, tmp_path):
     assert device_class("OPTIX", 0, ready) == "optix:NVIDIA L4:driver-550.54.15:bpy-5.0.1-abc123"
     assert device_class("CUDA", 1, ready) == "cuda:NVIDIA_ A10:driver-550.54.15:bpy-5.0.1-abc123"
     assert device_class("CPU", 0, ready).startswith("cpu:")
+
+
+def test_a_program_that_emulates_a_device_is_in_no_real_class() -> None:
+    ready = Ready(blender="5.0.1", build="abc123", emulates="gpu")
+    made = device_class("CPU", 0, ready)
+    assert made.startswith("emulated-gpu:")
+    assert made.endswith(":bpy-5.0.1-abc123")
+    assert summation_of(made) is Summation.ANY_ORDER
+    with pytest.raises(ValueError, match="emulates"):
+        decode_event(b'{"event":"ready","blender":"5.0.1","build":"a","emulates":"gpu:x"}')
 
 
 def test_gpus_are_found_without_nvidia_smi(tmp_path):
