@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An emulated GPU whose node cheats as `tests/cheats/dishonest_child.py` does: what it lies with was summed in an
+order of its own, too.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from gpu_worker import blender_child
+from tests.cheats.dishonest_child import Dishonest
+from tests.emulated.child import Emulated
+
+
+class DishonestEmulated(Dishonest, Emulated):
+    """Renders as the cheat has it, on the emulated device."""
+
+
+if __name__ == "__main__":
+    blender_child.Child = DishonestEmulated
+    blender_child.main()
