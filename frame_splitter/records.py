@@ -219,6 +219,7 @@ class OutputFile:
 class TaskResult:
     """What a node submits. `seconds` is wall time of the task, `render_seconds` pure Cycles time.
 
+    `device_memory`: the most bytes Cycles held on its device, a GPU's video memory among others.
     `pixel_root` is the Merkle root over the decoded pixels of the task's linear EXR files, or over the
     sha256 of its files where they are of another kind (`verification/pixel_root.py`). `signature` is the
     node's, over the attestation made of this result and its lease (`verification/attestation.py`).
@@ -231,6 +232,7 @@ class TaskResult:
     render_seconds: Seconds
     device_class: DeviceClass
     peak_memory: Size = 0
+    device_memory: Size = 0
     pixel_root: Digest | None = None
     signature: Signature | None = None
     report: CheckReport | None = None
@@ -239,11 +241,14 @@ class TaskResult:
 
 
 class FailureCode(StrEnum):
-    """Why a task was given back. Only those in SCENE_FAILURES count against the scene."""
+    """Why a task was given back. Only those in SCENE_FAILURES count against the scene. GPU_MEMORY: the scene
+    does not fit the slot's GPU; it goes to one with more video memory.
+    """
 
     CRASHED = "crashed"
     HUNG = "hung"
     OUT_OF_MEMORY = "out_of_memory"
+    GPU_MEMORY = "gpu_memory"
     BAD_OUTPUT = "bad_output"
     SCENE = "scene"
     DEVICE = "device"
@@ -261,8 +266,8 @@ SCENE_FAILURES = frozenset(
         FailureCode.SCENE,
     }
 )
-"""A device or node that does not work, a lost lease or file and a bad tile from elsewhere are not the
-scene's fault and may be tried without end."""
+"""A device or node that does not work or is too small, a lost lease or file and a bad tile from elsewhere are
+not the scene's fault and may be tried without end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,13 +293,16 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class SlotOffer:
-    """A free slot asking for work, and what its Blender holds warm."""
+    """A free slot asking for work, and what its Blender holds warm. `memory`: bytes of video memory that a
+    scene may find on its GPU; 0 where it has none, or nobody says.
+    """
 
     slot: Name
     kinds: tuple[TaskKind, ...]
     device_class: DeviceClass
     warm_scene: SceneId | None = None
     warm_frame: FrameNumber | None = None
+    memory: Size = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +329,7 @@ class Beat:
 
 class SlotState(StrEnum):
     """Whether a node's slot can be had. RESTING: its node could not do a task (a full disk, say), and tries
-    again after a while.
+    again after a while. STARTING: its Blender is being loaded, or its GPU's kernels compiled.
     """
 
     READY = "ready"

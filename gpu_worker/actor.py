@@ -11,8 +11,9 @@ from gpu_worker.checking import Rendered
 from gpu_worker.coordinator import Coordinator
 from gpu_worker.handed_over import fetcher
 from gpu_worker.logs import configure_logs
+from gpu_worker.readiness import Prepared, SlotInfo
 from gpu_worker.scene_cache import SceneCache
-from gpu_worker.slot import Slot, SlotInfo, SlotPlan
+from gpu_worker.slot import Slot, SlotPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,10 @@ class SlotActor:
     def describe(self) -> SlotInfo:
         """Wait until Blender has loaded."""
         return self._slot.describe()
+
+    def prepare(self, doubt: str = "") -> Prepared:
+        """How far its GPU is."""
+        return self._slot.prepare(doubt)
 
     def run(self, lease: Lease) -> Rendered | TaskFailure:
         """Do a task."""

@@ -26,7 +26,7 @@ from gpu_worker.agent_records import Bench, Held, Node, Pace, RunningSlot, Selle
 from gpu_worker.checking import Rendered
 from gpu_worker.coordinator import backoff
 from gpu_worker.delivery import Delivery, Signer
-from gpu_worker.slot import SlotInfo
+from gpu_worker.readiness import SlotInfo
 
 STUCK_SECONDS = 120.0
 """A round of the heartbeat that takes so long will never end: its calls have limits far below."""
@@ -38,6 +38,12 @@ log = structlog.get_logger()
 
 NODES_OWN = frozenset({FailureCode.NODE, FailureCode.DEVICE})
 """Failures after which the slot rests for a while: the next task would most likely fail, too."""
+
+DOUBTFUL = frozenset({FailureCode.DEVICE, FailureCode.CRASHED, FailureCode.HUNG})
+"""Failures after which a GPU has to show that it still renders, before it is offered again."""
+
+SAY_SECONDS = 30.0
+"""How often the log says again what a slot waits for."""
 
 
 class Agent:
@@ -57,7 +63,8 @@ class Agent:
         self._node, self._signer, self._seller, self._alive = node, signer, seller, alive
         self._pace = pace or Pace()
         self._sandboxed = all(bench.info.sandboxed for bench in benches)
-        self._free = list(benches)
+        self._free = [bench for bench in benches if not bench.info.prepares]
+        self._preparing = [bench.slot for bench in benches if bench.info.prepares]
         self._held: dict[TaskId, Held] = {}
         self._troubles: dict[str, SlotTrouble] = {}
         self._told: tuple[SlotTrouble, ...] = ()
@@ -88,6 +95,8 @@ class Agent:
         """Work until stopped. Raises the error for which the coordinator will not have this node."""
         self._pulse.start()
         self._start("alive", self._show_life)
+        for slot in self._preparing:
+            self.expect(slot)
         while (benches := self._wait_for_free()) is not None:
             self._start("ask", self._ask, benches)
         self._drain()
@@ -181,7 +190,8 @@ class Agent:
             bench.warm_scene = bench.warm_frame = None
             self._failed(held, outcome)
             self._rest(bench, outcome, held.lost.is_set())
-            self._await_slot(bench.slot)
+            doubtful = bench.info.prepares and outcome.code in DOUBTFUL and not held.lost.is_set()
+            bench.info = self._await_slot(bench.slot, outcome.message if doubtful else "") or bench.info
         else:
             bench.failures = 0
             if lease.task.kind is not TaskKind.CHECK:
@@ -251,13 +261,14 @@ class Agent:
         if info is not None:
             self._set_free([Bench(slot, info)])
 
-    def _await_slot(self, slot: RunningSlot) -> SlotInfo | None:
+    def _await_slot(self, slot: RunningSlot, doubt: str = "") -> SlotInfo | None:
         """Wait until a slot can be had: what is not there is not offered. None when stopped before."""
         attempt, reason = 0, ""
         self._troubles[slot.name] = SlotTrouble(slot.name, SlotState.STARTING)
         while not self._stop.is_set():
             try:
-                info = slot.describe()
+                described = slot.describe()
+                info = self._await_gpu(slot, doubt) if described.prepares else described
             except FarmError as error:
                 attempt += 1
                 if error.sentence != reason:
@@ -271,6 +282,24 @@ class Agent:
                 if attempt:
                     log.info("slot_back", slot=slot.name)
                 return info
+        return None
+
+    def _await_gpu(self, slot: RunningSlot, doubt: str) -> SlotInfo | None:
+        """Wait until a slot's GPU has its kernels and renders, and say meanwhile what it does."""
+        attempt, said = 0, 0.0
+        while not self._stop.is_set():
+            prepared = slot.prepare(doubt)
+            if prepared.info is not None:
+                return prepared.info
+            state, doubt = (SlotState.RESTING if prepared.failed else SlotState.STARTING), ""
+            self._troubles[slot.name] = SlotTrouble(slot.name, state, prepared.sentence[:300])
+            if prepared.failed or time.monotonic() - said >= SAY_SECONDS:
+                log.info("slot_prepares", slot=slot.name, state=str(state), reason=prepared.sentence)
+                said = time.monotonic()
+            if prepared.failed:
+                attempt += 1
+                doubt = "It failed before."
+            self._stop.wait(backoff(attempt + 3, self._pace.rest) if prepared.failed else self._pace.beat)
         return None
 
     def _give_back(self, lease: Lease, failure: TaskFailure) -> None:

@@ -22,7 +22,7 @@ from frame_splitter.records import (
 )
 from gpu_worker.checking import Rendered
 from gpu_worker.coordinator import SubmitAnswer
-from gpu_worker.slot import SlotInfo
+from gpu_worker.readiness import Prepared, SlotInfo
 
 
 class Node(Protocol):
@@ -54,7 +54,10 @@ class RunningSlot(Protocol):
     kinds: tuple[TaskKind, ...]
 
     def describe(self) -> SlotInfo:
-        """Wait until it can work."""
+        """Wait until its Blender has loaded."""
+
+    def prepare(self, doubt: str = "") -> Prepared:
+        """How far its GPU is, at once; `doubt` says why it is to be looked at again."""
 
     def run(self, lease: Lease) -> Rendered | TaskFailure:
         """Have Blender do a task."""
@@ -130,5 +133,7 @@ class Bench:
 
     def offer(self) -> SlotOffer:
         """What to ask the coordinator with."""
-        device = self.info.device_class
-        return SlotOffer(self.slot.name, self.slot.kinds, device, self.warm_scene, self.warm_frame)
+        info = self.info
+        return SlotOffer(
+            self.slot.name, self.slot.kinds, info.device_class, self.warm_scene, self.warm_frame, info.memory
+        )

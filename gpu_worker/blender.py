@@ -67,7 +67,15 @@ class ChildCommand:
     writes: tuple[Path, ...] = ()
 
 
-_CODES = {"scene": FailureCode.SCENE, "device": FailureCode.DEVICE, "bad_input": FailureCode.BAD_INPUT}
+_CODES = {
+    "scene": FailureCode.SCENE,
+    "device": FailureCode.DEVICE,
+    "gpu_memory": FailureCode.GPU_MEMORY,
+    "gpu_fault": FailureCode.CRASHED,
+    "bad_input": FailureCode.BAD_INPUT,
+}
+_SPOILED = frozenset({"device", "gpu_memory", "gpu_fault"})
+"""Failures after which a child's GPU context is not to be trusted: the child goes."""
 
 
 class BlenderChild:
@@ -136,6 +144,15 @@ class BlenderChild:
         """The facts of a .blend, as JSON that is not yet decoded."""
         return bytes(self._carry_out({"cmd": "inspect", "blend": str(blend)}).facts)
 
+    def device_name(self, device: Device) -> str:
+        """What Cycles calls a device. What was open is forgotten."""
+        return self._carry_out({"cmd": "device", "device": asdict(device)}).device_name
+
+    def warm(self, device: Device, path: Path, on_progress: OnProgress) -> Done:
+        """Render the node's own scenes on a device, in the empty folder `path`. Forgets what was open."""
+        command: dict[str, object] = {"cmd": "warm", "device": asdict(device), "path": str(path)}
+        return self._carry_out(command, on_progress)
+
     def open(self, blend: Path, device: Device) -> Done:
         """Hold a scene warm. Does nothing where it is open already."""
         return self._carry_out({"cmd": "open", "blend": str(blend), "device": asdict(device)})
@@ -190,7 +207,10 @@ class BlenderChild:
             answer, self._busy = self._answer, False
         self.commands_done += 1
         if isinstance(answer, Failed):
-            raise TaskError(_CODES.get(answer.code, FailureCode.SCENE), answer.message)
+            error = TaskError(_CODES.get(answer.code, FailureCode.SCENE), answer.message)
+            if answer.code in _SPOILED:
+                self._condemn(error)
+            raise error
         assert answer is not None
         return answer
 

@@ -31,17 +31,19 @@ class Child:
         from gpu_worker.child import (  # noqa: PLC0415
             auditing,
             bakes,
+            devices,
             finishing,
             inspection,
             probing,
             reference,
             rendering,
+            warming,
         )
 
         self.events = events
         self.bpy, self.finishing, self.inspection, self.rendering = bpy, finishing, inspection, rendering
         self.auditing, self.probing, self.reference = auditing, probing, reference
-        self.bakes = bakes
+        self.bakes, self.devices, self.warming = bakes, devices, warming
         self.opened: str | None = None
         self.device: dict[str, Any] = {"backend": "CPU", "index": 0, "threads": 1}
         self.device_name = ""
@@ -62,6 +64,8 @@ class Child:
         """Run one command and say `done` or `failed`."""
         action = {
             "inspect": self.inspect,
+            "device": self.name_device,
+            "warm": self.warm,
             "open": self.open,
             "render": self.render,
             "audit": self.audit,
@@ -75,8 +79,8 @@ class Child:
             self.say("done", **action(command))
         except self.rendering.SceneError as error:
             self.say("failed", code="scene", message=str(error))
-        except self.rendering.DeviceError as error:
-            self.say("failed", code="device", message=str(error))
+        except self.devices.DeviceError as error:
+            self.say("failed", code=error.code, message=str(error))
         except Exception as error:  # whatever a stranger's file provokes is the scene's failure
             self.say("failed", code="scene", message=f"{type(error).__name__}: {error}"[:2000])
 
@@ -85,6 +89,20 @@ class Child:
         self._forget()
         self.rendering.open_scene(command["blend"])
         return {"facts": self.inspection.facts()}
+
+    def name_device(self, command: Command) -> Command:
+        """What Cycles calls a device. Loses what was open."""
+        self._forget()
+        device = command["device"]
+        return {
+            "device_name": self.rendering.use_device(device["backend"], device["index"], device["threads"])
+        }
+
+    def warm(self, command: Command) -> Command:
+        """Render scenes of the node's own until the device's kernels are all there. Loses what was open."""
+        self._forget()
+        answer: Command = self.warming.warm(command["device"], command["path"], self._progress)
+        return answer
 
     def open(self, command: Command) -> Command:
         """Hold a scene warm on a device."""

@@ -45,6 +45,7 @@ class Rendered:
     render_seconds: float
     peak_memory: int
     samples: tuple[dict[str, int], ...] = ()
+    device_memory: int = 0
     report: CheckReport | None = None
     probe: ProbeReport | None = None
     seam: SeamReport | None = None

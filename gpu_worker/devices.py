@@ -7,11 +7,14 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from frame_splitter.errors import InvalidInput
 from frame_splitter.ids import DeviceClass
+from frame_splitter.records import FailureCode
+from gpu_worker.failures import TaskError
 from gpu_worker.protocol import Ready
 
 
@@ -35,6 +38,25 @@ INSTRUCTION_SETS = (("avx512f", "avx512"), ("avx2", "avx2"), ("sse4_2", "sse4.2"
 VENDORS = (("AMD", "HIP"), ("Intel", "ONEAPI"))
 """How Ray begins the names of GPUs that are not NVIDIA's, and the backend for them."""
 
+NVIDIA_FIELDS = ("name", "driver_version", "memory.total", "memory.free")
+
+MEBIBYTE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A GPU. `memory` and `free` are bytes of video memory in all and unused, None where nobody says."""
+
+    name: str
+    driver: str
+    memory: int | None = None
+    free: int | None = None
+
+    @property
+    def room(self) -> int:
+        """Bytes of video memory that a scene may find; 0 where nobody says."""
+        return self.free or self.memory or 0
+
 
 def backend_for(choice: Choice, gpus: int, names: Iterable[str] = ()) -> str:
     """The backend to use on a node with `gpus` GPUs of these names. Raises InvalidInput where a GPU is
@@ -55,8 +77,8 @@ def backend_for(choice: Choice, gpus: int, names: Iterable[str] = ()) -> str:
     return str(choice)
 
 
-def device_class(backend: str, index: int, blender: Ready) -> DeviceClass:
-    """For example `cpu:avx512:bpy-5.0.1-a3db93c5b259`, or
+def device_class(backend: str, gpu: Gpu | None, blender: Ready) -> DeviceClass:
+    """For example `cpu:avx512:bpy-5.0.1-a3db93c5b259` (no GPU), or
     `optix:NVIDIA L4:driver-550.54:bpy-5.0.1-a3db93c5b259`.
 
     A child program that emulates a device (tests have one) is in a class of its own, whatever it runs on.
@@ -64,10 +86,8 @@ def device_class(backend: str, index: int, blender: Ready) -> DeviceClass:
     build = f"bpy-{_word(blender.blender)}-{_word(blender.build)}"
     if blender.emulates:
         return DeviceClass(f"emulated-{blender.emulates}:{instruction_set()}:{build}")
-    if backend == "CPU":
         return DeviceClass(f"cpu:{instruction_set()}:{build}")
-    name, driver = _gpu(backend, index)
-    return DeviceClass(f"{backend.lower()}:{_word(name)}:driver-{_word(driver)}:{build}")
+    return DeviceClass(f"{backend.lower()}:{_word(gpu.name)}:driver-{_word(gpu.driver)}:{build}")
 
 
 def instruction_set(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
@@ -79,26 +99,43 @@ def instruction_set(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     return next((name for flag, name in INSTRUCTION_SETS if flag in flags), platform.machine())
 
 
-def _gpu(backend: str, index: int) -> tuple[str, str]:
-    """Name and driver version of a GPU among those this process may see."""
-    if backend in NVIDIA:
-        return _nvidia(index)
-    # Other vendors' drivers come with the kernel.
-    return "gpu", platform.release()
+def gpu_at(backend: str, index: int, shown: str) -> Gpu:
+    """The GPU that a child renders on: `index` among those this process may see, which Cycles calls `shown`.
 
-
-def _nvidia(index: int) -> tuple[str, str]:
+    Raises TaskError (DEVICE) where the driver knows no such GPU, or calls it otherwise: what was rendered
+    would be said to be of a device that it is not of.
+    """
+    if backend not in NVIDIA:
+        # Other vendors' drivers come with the kernel.
+        return Gpu(shown, platform.release(), amd_memory() if backend == "HIP" else None)
     gpus = nvidia_gpus()
-    return gpus[index] if index < len(gpus) else ("gpu", "unknown")
+    if index >= len(gpus):
+        raise TaskError(
+            FailureCode.DEVICE,
+            f"The driver does not say what GPU {index} is (nvidia-smi lists {len(gpus)}): look at what "
+            f"`nvidia-smi` says; after an update of the driver the machine often has to be started anew.",
+        )
+    if plain_name(gpus[index].name) != plain_name(shown):
+        raise TaskError(
+            FailureCode.DEVICE,
+            f"Blender calls GPU {index} '{shown}', and the driver '{gpus[index].name}': it is not known on "
+            f"which of them it would render.",
+        )
+    return gpus[index]
 
 
-def nvidia_gpus() -> list[tuple[str, str]]:
-    """Name and driver version of each NVIDIA GPU this process may see."""
+def plain_name(name: str) -> str:
+    """A GPU's name without what only some programs add: Cycles marks GPUs that show a picture."""
+    return re.sub(r"^NVIDIA | \(Display\)$", "", name.strip()).casefold()
+
+
+def nvidia_gpus() -> list[Gpu]:
+    """The NVIDIA GPUs this process may see, in the order of their PCI addresses."""
     program = shutil.which("nvidia-smi")
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if program is None:
         return _nvidia_from_proc()
-    query = [program, "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    query = [program, f"--query-gpu={','.join(NVIDIA_FIELDS)}", "--format=csv,noheader,nounits"]
     answer = subprocess.run(
         [*query, f"--id={chosen}"] if chosen else query,
         capture_output=True,
@@ -107,11 +144,19 @@ def nvidia_gpus() -> list[tuple[str, str]]:
         timeout=60,
     )
     lines = answer.stdout.splitlines() if answer.returncode == 0 else []
-    pairs = [line.rpartition(",") for line in lines]
-    return [(name.strip(), driver.strip()) for name, comma, driver in pairs if comma]
+    fields = [line.rsplit(",", len(NVIDIA_FIELDS) - 1) for line in lines]
+    return [
+        Gpu(name.strip(), driver.strip(), _mebibytes(total), _mebibytes(free))
+        for name, driver, total, free in (some for some in fields if len(some) == len(NVIDIA_FIELDS))
+    ]
 
 
-def _nvidia_from_proc(proc: Path = Path("/proc/driver/nvidia")) -> list[tuple[str, str]]:
+def _mebibytes(text: str) -> int | None:
+    """Bytes of what nvidia-smi says in MiB; None for `[N/A]`, as of GPUs that share the machine's memory."""
+    return int(text) * MEBIBYTE if text.strip().isdigit() else None
+
+
+def _nvidia_from_proc(proc: Path = Path("/proc/driver/nvidia")) -> list[Gpu]:
     models = [
         match[1].strip()
         for file in sorted(proc.glob("gpus/*/information"))
@@ -120,7 +165,19 @@ def _nvidia_from_proc(proc: Path = Path("/proc/driver/nvidia")) -> list[tuple[st
     version = proc / "version"
     text = version.read_text(errors="replace") if version.is_file() else ""
     found = re.search(r"Kernel Module.*?\s(\d+(?:\.\d+)+)", text)
-    return [(model, found[1] if found else "unknown") for model in models]
+    return [Gpu(model, found[1]) for model in models] if found else []
+
+
+def amd_memory(drm: Path = Path("/sys/class/drm")) -> int | None:
+    """Bytes of video memory of this machine's AMD GPU; None where it has several that differ, because which
+    of them a slot has is not known here.
+    """
+    found = set()
+    for file in drm.glob("card*/device/mem_info_vram_total"):
+        text = file.read_text(errors="replace").strip()
+        if text.isdigit():
+            found.add(int(text))
+    return found.pop() if len(found) == 1 else None
 
 
 def _word(text: str) -> str:

@@ -2,17 +2,24 @@
 """What this machine can render on, and what it lacks, in words."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from frame_splitter.errors import FarmError
 from gpu_worker import sandbox
 from gpu_worker.blender import BlenderChild, ChildCommand, ChildLimits
 from gpu_worker.config import cores, default_memory, default_slots, default_threads
-from gpu_worker.devices import device_class, nvidia_gpus
+from gpu_worker.devices import Gpu, device_class, nvidia_gpus
 from gpu_worker.failures import TaskError
 from gpu_worker.identity import KEY_FILE, load_identity
+from gpu_worker.kernels import KERNELS, KernelStore, key_of
 from gpu_worker.libraries import blender_installed, install_line, missing_libraries
 from gpu_worker.protocol import Ready
+
+DEFAULT = "OPTIX"
+"""What NVIDIA's GPUs are used with where nobody chooses."""
+
+GIBIBYTE = 1 << 30
 
 
 def report(state: Path) -> tuple[str, int]:
@@ -20,7 +27,7 @@ def report(state: Path) -> tuple[str, int]:
     missing = missing_libraries()
     blender, problem = (None, "") if missing else _try_blender()
     key, usable = _key(state)
-    lines = [*_devices(blender), _sandbox(), key]
+    lines = [*_devices(blender, state), _sandbox(), key]
     if missing:
         lines += [f"missing: {', '.join(missing)}", f"  install them with: {install_line(missing)}"]
     if problem:
@@ -41,15 +48,34 @@ def _try_blender() -> tuple[Ready | None, str]:
         child.close()
 
 
-def _devices(blender: Ready | None) -> list[str]:
+def _devices(blender: Ready | None, state: Path) -> list[str]:
     gpus = nvidia_gpus()
     slots = default_slots(len(gpus))
-    lines = [f"gpu:     {name}, driver {driver}" for name, driver in gpus] or ["gpu:     none found"]
+    lines = [f"gpu:     {_named(gpu)}" for gpu in gpus] or ["gpu:     none found"]
     lines.append(f"cpu:     {cores()} cores; {slots} slots of {default_threads(slots)} threads by default")
     if blender is not None:
         lines.append(f"blender: {blender.blender}, build {blender.build}")
-        lines.append(f"class:   {device_class('OPTIX' if gpus else 'CPU', 0, blender)}")
+        store = KernelStore(state / KERNELS)
+        for gpu in dict.fromkeys(replace(one, memory=None, free=None) for one in gpus):
+            lines.append(f"class:   {device_class(DEFAULT, gpu, blender)}")
+            lines.append(f"kernels: {_kernels(store, gpu, blender)}")
+        if not gpus:
+            lines.append(f"class:   {device_class('CPU', None, blender)}")
     return lines
+
+
+def _named(gpu: Gpu) -> str:
+    memory = f"{gpu.memory / GIBIBYTE:.1f} GiB" if gpu.memory else "video memory not told"
+    free = f", {gpu.free / GIBIBYTE:.1f} GiB free" if gpu.memory and gpu.free is not None else ""
+    return f"{gpu.name}, driver {gpu.driver}, {memory}{free}"
+
+
+def _kernels(store: KernelStore, gpu: Gpu, blender: Ready) -> str:
+    """Whether a node would have to compile first. Compiles nothing: that is for the node's start."""
+    held = store.held(key_of(DEFAULT, gpu, blender))
+    if held is None:
+        return f"none yet for {gpu.name}: the node compiles them at its start, before it takes work"
+    return f"ready for {gpu.name}, compiled in {held.seconds:.0f} s"
 
 
 def _key(state: Path) -> tuple[str, bool]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from frame_splitter.errors import Conflict, InvalidInput, Unavailable
+from frame_splitter.ids import DeviceClass
 from frame_splitter.records import TaskKind
 from gpu_worker import sandbox
 from gpu_worker.actor import SlotOrder
@@ -23,6 +24,7 @@ from gpu_worker.config import NodeConfig, cores, default_memory, default_slots, 
 from gpu_worker.coordinator import Coordinator, NodeSelf
 from gpu_worker.devices import backend_for
 from gpu_worker.identity import Identity, enrol, load_identity
+from gpu_worker.kernels import KERNELS
 from gpu_worker.libraries import install_line, missing_libraries
 from gpu_worker.money.operator import load_operator
 from gpu_worker.money.purse import Purse
@@ -125,13 +127,26 @@ def _selling(
     address: str,
     benches: list[Bench],
 ) -> Selling:
-    # Tiles are of one device class, so what the first slot is, all are.
-    device_class = benches[0].info.device_class
+    device_class = _one_class(benches)
     purse, url = Purse(config.state), config.selling.chain_url if config.selling else ""
     witness = chain_witness(url, operator.network, operator.address) if url else None
     return Selling(
         coordinator, operator, purse, address, known.farm, device_class, own=known.own, witness=witness
     )
+
+
+def _one_class(benches: list[Bench]) -> DeviceClass:
+    """What a node's offer is for. Raises InvalidInput for a node of several kinds: its price would be for
+    one of them, and tiles of the others would be none of the offer's.
+    """
+    classes = {bench.info.device_class for bench in benches if TaskKind.RENDER in bench.slot.kinds}
+    if len(classes) > 1:
+        raise InvalidInput(
+            f"This node's slots are of {len(classes)} device classes ({', '.join(sorted(classes))}), and a "
+            f"node sells work of one: run a node for each, with CUDA_VISIBLE_DEVICES (HIP_VISIBLE_DEVICES, "
+            f"ONEAPI_DEVICE_SELECTOR) and a --state-dir of its own."
+        )
+    return classes.pop() if classes else benches[0].info.device_class
 
 
 @contextlib.contextmanager
@@ -181,18 +196,26 @@ class _Plans:
 
     def finishing(self) -> list[SlotOrder]:
         """The slot of an own node that finishes frames and looks at submitted tiles: short work, so it may
-        use every core.
+        use every core but one for each GPU, which stands still while nobody feeds it.
         """
         if not self._config.own:
             return []
-        return [self._order("finish-0", (TaskKind.FINISH, TaskKind.CHECK), Device("CPU", 0, cores()))]
+        threads = max(1, cores() - self.gpus * self._slots)
+        return [self._order("finish-0", (TaskKind.FINISH, TaskKind.CHECK), Device("CPU", 0, threads))]
 
     def _order(self, name: str, kinds: tuple[TaskKind, ...], device: Device) -> SlotOrder:
         config = self._config
         memory = config.memory_per_slot or default_memory(self._slots)
         limits = ChildLimits(memory, config.stall_seconds, config.task_seconds)
         child = ChildPlan(device, limits, self._sandboxed, config.child_program)
-        plan = SlotPlan(name, kinds, config.state / "slots" / name, child, picture_memory=default_memory(2))
+        plan = SlotPlan(
+            name,
+            kinds,
+            config.state / "slots" / name,
+            child,
+            picture_memory=default_memory(2),
+            kernels=config.state / KERNELS,
+        )
         cache = config.state / "cache"
         return SlotOrder(
             plan, cache, config.cache_bytes, config.coordinator, config.token, config.handed_over

@@ -44,6 +44,7 @@ class Done(msgspec.Struct, frozen=True, tag_field="event", tag="done"):
     seconds: Seconds = 0.0
     render_seconds: Seconds = 0.0
     peak_memory: Size = 0
+    device_memory: Size = 0
     samples: Counts = {}
     speed: Annotated[int, msgspec.Meta(ge=0, le=1 << 53)] = 0
     measures: Annotated[tuple[Measure, ...], msgspec.Meta(max_length=MOST_MEASURES)] = ()
@@ -51,7 +52,7 @@ class Done(msgspec.Struct, frozen=True, tag_field="event", tag="done"):
 
 
 class Failed(msgspec.Struct, frozen=True, tag_field="event", tag="failed"):
-    """A command failed; `code` is one of scene, device, bad_input."""
+    """A command failed; `code` is one of scene, device, gpu_memory, gpu_fault, bad_input."""
 
     code: Name
     message: Text

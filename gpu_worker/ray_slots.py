@@ -19,7 +19,7 @@ from frame_splitter.errors import FarmError, Unavailable
 from frame_splitter.records import FailureCode, Lease, Progress, TaskFailure, TaskKind, TaskResult, Upload
 from gpu_worker.actor import SlotActor, SlotOrder
 from gpu_worker.checking import Rendered
-from gpu_worker.slot import SlotInfo
+from gpu_worker.readiness import Prepared, SlotInfo
 
 T = TypeVar("T")
 
@@ -28,6 +28,9 @@ ASK_SECONDS = 2.0
 
 LOOK_SECONDS = 1.0
 """How often whoever waits for an actor looks whether it is still the slot's."""
+
+PREPARE_SECONDS = 30.0
+"""How long a slot may take to say how far its GPU is."""
 
 START_SECONDS = 180.0
 """How long an actor may take until its Blender has loaded."""
@@ -84,6 +87,13 @@ class RaySlot:
         info = self._ready().info
         assert info is not None
         return info
+
+    def prepare(self, doubt: str = "") -> Prepared:
+        """How far its GPU is."""
+        actor = self._ready()
+        prepared: Prepared = self._wait(actor, lambda one: one.prepare.remote(doubt), PREPARE_SECONDS)
+        actor.info = prepared.info or actor.info
+        return prepared
 
     def run(self, lease: Lease) -> Rendered | TaskFailure:
         """Do a task."""
@@ -257,6 +267,7 @@ def _with_groups(ray: Any) -> type[SlotActor]:
         "deliver": "deliver",
         "discard": "deliver",
         "progress": "ask",
+        "prepare": "ask",
         "cancel": "ask",
         "pid": "ask",
     }

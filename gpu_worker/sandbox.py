@@ -85,9 +85,15 @@ def environment(inherited: Mapping[str, str]) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "HOME": f"{PRIVATE}/home",
         "TMPDIR": TEMPORARY,
+        **GPU_ORDER,
         **chosen,
     }
 
+
+GPU_ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+"""CUDA puts its fastest GPU first, nvidia-smi and Ray go by addresses: where a machine has two kinds, one
+number would mean two GPUs.
+"""
 
 GPU_VARIABLES = (
     "CUDA_VISIBLE_DEVICES",

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +16,6 @@ import structlog
 from frame_splitter.audits import SPARSE, SeamReport, crop_name
 from frame_splitter.errors import FarmError, InvalidInput
 from frame_splitter.fields import Tile
-from frame_splitter.ids import DeviceClass
 from frame_splitter.outputs import safe_relative
 from frame_splitter.records import (
     FailureCode,
@@ -44,10 +43,12 @@ from gpu_worker.checking import (
 )
 from gpu_worker.checks import Fetch
 from gpu_worker.coordinator import SceneListing
-from gpu_worker.devices import device_class
+from gpu_worker.devices import device_class, gpu_at
 from gpu_worker.failures import Cancelled, TaskError
+from gpu_worker.kernels import KernelStore, key_of
 from gpu_worker.outcomes import outcome_of
 from gpu_worker.protocol import Done
+from gpu_worker.readiness import Found, Prepared, Readiness, SlotInfo
 from gpu_worker.scene_cache import HeldScene, SceneCache
 from gpu_worker.spare import Spare
 from gpu_worker.stage import ChildPlan, Stage
@@ -66,7 +67,8 @@ class SceneSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SlotPlan:
-    """A slot: its name within the node, the kinds it takes, its own folder, and its children.
+    """A slot: its name within the node, the kinds it takes, its own folder, and its children. `kernels` is
+    the node's folder of GPU kernels.
 
     `picture_memory` is bytes for the process that decodes pictures; `commands_per_child` how many a
     child carries out before a fresh one takes its place.
@@ -78,14 +80,12 @@ class SlotPlan:
     child: ChildPlan
     picture_memory: int = 4 << 30
     commands_per_child: int = 1000
+    kernels: Path | None = None
 
-
-@dataclass(frozen=True, slots=True)
-class SlotInfo:
-    """What a slot offers the coordinator."""
-
-    device_class: DeviceClass
-    sandboxed: bool
+    @property
+    def on_gpu(self) -> bool:
+        """Whether its children render on a GPU."""
+        return self.child.device.backend != "CPU"
 
 
 class Slot:
@@ -100,11 +100,13 @@ class Slot:
         self._plain: seams.PlainBlender | None = None
         self._seam: SeamReport | None = None
         self._progress = Progress()
-        self._device_class: DeviceClass | None = None
+        self._info: SlotInfo | None = None
         self._lock = threading.Lock()
         plan.folder.mkdir(parents=True, exist_ok=True)
         self._remove_left_stages()
         self._checker = Checker(plan.picture_memory, self._picture_sandbox())
+        store = KernelStore(plan.kernels or plan.folder / "kernels")
+        self._readiness = Readiness(plan.child, store, plan.folder, self._find_gpu)
         self._stage = self._new_stage()
         self._spare = Spare(self._new_stage)
 
@@ -112,10 +114,37 @@ class Slot:
 
     def describe(self) -> SlotInfo:
         """Wait until Blender has loaded, and say what it can do. Raises TaskError."""
-        if self._device_class is None:
-            device = self.plan.child.device
-            self._device_class = device_class(device.backend, device.index, self._stage.ready())
-        return SlotInfo(self._device_class, self.plan.child.sandboxed)
+        if self._info is None:
+            self._info = self._find_gpu().info if self.plan.on_gpu else self._on_cpu()
+        return self._info
+
+    def prepare(self, doubt: str = "") -> Prepared:
+        """How far its GPU is, at once: see `Readiness.look`. A slot without one can always take tasks."""
+        if not self.plan.on_gpu:
+            return Prepared(self.describe())
+        prepared = self._readiness.look(doubt)
+        # Another driver is another class.
+        self._info = prepared.info or self._info
+        return prepared
+
+    def _on_cpu(self) -> SlotInfo:
+        return SlotInfo(device_class("CPU", None, self._stage.ready()), self.plan.child.sandboxed)
+
+    def _find_gpu(self) -> Found:
+        """The slot's GPU as it is now, by a child of its own: the slot's may hold a scene."""
+        device = self.plan.child.device
+        stage = Stage(self.plan.folder, self.plan.child)
+        try:
+            blender = stage.ready()
+            gpu = gpu_at(device.backend, device.index, stage.child.device_name(device))
+        finally:
+            stage.close()
+        kind = device_class(device.backend, gpu, blender)
+        return Found(
+            gpu,
+            key_of(device.backend, gpu, blender),
+            SlotInfo(kind, self.plan.child.sandboxed, gpu.room, prepares=True),
+        )
 
     def progress(self) -> Progress:
         """How far the current task is."""
@@ -138,6 +167,7 @@ class Slot:
                 render_seconds=rendered.render_seconds,
                 device_class=self.describe().device_class,
                 peak_memory=rendered.peak_memory,
+                device_memory=rendered.device_memory,
                 pixel_root=taken.root,
                 report=rendered.report,
                 probe=rendered.probe,
@@ -222,7 +252,9 @@ class Slot:
             shutil.rmtree(output, ignore_errors=True)
         memory = max(done.peak_memory, stage.child.peak_memory)
         samples = done.samples_of_each or ((done.samples,) if done.samples else ())
-        rendered = Rendered(done.files, began, done.render_seconds, memory, samples, seam=self._seam)
+        rendered = Rendered(
+            done.files, began, done.render_seconds, memory, samples, done.device_memory, seam=self._seam
+        )
         return probes.rendered(rendered, done, self._done(lease) / RAW) if done.measures else rendered
 
     def _failed(self, lease: Lease, failure: TaskFailure) -> TaskFailure:
@@ -348,6 +380,7 @@ class Slot:
         if (
             self._suspect.is_set()
             or worn
+            or self._stage.kernels != self._readiness.kernels
             or (needs_fresh_child(lease) and not self._stage.blank)
             or not (self._stage.blank or (self._stage.scene == lease.scene and self._stage.child.alive))
         ):
@@ -367,11 +400,15 @@ class Slot:
 
     def _replace_stage(self) -> None:
         self._suspect.clear()
-        self._put(self._spare.take() or self._new_stage())
+        spare = self._spare.take()
+        if spare is not None and spare.kernels != self._readiness.kernels:
+            spare.close()
+            spare = None
+        self._put(spare or self._new_stage())
 
     def _stage_with(self, held: HeldScene) -> Stage:
         try:
-            return Stage(self.plan.folder, self.plan.child, held)
+            return Stage(self.plan.folder, self._child_plan(), held)
         except BaseException:
             held.release()
             raise
@@ -384,7 +421,10 @@ class Slot:
         old.close()
 
     def _new_stage(self) -> Stage:
-        return Stage(self.plan.folder, self.plan.child)
+        return Stage(self.plan.folder, self._child_plan())
+
+    def _child_plan(self) -> ChildPlan:
+        return replace(self.plan.child, kernels=self._readiness.kernels)
 
     def _check_wanted(self) -> None:
         if self._stopped.is_set():

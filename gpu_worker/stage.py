@@ -21,18 +21,20 @@ from frame_splitter.records import FailureCode
 from gpu_worker import sandbox
 from gpu_worker.blender import CHILD_PROGRAM, BlenderChild, ChildCommand, ChildLimits, Device
 from gpu_worker.failures import TaskError
+from gpu_worker.kernels import Kernels, variables
 from gpu_worker.protocol import Ready
 from gpu_worker.scene_cache import HeldScene
 
 
 @dataclass(frozen=True, slots=True)
 class ChildPlan:
-    """How a slot's children are run. `variables` is what they inherit where there is no sandbox."""
+    """How a slot's children are run. `kernels` are those of their GPU, None before they are compiled."""
 
     device: Device
     limits: ChildLimits
     sandboxed: bool
     program: Path = CHILD_PROGRAM
+    kernels: Kernels | None = None
 
 
 class Stage:
@@ -47,12 +49,19 @@ class Stage:
         self._scene_folder, self._scratch = self._folder / "scene", self._folder / "scratch"
         for folder in (self._scene_folder, self.given, self._output, self._scratch):
             folder.mkdir(parents=True)
+        if plan.kernels is not None:
+            plan.kernels.copy_to(self._folder / "kernels")
         self.held: HeldScene | None = None
         self._main: Path | None = None
         if held is not None:
             self.give(held)
         self.child = BlenderChild(plan.limits, self._command())
         self.child.start()
+
+    @property
+    def kernels(self) -> Kernels | None:
+        """What its child was started with."""
+        return self._plan.kernels
 
     @property
     def scene(self) -> SceneId | None:
@@ -99,19 +108,24 @@ class Stage:
 
     def _command(self) -> ChildCommand:
         program, threads = self._plan.program, self._plan.device.threads
-        writes = (self._output, self._scratch)
-        variables = sandbox.environment(os.environ) | {"TMPDIR": str(self._scratch)}
+        writes: tuple[Path, ...] = (self._output, self._scratch)
+        given = sandbox.environment(os.environ) | {"TMPDIR": str(self._scratch)}
+        kernels: tuple[Path, ...] = ()
+        if self._plan.kernels is not None:
+            kernels, own = self._plan.kernels.readable(), self._folder / "kernels"
+            given |= variables(self._plan.kernels.folder, own)
+            writes += (own,)
         if self.held is not None and self.held.manifest.color_config:
-            variables |= {"OCIO": self.held.color_config(self._scene_folder)}
+            given |= {"OCIO": self.held.color_config(self._scene_folder)}
         if not self._plan.sandboxed:
-            variables |= {"HOME": str(self._scratch)}
-            return ChildCommand(program, variables=variables, threads=threads, writes=writes)
+            given |= {"HOME": str(self._scratch)}
+            return ChildCommand(program, variables=given, threads=threads, writes=writes)
         box = sandbox.Sandbox(
-            readable=(program_folder(program), self._scene_folder, self.given),
+            readable=(program_folder(program), self._scene_folder, self.given, *kernels),
             writable=writes,
             gpu=self._plan.device.backend != "CPU",
         )
-        return ChildCommand(program, box.wrap, variables, threads, writes)
+        return ChildCommand(program, box.wrap, given, threads, writes)
 
 
 def program_folder(program: Path) -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 
 import bpy
 
-from gpu_worker.child import naming
+from gpu_worker.child import devices, naming
 from gpu_worker.child.denoising import (
     most_samples,
     passes_of,
@@ -25,14 +25,14 @@ from gpu_worker.child.overrides import CYCLES, EEVEE, IMAGE, RENDER, SetBack, ov
 Progress = Callable[[int, int], None]
 
 SAMPLE_COUNT = re.compile(r"Sample (\d+)/(\d+)")
+DEVICE_MEMORY = re.compile(r"\bMem: *(\d+(?:\.\d+)?)([KMG])")
+"""What Cycles says of the memory that it holds on its device."""
+
+UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
 class SceneError(Exception):
     """The scene cannot be rendered as asked; the text is for the artist."""
-
-
-class DeviceError(Exception):
-    """The device that was asked for cannot be used; the text is for the GPU's owner."""
 
 
 def open_scene(path: str) -> None:
@@ -68,19 +68,20 @@ def use_device(backend: str, index: int, threads: int) -> str:
     if backend == "CPU":
         overrides.put(scene, CYCLES, "device", "CPU")
         return "CPU"
-    preferences = bpy.context.preferences.addons["cycles"].preferences
-    try:
-        preferences.compute_device_type = backend
-    except TypeError as error:
-        raise DeviceError(f"This Blender has no {backend} support.") from error
-    preferences.refresh_devices()
-    found = [device for device in preferences.devices if device.type == backend]
-    if index >= len(found):
-        raise DeviceError(f"{backend} device {index} was asked for, but Cycles sees {len(found)} of them.")
-    for device in preferences.devices:
-        device.use = device == found[index]
+    name = devices.select(_preferences(), backend, index)
     overrides.put(scene, CYCLES, "device", "GPU")
-    return str(found[index].name)
+    _verify_device(scene)
+    return name
+
+
+def _preferences() -> Any:
+    return bpy.context.preferences.addons["cycles"].preferences
+
+
+def _verify_device(scene: Any) -> None:
+    """Raise DeviceError where Cycles would render on anything but the device that was asked for."""
+    if _device is not None and _device[0] != "CPU":
+        devices.verify(_preferences(), scene, *_device[:2])
 
 
 def put_device_again() -> None:
@@ -168,6 +169,8 @@ class Watch:
     begins: bool = True
     counts: list[int] = field(default_factory=list)
     """The most samples a pixel took, one number a view layer."""
+    device_memory: int = 0
+    """The most bytes that Cycles took of its device, a GPU's video memory among others."""
 
     def see(self, done: int) -> None:
         """Each layer counts from 0; after the last sample the engine says 0 once more."""
@@ -196,6 +199,9 @@ def _watched(progress: Progress) -> Iterator[Watch]:
         if match:
             watch.see(int(match[1]))
             progress(int(match[1]), int(match[2]))
+        held = DEVICE_MEMORY.search(text)
+        if held:
+            watch.device_memory = max(watch.device_memory, int(float(held[1]) * UNITS[held[2]]))
         if "Mem:" in text:
             watch.last = time.monotonic()
             watch.first = watch.first or watch.last
@@ -234,6 +240,7 @@ def render_frame(command: dict[str, Any], progress: Progress) -> dict[str, Any]:
         "render_seconds": watch.seconds,
         "samples": samples,
         "peak_memory": peak_memory(),
+        "device_memory": watch.device_memory,
     }
 
 
@@ -295,15 +302,25 @@ def run_render(progress: Progress, frame: int | None = None) -> Watch:
         if frame is None
         else {"animation": True, "frame_start": frame, "frame_end": frame}
     )
+    scene = bpy.context.scene
+    if scene.render.engine == "CYCLES":
+        _verify_device(scene)
     with _watched(progress) as watch, overrides.watched() as judge:
         try:
             bpy.ops.render.render(**of)
             judge()
         except RuntimeError as error:
-            raise SceneError(f"Blender could not render: {_last_line(str(error))}") from error
+            raise _blamed(f"Blender could not render: {_last_line(str(error))}", str(error)) from error
         except SetBack as error:
             raise SceneError(f"The scene changed what the farm set: {error}.") from error
     return watch
+
+
+def _blamed(sentence: str, text: str) -> Exception:
+    """The error of whoever is to blame for what Blender said: a GPU, or else the scene."""
+    on_gpu = _device is not None and _device[0] != "CPU"
+    code = devices.meaning(text) if on_gpu else None
+    return devices.DeviceError(sentence, code) if code else SceneError(sentence)
 
 
 def render_scene(scene: Any) -> None:

@@ -20,6 +20,7 @@ from frame_splitter.records import (
     Progress,
     RenderSettings,
     SlotState,
+    SlotTrouble,
     Task,
     TaskFailure,
     TaskKind,
@@ -32,13 +33,14 @@ from gpu_worker.checking import Rendered
 from gpu_worker.coordinator import Coordinator
 from gpu_worker.identity import load_identity
 from gpu_worker.notary import Notary
-from gpu_worker.slot import SlotInfo
+from gpu_worker.readiness import Prepared, SlotInfo
 from verification.attestation import Attestation, Submission, digest, require_signer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fakes"))
 from fake_coordinator import FARM, TOKEN, FakeCoordinator, receipt_of
 
 CLASS = DeviceClass("cpu:test")
+NEXT_CLASS = DeviceClass("cuda:test")
 PACE = Pace(wait=5.0, beat=0.02, retry=0.1, rest=0.1, store_away=0.5, drain=2.0)
 WHOLE = Tile(0, 0, 8, 8)
 
@@ -50,13 +52,21 @@ class FakeSlot:
         self.name, self.kinds, self.folder = name, kinds, folder
         self.ran, self.cancelled, self.discarded, self.restarted = [], [], [], []
         self.silent = False
+        self.prepares, self.answers, self.doubts = False, [], []
         self.asked = 0
         self.news = threading.Condition()
         self.running = threading.Event()
         self.go_on = threading.Event()
 
     def describe(self):
-        return SlotInfo(CLASS, True)
+        return SlotInfo(CLASS, True, prepares=self.prepares)
+
+    def prepare(self, doubt=""):
+        """What is in `answers`, one after the other and the last again and again; else ready."""
+        self.doubts.append(doubt)
+        if not self.answers:
+            return Prepared(SlotInfo(NEXT_CLASS, True, 24 << 30, prepares=True))
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
     def run(self, lease):
         self.ran.append(lease.task.id)
@@ -232,6 +242,50 @@ def test_a_slot_without_its_device_rests(farm, slots, start):
     with pytest.raises(AssertionError):
         farm.wait_for(lambda: "good" in farm.results, 0.5)
     assert farm.calls["leases"] == asked
+
+
+def test_a_gpu_is_offered_when_its_kernels_are_there_and_says_so_meanwhile(farm, slots, start):
+    gpu, _ = slots
+    gpu.prepares, gpu.answers = True, [Prepared(sentence="Compiling the kernels for NVIDIA L4.")]
+    start(slots)
+    told = SlotTrouble("cpu-0", SlotState.STARTING, "Compiling the kernels for NVIDIA L4.")
+    farm.wait_for(lambda: farm.troubles == (told,))
+    farm.wait_for(lambda: farm.requests)
+    assert {offer.slot for one in farm.requests for offer in one.offers} == {"cpu-1"}
+    gpu.answers = []
+    farm.wait_for(lambda: any(offer.slot == "cpu-0" for one in farm.requests for offer in one.offers))
+    offer = next(offer for one in farm.requests for offer in one.offers if offer.slot == "cpu-0")
+    assert (offer.device_class, offer.memory) == (NEXT_CLASS, 24 << 30)
+    farm.wait_for(lambda: farm.troubles == ())
+
+
+def test_a_gpu_whose_kernels_cannot_be_made_rests_and_is_tried_again(farm, slots, start):
+    gpu = slots[0]
+    gpu.prepares = True
+    gpu.answers = [Prepared(sentence="The kernels cannot be made: no nvcc.", failed=True)]
+    start(slots[:1])
+    told = SlotTrouble("cpu-0", SlotState.RESTING, "The kernels cannot be made: no nvcc.")
+    farm.wait_for(lambda: farm.troubles == (told,))
+    assert not farm.requests
+    gpu.answers = []
+    farm.wait_for(lambda: farm.requests)
+    assert gpu.doubts[0] == ""
+    assert gpu.doubts[-1] == "It failed before."
+    assert gpu.restarted == []
+
+
+def test_after_a_crash_a_gpu_shows_that_it_still_renders(farm, slots, start):
+    gpu = slots[0]
+    gpu.prepares = True
+    start(slots[:1])
+    farm.wait_for(lambda: farm.requests)
+    gpu.answers = [Prepared(sentence="The GPU is tried."), Prepared(sentence="ECC.", failed=True)]
+    farm.put(lease_of("crash"))
+    farm.wait_for(lambda: farm.troubles == (SlotTrouble("cpu-0", SlotState.RESTING, "ECC."),))
+    assert "Blender fell over." in gpu.doubts
+    asked = len(farm.requests)
+    gpu.answers = []
+    farm.wait_for(lambda: len(farm.requests) > asked)
 
 
 def test_a_lost_lease_stops_its_render_and_submits_nothing(farm, slots, start):

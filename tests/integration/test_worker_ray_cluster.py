@@ -29,11 +29,12 @@ def listens(port):
 
 
 @contextlib.contextmanager
-def cluster(port, folder):
+def cluster(port, folder, *options):
     """A Ray that is not the node's own, killed at the end."""
     line = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus", "3"]
     line += ["--node-ip-address", HOST, "--port", str(port), "--temp-dir", str(folder)]
     line += ["--object-store-memory", str(80 << 20), "--include-dashboard", "false", "--disable-usage-stats"]
+    line += options
     with subprocess.Popen(line, env=os.environ | OPEN, stdout=subprocess.DEVNULL) as process:
         try:
             end = time.monotonic() + SECONDS

@@ -9,7 +9,9 @@ import pytest
 from gpu_worker import doctor, sandbox
 from gpu_worker import inspect as inspection
 from gpu_worker.__main__ import main
+from gpu_worker.devices import Gpu
 from gpu_worker.identity import load_identity
+from gpu_worker.kernels import KERNELS, KernelStore, Warmed, key_of
 from gpu_worker.protocol import Ready
 
 FAKE = Path(__file__).parents[1] / "fakes" / "fake_child.py"
@@ -90,16 +92,25 @@ def test_the_doctor_names_what_is_missing(monkeypatch, tmp_path):
 def test_the_doctor_tells_what_this_machine_renders_on(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "missing_libraries", lambda: ())
     monkeypatch.setattr(doctor, "_try_blender", lambda: (Ready("5.0.1", "abc"), ""))
-    monkeypatch.setattr(doctor, "nvidia_gpus", lambda: [("NVIDIA L4", "550.54")])
-    monkeypatch.setattr(doctor, "device_class", lambda backend, index, blender: f"{backend}:{index}")
+    gpus = [
+        Gpu("NVIDIA L4", "550.54", 23 << 30, 22 << 30),
+        Gpu("NVIDIA L4", "550.54"),
+        Gpu("NVIDIA A10", "550.54"),
+    ]
+    monkeypatch.setattr(doctor, "nvidia_gpus", lambda: gpus)
     monkeypatch.setattr(sandbox, "unavailable", lambda: "bubblewrap is not installed.")
     text, status = doctor.report(tmp_path)
     assert status == 0
-    assert "NVIDIA L4, driver 550.54" in text
-    assert "class:   OPTIX:0" in text
+    assert "gpu:     NVIDIA L4, driver 550.54, 23.0 GiB, 22.0 GiB free\n" in text
+    assert "gpu:     NVIDIA A10, driver 550.54, video memory not told\n" in text
+    assert text.count("class:   optix:NVIDIA L4:driver-550.54:bpy-5.0.1-abc\n") == 1
+    assert "kernels: none yet for NVIDIA A10: the node compiles them at its start" in text
     assert "only scenes of this node's own user are taken (bubblewrap is not installed.)" in text
     assert f"key:     made at the node's first start, in {tmp_path}" in text
     assert list(tmp_path.iterdir()) == []
+    key = key_of("OPTIX", gpus[0], Ready("5.0.1", "abc"))
+    KernelStore(tmp_path / KERNELS).get(key, lambda target: Warmed("NVIDIA L4", 63.0))
+    assert "kernels: ready for NVIDIA L4, compiled in 63 s\n" in doctor.report(tmp_path)[0]
     made = load_identity(tmp_path)
     assert f"signs as {made.address}" in doctor.report(tmp_path)[0]
     (tmp_path / "node.key").chmod(0o644)

@@ -127,6 +127,7 @@ def test_of_the_environment_nothing_secret_arrives():
         "PATH",
         "PWD",
         "TMPDIR",
+        *sandbox.GPU_ORDER,
         *sandbox.GPU_VARIABLES,
     }
 

@@ -17,9 +17,9 @@ from frame_splitter.exr import read
 from frame_splitter.fields import Tile
 from frame_splitter.ids import TaskId
 from frame_splitter.records import FailureCode, TaskFailure
-from gpu_worker import config, devices, libraries, ray_cluster
+from gpu_worker import config, devices, libraries, ray_cluster, sandbox
 from gpu_worker.__main__ import build_parser
-from gpu_worker.devices import Choice, backend_for, device_class, instruction_set
+from gpu_worker.devices import Choice, Gpu, backend_for, device_class, gpu_at, instruction_set
 from gpu_worker.failures import Cancelled, TaskError
 from gpu_worker.money.operator import load_operator
 from gpu_worker.outputs import take
@@ -102,16 +102,75 @@ def test_arm_is_a_class_of_its_own(monkeypatch):
     assert instruction_set() == "arm64"
 
 
-def test_gpu_classes_hold_name_and_driver(monkeypatch, tmp_path):
-    smi = tmp_path / "nvidia-smi"
-    smi.write_text("#!/bin/sh\necho 'NVIDIA L4, 550.54.15'\necho 'NVIDIA: A10, 550.54.15'\n")
-    smi.chmod(0o755)
-    monkeypatch.setattr(devices.shutil, "which", lambda name: str(smi))
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+@pytest.fixture
+def nvidia_smi(tmp_path, monkeypatch):
+    """Have a program of that name print what is given; returns what it was called with."""
+    program, asked = tmp_path / "bin" / "nvidia-smi", tmp_path / "asked"
+
+    def write(*lines, status=0):
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\necho $@ >> {asked}\n" + "".join(f"echo '{one}'\n" for one in lines))
+        with program.open("a") as script:
+            script.write(f"exit {status}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        return asked
+
+    return write
+
+
+def test_gpu_classes_hold_name_and_driver(nvidia_smi):
+    nvidia_smi("NVIDIA L4, 550.54.15, 23034, 22000", "NVIDIA: A10, 550.54.15, 24564, 24000")
     ready = Ready("5.0.1", "abc123")
-    assert device_class("OPTIX", 0, ready) == "optix:NVIDIA L4:driver-550.54.15:bpy-5.0.1-abc123"
-    assert device_class("CUDA", 1, ready) == "cuda:NVIDIA_ A10:driver-550.54.15:bpy-5.0.1-abc123"
-    assert device_class("CPU", 0, ready).startswith("cpu:")
+    first, second = gpu_at("OPTIX", 0, "NVIDIA L4"), gpu_at("CUDA", 1, "NVIDIA: A10 (Display)")
+    assert device_class("OPTIX", first, ready) == "optix:NVIDIA L4:driver-550.54.15:bpy-5.0.1-abc123"
+    assert device_class("CUDA", second, ready) == "cuda:NVIDIA_ A10:driver-550.54.15:bpy-5.0.1-abc123"
+    assert device_class("CPU", None, ready).startswith("cpu:")
+
+
+def test_video_memory_is_what_the_driver_says_is_free(nvidia_smi):
+    nvidia_smi(
+        "NVIDIA L4, 550.54.15, 23034, 22000", "NVIDIA GB10, 580.1, [N/A], [N/A]", "Old, cut", "A, B, 1, 24, 7"
+    )
+    small, shared, odd = devices.nvidia_gpus()
+    assert (small.memory, small.free, small.room) == (23034 << 20, 22000 << 20, 22000 << 20)
+    assert (shared.memory, shared.free, shared.room) == (None, None, 0)
+    assert odd.name == "A, B"
+
+
+def test_a_gpu_is_asked_for_by_the_number_that_ray_gave(nvidia_smi, monkeypatch):
+    asked = nvidia_smi("NVIDIA L4, 550.54.15, 23034, 22000")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    devices.nvidia_gpus()
+    assert "--id=3" in asked.read_text()
+    assert sandbox.environment({"CUDA_VISIBLE_DEVICES": "3"})["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+
+
+def test_a_gpu_that_the_driver_does_not_know_is_none_to_render_on(nvidia_smi):
+    nvidia_smi("Failed to initialize NVML: Driver/library version mismatch", status=18)
+    with pytest.raises(TaskError, match="after an update of the driver") as caught:
+        gpu_at("CUDA", 0, "NVIDIA L4")
+    assert caught.value.failure is FailureCode.DEVICE
+
+
+def test_a_gpu_that_blender_calls_otherwise_is_another(nvidia_smi):
+    nvidia_smi("NVIDIA L4, 550.54.15, 23034, 22000")
+    with pytest.raises(TaskError, match="'NVIDIA A10', and the driver 'NVIDIA L4'"):
+        gpu_at("CUDA", 0, "NVIDIA A10")
+
+
+def test_gpus_of_other_vendors_are_what_blender_calls_them(tmp_path):
+    card = tmp_path / "card0" / "device"
+    card.mkdir(parents=True)
+    (card / "mem_info_vram_total").write_text("25753026560\n")
+    assert devices.amd_memory(tmp_path) == 25753026560
+    other = tmp_path / "card1" / "device"
+    other.mkdir(parents=True)
+    (other / "mem_info_vram_total").write_text("1000\n")
+    assert devices.amd_memory(tmp_path) is None, "it is not known which of them a slot has"
+    radeon = gpu_at("HIP", 0, "AMD Radeon RX 7900 XTX")
+    assert device_class("HIP", radeon, Ready("5.0.1", "a")).startswith("hip:AMD Radeon RX 7900 XTX:driver-")
 
 
 def test_a_program_that_emulates_a_device_is_in_no_real_class() -> None:
@@ -127,8 +186,9 @@ def test_a_program_that_emulates_a_device_is_in_no_real_class() -> None:
 def test_gpus_are_found_without_nvidia_smi(tmp_path):
     (tmp_path / "gpus" / "0000:01:00.0").mkdir(parents=True)
     (tmp_path / "gpus" / "0000:01:00.0" / "information").write_text("Model: \t\t NVIDIA L4\nIRQ: 5\n")
+    assert devices._nvidia_from_proc(tmp_path) == [], "a class without its driver would be no class"
     (tmp_path / "version").write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue\n")
-    assert devices._nvidia_from_proc(tmp_path) == [("NVIDIA L4", "550.54.15")]
+    assert devices._nvidia_from_proc(tmp_path) == [Gpu("NVIDIA L4", "550.54.15")]
 
 
 def test_missing_libraries_are_named_with_the_line_that_brings_them(monkeypatch):
