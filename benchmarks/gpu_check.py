@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a GPU does to this farm's promises, measured in one go: repeats, bounds, kernels, speed, audits.
+
+    python benchmarks/gpu_check.py                       # 8 minutes at most, all devices that Cycles sees
+    python benchmarks/gpu_check.py --scenes bmw27.blend --output results --json
+    python benchmarks/gpu_check.py --dry                 # in small, with stand-ins for GPUs: for tests
+
+Prints rows for docs/exactness.md and docs/performance.md. Every step is a process of its own with a time
+limit; one that fails is a row of the table "Not measured" and stops no other. Rows are written to
+OUTPUT/rows.jsonl and OUTPUT/tables.md after each step, so that a run that is cut off leaves what it found. Needs
+Blender's Python module, numpy and OpenEXR, and no network (docs/gpu-check.md).
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.gpu_check_msgspec import stand_in  # noqa: E402
+
+stand_in()
+
+from benchmarks import gpu_check_machine, gpu_check_pictures, gpu_check_speed  # noqa: E402
+from benchmarks.gpu_check_records import Device, Row, Setup, as_json, from_json, markdown  # noqa: E402
+
+Measure = Callable[[Setup, Device], Iterator[Row]]
+
+MEASURES: dict[str, Measure] = {
+    "machine": gpu_check_machine.machine,
+    "scenes": gpu_check_machine.scenes,
+    "kernels": gpu_check_speed.kernels,
+    "repeats": gpu_check_pictures.repeats,
+    "between": gpu_check_pictures.between,
+    "adaptive": gpu_check_pictures.adaptive,
+    "cryptomatte": gpu_check_pictures.cryptomatte,
+    "bytes": gpu_check_pictures.in_bytes,
+    "denoising": gpu_check_pictures.denoising,
+    "speed": gpu_check_speed.speed,
+    "audit": gpu_check_speed.audit,
+    "pair": gpu_check_speed.pair,
+    "persistent": gpu_check_speed.persistent,
+}
+
+WITHOUT_KERNELS = {"machine", "scenes", "kernels", "between", "cryptomatte"}
+"""Steps that render nothing, and the one that compiles."""
+
+LEAST = 3.0
+"""Seconds: with less left no step is begun."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One measure on one device, with the seconds it may take."""
+
+    measure: str
+    device: str
+    seconds: float
+
+    @property
+    def name(self) -> str:
+        """For rows and files."""
+        return f"{self.measure}: {self.device}"
+
+
+def plan(setup: Setup) -> list[list[Step]]:
+    """The steps by importance; those of one group run side by side."""
+    cpu, gpus = setup.devices[0].name, [device.name for device in setup.gpus]
+    everything = [cpu, *gpus]
+
+    def each(measure: str, seconds: float, devices: list[str]) -> list[list[Step]]:
+        return [[Step(measure, device, seconds)] for device in devices]
+
+    compiling = [Step("kernels", device, 240) for device in gpus]
+    return [
+        [Step("scenes", cpu, 60)],
+        [Step("machine", cpu, 30)],
+        [*compiling, Step("repeats", cpu, 240)],
+        *each("repeats", 75, gpus),
+        *each("between", 20, gpus),
+        *each("adaptive", 45, gpus),
+        *each("cryptomatte", 15, gpus),
+        *each("bytes", 30, everything),
+        *each("denoising", 30, gpus),
+        *each("speed", 60, everything),
+        *each("audit", 30, gpus),
+        *each("pair", 45, gpus),
+        *each("persistent", 30, gpus),
+        *each("adaptive", 60, [cpu]),
+        *each("cryptomatte", 15, [cpu]),
+        *each("kernels", 30, [cpu]),
+        *each("denoising", 30, [cpu]),
+        *each("audit", 60, [cpu]),
+        *each("persistent", 60, [cpu]),
+    ]
+
+
+# --- a step, in a process of its own ----------------------------------------------------------------------
+
+
+def carry_out(folder: Path, measure: str, device: str) -> None:
+    """Print the rows of one step as JSON lines, as they come. Ends at once when the parent is gone."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    setup = Setup.load(folder)
+    for row in MEASURES[measure](setup, setup.device(device)):
+        print(as_json(replace(row, step=f"{measure}: {device}")), flush=True)
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()
+    os.killpg(0, signal.SIGKILL)
+
+
+# --- the run ------------------------------------------------------------------------------------------------
+
+
+class Run:
+    """Carries out steps until the time is up, and writes what they find."""
+
+    def __init__(self, setup: Setup, output: Path, budget: float) -> None:
+        self.setup, self.output = setup, output
+        self.rows: list[Row] = []
+        self._ends = time.monotonic() + budget
+        self._lock = threading.Lock()
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "rows.jsonl").write_text("")
+
+    def all(self) -> None:
+        """Every step of the plan."""
+        for group in plan(self.setup):
+            before = len(self.rows)
+            with ThreadPoolExecutor(len(group)) as pool:
+                list(pool.map(self._one, group))
+            print(markdown(self.rows[before:]), end="\n\n", file=sys.stderr, flush=True)
+            (self.output / "tables.md").write_text(markdown(self.rows) + "\n")
+
+    def _one(self, step: Step) -> None:
+        seconds = min(step.seconds, self._ends - time.monotonic())
+        if seconds < LEAST:
+            self._missing(step, "no time left")
+        elif not self._is_ready(step):
+            self._missing(step, "the device's kernels were not ready")
+        else:
+            began = time.monotonic()
+            self._attempt(step, seconds)
+            print(f"{step.name}: {time.monotonic() - began:.1f} s", file=sys.stderr, flush=True)
+
+    def _is_ready(self, step: Step) -> bool:
+        device = self.setup.device(step.device)
+        free = step.measure in WITHOUT_KERNELS or device.is_cpu
+        return free or gpu_check_speed.ready(self.setup, device).exists()
+
+    def _attempt(self, step: Step, seconds: float) -> None:
+        command = [sys.executable, "-u", __file__, "--step", step.measure, step.device]
+        with (self.setup.folder / f"{step.measure}-{step.device.replace(' ', '-')}.log").open("w+") as log:
+            process = subprocess.Popen(
+                [*command, "--folder", str(self.setup.folder)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
+            assert process.stdout is not None
+            reading = threading.Thread(target=self._take, args=(process.stdout,))
+            reading.start()
+            try:
+                status = process.wait(seconds)
+                why = "" if status == 0 else _last_line(log) or f"ended with status {status}"
+            except subprocess.TimeoutExpired:
+                why = f"stopped after {seconds:.0f} s"
+            finally:
+                _kill_group(process)
+            reading.join()
+            if why:
+                self._missing(step, why)
+
+    def _take(self, lines: IO[str]) -> None:
+        for line in lines:
+            self._add(from_json(line))
+
+    def _missing(self, step: Step, why: str) -> None:
+        self._add(Row("missing", {"step": step.name, "why": why}, step.name))
+
+    def _add(self, row: Row) -> None:
+        with self._lock:
+            self.rows.append(row)
+            with (self.output / "rows.jsonl").open("a") as file:
+                file.write(as_json(row) + "\n")
+
+
+def _kill_group(process: "subprocess.Popen[str]") -> None:
+    """The step and its Blenders, which are in its session."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
+
+
+def _last_line(log: IO[str]) -> str:
+    log.seek(0)
+    lines = [line.strip() for line in log.read().splitlines() if line.strip()]
+    return lines[-1][-400:] if lines else ""
+
+
+def stopped(*_: object) -> None:
+    """A polite end: what was found is printed."""
+    raise SystemExit("stopped")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--scenes", nargs="*", type=Path, default=[], help="more scenes, such as bmw27.blend")
+    parser.add_argument("--output", type=Path, default=Path(os.environ.get("OUT", "out/gpu-check")))
+    parser.add_argument("--budget-s", type=float, default=480)
+    parser.add_argument("--dry", action="store_true", help="tiny, and the CPU stands in for GPUs")
+    parser.add_argument("--child", default="", help="with --dry: the stand-in's Blender child program")
+    parser.add_argument("--json", action="store_true", help="JSON rows instead of tables on stdout")
+    parser.add_argument("--step", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.step:
+        carry_out(chosen.folder, *chosen.step)
+        return
+    signal.signal(signal.SIGTERM, stopped)
+    began = time.monotonic()
+    scratch = Path(tempfile.mkdtemp(prefix="gpu-check-"))
+    extra = tuple(str(path.resolve()) for path in chosen.scenes if path.is_file())
+    devices = gpu_check_machine.stand_ins(chosen.child) if chosen.dry else gpu_check_machine.devices()
+    setup = Setup(scratch, chosen.dry, devices, extra)
+    setup.save()
+    run = Run(setup, chosen.output, chosen.budget_s - (time.monotonic() - began))
+    try:
+        run.all()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        found = [json.loads(as_json(row)) for row in run.rows]
+        print(json.dumps(found, indent=1) if chosen.json else markdown(run.rows), flush=True)
+
+
+if __name__ == "__main__":
+    main()

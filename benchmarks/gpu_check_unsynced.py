@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The node's Blender child without persistent data: each render synchronises the scene anew."""
+
+import sys
+from pathlib import Path
+from typing import TextIO
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from gpu_worker import blender_child
+
+
+class Unsynced(blender_child.Child):
+    """Takes no scene for one that stays right warm."""
+
+    def __init__(self, events: TextIO) -> None:
+        super().__init__(events)
+        self.rendering.stays_right_warm = lambda scene: False
+
+
+if __name__ == "__main__":
+    blender_child.Child = Unsynced  # type: ignore[misc]
+    blender_child.main()
