@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +47,8 @@ def kernel_caches(folder: Path) -> dict[str, str]:
 class Child:
     """One Blender child on one device, from its start to `close`; a context manager."""
 
-    def __init__(self, setup: Setup, device: Device, program: Path | None = None, kernels: str = "") -> None:
+    def __init__(self, setup: Setup, device: Device, program: Path | None = None) -> None:
         self.setup, self.device = setup, device
-        caches = setup.folder / "kernels" / (kernels or "warm")
-        caches.mkdir(parents=True, exist_ok=True)
         self._log = (setup.folder / f"child-{os.getpid()}-{id(self)}.log").open("w+b")
         reading, writing = os.pipe()
         command = [sys.executable, "-I", "-u", str(program or device.program or PROGRAM)]
@@ -62,7 +59,7 @@ class Child:
             stdout=self._log,
             stderr=self._log,
             pass_fds=(writing,),
-            env=os.environ | kernel_caches(caches),
+            env=os.environ | kernel_caches(setup.folder / "kernels") | device.variables,
         )
         os.close(writing)
         self._events = os.fdopen(reading, encoding="utf-8")
@@ -112,7 +109,7 @@ class Child:
             "cmd": name,
             "frame": scene.frame,
             "settings": settings | {"resolution_percentage": 100, "format": "OPEN_EXR"},
-            "asked": [],
+            "asked": ["samples"],
             "width": scene.width,
             "height": scene.height,
             "area": _region(_whole(scene)),
@@ -210,8 +207,3 @@ def timed(child: Child, scene: Scene, path: Path, count: int) -> tuple[float, li
     for each in paths:
         child.tile(scene, each)
     return (time.monotonic() - began) / count, paths
-
-
-def as_plain(device: Device) -> dict[str, Any]:
-    """For JSON."""
-    return asdict(device)

@@ -2,7 +2,7 @@
 """How far two renders of one picture lie apart, for benchmarks/gpu_check.py."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,88 +11,111 @@ import numpy
 from benchmarks.gpu_check_child import Region
 from benchmarks.gpu_check_records import Scene
 from frame_splitter import exr
+from frame_splitter.audits import Sums
+from frame_splitter.counts import plain_counts
+from frame_splitter.exactness import FILTER_STEP
 from frame_splitter.exr import Image, Pixels
+from verification.metrics import rounding
 from verification.metrics.cluster import largest_cluster
 from verification.metrics.difference import Mask, different_pixels
-from verification.passes import CRYPTOMATTE, combined, kind_of, pass_name
+from verification.metrics.mattes import matte_of
+from verification.passes import COUNTED, CRYPTOMATTE, combined, kind_of, pass_name
 
-COUNT = "Debug Sample Count"
-FILTER_STEP = 16
+Counted = tuple[Image, dict[str, int]]
+"""A render and the most samples that a pixel took, by layer."""
 
+BLOCK = 16
+"""Pixels: the edge of what an audit compares at once."""
 
-@dataclass(frozen=True)
-class Bounded:
-    """The share of pixels that differ in any bit; the largest difference of a pixel over its hard bound, the
-    RMS over its own, each with the pass that has it; and the share of pixels that no order of sums explains.
-    """
-
-    different: float
-    ratio: float
-    ratio_pass: str
-    rms: float
-    rms_pass: str
-    beyond: float
+MOST_BLOCKS = 64
 
 
 @dataclass(frozen=True)
 class PassFigures:
-    """The same of one pass."""
+    """Of one pass: the share of pixels that differ in any bit, the largest difference of a pixel over its
+    hard bound, and the largest RMS of a block over its own bound.
+    """
 
-    name: str
+    different: float = 0.0
+    ratio: float = 0.0
+    rms: float = 0.0
+
+    def __or__(self, other: "PassFigures") -> "PassFigures":
+        return PassFigures(*map(max, astuple(self), astuple(other)))
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of two renders, or the worst of several pairs: by pass; the share of pixels that differ in any bit; how
+    many of the blocks, as an audit takes them, an audit would have found different; and the RMSE of Combined
+    over its mean.
+    """
+
+    passes: dict[str, PassFigures]
     different: float
-    ratio: float
-    rms: float
-    beyond: float
+    blocks: int
+    beyond: int
+    relative: float
+
+    def __or__(self, other: "Figures") -> "Figures":
+        names = self.passes.keys() | other.passes.keys()
+        none = PassFigures()
+        passes = {name: self.passes.get(name, none) | other.passes.get(name, none) for name in names}
+        different, relative = max(self.different, other.different), max(self.relative, other.relative)
+        return Figures(passes, different, self.blocks + other.blocks, self.beyond + other.beyond, relative)
+
+
+def sums_of(scene: Scene) -> Sums:
+    """What bounds the rounding of its pixels, as the farm takes it."""
+    return Sums(scene.samples, noise_threshold=scene.threshold, min_samples=scene.min_samples)
+
+
+def figures(one: Image, other: Image, scene: Scene) -> Figures:
+    """How far two renders of one region lie apart. Both without sample counts, or with plain ones."""
+    sums = sums_of(scene)
+    found = dict.fromkeys(passes(one), PassFigures())
+    for name in found:
+        mine, theirs = only(one, name), only(other, name)
+        different = float(different_pixels(mine, theirs).mean())
+        ratio = float(rounding.compare(mine, theirs, sums).ratio.max())
+        found[name] |= PassFigures(different, ratio)
+    taken = list(blocks(one.width, one.height))
+    beyond = 0
+    for region in taken:
+        compared = rounding.compare(cut(one, region), cut(other, region), sums)
+        beyond += bool(compared.different.any())
+        for name, rms in compared.rms.items():
+            found[name] |= PassFigures(rms=rms)
+    different = float(different_pixels(one, other).mean())
+    return Figures(found, different, len(taken), beyond, relative_rmse(one, other))
+
+
+def blocks(width: int, height: int) -> list[Region]:
+    """Blocks of a picture, evenly spread where there are many; smaller pictures are one block."""
+    columns = range(0, max(1, width - BLOCK + 1), BLOCK)
+    rows = range(0, max(1, height - BLOCK + 1), BLOCK)
+    found = [(x, y, min(x + BLOCK, width), min(y + BLOCK, height)) for y in rows for x in columns]
+    return found[:: -(-len(found) // MOST_BLOCKS)]
 
 
 def passes(image: Image) -> list[str]:
-    """The passes of a picture but the counts."""
-    names = {pass_name(part.name, channel) for part in image.parts for channel in part.channels}
-    return sorted(name for name in names if kind_of(name) != COUNT)
+    """The passes of a picture but the counts; cryptomattes without the numbers of their passes."""
+    names = {_pass(part.name, channel) for part in image.parts for channel in part.channels}
+    return sorted(name for name in names if kind_of(name) not in COUNTED)
+
+
+def _pass(part: str, channel: str) -> str:
+    return matte_of(part, channel) or pass_name(part, channel)
 
 
 def only(image: Image, name: str) -> Image:
     """The picture with that pass alone."""
     parts = []
     for part in image.parts:
-        kept = {each: px for each, px in part.channels.items() if pass_name(part.name, each) == name}
+        kept = {each: px for each, px in part.channels.items() if _pass(part.name, each) == name}
         if kept:
             parts.append(replace(part, channels=kept))
     return replace(image, parts=tuple(parts))
-
-
-def by_pass(one: Image, other: Image, scene: Scene) -> list[PassFigures]:
-    """Each pass by itself."""
-    found = []
-    for name in passes(one):
-        mine, theirs = only(one, name), only(other, name)
-        different = float(different_pixels(mine, theirs).mean())
-        found.append(PassFigures(kind_of(name), different, *bounded(mine, theirs, scene)))
-    return found
-
-
-def bounded(one: Image, other: Image, scene: Scene) -> tuple[float, float, float]:
-    """Of one pass: the largest difference over the hard bound, the RMS over its bound, the share beyond."""
-    m, unit = 64 * scene.samples, 2.0**-24
-    apart, size = [], []
-    for mine, theirs in zip(one.parts, other.parts, strict=True):
-        for name, pixels in mine.channels.items():
-            first, second = pixels.astype(float), theirs.channels[name].astype(float)
-            apart.append(numpy.abs(first - second))
-            size.append(numpy.maximum(numpy.maximum(numpy.abs(first), numpy.abs(second)), 1e-30))
-    relative = numpy.stack(apart) / numpy.stack(size)
-    hard = relative / (2 * (m - 1) * unit)
-    rms = float(numpy.sqrt((relative**2).mean())) / (1.6 * m**0.5 * unit)
-    return float(hard.max()), rms, float((hard.max(axis=0) > 1).mean())
-
-
-def summary(figures: list[PassFigures], one: Image, other: Image) -> Bounded:
-    """The worst of all passes."""
-    ratio = max(figures, key=lambda each: each.ratio)
-    rms = max(figures, key=lambda each: each.rms)
-    beyond = max(each.beyond for each in figures)
-    different = float(different_pixels(one, other).mean())
-    return Bounded(different, ratio.ratio, ratio.name, rms.rms, rms.name, beyond)
 
 
 def relative_rmse(one: Image, other: Image) -> float:
@@ -111,8 +134,8 @@ def error_of(one: Pixels, other: Pixels) -> tuple[float, float]:
 @dataclass(frozen=True)
 class Flipped:
     """Pixels whose sample counts differ: their share, by how many filter steps at most, the largest cluster,
-    how far Combined lies apart there (over its value: median and largest), and the share of all pixels that
-    differ though their counts are equal, beyond what the order of sums explains.
+    how far Combined lies apart there (over its value: median and largest); of all pixels the share that no
+    order of sums and no flip explains; and the most and fewest samples of a pixel.
     """
 
     share: float
@@ -121,46 +144,45 @@ class Flipped:
     median: float
     largest: float
     unexplained: float
+    fewest: int
+    most: int
 
 
-def flips(one: Image, other: Image, most: tuple[dict[str, int], dict[str, int]], scene: Scene) -> Flipped:
-    """`most`: the most samples that a pixel took, by layer, in each render."""
-    apart = numpy.zeros((one.height, one.width))
-    for layer, (mine, theirs) in _counts(one, other, most).items():
-        del layer
-        apart = numpy.maximum(apart, numpy.abs(mine - theirs))
+def flips(one: Counted, other: Counted, scene: Scene) -> Flipped:
+    """What adaptive sampling did otherwise in the other render."""
+    mine, theirs = (plain_counts(*each) for each in (one, other))
+    counts, others = _counts(mine), _counts(theirs)
+    apart = numpy.abs(counts - others).max(axis=0)
     mask: Mask = apart > 0
-    first, second = combined(one).astype(float), combined(other).astype(float)
-    moved = numpy.abs(first - second).max(axis=-1) / numpy.maximum(numpy.abs(second).max(axis=-1), 1e-6)
-    there = moved[mask] if mask.any() else numpy.zeros(1)
-    same = _masked(one, mask), _masked(other, mask)
-    unexplained = max(bounded(only(same[0], name), only(same[1], name), scene)[2] for name in passes(one))
-    median, largest = float(numpy.median(there)), float(there.max())
-    steps = float(apart.max()) / FILTER_STEP
-    return Flipped(float(mask.mean()), steps, largest_cluster(mask), median, largest, unexplained)
-
-
-def _counts(
-    one: Image, other: Image, most: tuple[dict[str, int], dict[str, int]]
-) -> dict[str, tuple[Pixels, Pixels]]:
-    found = {}
-    for mine, theirs in zip(one.parts, other.parts, strict=True):
-        for name, shares in mine.channels.items():
-            kind = pass_name(mine.name, name)
-            if kind_of(kind) == COUNT:
-                layer = kind.rpartition(".")[0]
-                pair = shares * most[0][layer], theirs.channels[name] * most[1][layer]
-                found[layer] = tuple(map(numpy.round, pair))
-    return found
-
-
-def _masked(image: Image, mask: Mask) -> Image:
-    """Nothing where the mask is, so that those pixels are equal."""
-    parts = (
-        replace(part, channels={name: numpy.where(mask, 0, px) for name, px in part.channels.items()})
-        for part in image.parts
+    moved = _moved(combined(mine), combined(theirs))[mask] if mask.any() else numpy.zeros(1)
+    return Flipped(
+        share=float(mask.mean()),
+        steps=float(apart.max()) / FILTER_STEP,
+        cluster=largest_cluster(mask),
+        median=float(numpy.median(moved)),
+        largest=float(moved.max()),
+        unexplained=float(rounding.compare(mine, theirs, sums_of(scene)).different.mean()),
+        fewest=int(counts.min()),
+        most=int(counts.max()),
     )
-    return replace(image, parts=tuple(parts))
+
+
+def _counts(image: Image) -> Pixels:
+    """Of each layer, of shape (layers, height, width)."""
+    found = [
+        pixels
+        for part in image.parts
+        for name, pixels in part.channels.items()
+        if kind_of(pass_name(part.name, name)) in COUNTED
+    ]
+    return numpy.stack(found).astype(float)
+
+
+def _moved(one: Pixels, other: Pixels) -> Pixels:
+    """The largest difference of a pixel's colours over the largest of them."""
+    first, second = one.astype(float), other.astype(float)
+    light = numpy.maximum(numpy.abs(second).max(axis=-1), 1e-6)
+    return numpy.asarray(numpy.abs(first - second).max(axis=-1) / light)
 
 
 @dataclass(frozen=True)
@@ -240,16 +262,3 @@ def byte_steps(one: Path, other: Path) -> tuple[float, float, int]:
 def read(path: Path) -> Image:
     """A render."""
     return exr.read(path)
-
-
-def worse(one: PassFigures, other: PassFigures | None) -> PassFigures:
-    """The larger figures of both."""
-    if other is None:
-        return one
-    pairs = zip(one_figures(one), one_figures(other), strict=True)
-    return PassFigures(one.name, *(max(pair) for pair in pairs))
-
-
-def one_figures(figures: PassFigures) -> tuple[float, float, float, float]:
-    """All but the name."""
-    return figures.different, figures.ratio, figures.rms, figures.beyond

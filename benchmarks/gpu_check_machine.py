@@ -6,11 +6,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.gpu_check_child import ROOT, Child
-from benchmarks.gpu_check_records import Cell, Device, Row, Setup
+from benchmarks.gpu_check_records import CPU, Cell, Device, Row, Setup
 from gpu_worker.devices import Choice, instruction_set, nvidia_gpus
 
 SCENES = Path(__file__).with_name("gpu_check_scenes.py")
@@ -44,9 +43,18 @@ def cores() -> int:
 
 
 def devices() -> tuple[Device, ...]:
-    """The CPU with all cores, and the first GPU of each of Cycles' backends."""
+    """The CPU with all cores, the first GPU of each of Cycles' backends, and the CPU in other ways."""
     gpus = [Device(backend, backend, 0, min(BESIDE_GPU, cores())) for backend in cycles_sees()]
-    return (Device("CPU", threads=cores()), *gpus)
+    return (Device(CPU, threads=cores()), *gpus, *variants())
+
+
+def variants() -> tuple[Device, ...]:
+    """One thread; and Cycles' kernel for processors without AVX2, by its own switch for debugging."""
+    single = Device("CPU, one thread", threads=1, variant=True)
+    if instruction_set() not in {"avx2", "avx512"}:
+        return (single,)
+    old = {"CYCLES_CPU_NO_AVX2": "1"}
+    return single, Device("CPU as if without AVX2", threads=cores(), variables=old, variant=True)
 
 
 def cycles_sees() -> dict[str, str]:
@@ -62,13 +70,17 @@ def cycles_sees() -> dict[str, str]:
 
 
 def stand_ins(program: str) -> tuple[Device, ...]:
-    """For a dry run: the CPU as itself and as a GPU, with `program` for its Blender child or, where it can
-    run, the one that emulates a GPU's sums.
+    """For a dry run: the CPU as itself and as a GPU, with `program` for its Blender child or else, where it
+    can run, the one that emulates a GPU's sums.
     """
-    found = [Device("CPU", threads=cores()), Device("CPU as GPU", threads=1, program=program)]
-    if not program and EMULATED.is_file() and find_spec("msgspec") is not None:
-        found.append(Device("emulated GPU", threads=1, program=str(EMULATED)))
-    return tuple(found)
+    if not program and EMULATED.is_file() and has_records():
+        program = str(EMULATED)
+    return Device(CPU, threads=cores()), Device("stand-in", threads=1, program=program), variants()[0]
+
+
+def has_records() -> bool:
+    """Whether the project's records can be decoded here, which the emulation does."""
+    return sys.modules["msgspec"].__spec__ is not None
 
 
 def machine(setup: Setup, device: Device) -> Iterator[Row]:

@@ -6,7 +6,8 @@ decoded in benchmarks/gpu_check.py, so names are enough.
 """
 
 import sys
-from importlib.util import find_spec
+from contextlib import suppress
+from importlib import import_module
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -24,7 +25,8 @@ class _Name:
 
 def stand_in() -> None:
     """Put the stand-in where the real one is missing."""
-    if "msgspec" in sys.modules or find_spec("msgspec") is not None:
+    with suppress(ImportError):
+        import_module("msgspec")
         return
     module = ModuleType("msgspec")
     names = dict.fromkeys(("Meta", "Struct", "Raw"), _Name)

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Steps of benchmarks/gpu_check.py for docs/exactness.md: how far renders of one picture lie apart."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import reduce
+from operator import or_
 from pathlib import Path
 
 from benchmarks import gpu_check_compare as compare
 from benchmarks.gpu_check_child import Answer, Child, Region
-from benchmarks.gpu_check_records import Device, Row, Scene, Setup
+from benchmarks.gpu_check_compare import Counted, Figures, PassFigures
+from benchmarks.gpu_check_records import Cell, Device, Row, Scene, Setup
 from frame_splitter.exr import Image
+from verification.passes import combined, kind_of
 
 CROP = 16
 
@@ -33,69 +37,63 @@ def crops(scene: Scene) -> list[Region]:
     return [(x, y, x + CROP, y + CROP) for x, y in corners] + [(0, 0, scene.width // 2, scene.height)]
 
 
-Pair = tuple[Image, Image]
+def _apart(scene: Scene, names: tuple[str, str, str], found: Figures) -> Row:
+    """`names`: what was rendered, against what, and how."""
+    ratio = max(found.passes, key=lambda name: found.passes[name].ratio)
+    rms = max(found.passes, key=lambda name: found.passes[name].rms)
+    numbers: dict[str, Cell] = {
+        "pixels apart": found.different,
+        "largest / hard bound": _in_pass(found.passes[ratio].ratio, ratio),
+        "RMS / its bound": _in_pass(found.passes[rms].rms, rms),
+        "crops beyond": f"{found.beyond} of {found.blocks}",
+        "RMSE / mean": found.relative,
+    }
+    return Row("apart", {"scene": scene.name, **_named(names), **numbers})
 
 
-class Found:
-    """The worst of several pairs of renders of one scene, all in all and by pass."""
-
-    def __init__(self, scene: Scene) -> None:
-        self._scene = scene
-        self._passes: dict[str, compare.PassFigures] = {}
-
-    def row(self, names: tuple[str, str, str], pairs: Iterable[Pair]) -> Row:
-        """The worst of the pairs. `names`: what was rendered, against what, and how."""
-        found = [self._pair(*pair) for pair in pairs]
-        ratio, rms = max(found, key=lambda one: one[0].ratio)[0], max(found, key=lambda one: one[0].rms)[0]
-        figures = {
-            "pixels apart": max(one.different for one, _ in found),
-            "largest / hard bound": _in_pass(ratio.ratio, ratio.ratio_pass),
-            "RMS / its bound": _in_pass(rms.rms, rms.rms_pass),
-            "beyond": max(one.beyond for one, _ in found),
-            "RMSE / mean": max(error for _, error in found),
-        }
-        first = dict(zip(("render", "against", "how"), names, strict=True))
-        return Row("apart", {"scene": self._scene.name} | first | figures)
-
-    def _pair(self, one: Image, other: Image) -> tuple[compare.Bounded, float]:
-        figures = compare.by_pass(one, other, self._scene)
-        for each in figures:
-            self._passes[each.name] = compare.worse(each, self._passes.get(each.name))
-        return compare.summary(figures, one, other), compare.relative_rmse(one, other)
-
-    def by_pass(self, device: Device) -> Iterator[Row]:
-        """All passes that differed in any pair so far."""
-        for each in sorted(self._passes.values(), key=lambda each: -each.ratio):
-            cells = {
-                "scene": self._scene.name,
-                "render": device.name,
-                "pass": each.name,
-                "pixels apart": each.different,
-                "largest / hard bound": each.ratio,
-                "RMS / its bound": each.rms,
-            }
-            yield Row("passes", cells)
+def _named(names: tuple[str, str, str]) -> dict[str, Cell]:
+    return dict(zip(("render", "against", "how"), names, strict=True))
 
 
 def _in_pass(value: float, name: str) -> str:
-    return f"{value:.3g} ({name})" if value else "0"
+    return f"{value:.3g} ({kind_of(name)})" if value else "0"
+
+
+def _by_pass(scene: Scene, device: Device, found: Figures) -> Iterator[Row]:
+    """Passes that differed, the others as one row."""
+    differ = {name: each for name, each in found.passes.items() if each.different}
+    for name, each in sorted(differ.items(), key=lambda pair: -pair[1].ratio):
+        yield _pass_row(scene, device, kind_of(name), each)
+    if len(found.passes) > len(differ):
+        equal = len(found.passes) - len(differ)
+        yield _pass_row(scene, device, f"equal in every bit: {equal}", PassFigures())
+
+
+def _pass_row(scene: Scene, device: Device, name: str, found: PassFigures) -> Row:
+    numbers: dict[str, Cell] = {
+        "pixels apart": found.different,
+        "largest / hard bound": f"{found.ratio:.3g}",
+        "RMS / its bound": f"{found.rms:.3g}",
+    }
+    return Row("passes", {"scene": scene.name, "render": device.name, "pass": name, **numbers})
 
 
 def repeats(setup: Setup, device: Device) -> Iterator[Row]:
     """The same tile again in one process, its crops, and in a fresh process."""
     again = 1 if setup.dry or device.is_cpu else 4
-    found = {}
+    found: dict[str, Figures] = {}
     with Child(setup, device) as child:
         for scene in pictures_of(setup):
-            found[scene.name] = Found(scene)
-            yield from _in_one_process(setup, child, scene, again, found[scene.name])
+            for how, figures in _in_one_process(setup, child, scene, again):
+                yield _apart(scene, (device.name, "itself", how), figures)
+                found[scene.name] = figures | found.get(scene.name, figures)
     with Child(setup, device) as child:
         for scene in pictures_of(setup):
             fresh = _rendered(setup, child, scene, "fresh.exr")
             first = compare.read(kept(setup, device, scene, "0.exr"))
-            names = device.name, "itself", "in a fresh process"
-            yield found[scene.name].row(names, [(first, fresh)])
-            yield from found[scene.name].by_pass(device)
+            figures = compare.figures(first, fresh, scene)
+            yield _apart(scene, (device.name, "itself", "in a fresh process"), figures)
+            yield from _by_pass(scene, device, figures | found[scene.name])
 
 
 def _rendered(setup: Setup, child: Child, scene: Scene, name: str, region: Region | None = None) -> Image:
@@ -105,14 +103,14 @@ def _rendered(setup: Setup, child: Child, scene: Scene, name: str, region: Regio
     return compare.read(path)
 
 
-def _in_one_process(setup: Setup, child: Child, scene: Scene, again: int, found: Found) -> Iterator[Row]:
+def _in_one_process(setup: Setup, child: Child, scene: Scene, again: int) -> Iterator[tuple[str, Figures]]:
     frames = [_rendered(setup, child, scene, f"{number}.exr") for number in range(again + 1)]
-    name = child.device.name
     how = "again in one process" if again == 1 else f"again in one process, {again} times"
-    yield found.row((name, "itself", how), [(frames[0], other) for other in frames[1:]])
+    yield how, reduce(or_, (compare.figures(frames[0], other, scene) for other in frames[1:]))
     parts = [_rendered(setup, child, scene, "crop.exr", region) for region in crops(scene)]
     whole = [compare.cut(frames[0], region) for region in crops(scene)]
-    yield found.row((name, "itself", "crops against the frame"), zip(whole, parts, strict=True))
+    pairs = zip(whole, parts, strict=True)
+    yield "crops against the frame", reduce(or_, (compare.figures(*pair, scene) for pair in pairs))
 
 
 def between(setup: Setup, device: Device) -> Iterator[Row]:
@@ -122,7 +120,7 @@ def between(setup: Setup, device: Device) -> Iterator[Row]:
             paths = [kept(setup, each, scene, "0.exr") for each in (device, other)]
             if all(path.is_file() for path in paths):
                 one, beside = map(compare.read, paths)
-                yield Found(scene).row((device.name, other.name, "frame"), [(one, beside)])
+                yield _apart(scene, (device.name, other.name, "frame"), compare.figures(one, beside, scene))
 
 
 def adaptive(setup: Setup, device: Device) -> Iterator[Row]:
@@ -138,9 +136,6 @@ def adaptive(setup: Setup, device: Device) -> Iterator[Row]:
         yield _flips(device, scene, "in a fresh process", first, fresh)
 
 
-Counted = tuple[Image, dict[str, int]]
-
-
 def _counted(setup: Setup, child: Child, scene: Scene, name: str) -> Counted:
     child.open(scene)
     path = kept(setup, child.device, scene, name)
@@ -149,12 +144,13 @@ def _counted(setup: Setup, child: Child, scene: Scene, name: str) -> Counted:
 
 
 def _flips(device: Device, scene: Scene, how: str, one: Counted, other: Counted) -> Row:
-    found = compare.flips(one[0], other[0], (one[1], other[1]), scene)
-    cells = {
+    found = compare.flips(one, other, scene)
+    cells: dict[str, Cell] = {
         "scene": scene.name,
         "render": device.name,
         "against": "itself",
         "how": how,
+        "samples": f"{found.fewest} to {found.most}",
         "pixels flipped": found.share,
         "filter steps apart": found.steps,
         "largest cluster": found.cluster,
@@ -174,7 +170,7 @@ def cryptomatte(setup: Setup, device: Device) -> Iterator[Row]:
         )
         for how, other in (("again in one process", again), ("in a fresh process", fresh)):
             found = compare.mattes(first, other)
-            cells = {
+            cells: dict[str, Cell] = {
                 "scene": scene.name,
                 "render": device.name,
                 "how": how,
@@ -207,8 +203,8 @@ def _final(setup: Setup, child: Child, scene: Scene, name: str, file_format: str
 
 def _steps(scene: Scene, render: str, against: str, how: str, one: Path, other: Path) -> Row:
     single, more, largest = compare.byte_steps(one, other)
-    names = {"scene": scene.name, "render": render, "against": against, "how": how}
-    return Row("bytes", names | {"one step": single, "more": more, "largest step": largest})
+    steps: dict[str, Cell] = {"one step": single, "more": more, "largest step": largest}
+    return Row("bytes", {"scene": scene.name, **_named((render, against, how)), **steps})
 
 
 Both = tuple[Path, Path]
@@ -236,13 +232,13 @@ def _both(setup: Setup, child: Child, scene: Scene, name: str) -> Both:
 
 
 def _denoised(names: tuple[str, str, str], one: Both, other: Both) -> Row:
-    floats = [compare.combined(compare.read(each[0])) for each in (one, other)]
+    floats = [combined(compare.read(each[0])) for each in (one, other)]
     largest, relative = compare.error_of(*floats)
     single, more, _ = compare.byte_steps(one[1], other[1])
-    figures = {
+    figures: dict[str, Cell] = {
         "largest, linear": largest,
         "RMSE / mean": relative,
         "8-bit: one step": single,
         "8-bit: more": more,
     }
-    return Row("denoising", dict(zip(("render", "against", "how"), names, strict=True)) | figures)
+    return Row("denoising", _named(names) | figures)

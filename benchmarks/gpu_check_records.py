@@ -3,17 +3,21 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 Cell = str | int | float
 
 
+CPU = "CPU"
+"""The name of the device that all others are held against: the processor with all of its cores."""
+
+
 @dataclass(frozen=True)
 class Device:
-    """What renders: Cycles' backend and index, CPU threads beside it, and the Blender child's program where
-    it is not the node's own.
+    """What renders: Cycles' backend and index, CPU threads beside it; the Blender child's program where it is
+    not the node's own, and variables for it. `variant`: the CPU in another way.
     """
 
     name: str
@@ -21,16 +25,20 @@ class Device:
     index: int = 0
     threads: int = 1
     program: str = ""
+    variables: dict[str, str] = field(default_factory=dict)
+    variant: bool = False
 
     @property
     def is_cpu(self) -> bool:
-        """Whether this is the processor itself, with all its cores."""
-        return self.name == "CPU"
+        """Whether this is the processor with all of its cores."""
+        return self.name == CPU
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A .blend that was made for the check, and what a node is told of it."""
+    """A .blend that was made for the check, and what a node is told of it. `threshold` and `min_samples` are
+    those of adaptive sampling, None where every pixel takes all samples.
+    """
 
     name: str
     blend: str
@@ -39,6 +47,8 @@ class Scene:
     height: int
     samples: int
     seed: int
+    threshold: float | None = None
+    min_samples: int = 0
 
 
 @dataclass(frozen=True)
@@ -54,8 +64,13 @@ class Setup:
 
     @property
     def gpus(self) -> tuple[Device, ...]:
-        """The devices that are held against the CPU."""
-        return tuple(device for device in self.devices if not device.is_cpu)
+        """The GPUs, or what stands in for them."""
+        return tuple(device for device in self.devices if not device.is_cpu and not device.variant)
+
+    @property
+    def variants(self) -> tuple[Device, ...]:
+        """The CPU in other ways."""
+        return tuple(device for device in self.devices if device.variant)
 
     def device(self, name: str) -> Device:
         """The device of that name."""
@@ -112,7 +127,7 @@ TABLES = {
             "pixels apart",
             "largest / hard bound",
             "RMS / its bound",
-            "beyond",
+            "crops beyond",
             "RMSE / mean",
         ),
     ),
@@ -129,6 +144,7 @@ TABLES = {
             "render",
             "against",
             "how",
+            "samples",
             "pixels flipped",
             "filter steps apart",
             "largest cluster",
@@ -183,7 +199,7 @@ TABLES = {
     "pair": Table(
         "Two processes on one device",
         PERFORMANCE,
-        ("scene", "device", "alone, s a tile", "two at once, s a tile", "throughput", "beyond"),
+        ("scene", "device", "alone, s a tile", "two at once, s a tile", "throughput", "crops beyond"),
     ),
     "missing": Table("Not measured", PERFORMANCE, ("step", "why")),
 }

@@ -9,7 +9,7 @@ Settings are saved in the files, since a node renders what the file says.
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +71,11 @@ def wanted(setup: Setup) -> list[Wanted]:
         Wanted("plain frame", orbit, tile, few),
         Wanted("denoised on GPU", orbit, tile, 4 if setup.dry else 16, denoised_on(gpu=True)),
         Wanted("denoised on CPU", orbit, tile, 4 if setup.dry else 16, denoised_on(gpu=False)),
-        Wanted("large orbit", orbit, large, 2 if setup.dry else 128),
+        Wanted("large orbit", orbit, large, 8 if setup.dry else 128),
     ]
     for path in map(Path, setup.extra):
         found.append(Wanted(path.stem, path, tile, few))
-        found.append(Wanted(f"large {path.stem}", path, large, 2 if setup.dry else 128))
+        found.append(Wanted(f"large {path.stem}", path, large, 8 if setup.dry else 128))
     return found
 
 
@@ -108,12 +108,10 @@ def blurred(scene: Any) -> None:
 
 
 def adaptive(scene: Any) -> None:
-    """Pixels stop when they are good enough, and tell when they did."""
+    """Pixels stop when they are good enough; a tile then tells when they did."""
     scene.cycles.use_adaptive_sampling = True
     scene.cycles.adaptive_threshold = 0.02
     scene.cycles.adaptive_min_samples = 4
-    for layer in scene.view_layers:
-        layer.cycles.pass_debug_sample_count = True
 
 
 def denoised_on(gpu: bool) -> Change:
@@ -149,7 +147,11 @@ def make(one: Wanted, folder: Path) -> Scene:
     blend = folder / f"{one.name.replace(' ', '-')}.blend"
     bpy.ops.wm.save_as_mainfile(filepath=str(blend), compress=False)
     frame = min(scene.frame_start + 3, scene.frame_end)
-    return Scene(one.name, str(blend), frame, *one.size, one.samples, scene.cycles.seed)
+    made = Scene(one.name, str(blend), frame, *one.size, one.samples, scene.cycles.seed)
+    if not scene.cycles.use_adaptive_sampling:
+        return made
+    cycles = scene.cycles
+    return replace(made, threshold=cycles.adaptive_threshold, min_samples=cycles.adaptive_min_samples)
 
 
 def main() -> None:

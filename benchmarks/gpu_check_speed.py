@@ -5,14 +5,19 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import gpu_check_compare as compare
 from benchmarks.gpu_check_child import WITHOUT_SYNC, Child, Region, device_memory, timed
 from benchmarks.gpu_check_pictures import CROP, kept
 from benchmarks.gpu_check_records import Cell, Device, Row, Scene, Setup
+from verification.metrics.difference import different_pixels
 
 MB = 1 << 20
+FEWER_ON_CPU = 8
+"""A CPU renders that share of the samples: its rate is the same, and there is little time."""
+
 CROPS = 7
 """Of an audit: four that are drawn and three that the sparse pass points at."""
 
@@ -54,16 +59,17 @@ def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def large(setup: Setup) -> list[Scene]:
-    """The scenes that speed is measured with, the most telling first."""
+def large(setup: Setup, device: Device) -> list[Scene]:
+    """The scenes that speed is measured with, the most telling first; with fewer samples for a CPU."""
     names = [*(f"large {Path(one).stem}" for one in setup.extra), "large orbit"]
     scenes = setup.scenes()
-    return [scenes[name] for name in names]
+    share = 1 if device in setup.gpus else FEWER_ON_CPU
+    return [replace(scenes[name], samples=max(1, scenes[name].samples // share)) for name in names]
 
 
 def speed(setup: Setup, device: Device) -> Iterator[Row]:
     """Samples a second of a warm tile, against the CPU's where that was measured before."""
-    for scene in large(setup):
+    for scene in large(setup, device):
         with device_memory(device) as memory, Child(setup, device) as child:
             child.open(scene)
             path = kept(setup, device, scene, "speed.exr")
@@ -95,15 +101,15 @@ def _against_cores(setup: Setup, device: Device, scene: Scene, rate: float) -> C
 
 def audit(setup: Setup, device: Device) -> Iterator[Row]:
     """What an audit of a tile takes of the tile's own time."""
-    for scene in large(setup)[:1]:
+    for scene in large(setup, device)[:1]:
         with Child(setup, device) as child:
             child.open(scene)
             path = kept(setup, device, scene, "audited.exr")
             child.tile(scene, path, (0, 0, CROP, CROP))
             tile = float(child.tile(scene, path)["seconds"])
             spent = float(child.audit(scene, kept(setup, device, scene, "audit"), _spread(scene))["seconds"])
-        cells = {"scene": scene.name, "device": device.name, "tile, s": tile, "audit, s": spent}
-        yield Row("audit", cells | {"share": spent / tile})
+        seconds = {"tile, s": tile, "audit, s": spent, "share": spent / tile}
+        yield Row("audit", {"scene": scene.name, "device": device.name, **seconds})
 
 
 def _spread(scene: Scene) -> list[Region]:
@@ -116,14 +122,22 @@ def persistent(setup: Setup, device: Device) -> Iterator[Row]:
     """Tiles one after the other in a Blender that keeps its scene synchronised, and in one that does not."""
     if device.program:
         return
-    scene = large(setup)[0]
+    scene = large(setup, device)[0]
     with Child(setup, device) as child:
         kept_synced, synced = _warm(setup, child, scene, "synced.exr")
     with Child(setup, device, WITHOUT_SYNC) as child:
         anew, unsynced = _warm(setup, child, scene, "unsynced.exr")
-    different = compare.different_pixels(compare.read(synced), compare.read(unsynced))
-    cells = {"scene": scene.name, "device": device.name, "with, s a tile": kept_synced}
-    yield Row("persistent", cells | {"without, s a tile": anew, "pixels apart": float(different.mean())})
+    different = different_pixels(compare.read(synced), compare.read(unsynced))
+    yield Row(
+        "persistent",
+        {
+            "scene": scene.name,
+            "device": device.name,
+            "with, s a tile": kept_synced,
+            "without, s a tile": anew,
+            "pixels apart": float(different.mean()),
+        },
+    )
 
 
 def _warm(setup: Setup, child: Child, scene: Scene, name: str) -> tuple[float, Path]:
@@ -137,7 +151,7 @@ def _warm(setup: Setup, child: Child, scene: Scene, name: str) -> tuple[float, P
 
 def pair(setup: Setup, device: Device) -> Iterator[Row]:
     """Two Blenders on one device beside one alone."""
-    scene = large(setup)[-1]
+    scene = large(setup, device)[-1]
     with Child(setup, device) as one, Child(setup, device) as other:
         alone, picture = _warm(setup, one, scene, "alone.exr")
         _warm(setup, other, scene, "other.exr")
@@ -151,8 +165,7 @@ def pair(setup: Setup, device: Device) -> Iterator[Row]:
             both = [job.result() for job in jobs]
     together = max(seconds for seconds, _ in both)
     first = compare.read(picture)
-    pictures = [compare.read(paths[-1]) for _, paths in both]
-    beyond = [compare.summary(compare.by_pass(first, each, scene), first, each).beyond for each in pictures]
+    found = [compare.figures(first, compare.read(done[-1]), scene) for _, done in both]
     yield Row(
         "pair",
         {
@@ -161,6 +174,6 @@ def pair(setup: Setup, device: Device) -> Iterator[Row]:
             "alone, s a tile": alone,
             "two at once, s a tile": together,
             "throughput": 2 * alone / together,
-            "beyond": max(beyond),
+            "crops beyond": f"{sum(one.beyond for one in found)} of {sum(one.blocks for one in found)}",
         },
     )

@@ -15,7 +15,7 @@ class Unsynced(blender_child.Child):
 
     def __init__(self, events: TextIO) -> None:
         super().__init__(events)
-        self.rendering.stays_right_warm = lambda scene: False
+        vars(self.rendering)["stays_right_warm"] = lambda scene: False
 
 
 if __name__ == "__main__":

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The check for GPUs: all of it runs on a CPU, its figures are right, and no step takes others along."""
+
+import json
+import math
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PROGRAM = ROOT / "benchmarks" / "gpu_check.py"
+STUBBORN = ROOT / "tests" / "fakes" / "stubborn_child.py"
+
+sys.path.insert(0, str(ROOT))
+try:
+    from benchmarks import gpu_check, gpu_check_compare
+    from benchmarks.gpu_check import Run, Step
+    from benchmarks.gpu_check_machine import stand_ins
+    from benchmarks.gpu_check_records import TABLES, Row, Scene, Setup, from_json, markdown
+finally:
+    sys.path.remove(str(ROOT))
+from frame_splitter.exr import Image, Part  # noqa: E402
+
+SCENE = Scene("made up", "", 1, 32, 32, samples=64, seed=0)
+
+
+@pytest.fixture(scope="module")
+def dry(tmp_path_factory):
+    """Rows of a whole dry run by table, and where they were written."""
+    output = tmp_path_factory.mktemp("gpu-check")
+    line = [sys.executable, str(PROGRAM), "--dry", "--json", "--budget-s", "560", "--output", str(output)]
+    done = subprocess.run(line, check=True, capture_output=True, text=True, timeout=590)
+    rows = [Row(**plain) for plain in json.loads(done.stdout)]
+    return {name: [row for row in rows if row.table == name] for name in TABLES}, output
+
+
+@pytest.mark.blender
+@pytest.mark.timeout(600)
+class TestADryRun:
+    def test_measures_everything(self, dry):
+        tables, _ = dry
+        assert [row.cells for row in tables["missing"]] == []
+        assert [name for name, rows in tables.items() if not rows] == ["missing"]
+        for rows in tables.values():
+            for row in rows:
+                assert row.cells.keys() == set(TABLES[row.table].columns), row
+
+    def test_a_cpu_repeats_itself_bit_for_bit(self, dry):
+        tables, _ = dry
+        own = [row.cells for row in tables["apart"] if row.cells["render"] != "stand-in"]
+        assert {"again in one process", "in a fresh process", "crops against the frame", "frame"} == {
+            cells["how"] for cells in own
+        }
+        assert {cells["pixels apart"] for cells in own} == {0.0}
+        for table, column in (("adaptive", "pixels flipped"), ("bytes", "one step"), ("bytes", "more")):
+            assert all(row.cells[column] == 0 for row in tables[table] if row.cells["render"] == "CPU")
+        mattes = [row.cells for row in tables["cryptomatte"] if row.cells["render"] == "CPU"]
+        assert all(row["pixels with ranks swapped"] == row["largest weight apart"] == 0 for row in mattes)
+        assert all(row.cells["pixels apart"] == 0 for row in tables["persistent"])
+
+    def test_no_audit_would_find_an_honest_device_different(self, dry):
+        tables, _ = dry
+        assert {row.cells["crops beyond"].split()[0] for row in tables["apart"] + tables["pair"]} == {"0"}
+        assert {row.cells["unexplained"] for row in tables["adaptive"]} == {0.0}
+
+    def test_adaptive_pixels_do_stop_at_other_counts(self, dry):
+        tables, _ = dry
+        assert {row.cells["samples"] for row in tables["adaptive"]} == {"16 to 48"}
+
+    def test_all_figures_are_plausible(self, dry):
+        tables, _ = dry
+        for row in tables["kernels"]:
+            assert row.cells["second render, s"] > 0
+        for row in tables["speed"]:
+            pixels = 64 * 32 * (1 if row.cells["device"] == "CPU" else 8) / 1e6
+            assert row.cells["million samples/s"] == pytest.approx(pixels / row.cells["render, s"])
+            assert row.cells["process memory, MB"] > 50
+        assert tables["speed"][0].cells["against all cores"] == 1
+        for row in tables["audit"]:
+            assert row.cells["share"] == pytest.approx(row.cells["audit, s"] / row.cells["tile, s"])
+        for row in tables["pair"]:
+            alone, together = row.cells["alone, s a tile"], row.cells["two at once, s a tile"]
+            assert row.cells["throughput"] == pytest.approx(2 * alone / together)
+        assert all(0 < row.cells["without, s a tile"] < math.inf for row in tables["persistent"])
+
+    def test_writes_the_rows_as_they_come(self, dry):
+        tables, output = dry
+        written = [from_json(line) for line in (output / "rows.jsonl").read_text().splitlines()]
+        assert len(written) == sum(map(len, tables.values()))
+        assert (output / "tables.md").read_text() == markdown(written) + "\n"
+
+
+# --- one step and the others -----------------------------------------------------------------------------
+
+
+def setup_with(folder, program):
+    """A run with a stand-in whose child is `program`, and scenes that are named but not there."""
+    setup = Setup(folder, False, stand_ins(str(program)))
+    setup.save()
+    names = ["orbit", "large orbit", "plain frame", "adaptive", "adaptive stage"]
+    scenes = [{**vars(SCENE), "name": name} for name in names]
+    (folder / "scenes.json").write_text(json.dumps(scenes))
+    return setup
+
+
+def run_steps(monkeypatch, tmp_path, groups, budget=240.0, ready=True):
+    """What was not measured, by step, and all rows."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    setup = setup_with(folder, STUBBORN)
+    if ready:
+        (folder / "ready-stand-in").touch()
+    monkeypatch.setenv("STUBBORN_PIDS", str(tmp_path / "pids"))
+    monkeypatch.setattr(gpu_check, "plan", lambda setup: groups)
+    run = Run(setup, tmp_path / "output", budget)
+    run.all()
+    return {row.step: row.cells["why"] for row in run.rows if row.table == "missing"}, run.rows
+
+
+def is_running(pid):
+    """Whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_step_that_crashes_is_a_row_with_blenders_last_words(monkeypatch, tmp_path):
+    groups = [
+        [Step("bytes", "stand-in", 60), Step("nonsense", "stand-in", 60)],
+        [Step("machine", "stand-in", 60)],
+    ]
+    found, rows = run_steps(monkeypatch, tmp_path, groups)
+    assert "Blender ended with status -6: the renderer fell over" in found["bytes: stand-in"]
+    assert found["nonsense: stand-in"] == "KeyError: 'nonsense'"
+    assert "machine: stand-in" not in found
+    assert Row("machine", {"what": "Blender", "found": "5.0.1 none"}, "machine: stand-in") in rows
+
+
+def test_a_step_that_hangs_is_stopped_with_its_blender(monkeypatch, tmp_path):
+    groups = [[Step("speed", "stand-in", 5)], [Step("machine", "stand-in", 60)]]
+    monkeypatch.setenv("STUBBORN_HANGS", "1")
+    found, rows = run_steps(monkeypatch, tmp_path, groups)
+    assert found == {"speed: stand-in": "stopped after 5 s"}
+    assert rows[-1].step == "machine: stand-in"
+    assert not any(is_running(int(pid)) for pid in (tmp_path / "pids").read_text().split())
+
+
+def test_what_time_does_not_allow_is_named(monkeypatch, tmp_path):
+    found, _ = run_steps(monkeypatch, tmp_path, [[Step("speed", "stand-in", 60)]], budget=1.0)
+    assert found == {"speed: stand-in": "no time left"}
+
+
+def test_a_gpu_without_kernels_is_left_alone(monkeypatch, tmp_path):
+    found, _ = run_steps(monkeypatch, tmp_path, [[Step("speed", "stand-in", 60)]], ready=False)
+    assert found == {"speed: stand-in": "the device's kernels were not ready"}
+
+
+# --- the figures ------------------------------------------------------------------------------------------
+
+
+def picture(seed=1, counts=None):
+    """Two passes of 32 x 32 random pixels, and one that a first sample writes."""
+    rng = numpy.random.default_rng(seed)
+    names = [*(f"L.Combined.{colour}" for colour in "RGB"), "L.Depth.V"]
+    channels = {name: rng.random((32, 32), dtype=numpy.float32) + 1 for name in names}
+    if counts is not None:
+        channels["L.Debug Sample Count.X"] = numpy.asarray(counts, numpy.float32)
+    return Image(32, 32, (Part("", channels, {}),))
+
+
+def changed(image, change, *names):
+    part = image.parts[0]
+    channels = {name: change(px) if name in names else px for name, px in part.channels.items()}
+    return replace(image, parts=(replace(part, channels=channels),))
+
+
+def one_unit(pixels):
+    """A single value moved by one last bit."""
+    moved = pixels.copy()
+    moved[3, 4] = numpy.nextafter(moved[3, 4], numpy.float32(9))
+    return moved
+
+
+def test_a_last_bit_is_found_and_explained():
+    honest = picture()
+    found = gpu_check_compare.figures(changed(honest, one_unit, "L.Combined.G"), honest, SCENE)
+    assert found.different == 1 / 1024
+    assert (found.blocks, found.beyond) == (4, 0)
+    assert 0 < found.passes["L.Combined"].ratio < 0.01
+    assert found.passes["L.Depth"].different == 0
+
+
+def test_a_last_bit_of_a_pass_that_is_no_sum_is_beyond():
+    honest = picture()
+    found = gpu_check_compare.figures(changed(honest, one_unit, "L.Depth.V"), honest, SCENE)
+    assert found.passes["L.Depth"].ratio == math.inf
+    assert found.beyond == 1
+
+
+def test_flipped_pixels_are_counted_in_filter_steps():
+    scene = replace(SCENE, threshold=0.1)
+    counts = numpy.full((32, 32), 64.0)
+    fewer = counts.copy()
+    fewer[5:7, 5:8] = 32
+    one, other = ((picture(counts=each / 64), {"L": 64}) for each in (counts, fewer))
+    found = gpu_check_compare.flips(one, other, scene)
+    assert (found.share, found.steps, found.cluster) == (6 / 1024, 2.0, 6)
+    assert (found.fewest, found.most) == (64, 64)
+    assert found.largest == found.unexplained == 0
+
+
+def matte(names, shares):
+    """One cryptomatte of four ranks in every pixel of 2 x 2."""
+    pixels = iter(zip(names, shares, strict=True))
+    channels = {}
+    for number in ("00", "01"):
+        for pair in ("rg", "ba"):
+            for letter, value in zip(pair, next(pixels), strict=True):
+                channels[f"L.CryptoObject{number}.{letter}"] = numpy.full((2, 2), value, numpy.float32)
+    return Image(2, 2, (Part("", channels, {}),))
+
+
+def test_swapped_ranks_are_told_from_other_names():
+    one = matte((1.5, 2.5, 0, 0), (0.5, 0.5, 0, 0))
+    swapped = matte((2.5, 1.5, 0, 0), (0.5, 0.4375, 0, 0))
+    assert gpu_check_compare.mattes(one, swapped) == gpu_check_compare.Mattes(1.0, 0.0, 0.0625)
+    other = matte((1.5, 3.5, 0, 0), (0.5, 0.5, 0, 0))
+    assert gpu_check_compare.mattes(one, other) == gpu_check_compare.Mattes(0.0, 1.0, 0.0)
+
+
+def test_bytes_are_compared_by_steps(tmp_path):
+    header = bytearray(18)
+    header[2], header[12], header[14], header[16] = 2, 2, 2, 24
+    for name, values in (("one", [7] * 12), ("other", [7] * 9 + [8, 6, 0])):
+        (tmp_path / name).write_bytes(bytes(header) + bytes(values))
+    assert gpu_check_compare.byte_steps(tmp_path / "one", tmp_path / "other") == (2 / 12, 1 / 12, 7)
+
+
+NARROW = """
+import runpy, sys
+allowed = {"benchmarks", "frame_splitter", "gpu_worker", "verification", "numpy", "OpenEXR"}
+class Narrow:
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top not in allowed and top not in sys.stdlib_module_names:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Narrow())
+sys.argv = ["gpu_check.py", "--step", "between", "CPU", "--folder", sys.argv[1]]
+runpy.run_path(%r, run_name="__main__")
+"""
+
+
+def test_it_needs_nothing_but_blender_numpy_and_openexr(tmp_path):
+    Setup(tmp_path, True, stand_ins("")).save()
+    line = [sys.executable, "-c", NARROW % str(PROGRAM), str(tmp_path)]
+    subprocess.run(line, check=True, capture_output=True, stdin=subprocess.PIPE, timeout=120)
