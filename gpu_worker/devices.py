@@ -86,6 +86,7 @@ def device_class(backend: str, gpu: Gpu | None, blender: Ready) -> DeviceClass:
     build = f"bpy-{_word(blender.blender)}-{_word(blender.build)}"
     if blender.emulates:
         return DeviceClass(f"emulated-{blender.emulates}:{instruction_set()}:{build}")
+    if gpu is None:
         return DeviceClass(f"cpu:{instruction_set()}:{build}")
     return DeviceClass(f"{backend.lower()}:{_word(gpu.name)}:driver-{_word(gpu.driver)}:{build}")
 

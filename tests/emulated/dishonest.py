@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An emulated GPU whose node cheats as `tests/cheats/dishonest_child.py` does: what it lies with was summed in an
-order of its own, too.
+"""An emulated GPU whose node cheats as `tests/cheats/dishonest_child.py` does: what it lies with was summed
+in an order of its own, too.
 """
 
 import sys
