@@ -111,13 +111,14 @@ class CropFinding:
 
     `different` counts pixels that differ in any pass by more than their device's way of adding explains: by
     any bit, where it adds in order. Where it does not, `bound` is the largest difference as a share of what
-    is explained, and `flipped` counts pixels of another number of samples. The rest is about the Combined
-    passes: `rmse` linear RGB, `relative` that over the re-render's mean, `cluster` pixels of the largest
-    8-connected group that differs, `noise_ratio` the submitted crop's high-frequency energy over the re-
-    render's (1 is alike; above 1 noisier). `noise`: relative noise of the re-render; where it has some,
-    `bias` (mean brightness over the re-render's, minus 1), `darker` (of the values that differ, the share
-    below the re-render's) and `coarse` (the share of the squared difference that averaging over 4 x 4
-    pixels leaves) say what kind of difference it is.
+    is explained, and `flipped` counts pixels of another number of samples; `doubtful` those among the
+    different ones that an honest render may have, too. The rest is about the Combined passes: `rmse` linear
+    RGB, `relative` that over the re-render's mean, `cluster` pixels of the largest 8-connected group that
+    differs, `noise_ratio` the submitted crop's high-frequency energy over the re- render's (1 is alike;
+    above 1 noisier). `noise`: relative noise of the re-render; where it has some, `bias` (mean brightness
+    over the re-render's, minus 1), `darker` (of the values that differ, the share below the re-render's)
+    and `coarse` (the share of the squared difference that averaging over 4 x 4 pixels leaves) say what kind
+    of difference it is.
     """
 
     tile: Tile
@@ -132,6 +133,7 @@ class CropFinding:
     coarse: Number = 0.0
     bound: Number = 0.0
     flipped: Pixels = 0
+    doubtful: Pixels = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -244,6 +244,7 @@ def _finding(crop: _Crop) -> CropFinding:
         coarse=coarse_share(mine, theirs),
         bound=bound,
         flipped=flipped,
+        doubtful=min(int(crop.compared.doubtful.sum()), MOST_PIXELS),
     )
 
 

@@ -195,7 +195,18 @@ DOUBTED_REASON = (
 )
 
 
+RECOUNTED = "recounted"
+"""The code of a verdict in doubt: adaptive sampling stopped pixels elsewhere, and one was very bright."""
+
+
 def _same_class(report: CheckReport, case: Case) -> Verdict:
+    if all(crop.different == crop.doubtful for crop in _wrong(report)):
+        count = sum(crop.doubtful for crop in _wrong(report))
+        reason = (
+            f"{count} pixels stopped at another number of samples, as they may on such a device, but moved "
+            "more than noise explains: it is rendered again, and nobody is blamed."
+        )
+        return Verdict(Outcome.UNRESOLVED, RECOUNTED, reason)
     code, reason = _why(report, case)
     if not case.own:
         doubt = f"{reason} So says another node; the farm's own looks before anybody is blamed."

@@ -99,6 +99,13 @@ def test_a_pixel_that_a_broken_memory_changed_is_rejected_and_costs_no_stake(dif
     assert verdict.code not in DISHONEST
 
 
+def test_a_pixel_that_stopped_elsewhere_with_a_bright_sample_blames_nobody():
+    verdict = judge(report(0, 9, doubtful=9), ANY)
+    assert (verdict.outcome, verdict.code) == (Outcome.UNRESOLVED, "recounted")
+    assert "nobody is blamed" in verdict.reason
+    assert judge(report(9, 9, doubtful=8), ANY).outcome is Outcome.REJECTED
+
+
 @pytest.mark.parametrize("crops", [(3, {"cluster": 1}), (2, {"cluster": 2})])
 def test_more_than_a_pixel_or_two_is_a_region(crops):
     different, more = crops

@@ -61,13 +61,15 @@ Floats = NDArray[numpy.float64]
 @dataclass(frozen=True, slots=True, eq=False)
 class Comparison:
     """`different`: pixels that no order of sums explains; `flipped`: those of another number of samples, as
-    adaptive sampling may give them; `ratio`: the largest difference of a pixel over its hard bound; `rms`: of
-    each pass over its bound. Pictures of shape (height, width), top row first.
+    adaptive sampling may give them; `doubtful`: those among the different ones that nobody can tell from
+    such; `ratio`: the largest difference of a pixel over its hard bound; `rms`: of each pass over its bound.
+    Pictures of shape (height, width), top row first.
     """
 
     different: Mask
     ratio: NDArray[numpy.float32]
     flipped: Mask
+    doubtful: Mask
     rms: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -92,18 +94,21 @@ def compare(one: Image, rendered: Image, sums: Sums | None) -> Comparison:
     if sums is None or mine.keys() != theirs.keys():
         return _in_bits(one, rendered)
     found = _Found(numpy.zeros(shape, bool), numpy.zeros(shape, numpy.float32), {})
-    flipped = _flipped(mine, theirs, sums, shape)
-    _compare_once(found, mine, theirs, flipped.plausible)
-    _compare_mattes(found, mine, theirs, sums, flipped.plausible)
-    _compare_sums(found, mine, theirs, sums, flipped.plausible)
-    found.different |= flipped.impossible
-    return Comparison(found.different, found.ratio, flipped.plausible, found.rms)
+    of_count = _flipped(mine, theirs, sums, shape)
+    recounted = of_count.plausible | of_count.doubtful
+    _compare_once(found, mine, theirs)
+    doubtful = of_count.doubtful & ~found.different
+    _compare_mattes(found, mine, theirs, sums, recounted)
+    _compare_sums(found, mine, theirs, sums, recounted)
+    found.different |= of_count.impossible | of_count.doubtful
+    return Comparison(found.different, found.ratio, of_count.plausible, doubtful, found.rms)
 
 
 def _in_bits(one: Image, rendered: Image) -> Comparison:
     different = different_pixels(one, rendered)
     ratio = numpy.where(different, numpy.inf, 0).astype(numpy.float32)
-    return Comparison(different, ratio, numpy.zeros_like(different))
+    none = numpy.zeros_like(different)
+    return Comparison(different, ratio, none, none)
 
 
 Named = dict[tuple[str, str], Pixels]
@@ -112,21 +117,21 @@ Named = dict[tuple[str, str], Pixels]
 def _flipped(mine: Named, theirs: Named, sums: Sums, shape: tuple[int, int]) -> Flips:
     """Pixels of another number of samples. Without adaptive sampling there are none to explain."""
     none = numpy.zeros(shape, bool)
-    found = Flips(none, none)
+    found = Flips(none, none, none)
     for (part, name), counts in mine.items():
         if not name.endswith(COUNT_CHANNEL):
             continue
         layer = name.removesuffix(COUNT_CHANNEL)
         lit = [(part, f"{layer}.{COMBINED}.{colour}") for colour in "RGB"]
         if sums.noise_threshold is None or not all(key in mine for key in lit):
-            found = found | Flips(none, different_bits(counts, theirs[part, name]))
+            found = found | Flips(none, none, different_bits(counts, theirs[part, name]))
         else:
             light, other = (numpy.stack([of[key] for key in lit], -1) for of in (mine, theirs))
             found = found | flips(counts, theirs[part, name], light, other, sums)
     return found
 
 
-def _compare_once(found: _Found, mine: Named, theirs: Named, flipped: Mask) -> None:
+def _compare_once(found: _Found, mine: Named, theirs: Named) -> None:
     """Passes that one sample writes: every bit counts. Integers and halves are no sums either."""
     for (part, name), pixels in mine.items():
         other = theirs[part, name]
