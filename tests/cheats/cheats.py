@@ -26,6 +26,7 @@ PAINTED = 16
 class Cheat:
     """What a cheat does, in words, and how. `ask`: another command for Blender. `change`: something in the
     scene, which is loaded afresh afterwards. `picture`: the decoded picture. `file`: the file itself.
+    `merge`: an honest picture and what was made in another way.
     `audits`: it is done to audits, and tiles are rendered honestly. `broken`: the file does not even
     pass the node's own check, so that the node's program must be another one, too.
     """
@@ -37,6 +38,7 @@ class Cheat:
     file: Callable[[Path], None] | None = None
     audits: bool = False
     broken: bool = False
+    merge: Callable[[Image, Image], Image] | None = None
 
 
 # --- another command -----------------------------------------------------------------------------------
@@ -55,6 +57,11 @@ def samples(share: float) -> Callable[[Command], Command]:
         return _ask_for(command, settings | {"samples": max(1, int(settings["samples"] * share))})
 
     return ask
+
+
+def one_sample_less(command: Command) -> Command:
+    settings = command["settings"]
+    return _ask_for(command, settings | {"samples": max(1, settings["samples"] - 1)})
 
 
 def another_seed(command: Command) -> Command:
@@ -90,6 +97,18 @@ def half_size(command: Command) -> Command:
 def one_bounce(bpy: Any) -> None:
     cycles = bpy.context.scene.cycles
     cycles.max_bounces = cycles.diffuse_bounces = cycles.glossy_bounces = 1
+
+
+def one_bounce_less(bpy: Any) -> None:
+    """The last bounce of each kind that the scene allows, which adds least."""
+    cycles = bpy.context.scene.cycles
+    for kind in ("max_bounces", "diffuse_bounces", "glossy_bounces", "transmission_bounces"):
+        setattr(cycles, kind, getattr(cycles, kind) - 1)
+
+
+def stop_early(bpy: Any) -> None:
+    """Adaptive sampling is content with twice the noise."""
+    bpy.context.scene.cycles.adaptive_threshold *= 2
 
 
 def no_textures(bpy: Any) -> None:
@@ -142,22 +161,22 @@ def blown_up(image: Image, command: Command) -> Image:
     return Image(width, height, parts)
 
 
-def in_the_middle(pixels: Pixels, value: float) -> Pixels:
+def in_the_middle(pixels: Pixels, value: float, side: int) -> Pixels:
     new = pixels.copy()
-    top, left = ((edge - PAINTED) // 2 for edge in pixels.shape)
-    new[top : top + PAINTED, left : left + PAINTED] = value
+    top, left = ((edge - side) // 2 for edge in pixels.shape)
+    new[top : top + side, left : left + side] = value
     return new
 
 
-def painted(image: Image, _: Command) -> Image:
+def painted(side: int) -> Callable[[Image, Command], Image]:
     """A red square."""
     colour = {"R": 0.8, "G": 0.05, "B": 0.05}
 
     def change(name: str, old: Pixels) -> Pixels | None:
         value = colour.get(name.rpartition(".")[2])
-        return in_the_middle(old, value) if value is not None and "Combined" in name else None
+        return in_the_middle(old, value, side) if value is not None and "Combined" in name else None
 
-    return edited(image, change)
+    return lambda image, _: edited(image, change)
 
 
 def patched(passes: str, make: Callable[[Pixels], Pixels]) -> Callable[[Image, Command], Image]:
@@ -188,6 +207,30 @@ def as_elsewhere(pixels: Pixels) -> Pixels:
 
 def noise(pixels: Pixels) -> Pixels:
     return numpy.random.default_rng(5).random(pixels.shape)
+
+
+def in_the_dark(honest: Image, false: Image) -> Image:
+    """The false picture where the honest one is darkest, a third of it."""
+    light = sum(pixels for part in honest.parts for name, pixels in part.channels.items() if is_light(name))
+    return where(light <= numpy.quantile(light, 1 / 3), false, honest)
+
+
+def is_light(name: str) -> bool:
+    return "Combined" in name and name[-1] in "RGB"
+
+
+def where(chosen: Any, one: Image, other: Image) -> Image:
+    """The pixels of `one` where they are chosen, else those of `other`."""
+    theirs = {name: pixels for part in one.parts for name, pixels in part.channels.items()}
+    return edited(other, lambda name, old: numpy.where(chosen, theirs[name], old))
+
+
+def counts_of_the_honest(honest: Image, false: Image) -> Image:
+    """The false picture, said to have as many samples as the honest one."""
+    counts = {
+        name: px for part in honest.parts for name, px in part.channels.items() if "Sample Count" in name
+    }
+    return edited(false, lambda name, old: counts.get(name))
 
 
 def with_one(value: float) -> Callable[[Pixels], Pixels]:
@@ -238,7 +281,11 @@ CHEATS: dict[str, Cheat] = {
     ),
     "fewer-bounces": Cheat("lets light bounce once", change=one_bounce),
     "dropped-texture": Cheat("leaves the textures out", change=no_textures),
-    "painted": Cheat("paints a square of 16 pixels over", picture=painted),
+    "painted": Cheat("paints a square of 16 pixels over", picture=painted(PAINTED)),
+    "painted-small": Cheat("paints a square of 4 pixels over", picture=painted(4)),
+    "one-sample-less": Cheat("leaves one sample out", one_sample_less),
+    "one-bounce-less": Cheat("lets light bounce once less", change=one_bounce_less),
+    "reseeded-dark": Cheat("renders what is dark with another seed", another_seed, merge=in_the_dark),
     "black": Cheat("hands in black", picture=everywhere(numpy.zeros_like)),
     "grey": Cheat("hands in grey", picture=everywhere(lambda old: numpy.full_like(old, 0.5), "Combined")),
     "noise": Cheat("hands in noise", picture=everywhere(noise, "Combined")),
@@ -269,6 +316,15 @@ CHEATS: dict[str, Cheat] = {
         "says of every tile it audits that it differs", picture=everywhere(noise, "Combined"), audits=True
     ),
 }
+
+
+ADAPTIVE: dict[str, Cheat] = {
+    "stops-early": Cheat("stops at twice the noise", change=stop_early),
+    "false-counts": Cheat(
+        "stops at twice the noise and says that it did not", change=stop_early, merge=counts_of_the_honest
+    ),
+}
+"""Cheats that only scenes with adaptive sampling know."""
 
 
 def apply_to_file(cheat: Cheat, path: Path, command: Command) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from frame_splitter import exr
 from gpu_worker import blender_child
-from tests.cheats.cheats import CHEATS, Cheat, Command, apply_to_file
+from tests.cheats.cheats import ADAPTIVE, CHEATS, Cheat, Command, apply_to_file
 
 TOLD = "cheat"
 TOLD_BY = "DISHONEST_CHILD"
@@ -51,7 +52,7 @@ class Dishonest(blender_child.Child):
                 self.was_honest = True
                 return super().render(command)
             name = name.removeprefix(LATER)
-        cheat = CHEATS.get(name)
+        cheat = (CHEATS | ADAPTIVE).get(name)
         if cheat is None or cheat.audits or command["output"] != "linear":
             return super().render(command)
         answer = self._cheat(cheat, command)
@@ -69,13 +70,18 @@ class Dishonest(blender_child.Child):
         return answer
 
     def _cheat(self, cheat: Cheat, command: Command) -> Command:
+        path = Path(command["path"])
         wanted = cheat.ask(command) if cheat.ask else command
+        honest = super().render(command) if cheat.merge else None
+        truth = exr.read(path) if honest else None
         if cheat.change is None:
             answer = super().render(wanted)
         else:
             answer = self._in_changed_scene(cheat.change, wanted)
-        apply_to_file(cheat, Path(command["path"]), command)
-        return answer
+        if truth is not None and cheat.merge:
+            exr.write(path, cheat.merge(truth, exr.read(path)))
+        apply_to_file(cheat, path, command)
+        return honest or answer
 
     def _in_changed_scene(self, change: Any, command: Command) -> Command:
         """What was changed must not show in the next, perhaps honest, render."""

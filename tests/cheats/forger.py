@@ -22,9 +22,13 @@ class Forger:
     child: BlenderChild
     folder: Path
 
+    def tell(self, cheat: str) -> None:
+        """How the child cheats from now on; '' for not at all."""
+        (self.folder / dishonest_child.TOLD).write_text(cheat)
+
     def render(self, cheat: str, lease: Lease) -> Path:
         """The tile of a lease as the cheat makes it; overwritten by the next."""
-        (self.folder / dishonest_child.TOLD).write_text(cheat)
+        self.tell(cheat)
         path = self.folder / "tile.exr"
         self.child.render(lease, region_of(lease), path, lambda done, total: None)
         return path
@@ -38,16 +42,16 @@ class Forger:
     def audit(self, cheat: str, lease: Lease) -> dict[str, bytes]:
         """The pictures of an audit's lease as the cheat makes them, in order."""
         assert lease.audit is not None
-        (self.folder / dishonest_child.TOLD).write_text(cheat)
+        self.tell(cheat)
         order = lease.audit
         done = self.child.audit(lease, order.crops, order.sparse, self.folder, lambda done, total: None)
         return {name: (self.folder / name).read_bytes() for name in done.files}
 
 
 @contextmanager
-def forging(folder: Path, blend: Path) -> Iterator[Forger]:
+def forging(folder: Path, blend: Path, program: Path = Path(dishonest_child.__file__)) -> Iterator[Forger]:
     """A forger with a scene open, as long as the block lasts."""
-    command = ChildCommand(Path(dishonest_child.__file__), variables={"TMPDIR": str(folder)}, threads=1)
+    command = ChildCommand(program, variables={"TMPDIR": str(folder)}, threads=1)
     child = BlenderChild(ChildLimits(memory=4 << 30), command)
     child.start()
     try:

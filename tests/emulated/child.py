@@ -69,16 +69,16 @@ class Emulated(blender_child.Child):
 
 
 class Emulator:
-    """Stands in for `rendering.linear_picture`, and has adaptive pictures tell their counts."""
+    """Stands in for `rendering.linear_picture`."""
 
     def __init__(self, rendering: Any) -> None:
         from gpu_worker.child.denoising import used_layers
-        from gpu_worker.child.overrides import CYCLES, IMAGE, of_layer, overrides
+        from gpu_worker.child.overrides import CYCLES, IMAGE, overrides
 
         self._rendering, self._layers, self._overrides = rendering, used_layers, overrides
-        self._cycles, self._image, self._of_layer = CYCLES, IMAGE, of_layer
-        self._plainly, self._begin = rendering.linear_picture, rendering.begin_linear
-        rendering.linear_picture, rendering.begin_linear = self.picture, self.begin
+        self._cycles, self._image = CYCLES, IMAGE
+        self._plainly = rendering.linear_picture
+        rendering.linear_picture = self.picture
         self._kept: OrderedDict[str, dict[int, Image]] = OrderedDict()
         self._own: list[str] = []
         self._seed, self._drawn = os.environ.get(SEED), 0
@@ -98,14 +98,6 @@ class Emulator:
     @property
     def _scene(self) -> Any:
         return self._rendering.bpy.context.scene
-
-    def begin(self, command: Command) -> None:
-        """As the child begins, with counts where they may differ."""
-        self._begin(command)
-        scene = self._scene
-        if scene.cycles.use_adaptive_sampling:
-            for layer in self._layers(scene):
-                self._overrides.put(scene, self._of_layer(layer), "pass_debug_sample_count", True)
 
     def picture(
         self, command: Command, region: dict[str, int], path: Path, progress: Callable[[int, int], None]
