@@ -6,10 +6,12 @@ import struct
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from frame_splitter.device_classes import Summation, summation_of
 from frame_splitter.errors import InvalidInput
 from frame_splitter.facts import SceneFacts, Simulation
 from frame_splitter.fields import FrameNumber
-from frame_splitter.records import Exactness, RenderSettings, TaskOutput
+from frame_splitter.ids import DeviceClass
+from frame_splitter.records import Demand, Exactness, RenderSettings, TaskOutput
 from frame_splitter.tiles import border_area, frame_size
 
 FILTER_STEP = 16
@@ -27,6 +29,13 @@ LARGEST_CYCLES_TILE = 8192
 CYCLES_TILE_STEP = 128
 """Pixels. Cycles rounds the edge of its own tiles up to a multiple of this."""
 
+EITHER = "bit-exact on CPUs, float-exact on GPUs"
+"""What is said before anybody knows what a job will be rendered on."""
+
+ON_GPUS = (
+    "GPUs add samples in any order, by which two runs of Blender differ as well: but for that order linear "
+    "values are equal, and 8-bit files but for single steps in few values."
+)
 
 SHOWN = 5
 """Names of simulations, and of places to bake them, in one sentence."""
@@ -36,8 +45,9 @@ SHOWN = 5
 class Plan:
     """What a job may promise and how it must be cut.
 
-    `reason` is a sentence for the artist. `overscan` is how many pixels more than its tile a task
-    must render on every side; 0 where frames stay whole.
+    `exactness` is that on devices that add in order (`promised` says what becomes of it on others), `reason`
+    a sentence for the artist. `overscan` is how many pixels more than its tile a task must render on every
+    side; 0 where frames stay whole.
     """
 
     exactness: Exactness
@@ -48,21 +58,44 @@ class Plan:
 
 
 def classify(
-    facts: SceneFacts, settings: RenderSettings, frames: Collection[FrameNumber] | None = None
+    facts: SceneFacts,
+    settings: RenderSettings,
+    frames: Collection[FrameNumber] | None = None,
+    demand: Demand = Demand.ANY,
 ) -> Plan:
     """Decide the exactness class before a job of these frames starts (None: any frame).
 
-    Raises InvalidInput, with all reasons, for scenes a farm cannot render.
+    Raises InvalidInput, with all reasons, for scenes a farm cannot render, or not as exactly as is demanded.
     """
     _refuse(facts, frames)
+    if facts.approximate and demand is Demand.BIT:
+        raise InvalidInput(f"This cannot be bit-exact, as was asked for: {' '.join(facts.approximate)}")
     exactness = Exactness.APPROXIMATE if facts.approximate else Exactness.BIT_EXACT
     final = (*facts.final_only, *_final_by_settings(facts, settings))
     output = TaskOutput.FINAL if final else TaskOutput.LINEAR
     overscan = adaptive_reach(facts, settings)
     obstacles = (*final, *facts.whole_only, *_cut_by_cycles(facts, settings, overscan))
     tileable = not obstacles
-    reason = _reason(facts, obstacles, overscan)
+    reason = _reason(facts, obstacles, overscan, demand)
     return Plan(exactness, reason, tileable, overscan if tileable else 0, output)
+
+
+def promised(scene: Exactness, device_class: DeviceClass | None) -> Exactness:
+    """What frames are that a device class rendered; where that is not known yet (None) the least that they
+    may be. `scene`: what the scene allows on devices that add in order.
+    """
+    in_order = device_class is not None and summation_of(device_class) is Summation.IN_ORDER
+    return Exactness.FLOAT_EXACT if scene is Exactness.BIT_EXACT and not in_order else scene
+
+
+def promised_at_first(scene: Exactness, demand: Demand) -> Exactness:
+    """The same of a job that no device has rendered anything of."""
+    return scene if demand is Demand.BIT else promised(scene, None)
+
+
+def words(scene: Exactness, demand: Demand) -> str:
+    """The same in words."""
+    return EITHER if scene is Exactness.BIT_EXACT and demand is Demand.ANY else scene.value
 
 
 def _refuse(facts: SceneFacts, frames: Collection[FrameNumber] | None) -> None:
@@ -172,10 +205,10 @@ def _cycles_tile(edge: int) -> int:
     return min(edge, LARGEST_CYCLES_TILE)
 
 
-def _reason(facts: SceneFacts, obstacles: tuple[str, ...], overscan: int) -> str:
+def _reason(facts: SceneFacts, obstacles: tuple[str, ...], overscan: int, demand: Demand) -> str:
     sentences = list(facts.approximate)
     if not facts.approximate:
-        sentences.append(_promise(facts))
+        sentences.append(_promise(facts, demand))
     if obstacles:
         sentences += ["Frames are rendered whole.", *obstacles]
     elif overscan:
@@ -186,10 +219,13 @@ def _reason(facts: SceneFacts, obstacles: tuple[str, ...], overscan: int) -> str
     return " ".join(dict.fromkeys(sentences))
 
 
-def _promise(facts: SceneFacts) -> str:
+def _promise(facts: SceneFacts, demand: Demand) -> str:
+    scripts = ""
     if facts.drivers or facts.scripts:
-        return (
-            "Every pixel will equal the file one Blender process writes, as Blender renders it with scripts "
-            "off: what scripts and drivers in Python would set stays as it was saved."
+        scripts = (
+            ", as Blender renders it with scripts off: what scripts and drivers in Python would set stays as "
+            "it was saved"
         )
-    return "Every pixel will equal the file one Blender process writes."
+    if demand is Demand.BIT:
+        return f"Every pixel will equal the file one Blender process writes{scripts}. Only CPUs render it."
+    return f"On CPUs every pixel will equal the file one Blender process writes{scripts}. {ON_GPUS}"

@@ -60,11 +60,22 @@ class Manifest:
 
 
 class Exactness(StrEnum):
-    """How the farm's file relates to one Blender process's."""
+    """How the farm's file relates to one Blender process's. BIT_EXACT: equal. FLOAT_EXACT: equal up to the
+    order of sums, by which two runs of Blender on one device differ as well. APPROXIMATE: not promised.
+    """
 
     BIT_EXACT = "bit-exact"
     FLOAT_EXACT = "float-exact"
     APPROXIMATE = "approximate"
+
+
+class Demand(StrEnum):
+    """How exact a job has to be. ANY: as exact as what renders it. BIT: bit-exact, so that only devices that
+    add samples in order may render it.
+    """
+
+    ANY = "any"
+    BIT = "bit"
 
 
 # --- jobs ---------------------------------------------------------------------------------------
@@ -94,6 +105,7 @@ class JobSpec:
     slots: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1
     priority: Annotated[int, msgspec.Meta(ge=0, le=100)] = 50
     name: Name = ""
+    exactness: Demand = Demand.ANY
 
 
 # --- tasks --------------------------------------------------------------------------------------

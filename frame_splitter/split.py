@@ -14,7 +14,7 @@ from frame_splitter.fields import Tile
 from frame_splitter.formats import extension, image_format
 from frame_splitter.frames import FrameRange
 from frame_splitter.ids import JobId, TaskId
-from frame_splitter.records import JobSpec, RenderSettings, Task, TaskKind, TaskOutput
+from frame_splitter.records import Demand, JobSpec, RenderSettings, Task, TaskKind, TaskOutput
 from frame_splitter.tiles import auto_grid, border_area, frame_size, grid, overscan_cost
 
 __all__ = ["asked", "extension", "fingerprint", "pin", "split", "validate"]
@@ -155,5 +155,7 @@ def fingerprint(spec: JobSpec) -> str:
     fields = msgspec.to_builtins(spec)
     for told_apart_by_nothing in ("name", "slots", "priority"):
         del fields[told_apart_by_nothing]
+    if spec.exactness is Demand.ANY:
+        del fields["exactness"]
     canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()

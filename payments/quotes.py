@@ -56,7 +56,8 @@ class Quote:
     not change however long the frames really take. `audit_units` is what all audits would add if every tile
     were audited once. `cost` is that of the work at `price` of a unit (`price_low`: the lowest that a node
     asks), `audit_cost` of the audits. `slot_seconds`: of one slot alone; `finish_seconds`: with the `slots`
-    online now. `probe_units` is what the probes took themselves.
+    online now. `probe_units` is what the probes took themselves. All figures are those of
+    `device_class`; on it the job would be `exactness`.
     """
 
     quote: JobId
@@ -78,6 +79,7 @@ class Quote:
     probe_units: Units = 0
     probe_seconds: Seconds = 0.0
     device_class: Name = ""
+    exactness: Name = ""
     notes: tuple[Sentence, ...] = ()
     failure: Sentence = ""
 

@@ -179,10 +179,11 @@ class AuditCounts:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job. `created` in seconds since the epoch, `width` and `height` of a whole frame in pixels. `lacks`:
-    which files of its scene the farm has lost, so that it waits until they are sent again; `fallback`: why
-    its frames are rendered whole, since `fallback_at`; `waiting`: why nobody may take any of its tasks now;
-    '' where that is not so.
+    """A job. `exactness`: that of the device class it is rendered on, and the least that it may be while
+    another may follow; `promise` says it in words. `created` in seconds since the epoch, `width` and `height`
+    of a whole frame in pixels. `lacks`: which files of its scene the farm has lost, so that it waits until
+    they are sent again; `fallback`: why its frames are rendered whole, since `fallback_at`; `waiting`: why
+    nobody may take any of its tasks now; '' where that is not so.
     """
 
     job: JobId
@@ -210,6 +211,7 @@ class Job:
     fallback: Sentence = ""
     fallback_at: float | None = None
     waiting: Sentence = ""
+    promise: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from frame_splitter.errors import FarmError, InvalidInput
-from frame_splitter.exactness import classify, unbaked
+from frame_splitter.exactness import classify, promised_at_first, unbaked, words
 from frame_splitter.facts import Asset, ColorNames, SceneFacts
 from frame_splitter.fields import decode, decoder
 from frame_splitter.frames import FrameRange
@@ -43,12 +43,14 @@ _NO_SCENE = SceneId("0" * 64)
 class Report:
     """All findings. `problems` are sentences, any of them means the scene cannot be rendered as it is;
     `missing` holds the files the scene names that will not be there; `bytes` is the bundle's size.
+    `exactness` is the least that frames will be, `promise` says it for each kind of device.
     """
 
     scene: str
     renders: bool
     problems: tuple[str, ...]
     exactness: str
+    promise: str
     reason: str
     engine: str
     frames: str
@@ -157,7 +159,7 @@ def _report(
     try:
         spec = wish(facts)
         settings = pin(spec, facts)
-        plan = classify(facts, settings, spec.frames)
+        plan = classify(facts, settings, spec.frames, spec.exactness)
     except FarmError as error:
         problems.append(error.sentence)
     settings = settings or _as_saved(facts)
@@ -165,7 +167,8 @@ def _report(
         scene=str(bundled.scene),
         renders=not problems,
         problems=tuple(dict.fromkeys(problems)),
-        exactness=plan.exactness.value if plan else "",
+        exactness=promised_at_first(plan.exactness, spec.exactness).value if plan and spec else "",
+        promise=words(plan.exactness, spec.exactness) if plan and spec else "",
         reason=plan.reason if plan else "",
         engine=facts.engine,
         frames=str(FrameRange(spec.frames)) if spec and spec.frames else "",
@@ -237,8 +240,8 @@ def _lines(report: Report) -> Iterator[str]:
     )
     yield f"  saved with Blender {report.saved_with}, rendered with {report.rendered_with}"
     yield f"  {counted(report.files, 'file')}, {_size(report.bytes)}"
-    if report.exactness:
-        yield f"  {report.exactness}: {report.reason}"
+    if report.promise:
+        yield f"  {report.promise}: {report.reason}"
     yield from _section("Missing", report.missing)
     yield from _section("Left out", [f"{item.path}: {item.reason}" for item in report.left_out])
     yield from _section("Remapped", [f"{item.path} -> {item.bundled}" for item in report.remapped])

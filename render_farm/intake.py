@@ -211,7 +211,7 @@ def plan(owner: OwnerId, order: JobOrder, now: float) -> NewJob:
     if not spec.name.isprintable():
         raise InvalidInput("The job's name must be printable.")
     settings = pin(spec, facts)
-    decided = classify(facts, settings, spec.frames)
+    decided = classify(facts, settings, spec.frames, spec.exactness)
     width, height = frame_size(facts, settings.resolution_percentage)
     area, canvas = border_area(facts, width, height)
     job = JobId(f"j{secrets.token_hex(6)}")

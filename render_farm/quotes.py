@@ -9,11 +9,12 @@ from dataclasses import replace
 
 import structlog
 
+from frame_splitter.device_classes import Summation, summation_of
 from frame_splitter.errors import Conflict
 from frame_splitter.facts import SceneFacts
 from frame_splitter.ids import DeviceClass, JobId, OwnerId
 from frame_splitter.probes import ProbeOrder
-from frame_splitter.records import JobState, Task, TaskKind, TaskOutput
+from frame_splitter.records import Demand, JobState, Task, TaskKind, TaskOutput
 from payments.forecast import probed_frames
 from payments.quotes import Quote, QuoteState
 from render_farm import quoting
@@ -121,14 +122,16 @@ class Quotes:
         fitting = [one for one in offers if one.device_class == probed.device_class] or offers
         samples = asked.spec.samples or asked.facts.samples
         return Market(
-            speeds=await self._slot_speeds(probed),
+            speeds=await self._slot_speeds(probed, asked.spec.exactness is Demand.BIT),
             prices=tuple(one.offer.message.price for one in fitting),
             unit_price=self._unit_price,
             audit_ppm=audit_share(self._rules.policy, samples),
         )
 
-    async def _slot_speeds(self, probed: Probed) -> tuple[float, ...]:
-        """The speed of each slot online: of its node's work, else of its device class, else the probe's."""
+    async def _slot_speeds(self, probed: Probed, in_order: bool) -> tuple[float, ...]:
+        """The speed of each slot online: of its node's work, else of its device class, else the probe's.
+        `in_order`: only of those that may make frames of a job that is to be bit-exact.
+        """
         since = self._clock() - self._online_seconds
         nodes = [node for node in await self._identities.nodes(None) if node.last_seen >= since]
         worked = await self._store.speeds([node.node for node in nodes])
@@ -136,6 +139,7 @@ class Quotes:
         return tuple(
             worked.get(node.node) or classes.get(DeviceClass(node.device_class)) or probed.report.speed
             for node in nodes
+            if not in_order or summation_of(DeviceClass(node.device_class)) is Summation.IN_ORDER
             for slot in node.slots
             if not slot.slot.startswith(FINISHING_SLOT)
         )

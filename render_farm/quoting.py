@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from frame_splitter.exactness import classify
+from frame_splitter.exactness import Plan, classify, promised
 from frame_splitter.facts import SceneFacts
 from frame_splitter.fields import Tile
 from frame_splitter.ids import JobId
@@ -57,7 +57,8 @@ class Market:
 
 def make(asked: StoredQuote, probed: Probed, market: Market) -> Quote:
     """The quote that a finished probe allows."""
-    cuts, area = _cuts(asked.spec, asked.facts)
+    plan = _plan(asked.spec, asked.facts)
+    cuts, area = _cuts(asked.spec, asked.facts, plan)
     said = forecast(probed.report, asked.spec.frames, area.area, cuts, sampling_of(asked.facts))
     speed = probed.report.speed
     frames = tuple(
@@ -87,6 +88,7 @@ def make(asked: StoredQuote, probed: Probed, market: Market) -> Quote:
         probe_units=round(sum(measure.seconds for measure in measures) * speed),
         probe_seconds=sum(measure.seconds for measure in measures),
         device_class=probed.device_class,
+        exactness=promised(plan.exactness, probed.device_class),
         notes=_notes(asked, probed.report, said, market),
     )
 
@@ -98,11 +100,15 @@ def sampling_of(facts: SceneFacts) -> Sampling:
     return Sampling.ADAPTIVE if facts.adaptive.use else Sampling.FIXED
 
 
-def _cuts(spec: JobSpec, facts: SceneFacts) -> tuple[list[Cut], Tile]:
+def _plan(spec: JobSpec, facts: SceneFacts) -> Plan:
+    return classify(facts, pin(spec, facts), spec.frames, spec.exactness)
+
+
+def _cuts(spec: JobSpec, facts: SceneFacts, plan: Plan) -> tuple[list[Cut], Tile]:
     """How each frame would be cut, and the rendered part of a frame."""
     settings = pin(spec, facts)
     area, _ = border_area(facts, *frame_size(facts, settings.resolution_percentage))
-    tasks = split(JobId("quote"), spec, facts, classify(facts, settings, spec.frames), settings)
+    tasks = split(JobId("quote"), spec, facts, plan, settings)
     tiles = (task for task in tasks if task.kind is TaskKind.RENDER)
     return [_cut(list(of_frame), area) for _, of_frame in groupby(tiles, key=lambda task: task.frame)], area
 

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from frame_splitter.device_classes import Summation, summation_of
 from frame_splitter.ids import DeviceClass, JobId, NodeId, OwnerId, SceneId, TaskId
 from frame_splitter.records import SCENE_FAILURES, SlotOffer, TaskKind
 from render_farm.auditors import Seat, may_audit
@@ -37,6 +38,7 @@ _LANES = {
 
 ALL_LANES = tuple(lane for lanes in _LANES.values() for lane in lanes)
 _OF_ANY_CLASS = frozenset({"finish", "check", "probe"})
+_COMPARES = frozenset({"audit", "check"})
 _FIRST = ("finish", "check", "audit", "probe")
 """Lanes that go before renders, in this order."""
 
@@ -71,7 +73,7 @@ class Candidate:
 @dataclass(frozen=True, slots=True)
 class Queue:
     """A job with ready tasks. `pin` is its device class ('' before the first lease); `movable` when
-    nothing rendered on that class is left.
+    nothing rendered on that class is left; `in_order`: only devices that add in order may make its frames.
     """
 
     job: JobId
@@ -81,6 +83,7 @@ class Queue:
     pin: str
     movable: bool
     tasks: tuple[Candidate, ...]
+    in_order: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,7 @@ class Obstacle(StrEnum):
     NO_SANDBOX = "no_sandbox"
     OWN_NODES_ONLY = "own_nodes_only"
     NO_SLOT = "no_slot"
+    ANY_ORDER = "any_order"
     DEVICE_CLASS = "device_class"
     NOT_ITS_TURN = "not_its_turn"
     LEFT_TO_OTHERS = "left_to_others"
@@ -178,11 +182,24 @@ def obstacle(
         return Obstacle.OWN_NODES_ONLY
     if task.lane not in kinds:
         return Obstacle.NO_SLOT
-    if not _suits(task, queue, offer.device_class, pins or {}):
-        return Obstacle.DEVICE_CLASS
+    if unsuitable := _unsuitable(task, queue, offer.device_class, pins or {}):
+        return unsuitable
     if not _is_its_turn(task, asker, offer.device_class, now):
         return Obstacle.NOT_ITS_TURN
     return Obstacle.LEFT_TO_OTHERS if _leave_to_others(task, asker, now) else None
+
+
+def _unsuitable(
+    task: Candidate, queue: Queue, device_class: DeviceClass, pins: Mapping[JobId, str]
+) -> Obstacle | None:
+    if queue.in_order and _adds_in_any_order(task, device_class):
+        return Obstacle.ANY_ORDER
+    return None if _suits(task, queue, device_class, pins) else Obstacle.DEVICE_CLASS
+
+
+def _adds_in_any_order(task: Candidate, device_class: DeviceClass) -> bool:
+    """Audits and checks put nothing into a frame."""
+    return task.lane not in _COMPARES and summation_of(device_class) is Summation.ANY_ORDER
 
 
 def _suits(task: Candidate, queue: Queue, device_class: DeviceClass, pins: Mapping[JobId, str]) -> bool:

@@ -24,6 +24,7 @@ WHY = {
     Obstacle.NO_SANDBOX: "{who} has no sandbox, so it gets no scenes of other people",
     Obstacle.OWN_NODES_ONLY: "{who} is none of the farm's own nodes, which alone may do this",
     Obstacle.NO_SLOT: "{who} has no slot that does this",
+    Obstacle.ANY_ORDER: "{who} renders on a GPU, and this job was asked to be bit-exact, which only CPUs are",
     Obstacle.DEVICE_CLASS: "{who} is of another device class than the job's, which is {pin}",
     Obstacle.NOT_ITS_TURN: "{who} may not audit what is to be audited, or not yet",
     Obstacle.LEFT_TO_OTHERS: "{who} failed at it and tries again after a while",

@@ -133,7 +133,7 @@ def _lines(shown: JobShown) -> Iterator[str]:
     frames, tasks = counted(job.frames.total, "frame"), counted(job.tasks.total, "task")
     yield f"  {job.frames.done} of {frames}, {job.tasks.accepted} of {tasks}"
     yield f"  {job.width}x{job.height}, {counted(job.settings.samples, 'sample')}, seed {job.settings.seed}"
-    yield f"  {job.exactness.value}: {job.reason}"
+    yield f"  {job.promise}: {job.reason}"
     yield f"  {job.render_seconds:.1f} s of pure rendering on {job.device_class or 'no machine yet'}"
     audits = job.audits
     yield f"  {audits.audited} audited: {audits.passed} passed, {audits.rejected} rejected"

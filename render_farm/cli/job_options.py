@@ -64,6 +64,12 @@ def add_job_options(command: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", metavar="N", type=whole, help="the noise's seed")
     group.add_argument("--resolution-percentage", metavar="P", type=whole, help="scale the frame's size")
     group.add_argument("--format", metavar="F", help="Blender's name of a file format, such as PNG")
+    group.add_argument(
+        "--exactness",
+        metavar="any|bit",
+        default="any",
+        help="bit: keep the job on CPUs, whose frames equal Blender's bit by bit (default: any)",
+    )
     group.add_argument("--slots", metavar="N", type=whole, help="how many tasks to render at once")
 
 

@@ -126,6 +126,7 @@ def text(quote: Quote, symbol: str, decimals: int) -> str:
         f", and {money(quote.audit_cost)} more if every tile is audited",
         f"One slot: {_band(quote.slot_seconds)}",
         f"Done in:  {_band(quote.finish_seconds)} with {counted(quote.slots, 'slot')}",
+        f"Device:   all of this on {quote.device_class}, where the job is {quote.exactness}",
         f"Memory:   about {quote.peak_memory / 1e6:.0f} MB for a slot",
         f"Probes:   {counted(len(quote.probed), 'frame')}, {_units(quote.probe_units)} units",
         *quote.notes,

@@ -14,7 +14,7 @@ from frame_splitter.facts import SceneFacts
 from frame_splitter.formats import image_format
 from frame_splitter.frames import FrameRange
 from frame_splitter.ids import SceneId
-from frame_splitter.records import JobSpec
+from frame_splitter.records import Demand, JobSpec
 from render_farm.answers import NodeView
 from render_farm.bundle import Bundle, bundle
 from render_farm.cli.console import Console
@@ -51,6 +51,7 @@ class Wish:
     resolution_percentage: int | None
     format: str | None
     slots: int | None
+    exactness: Demand
 
     def spec(self, scene: SceneId, facts: SceneFacts, slots: int, name: str) -> JobSpec:
         """The job to ask for; frames not named are the scene's own."""
@@ -66,6 +67,7 @@ class Wish:
             format=self.format,
             slots=slots,
             name=name[:200],
+            exactness=self.exactness,
         )
 
 
@@ -83,7 +85,15 @@ def read_wish(chosen: argparse.Namespace) -> Wish:
         resolution_percentage=chosen.resolution_percentage,
         format=None if chosen.format is None else image_format(chosen.format),
         slots=chosen.slots,
+        exactness=_demand(chosen.exactness),
     )
+
+
+def _demand(text: str) -> Demand:
+    try:
+        return Demand(text.strip().lower().removesuffix("-exact"))
+    except ValueError:
+        raise InvalidInput(f"'{text[:40]}' is no exactness to ask for: write bit, or any.") from None
 
 
 def _tiles(text: str) -> str:
@@ -144,7 +154,7 @@ def _tell(checked: Checked, say: Callable[[str], None]) -> None:
         say(note)
     if not report.renders:
         raise Unrenderable(" ".join(report.problems))
-    say(f"{Path(report.scene).name}: {report.exactness}. {report.reason}")
+    say(f"{Path(report.scene).name}: {report.promise}. {report.reason}")
 
 
 def send_scene(client: FarmClient, bundled: Bundle, say: Callable[[str], None]) -> SceneId:

@@ -9,11 +9,13 @@ from typing import Any, TypeVar
 import msgspec
 
 from frame_splitter.audits import Sums
+from frame_splitter.exactness import promised, promised_at_first, words
 from frame_splitter.facts import SceneFacts
 from frame_splitter.fields import Tile, decode, decoder, encode
-from frame_splitter.ids import JobId, NodeId, OwnerId, SceneId, TaskId
+from frame_splitter.ids import DeviceClass, JobId, NodeId, OwnerId, SceneId, TaskId
 from frame_splitter.probes import ProbeOrder
 from frame_splitter.records import (
+    Demand,
     Exactness,
     JobSpec,
     JobState,
@@ -69,10 +71,10 @@ class NewProbe:
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """All that is known of a job when it starts. `created` in seconds since the epoch. `croppable`: crops
-    rendered with `overscan` pixels around them equal the same pixels of a tile. `seams`: after how many
-    frames one is rendered whole as well, and compared; `strip`: one of a tile is rendered with more around;
-    `sums` of a device that adds in any order.
+    """All that is known of a job when it starts. `exactness`: what its scene allows on devices that add in
+    order. `created` in seconds since the epoch. `croppable`: crops rendered with `overscan` pixels around
+    them equal the same pixels of a tile. `seams`: after how many frames one is rendered whole as well, and
+    compared; `strip`: one of a tile is rendered with more around; `sums` of a device that adds in any order.
     """
 
     job: JobId
@@ -247,6 +249,7 @@ def _fields(new: NewJob) -> dict[str, str]:
         "spec": encode(new.spec).decode(),
         "settings": encode(new.settings).decode(),
         "exactness": new.exactness.value,
+        "in_order": "1" if new.spec.exactness is Demand.BIT else "0",
         "reason": new.reason,
         "fingerprint": new.fingerprint,
         "created": repr(new.created),
@@ -319,7 +322,7 @@ def _job(job: JobId, fields: dict[str, str]) -> Job:
         scene=SceneId(fields["scene"]),
         spec=decode(fields["spec"], JobSpec),
         settings=decode(fields["settings"], RenderSettings),
-        exactness=Exactness(fields["exactness"]),
+        exactness=_exactness(fields),
         reason=fields["reason"],
         fingerprint=fields["fingerprint"],
         created=float(fields["created"]),
@@ -337,7 +340,28 @@ def _job(job: JobId, fields: dict[str, str]) -> Job:
         fallback=fields.get("fallback", ""),
         fallback_at=float(fields["fallback_at"]) if "fallback_at" in fields else None,
         waiting=_standstill(fields),
+        promise=_promise(fields),
     )
+
+
+def _exactness(fields: Mapping[str, str]) -> Exactness:
+    scene, demand = _asked(fields)
+    if _is_open(fields):
+        return promised_at_first(scene, demand)
+    return scene if demand is Demand.BIT else promised(scene, DeviceClass(fields["device_class"]))
+
+
+def _promise(fields: Mapping[str, str]) -> str:
+    return words(*_asked(fields)) if _is_open(fields) else _exactness(fields).value
+
+
+def _asked(fields: Mapping[str, str]) -> tuple[Exactness, Demand]:
+    return Exactness(fields["exactness"]), decode(fields["spec"], JobSpec).exactness
+
+
+def _is_open(fields: Mapping[str, str]) -> bool:
+    """Whether another device class may still follow: nothing is accepted that the job's own rendered."""
+    return not int(fields["accepted"]) or not fields.get("device_class")
 
 
 def _standstill(fields: Mapping[str, str]) -> str:

@@ -137,7 +137,7 @@ def test_a_render_with_a_wrong_receipt_fails(
         def run(self) -> RenderResult:
             return replace(DONE, doubts=doubts)
 
-    for name in ("_Door", "checked_scene", "_Rendering"):
+    for name in ("_Door", "checked_scene", "_Rendering", "_targets"):
         monkeypatch.setattr(module, name, Nothing)
     for name in ("check_scene", "read_wish"):
         monkeypatch.setattr(module, name, lambda *_: None)

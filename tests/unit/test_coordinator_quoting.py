@@ -10,7 +10,7 @@ from hypothesis import strategies as some
 from frame_splitter.errors import InvalidInput
 from frame_splitter.fields import decode, encode
 from frame_splitter.probes import Measure, ProbeReport
-from frame_splitter.records import JobSpec, JobState
+from frame_splitter.records import Demand, JobSpec, JobState
 from payments.quotes import Quote, QuoteState
 from render_farm import quoting
 from render_farm.cli import quote_command
@@ -57,6 +57,15 @@ def test_a_quote_is_work_and_money_and_time() -> None:
     assert quote.probed == (1, 2)
     assert quote.peak_memory > 10**9
     assert decode(encode(quote), Quote) == quote
+
+
+def test_a_quote_says_which_device_its_figures_are_of_and_what_that_promises() -> None:
+    cpu, exact = made(), made(exactness=Demand.BIT)
+    assert (cpu.device_class, cpu.exactness, exact.exactness) == ("cpu:x", "bit-exact", "bit-exact")
+    gpu = quoting.make(asked(), replace(probed(), device_class="optix:L4"), MARKET)
+    assert (gpu.device_class, gpu.exactness) == ("optix:L4", "float-exact")
+    assert "on optix:L4, where the job is float-exact" in quote_command.text(gpu, "RENDER", 18)
+    assert decode(encode(gpu), Quote) == gpu
 
 
 def test_the_price_is_the_middle_of_what_nodes_ask() -> None:

@@ -87,6 +87,18 @@ def test_device_class_is_pinned_by_what_was_rendered():
     assert picked([offer(device="cpu")], OWN, [replace(pinned, movable=True)]) == ["j.f1.t0"]
 
 
+def test_a_job_that_must_be_bit_exact_is_rendered_and_finished_on_cpus_only():
+    for lane in ("render", "kept", "final", "finish", "probe"):
+        kinds = (TaskKind.RENDER, TaskKind.FINISH, TaskKind.PROBE)
+        exact = replace(queue(tasks=(Candidate("t", lane, 1),)), in_order=True)
+        for gpu in ("optix:NVIDIA L4:driver-1:bpy-5", "emulated-gpu:x", "", "unknown"):
+            assert picked([offer(device=gpu, kinds=kinds)], OWN, [exact]) == [], lane
+            assert picked([offer(device=gpu, kinds=kinds)], OWN, [replace(exact, in_order=False)]) == ["t"]
+        assert picked([offer(device="cpu:avx2:bpy-5", kinds=kinds)], OWN, [exact]) == ["t"], lane
+    pinned = replace(queue(pin="cpu:a", movable=False), in_order=True)
+    assert picked([offer(device="cpu:b")], OWN, [pinned]) == []
+
+
 def test_two_classes_in_one_request_do_not_share_a_job():
     offers = [offer("s1", device="cpu"), offer("s2", device="optix")]
     assert len(choose(offers, OWN, [queue()], NOW)) == 1

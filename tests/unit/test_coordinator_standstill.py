@@ -41,6 +41,16 @@ def test_only_own_nodes_may_and_none_is_there():
     assert told == "Nobody can finish frames: only the farm's own nodes may, and none of them is online."
 
 
+def test_a_bit_exact_job_waits_for_cpus_and_says_so():
+    gpu = replace(MINE, offers=(replace(RENDERS, device_class="optix:L4"),))
+    exact = replace(queue("render"), in_order=True)
+    assert said(Look(gpu, exact)) == (
+        "Nobody can render tiles now: mine renders on a GPU, and this job was asked to be bit-exact, which "
+        "only CPUs are."
+    )
+    assert said(Look(gpu, exact), Look(MINE, exact)) == ""
+
+
 @pytest.mark.parametrize(
     ("look", "lanes", "words"),
     [

@@ -7,9 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frame_splitter.errors import InvalidInput
-from frame_splitter.exactness import adaptive_reach, classify, sum_is_stored
+from frame_splitter.exactness import (
+    adaptive_reach,
+    classify,
+    promised,
+    promised_at_first,
+    sum_is_stored,
+    words,
+)
 from frame_splitter.facts import Adaptive, SceneFacts, Simulation
-from frame_splitter.records import Exactness, RenderSettings, TaskOutput
+from frame_splitter.ids import DeviceClass
+from frame_splitter.records import Demand, Exactness, RenderSettings, TaskOutput
 
 MakeFacts = Callable[..., SceneFacts]
 
@@ -31,6 +39,50 @@ def test_a_plain_scene_is_exact_in_tiles(make_facts: MakeFacts) -> None:
         0,
     )
     assert "equal" in plan.reason
+
+
+GPUS = (
+    "optix:NVIDIA L4:driver-550.54:bpy-5.0.1-a3",
+    "cuda:x",
+    "hip:gpu:6.1",
+    "oneapi:gpu:6.1",
+    "emulated-gpu:x",
+)
+
+
+def test_only_cpus_are_promised_bits() -> None:
+    exact, rough = Exactness.BIT_EXACT, Exactness.APPROXIMATE
+    assert promised(exact, DeviceClass("cpu:avx512:bpy-5.0.1-a3")) is exact
+    for gpu in (*GPUS, "", None):
+        assert promised(exact, gpu and DeviceClass(gpu)) is Exactness.FLOAT_EXACT
+        assert promised(rough, gpu and DeviceClass(gpu)) is rough
+
+
+def test_before_a_device_is_known_the_least_is_promised_and_both_are_said() -> None:
+    exact, rough = Exactness.BIT_EXACT, Exactness.APPROXIMATE
+    assert promised_at_first(exact, Demand.ANY) is Exactness.FLOAT_EXACT
+    assert promised_at_first(exact, Demand.BIT) is exact
+    assert words(exact, Demand.ANY) == "bit-exact on CPUs, float-exact on GPUs"
+    assert words(exact, Demand.BIT) == "bit-exact"
+    assert promised_at_first(rough, Demand.ANY).value == words(rough, Demand.ANY) == "approximate"
+
+
+def test_the_reason_says_what_is_true_of_each_kind(make_facts: MakeFacts) -> None:
+    either = classify(make_facts(), settings()).reason
+    assert either.startswith("On CPUs every pixel will equal")
+    assert "GPUs add samples in any order" in either
+    bits = classify(make_facts(), settings(), None, Demand.BIT).reason
+    assert bits.startswith("Every pixel will equal")
+    assert bits.endswith("Only CPUs render it.")
+    for demand in Demand:
+        assert "scripts off" in classify(make_facts(scripts=("x.py",)), settings(), None, demand).reason
+
+
+def test_what_cannot_be_bit_exact_is_refused_where_that_was_asked_for(make_facts: MakeFacts) -> None:
+    rough = make_facts(approximate=("Path guiding learns while it renders.",))
+    with pytest.raises(InvalidInput, match=r"cannot be bit-exact.*Path guiding"):
+        classify(rough, settings(), None, Demand.BIT)
+    assert classify(rough, settings()).exactness is Exactness.APPROXIMATE
 
 
 def test_refused_scenes_say_every_reason(make_facts: MakeFacts) -> None:

@@ -16,7 +16,7 @@ from frame_splitter.facts import Adaptive, FileFormat, SceneFacts
 from frame_splitter.fields import Tile, decode, encode
 from frame_splitter.formats import EXTENSIONS, extension, image_format
 from frame_splitter.ids import JobId, SceneId
-from frame_splitter.records import JobSpec, Task, TaskKind, TaskOutput
+from frame_splitter.records import Demand, JobSpec, Task, TaskKind, TaskOutput
 from frame_splitter.split import fingerprint, pin, split, validate
 
 MakeFacts = Callable[..., SceneFacts]
@@ -220,6 +220,7 @@ def test_fingerprints_tell_work_apart_and_nothing_else() -> None:
         {"seed": 5},
         {"resolution_percentage": 5},
         {"format": "PNG"},
+        {"exactness": Demand.BIT},
     ]
     prints = {fingerprint(replace(spec, **change)) for change in changes}
     assert len(prints | {fingerprint(spec)}) == len(changes) + 1

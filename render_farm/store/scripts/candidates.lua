@@ -17,7 +17,7 @@
 -- ARGV[10] JSON list of jobs that the node renders nothing more for now
 -- ARGV[11] JSON object: each slot offered to its offer (JSON)
 -- ARGV[12] a job, or '': only to see what the node could be given of it, which is no word from the node
--- Returns  'unbound' where the node has no address yet, else JSON list of {job, owner, rank, scene, pin or '', movable ('1': the pin may be changed),
+-- Returns  'unbound' where the node has no address yet, else JSON list of {job, owner, rank, scene, pin or '', movable ('1': the pin may be changed), in_order ('1': CPUs only),
 --          {{task, lane, frame, failed_on, failed_at, failed_code, of an audit JSON of the rest}, ...}}
 --          With a job: JSON list of as much of it, and of why it is no more: other_owner, sells, agreement, room,
 --          refused, excluded. The rest of the rules is the scheduler's: lanes and device classes are not looked at.
@@ -125,7 +125,8 @@ local found = {}
 local jobs = ARGV[12] == '' and redis.call('ZRANGE', KEYS[1], 0, LOOKED_AT - 1) or { ARGV[12] }
 for _, job in ipairs(jobs) do
   if #found >= most_jobs then break end
-  local owner, rank, scene, pin, paid = get(job_key(job), 'owner', 'rank', 'scene', 'device_class', 'paid')
+  local owner, rank, scene, pin, paid, in_order =
+    get(job_key(job), 'owner', 'rank', 'scene', 'device_class', 'paid', 'in_order')
   local mine = not only_owner or owner == only_owner
   local most_units, most_audit = room(job, paid)
   local barred = redis.call('SISMEMBER', job_key(job) .. ':excluded', ARGV[1]) == 1
@@ -138,7 +139,7 @@ for _, job in ipairs(jobs) do
     local movable = is_movable(job)
     local tasks = tasks_in(job, open_lanes(job, pin, movable), most_units, most_audit)
     if #tasks > 0 then
-      table.insert(found, { job, owner, rank, scene, pin, movable and '1' or '0', tasks })
+      table.insert(found, { job, owner, rank, scene, pin, movable and '1' or '0', in_order or '0', tasks })
     end
   end
 end

@@ -18,6 +18,7 @@
 --                              finish), frames_total, frames_done, frames_failed, render_seconds, audited,
 --                              passed, rejected, unresolved; extra_{state} of audits and checks, which are
 --                              none of the job's tasks; intents cancel, pause; device_class (the pin);
+--                              in_order ('1': only devices that add in order may make its frames);
 --                              fallback (why frames are rendered whole, or absent), fallback_at;
 --                              seams (JSON list: after how many frames one is rendered whole as well),
 --                              seams_looked (count), seam_task (who does so now);
