@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from frame_splitter.device_classes import Summation, summation_of
+from frame_splitter.device_classes import CPU, Summation, kind_of_device, summation_of
 from frame_splitter.ids import DeviceClass, JobId, NodeId, OwnerId, SceneId, TaskId
 from frame_splitter.records import SCENE_FAILURES, SlotOffer, TaskKind
 from render_farm.auditors import Seat, may_audit
@@ -39,6 +39,7 @@ _LANES = {
 ALL_LANES = tuple(lane for lanes in _LANES.values() for lane in lanes)
 _OF_ANY_CLASS = frozenset({"finish", "check", "probe"})
 _COMPARES = frozenset({"audit", "check"})
+_ON_PROCESSORS = frozenset({"finish", "check"})
 _FIRST = ("finish", "check", "audit", "probe")
 """Lanes that go before renders, in this order."""
 
@@ -74,6 +75,8 @@ class Candidate:
 class Queue:
     """A job with ready tasks. `pin` is its device class ('' before the first lease); `movable` when
     nothing rendered on that class is left; `in_order`: only devices that add in order may make its frames.
+    Its scene did not fit `too_small` bytes of video memory, as the farm's own nodes saw, nor
+    `too_small_here`, as the node that asks did; -1: it fitted, or nobody tried.
     """
 
     job: JobId
@@ -84,6 +87,8 @@ class Queue:
     movable: bool
     tasks: tuple[Candidate, ...]
     in_order: bool = False
+    too_small: int = -1
+    too_small_here: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,7 @@ class Obstacle(StrEnum):
     NO_SLOT = "no_slot"
     ANY_ORDER = "any_order"
     DEVICE_CLASS = "device_class"
+    VIDEO_MEMORY = "video_memory"
     NOT_ITS_TURN = "not_its_turn"
     LEFT_TO_OTHERS = "left_to_others"
 
@@ -182,19 +188,20 @@ def obstacle(
         return Obstacle.OWN_NODES_ONLY
     if task.lane not in kinds:
         return Obstacle.NO_SLOT
-    if unsuitable := _unsuitable(task, queue, offer.device_class, pins or {}):
-        return unsuitable
+    if (unfit := _unfit(task, queue, offer, pins or {})) is not None:
+        return unfit
     if not _is_its_turn(task, asker, offer.device_class, now):
         return Obstacle.NOT_ITS_TURN
     return Obstacle.LEFT_TO_OTHERS if _leave_to_others(task, asker, now) else None
 
 
-def _unsuitable(
-    task: Candidate, queue: Queue, device_class: DeviceClass, pins: Mapping[JobId, str]
-) -> Obstacle | None:
-    if queue.in_order and _adds_in_any_order(task, device_class):
+def _unfit(task: Candidate, queue: Queue, offer: SlotOffer, pins: Mapping[JobId, str]) -> Obstacle | None:
+    """What is wrong with the slot's device, if anything."""
+    if queue.in_order and _adds_in_any_order(task, offer.device_class):
         return Obstacle.ANY_ORDER
-    return None if _suits(task, queue, device_class, pins) else Obstacle.DEVICE_CLASS
+    if not _suits(task, queue, offer.device_class, pins):
+        return Obstacle.DEVICE_CLASS
+    return None if _fits(task, queue, offer) else Obstacle.VIDEO_MEMORY
 
 
 def _adds_in_any_order(task: Candidate, device_class: DeviceClass) -> bool:
@@ -208,6 +215,15 @@ def _suits(task: Candidate, queue: Queue, device_class: DeviceClass, pins: Mappi
     if queue.job in pins:
         return pins[queue.job] == device_class
     return queue.pin in {"", device_class} or queue.movable
+
+
+def _fits(task: Candidate, queue: Queue, offer: SlotOffer) -> bool:
+    """Whether the slot has more video memory than the scene was too large for. Of a GPU that does not tell
+    (0 bytes) only its own node knows.
+    """
+    if task.lane in _ON_PROCESSORS or kind_of_device(offer.device_class) == CPU:
+        return True
+    return offer.memory > queue.too_small_here and not 0 < offer.memory <= queue.too_small
 
 
 def _is_its_turn(task: Candidate, asker: Asker, device_class: DeviceClass, now: float) -> bool:

@@ -26,6 +26,7 @@ WHY = {
     Obstacle.NO_SLOT: "{who} has no slot that does this",
     Obstacle.ANY_ORDER: "{who} renders on a GPU, and this job was asked to be bit-exact, which only CPUs are",
     Obstacle.DEVICE_CLASS: "{who} is of another device class than the job's, which is {pin}",
+    Obstacle.VIDEO_MEMORY: "{who} lacks the video memory: the scene did not fit {memory}",
     Obstacle.NOT_ITS_TURN: "{who} may not audit what is to be audited, or not yet",
     Obstacle.LEFT_TO_OTHERS: "{who} failed at it and tries again after a while",
     "other_owner": "{who} has no sandbox, so it gets no scenes of other people",
@@ -92,7 +93,13 @@ def _why(look: Look, now: float) -> str:
     reason = _reason(look, now)
     if look.peer.away and reason in ("nothing", Obstacle.NO_SLOT):
         return f"{{who}} cannot work at the moment: {look.peer.away[0].rstrip('.')}"
-    return WHY[reason]
+    return WHY[reason].replace("{memory}", _memory(look))
+
+
+def _memory(look: Look) -> str:
+    """What the scene is known not to fit, as the node sees it."""
+    known = max(look.queue.too_small, look.queue.too_small_here) if look.queue else 0
+    return f"{known / 2**30:.1f} GiB" if known > 0 else "its GPU"
 
 
 def _obstacles(look: Look, queue: Queue, now: float) -> list[Obstacle | None]:

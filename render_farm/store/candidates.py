@@ -74,11 +74,20 @@ def _classes(offers: Iterable[SlotOffer]) -> list[str]:
 
 
 def _queue(
-    job: str, owner: str, rank: str, scene: str, pin: str, movable: str, in_order: str, tasks: list[list[str]]
+    job: str,
+    owner: str,
+    rank: str,
+    scene: str,
+    pin: str,
+    movable: str,
+    in_order: str,
+    too_small: list[float],
+    tasks: list[list[str]],
 ) -> Queue:
     candidates = tuple(
         Candidate(TaskId(task), lane, int(frame), on, float(at), code, decode(seat, Seat) if seat else None)
         for task, lane, frame, on, at, code, seat in tasks
     )
+    own, mine = map(int, too_small)
     place = JobId(job), OwnerId(owner), float(rank), SceneId(scene)
-    return Queue(*place, pin, movable == "1", candidates, in_order == "1")
+    return Queue(*place, pin, movable == "1", candidates, in_order == "1", own, mine)

@@ -178,7 +178,9 @@ class Leases:
         """Lease a task to a node until `ends`, or None where it is no longer to be had."""
         task, offer = choice.task.task, choice.offer
         places = [keys.task(task), keys.LEASES, keys.node_leases(node)]
-        found = await self._store.run("take", places, task, node, offer.slot, offer.device_class, ends)
+        found = await self._store.run(
+            "take", places, task, node, offer.slot, offer.device_class, ends, offer.memory
+        )
         return _taken(offer.slot, *found) if found else None
 
     async def renew(self, node: NodeId, beat: Heartbeat, now: float, ends: float) -> tuple[TaskId, ...]:

@@ -9,6 +9,7 @@ import pytest
 from frame_splitter.records import (
     FailureCode,
     Heartbeat,
+    JobState,
     LeaseRequest,
     SlotOffer,
     SlotState,
@@ -49,8 +50,8 @@ class World:
             await self.connection.do("HSET", f"farm:node:{one.node}", *fields)
         await self.jobs.create(new_job("j", 2, 1, final, self.now), Repeat("ann", "", ""))
 
-    async def ask(self, caller, device="cpu", sandboxed=True, slots=1, kinds=RENDERS):
-        offers = tuple(SlotOffer(f"s{number}", kinds, device) for number in range(slots))
+    async def ask(self, caller, device="cpu", sandboxed=True, slots=1, kinds=RENDERS, memory=0):
+        offers = tuple(SlotOffer(f"s{number}", kinds, device, memory=memory) for number in range(slots))
         return await self.dispatch.lease(caller, LeaseRequest(offers, 0.0, sandboxed), _never)
 
     async def looks(self, times=2):
@@ -185,5 +186,42 @@ def test_a_job_says_that_the_only_slot_rests_and_why(run):
         assert "cannot work at the moment: The disk of this node is full." in await world.looks()
         await world.leases.renew(OWN.node, Heartbeat(()), world.now, world.now + 30.0)
         assert await world.looks(1) == ""
+
+    run(work)
+
+
+FULL = TaskFailure(FailureCode.GPU_MEMORY, "System is out of GPU memory")
+
+
+def test_a_scene_that_does_not_fit_a_gpu_goes_to_a_larger_one_and_fails_nobody(run):
+    async def work(world):
+        for _ in range(4):
+            [taken] = await world.ask(OWN, "optix:small", memory=24 << 30)
+            await world.leases.give_back(taken.task.id, taken.token, "own", FULL, world.now)
+            assert await world.ask(OWN, "optix:small", memory=24 << 30) == []
+            assert await world.ask(GUEST, "optix:small", memory=20 << 30) == []
+            await world.connection.do("DEL", "farm:job:j:too_small")
+            world.now += 100.0
+        [taken] = await world.ask(OWN, "optix:small", memory=24 << 30)
+        await world.leases.give_back(taken.task.id, taken.token, "own", FULL, world.now)
+        world.now += 100.0
+        assert await world.ask(OWN, "optix:small", memory=24 << 30) == []
+        assert await world.ask(GUEST, "optix:small", memory=20 << 30) == []
+        told = await world.looks()
+        assert "guest node, own node, each lacks the video memory: the scene did not fit 24.0 GiB" in told
+        assert (await world.jobs.get("j")).state is JobState.RENDERING, "it is not the scene's fault, ever"
+        assert len(await world.ask(GUEST, "optix:large", memory=80 << 30)) == 1
+
+    run(work)
+
+
+def test_a_strangers_word_that_a_gpu_is_too_small_bars_nobody_else(run):
+    async def work(world):
+        [taken] = await world.ask(GUEST, "optix:a", memory=1 << 52)
+        await world.leases.give_back(taken.task.id, taken.token, "guest", FULL, world.now)
+        world.now += 100.0
+        assert await world.ask(GUEST, "optix:a", memory=1 << 52) == []
+        assert await world.ask(GUEST, "cpu:avx2"), "its processors are no GPU"
+        assert await world.ask(OWN, "cpu:avx2", memory=0)
 
     run(work)

@@ -111,6 +111,45 @@ def test_finishing_is_not_bound_to_the_pin():
     ]
 
 
+GIB = 1 << 30
+
+
+def with_memory(memory, device="optix:a"):
+    return replace(offer(device=device), memory=memory * GIB)
+
+
+def test_a_scene_that_did_not_fit_goes_to_more_video_memory():
+    large = replace(queue(), too_small=24 * GIB)
+    assert picked([with_memory(16)], STRANGER, [large]) == []
+    assert picked([with_memory(24)], STRANGER, [large]) == []
+    assert picked([with_memory(48)], STRANGER, [large]) == ["j.f1.t0"]
+    assert picked([offer(device="cpu:avx2")], STRANGER, [large]) == ["j.f1.t0"], (
+        "a processor has no such limit"
+    )
+
+
+def test_a_cpu_takes_what_no_gpu_holds_only_where_the_job_may_run_on_it():
+    pinned = replace(queue(pin="optix:a", movable=False), too_small=24 * GIB)
+    assert picked([offer(device="cpu:avx2")], OWN, [pinned]) == []
+
+
+def test_what_a_stranger_found_too_small_bars_only_the_stranger():
+    large = replace(queue(), too_small_here=24 * GIB)
+    assert picked([with_memory(24)], STRANGER, [large]) == []
+    assert picked([with_memory(48)], STRANGER, [large]) == ["j.f1.t0"]
+
+
+def test_of_a_gpu_that_does_not_tell_its_memory_only_its_node_knows():
+    assert picked([with_memory(0)], STRANGER, [replace(queue(), too_small=24 * GIB)]) == ["j.f1.t0"]
+    assert picked([with_memory(0)], STRANGER, [replace(queue(), too_small_here=0)]) == []
+
+
+def test_finishing_needs_no_video_memory():
+    tasks = (Candidate("j.f1.finish", "finish", 1),)
+    large = replace(queue(tasks=tasks), too_small=24 * GIB)
+    assert picked([with_memory(16)], OWN, [large]) == ["j.f1.finish"]
+
+
 def failed(code, ago, on="n1"):
     return queue(tasks=(Candidate("j.f1.t0", "render", 1, on, NOW - ago, code),))
 

@@ -13,6 +13,7 @@ from render_farm.standstill import WHY, Look, Peer, may_take, sentence
 RENDERS = SlotOffer("cpu-0", (TaskKind.RENDER, TaskKind.AUDIT), "cpu:a")
 FINISHES = SlotOffer("finish-0", (TaskKind.FINISH, TaskKind.CHECK), "cpu:a")
 GUEST = Peer("guest", Asker("g", "bob", False, True), (RENDERS,))
+ON_GPU = replace(GUEST, offers=(SlotOffer("gpu-0", (TaskKind.RENDER,), "optix:a", memory=20 << 30),))
 MINE = Peer("mine", Asker("m", "admin", True, True), (RENDERS, FINISHES))
 
 
@@ -56,6 +57,16 @@ def test_a_bit_exact_job_waits_for_cpus_and_says_so():
     [
         (Look(GUEST, queue("render", pin="gpu:b")), ("render",), "guest is of another device class"),
         (Look(GUEST, queue("audit")), ("audit",), "guest is of another device class"),
+        (
+            Look(ON_GPU, replace(queue("render"), too_small=24 << 30)),
+            ("render",),
+            "guest lacks the video memory: the scene did not fit 24.0 GiB",
+        ),
+        (
+            Look(ON_GPU, replace(queue("render"), too_small_here=30 << 30)),
+            ("render",),
+            "did not fit 30.0 GiB",
+        ),
         (Look(replace(MINE, offers=(RENDERS,)), queue("finish")), ("finish",), "mine has no slot"),
         (Look(GUEST, None, ("excluded",)), ("render",), "its work was rejected in this job"),
         (Look(GUEST, None, ("other_owner",)), ("render",), "no sandbox"),

@@ -17,7 +17,8 @@
 -- ARGV[10] JSON list of jobs that the node renders nothing more for now
 -- ARGV[11] JSON object: each slot offered to its offer (JSON)
 -- ARGV[12] a job, or '': only to see what the node could be given of it, which is no word from the node
--- Returns  'unbound' where the node has no address yet, else JSON list of {job, owner, rank, scene, pin or '', movable ('1': the pin may be changed), in_order ('1': CPUs only),
+-- Returns  'unbound' where the node has no address yet, else JSON list of {job, owner, rank, scene, pin or '', movable ('1': the pin may be changed),
+--          in_order ('1': CPUs only), {video memory that its scene did not fit as own nodes say, and as the node says of itself; -1 where none did},
 --          {{task, lane, frame, failed_on, failed_at, failed_code, of an audit JSON of the rest}, ...}}
 --          With a job: JSON list of as much of it, and of why it is no more: other_owner, sells, agreement, room,
 --          refused, excluded. The rest of the rules is the scheduler's: lanes and device classes are not looked at.
@@ -73,13 +74,27 @@ local function room(job, paid)
   return filled(agreement) and filled(offer) and math.max(0, left) or math.huge, math.huge
 end
 
+-- The largest video memory that is offered for rendering; a processor has no such limit.
+local roomiest = -1
+for _, text in pairs(cjson.decode(ARGV[11])) do
+  local one, renders = cjson.decode(text), false
+  for _, kind in ipairs(one.kinds) do renders = renders or (kind ~= 'finish' and kind ~= 'check') end
+  if renders then
+    roomiest = math.max(roomiest, one.device_class:match('^cpu%f[:%z]') and math.huge or one.memory or 0)
+  end
+end
+
+local function fits(own, mine)
+  return roomiest > mine and (roomiest <= 0 or roomiest > own)
+end
+
 local less = {}
 
-local function open_lanes(job, pin, movable)
+local function open_lanes(job, pin, movable, large)
   local suits = pin == '' or movable or offered[pin] or ARGV[12] ~= ''
   local open = {}
   for _, lane in ipairs(lanes) do
-    if refused[job] then
+    if refused[job] or large then
       if lane == 'finish' or lane == 'check' then table.insert(open, lane) end
     elseif suits or lane == 'finish' or lane == 'audit' or lane == 'check' then table.insert(open, lane) end
   end
@@ -137,9 +152,12 @@ for _, job in ipairs(jobs) do
   if mine and most_units >= 0 and not barred then
     pin = pin or ''
     local movable = is_movable(job)
-    local tasks = tasks_in(job, open_lanes(job, pin, movable), most_units, most_audit)
+    local here, own = get(job_key(job) .. ':too_small', ARGV[1], 'own')
+    here, own = tonumber(here or -1), tonumber(own or -1)
+    local large = ARGV[12] == '' and not fits(own, here)
+    local tasks = tasks_in(job, open_lanes(job, pin, movable, large), most_units, most_audit)
     if #tasks > 0 then
-      table.insert(found, { job, owner, rank, scene, pin, movable and '1' or '0', in_order or '0', tasks })
+      table.insert(found, { job, owner, rank, scene, pin, movable and '1' or '0', in_order or '0', { own, here }, tasks })
     end
   end
 end

@@ -15,13 +15,14 @@
 -- ARGV[11] why the job's frames are rendered whole from now on if a task of tiles fails of this (JSON), or ''
 -- Returns  'ready' | 'waiting' (a finish task whose tiles are rendered again) | 'failed' | 'stale' |
 --          'cancelled' (an audit or a check that is not tried again; a task of tiles whose frame is rendered whole)
--- Also changes farm:job:{job}, farm:frame:{job}:{frame}, other tasks of the frame, lanes and events.
+-- Also changes farm:job:{job}, farm:job:{job}:too_small, farm:frame:{job}:{frame}, other tasks of the frame, lanes and events.
 
 local task, now, code, sentence = ARGV[1], ARGV[4], ARGV[5], ARGV[8]
 local job = held(task, ARGV[2], ARGV[3])
 if not job then return 'stale' end
 local kind, frame = get(KEYS[1], 'kind', 'frame')
 note_failure(task, ARGV[7])
+if code == 'gpu_memory' then note_too_small(job, task) end
 if EXTRA[kind] then
   local outcome = extra_failed(job, task, now, code, ARGV[6] == '1', sentence, cjson.decode(ARGV[10]))
   settle(job)

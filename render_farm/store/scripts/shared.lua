@@ -3,7 +3,7 @@
 -- given, since a task leads to its job, its frame and its node:
 --
 --   farm:task:{task}           hash: task (JSON), job, kind, lane, frame, order, state, token, node,
---                              slot, class (of the slot), attempts, faults, failures (JSON list), failed_on, failed_at,
+--                              slot, class and memory (of the slot), attempts, faults, failures (JSON list), failed_on, failed_at,
 --                              failed_code, progress (JSON), result (JSON), digest, render_seconds,
 --                              excluded (JSON list of nodes that never get it again), unresolved (count);
 --                              what is absent is 0 or empty. Audits and checks also have of, of_token (the
@@ -34,6 +34,8 @@
 --   farm:job:{job}:ready:{lane}  sorted set: ready tasks by their order; a lane is render, kept (tiles for
 --                              own nodes only), final (Blender writes the files), finish, audit, check or probe
 --   farm:job:{job}:extras      set: unfinished audits and checks
+--   farm:job:{job}:too_small   hash: bytes of the largest video memory that the job's scene did not fit: `own`, as
+--                              the farm's own nodes saw it, and each node's id, as it says of its own slots
 --   farm:job:{job}:tasks       list: task ids in order
 --   farm:job:{job}:events      stream: events, capped
 --   farm:job:{job}:order:{node}  hash: agreement, units_cap, units_used (by tasks that are leased, submitted or
@@ -297,6 +299,17 @@ local function held(task, token, node)
   local job, state, live, holder = get(task_key(task), 'job', 'state', 'token', 'node')
   if state == 'leased' and live == token and holder == node then return job end
   return nil
+end
+
+-- A scene did not fit the video memory of the slot that its task was leased for. An own node's word is heeded for
+-- all slots that have no more; a stranger could bar everybody from a job, so its word is heeded for its own slots.
+local function note_too_small(job, task)
+  local node, memory = get(task_key(task), 'node', 'memory')
+  local own = redis.call('HGET', 'farm:node:' .. node, 'own') == '1'
+  for _, who in ipairs(own and { 'own', node } or { node }) do
+    local known = tonumber(redis.call('HGET', job_key(job) .. ':too_small', who) or -1)
+    if tonumber(memory or 0) > known then redis.call('HSET', job_key(job) .. ':too_small', who, memory or 0) end
+  end
 end
 
 -- Puts a task back, remembering on whose machine it went wrong.

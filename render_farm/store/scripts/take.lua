@@ -9,6 +9,7 @@
 -- ARGV[3]  slot
 -- ARGV[4]  device class of the slot
 -- ARGV[5]  when the lease ends, seconds
+-- ARGV[6]  bytes of video memory of the slot, 0 for none or unknown
 -- Returns  nil where the task is no longer to be had, else {token, task JSON, the job's fields as a
 --          flat list, {{task JSON, token, result JSON} for each tile a finish task starts from, or for
 --          the one a check looks at}, order of an audit (JSON) or '', for a check {pixel root,
@@ -45,7 +46,7 @@ end
 
 local token = redis.call('HINCRBY', KEYS[1], 'token', 1)
 redis.call('HINCRBY', KEYS[1], 'attempts', 1)
-redis.call('HSET', KEYS[1], 'node', node, 'slot', slot, 'class', class, 'progress', '')
+redis.call('HSET', KEYS[1], 'node', node, 'slot', slot, 'class', class, 'memory', ARGV[6], 'progress', '')
 if filled(units) then redis.call('HSET', KEYS[1], 'agreement', under) end
 if under ~= '' then redis.call('HINCRBY', order_key(job, node), 'units_used', units) end
 move(job, task, 'ready', 'leased')
