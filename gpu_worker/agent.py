@@ -289,8 +289,11 @@ class Agent:
         attempt, said = 0, 0.0
         while not self._stop.is_set():
             prepared = slot.prepare(doubt)
-            if prepared.info is not None:
-                return prepared.info
+            if (info := prepared.info) is not None:
+                log.info(
+                    "slot_prepared", slot=slot.name, device_class=info.device_class, video_memory=info.memory
+                )
+                return info
             state, doubt = (SlotState.RESTING if prepared.failed else SlotState.STARTING), ""
             self._troubles[slot.name] = SlotTrouble(slot.name, state, prepared.sentence[:300])
             if prepared.failed or time.monotonic() - said >= SAY_SECONDS:

@@ -46,6 +46,9 @@ look up by name.
 CUDA_CACHE_BYTES = 4 << 30
 """The most that CUDA allows; its own choice is too small for several sets of kernels."""
 
+SAID_EVERY = 20.0
+"""Seconds between two sentences about the same compilation: each is told to everybody who waits."""
+
 COMPILE_SECONDS = 3600.0
 COMPILE_SILENCE = 1800.0
 """A driver that compiles says nothing meanwhile."""
@@ -248,7 +251,7 @@ def told(key: KernelKey, seconds: float) -> str:
     """What is said while kernels are compiled."""
     return (
         f"Compiling the kernels for {key.gpu} ({key.backend}), once for this driver ({key.driver}) and this "
-        f"Blender: {seconds - seconds % 10:.0f} s so far."
+        f"Blender: {seconds - seconds % SAID_EVERY:.0f} s so far."
     )
 
 

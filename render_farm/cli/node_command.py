@@ -3,6 +3,7 @@
 
 import argparse
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from frame_splitter.errors import InvalidInput
@@ -55,7 +56,18 @@ def _list(client: FarmClient, console: Console) -> None:
         ("NODE", "NAME", "OWNER", "ONLINE", "SLOTS", "BUSY", "SANDBOX", "STANDING", "NEXT AUDIT", "DEVICE"),
         rows,
     )
-    console.result(NodeList(nodes), shown if nodes else "The farm has no machines yet.")
+    told = "\n".join((shown, *_away(nodes)))
+    console.result(NodeList(nodes), told if nodes else "The farm has no machines yet.")
+
+
+def _away(nodes: Sequence[NodeView]) -> list[str]:
+    """Why slots of nodes that are online cannot be had, a line each."""
+    return [
+        f"{node.name}, {slot.slot}: {slot.state}. {slot.reason}"
+        for node in nodes
+        for slot in node.slots
+        if node.online and slot.reason
+    ]
 
 
 def _row(node: NodeView) -> tuple[str, ...]:
