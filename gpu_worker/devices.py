@@ -42,6 +42,9 @@ NVIDIA_FIELDS = ("name", "driver_version", "memory.total", "memory.free")
 
 MEBIBYTE = 1 << 20
 
+SMI_SECONDS = 60.0
+"""How long nvidia-smi may take to answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
@@ -137,14 +140,14 @@ def nvidia_gpus() -> list[Gpu]:
     if program is None:
         return _nvidia_from_proc()
     query = [program, f"--query-gpu={','.join(NVIDIA_FIELDS)}", "--format=csv,noheader,nounits"]
-    answer = subprocess.run(
-        [*query, f"--id={chosen}"] if chosen else query,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    lines = answer.stdout.splitlines() if answer.returncode == 0 else []
+    if chosen:
+        query.append(f"--id={chosen}")
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, check=True, timeout=SMI_SECONDS)
+    except (OSError, subprocess.SubprocessError):
+        # It fails, or hangs, where a GPU or the driver does.
+        return []
+    lines = answer.stdout.splitlines()
     fields = [line.rsplit(",", len(NVIDIA_FIELDS) - 1) for line in lines]
     return [
         Gpu(name.strip(), driver.strip(), _mebibytes(total), _mebibytes(free))

@@ -118,7 +118,7 @@ class Readiness:
 
     def _prepare(self) -> Prepared:
         found = self._find()
-        kernels = self._store.get(found.key, lambda target: self._compile(found.key, target))
+        kernels = self._kernels_for(found.key)
         again = self._warm(kernels=kernels)
         self._kernels = kernels
         log.info(
@@ -132,11 +132,11 @@ class Readiness:
             log.warning("kernels_not_kept", gpu=found.gpu.name, seconds=round(again.seconds, 1))
         return Prepared(found.info)
 
-    def _compile(self, key: KernelKey, target: Path) -> Warmed:
-        self._compiling = key
-        log.info("kernels_compiling", gpu=key.gpu, driver=key.driver, backend=key.backend)
+    def _kernels_for(self, key: KernelKey) -> Kernels:
+        """Held, or compiled now: by this slot, or by another of this machine, which is waited for."""
+        self._compiling = None if self._store.held(key) else key
         try:
-            return self._warm(target=target)
+            return self._store.get(key, lambda target: self._warm(target=target))
         except TaskError as error:
             raise TaskError(error.failure, failed(key, error)) from error
         finally:

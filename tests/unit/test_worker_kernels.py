@@ -10,10 +10,11 @@ import pytest
 
 from frame_splitter.records import FailureCode, TaskOutput
 from gpu_worker import sandbox
-from gpu_worker.blender import ChildLimits, Device
+from gpu_worker.blender import CHILD_PROGRAM, BlenderChild, ChildCommand, ChildLimits, Device
 from gpu_worker.checking import Rendered
 from gpu_worker.child import devices
-from gpu_worker.kernels import COPIED, READ, KernelKey, KernelStore, Warmed, told
+from gpu_worker.failures import TaskError
+from gpu_worker.kernels import COPIED, READ, KernelKey, KernelStore, Warmed, told, warm
 from gpu_worker.scene_cache import SceneCache
 from gpu_worker.slot import Slot, SlotPlan
 from gpu_worker.stage import ChildPlan
@@ -322,3 +323,38 @@ def test_the_nodes_own_scenes_render(tmp_path):
 
 def test_each_folder_is_either_copied_or_read_only():
     assert not set(COPIED) & set(READ)
+
+
+@pytest.mark.blender
+def test_the_real_child_renders_them_in_the_sandbox_it_would_compile_and_load_in(tmp_path):
+    """On the CPU, whose kernels need no folder: all else is as on a GPU."""
+    device, limits = Device("CPU", 0, 1), ChildLimits(8 << 30)
+    store, key = KernelStore(tmp_path / "kernels"), KernelKey("5.0.1-a", "CPU", "CPU", "none")
+    works = [tmp_path / "one", tmp_path / "two"]
+    for work in works:
+        work.mkdir()
+    seen = []
+    held = store.get(
+        key,
+        lambda target: warm(
+            CHILD_PROGRAM, device, limits, SANDBOXED, works[0], None, target, lambda *at: seen.append(at)
+        ),
+    )
+    assert seen[-1] == (3, 3)
+    assert sorted(path.name for path in held.folder.iterdir() if path.is_dir()) == sorted((*COPIED, *READ))
+    again = warm(CHILD_PROGRAM, device, limits, SANDBOXED, works[1], held)
+    assert again.device_name == "CPU"
+
+
+@pytest.mark.blender
+@pytest.mark.parametrize("backend", ["CUDA", "OPTIX", "HIP", "ONEAPI"])
+def test_the_real_blender_says_that_a_gpu_is_not_there(backend):
+    child = BlenderChild(ChildLimits(8 << 30), ChildCommand(variables={"PATH": "/usr/bin:/bin"}))
+    child.start()
+    try:
+        with pytest.raises(TaskError, match=backend) as caught:
+            child.device_name(Device(backend))
+        assert caught.value.failure is FailureCode.DEVICE
+        assert not child.alive
+    finally:
+        child.close()

@@ -154,6 +154,14 @@ def test_a_gpu_that_the_driver_does_not_know_is_none_to_render_on(nvidia_smi):
     assert caught.value.failure is FailureCode.DEVICE
 
 
+def test_a_driver_that_hangs_is_one_that_does_not_answer(nvidia_smi, monkeypatch):
+    nvidia_smi("NVIDIA L4, 550.54.15, 23034, 22000")
+    script = Path(devices.shutil.which("nvidia-smi"))
+    script.write_text("#!/bin/sh\nexec sleep 100\n")
+    monkeypatch.setattr(devices, "SMI_SECONDS", 0.2)
+    assert devices.nvidia_gpus() == []
+
+
 def test_a_gpu_that_blender_calls_otherwise_is_another(nvidia_smi):
     nvidia_smi("NVIDIA L4, 550.54.15, 23034, 22000")
     with pytest.raises(TaskError, match="'NVIDIA A10', and the driver 'NVIDIA L4'"):
