@@ -80,36 +80,36 @@ class Step:
         return f"{self.measure}: {self.device}"
 
 
-def plan(setup: Setup) -> list[list[Step]]:
-    """The steps by importance; those of one group run side by side."""
-    cpu, gpus = CPU, [device.name for device in setup.gpus]
+Chain = list[Step]
+"""Steps one after the other."""
+
+
+def plan(setup: Setup) -> list[list[Chain]]:
+    """Groups of chains, by importance. The chains of one group run side by side: what is timed alone comes
+    after all that only looks at pictures, for which a GPU's kernels may take minutes to compile.
+    """
+    gpus = [device.name for device in setup.gpus]
     variants = [device.name for device in setup.variants]
-    everything = [cpu, *gpus]
+    pictures = {"repeats": 90.0, "adaptive": 60.0, "cryptomatte": 20.0, "bytes": 40.0, "denoising": 40.0}
 
-    def each(measure: str, seconds: float, devices: list[str]) -> list[list[Step]]:
-        return [[Step(measure, device, seconds)] for device in devices]
+    def chain(device: str) -> Chain:
+        return [Step(measure, device, seconds) for measure, seconds in pictures.items()]
 
-    compiling = [Step("kernels", device, 240) for device in gpus]
+    def each(measure: str, seconds: float, devices: list[str]) -> list[list[Chain]]:
+        return [[[Step(measure, device, seconds)]] for device in devices]
+
     return [
-        [Step("scenes", cpu, 60)],
-        [Step("machine", cpu, 30)],
-        [*compiling, Step("repeats", cpu, 240)],
-        *each("repeats", 75, gpus),
+        *each("scenes", 60, [CPU]),
+        *each("machine", 30, [CPU]),
+        [chain(CPU), *([Step("kernels", device, 300), *chain(device)] for device in gpus)],
         *each("between", 20, gpus),
-        *each("adaptive", 45, gpus),
-        *each("cryptomatte", 15, gpus),
-        *each("bytes", 30, everything),
-        *each("denoising", 30, gpus),
-        *each("speed", 60, everything),
+        *each("speed", 60, [CPU, *gpus]),
         *each("audit", 30, gpus),
         *each("pair", 45, gpus),
         *each("persistent", 30, gpus),
-        *each("adaptive", 60, [cpu]),
-        *each("cryptomatte", 15, [cpu]),
-        *each("kernels", 30, [cpu]),
-        *each("denoising", 30, [cpu]),
-        *each("audit", 60, [cpu]),
-        *each("persistent", 60, [cpu]),
+        *each("kernels", 30, [CPU]),
+        *each("audit", 60, [CPU]),
+        *each("persistent", 60, [CPU]),
         *each("repeats", 60, variants),
         *each("between", 20, variants),
     ]
@@ -122,6 +122,8 @@ def carry_out(folder: Path, measure: str, device: str) -> None:
     """Print the rows of one step as JSON lines, as they come. Ends at once when the parent is gone."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     setup = Setup.load(folder)
+    if device == CPU:
+        os.nice(10)  # Kernels that compile meanwhile are timed.
     for row in MEASURES[measure](setup, setup.device(device)):
         print(as_json(replace(row, step=f"{measure}: {device}")), flush=True)
 
@@ -148,11 +150,20 @@ class Run:
     def all(self) -> None:
         """Every step of the plan."""
         for group in plan(self.setup):
-            before = len(self.rows)
             with ThreadPoolExecutor(len(group)) as pool:
-                list(pool.map(self._one, group))
-            print(markdown(self.rows[before:]), end="\n\n", file=sys.stderr, flush=True)
-            (self.output / "tables.md").write_text(markdown(self.rows) + "\n")
+                list(pool.map(self._chain, group))
+
+    def _chain(self, steps: Chain) -> None:
+        for step in steps:
+            began = time.monotonic()
+            self._one(step)
+            with self._lock:
+                self._show(step, time.monotonic() - began)
+
+    def _show(self, step: Step, seconds: float) -> None:
+        mine = [row for row in self.rows if row.step == step.name]
+        print(f"# {step.name}, {seconds:.1f} s\n\n{markdown(mine)}\n", file=sys.stderr, flush=True)
+        (self.output / "tables.md").write_text(markdown(self.rows) + "\n")
 
     def _one(self, step: Step) -> None:
         limit = step.seconds * DRY_PATIENCE if self.setup.dry else step.seconds
@@ -162,9 +173,7 @@ class Run:
         elif not self._is_ready(step):
             self._missing(step, "the device's kernels were not ready")
         else:
-            began = time.monotonic()
             self._attempt(step, seconds)
-            print(f"{step.name}: {time.monotonic() - began:.1f} s", file=sys.stderr, flush=True)
 
     def _is_ready(self, step: Step) -> bool:
         device = self.setup.device(step.device)

@@ -34,7 +34,9 @@ class ChildError(Exception):
 
 
 def kernel_caches(folder: Path) -> dict[str, str]:
-    """The variables that say where drivers keep compiled kernels."""
+    """The variables that say where drivers keep compiled kernels; the folders are made."""
+    for name in ("cuda", "optix", "sycl"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
     return {
         "CUDA_CACHE_PATH": str(folder / "cuda"),
         "CUDA_CACHE_MAXSIZE": str(4 << 30),
@@ -49,6 +51,7 @@ class Child:
 
     def __init__(self, setup: Setup, device: Device, program: Path | None = None) -> None:
         self.setup, self.device = setup, device
+        caches = kernel_caches(setup.folder / "kernels")
         self._log = (setup.folder / f"child-{os.getpid()}-{id(self)}.log").open("w+b")
         reading, writing = os.pipe()
         command = [sys.executable, "-I", "-u", str(program or device.program or PROGRAM)]
@@ -59,7 +62,7 @@ class Child:
             stdout=self._log,
             stderr=self._log,
             pass_fds=(writing,),
-            env=os.environ | kernel_caches(setup.folder / "kernels") | device.variables,
+            env=os.environ | caches | device.variables,
         )
         os.close(writing)
         self._events = os.fdopen(reading, encoding="utf-8")

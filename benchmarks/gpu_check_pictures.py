@@ -121,6 +121,10 @@ def between(setup: Setup, device: Device) -> Iterator[Row]:
             if all(path.is_file() for path in paths):
                 one, beside = map(compare.read, paths)
                 yield _apart(scene, (device.name, other.name, "frame"), compare.figures(one, beside, scene))
+        scene = setup.scenes()["plain frame"]
+        files = [list(kept(setup, each, scene, "0-TARGA_RAW").glob("*")) for each in (device, other)]
+        if all(files):
+            yield _steps(scene, device.name, other.name, "frame", files[0][0], files[1][0])
 
 
 def adaptive(setup: Setup, device: Device) -> Iterator[Row]:
@@ -190,10 +194,6 @@ def in_bytes(setup: Setup, device: Device) -> Iterator[Row]:
         fresh = _final(setup, child, scene, "fresh", "TARGA_RAW")
     yield _steps(scene, device.name, "itself", "again in one process", first, again)
     yield _steps(scene, device.name, "itself", "in a fresh process", first, fresh)
-    for other in setup.devices[: setup.devices.index(device)]:
-        files = list(kept(setup, other, scene, "0-TARGA_RAW").glob("*"))
-        if files:
-            yield _steps(scene, device.name, other.name, "frame", first, files[0])
 
 
 def _final(setup: Setup, child: Child, scene: Scene, name: str, file_format: str) -> Path:

@@ -131,8 +131,8 @@ def is_running(pid):
 
 def test_a_step_that_crashes_is_a_row_with_blenders_last_words(monkeypatch, tmp_path):
     groups = [
-        [Step("bytes", "stand-in", 60), Step("nonsense", "stand-in", 60)],
-        [Step("machine", "stand-in", 60)],
+        [[Step("bytes", "stand-in", 60)], [Step("nonsense", "stand-in", 60)]],
+        [[Step("machine", "stand-in", 60)]],
     ]
     found, rows = run_steps(monkeypatch, tmp_path, groups)
     assert "Blender ended with status -6: the renderer fell over" in found["bytes: stand-in"]
@@ -142,7 +142,7 @@ def test_a_step_that_crashes_is_a_row_with_blenders_last_words(monkeypatch, tmp_
 
 
 def test_a_step_that_hangs_is_stopped_with_its_blender(monkeypatch, tmp_path):
-    groups = [[Step("speed", "stand-in", 5)], [Step("machine", "stand-in", 60)]]
+    groups = [[[Step("speed", "stand-in", 5), Step("machine", "stand-in", 60)]]]
     monkeypatch.setenv("STUBBORN_HANGS", "1")
     found, rows = run_steps(monkeypatch, tmp_path, groups)
     assert found == {"speed: stand-in": "stopped after 5 s"}
@@ -151,12 +151,12 @@ def test_a_step_that_hangs_is_stopped_with_its_blender(monkeypatch, tmp_path):
 
 
 def test_what_time_does_not_allow_is_named(monkeypatch, tmp_path):
-    found, _ = run_steps(monkeypatch, tmp_path, [[Step("speed", "stand-in", 60)]], budget=1.0)
+    found, _ = run_steps(monkeypatch, tmp_path, [[[Step("speed", "stand-in", 60)]]], budget=1.0)
     assert found == {"speed: stand-in": "no time left"}
 
 
 def test_a_gpu_without_kernels_is_left_alone(monkeypatch, tmp_path):
-    found, _ = run_steps(monkeypatch, tmp_path, [[Step("speed", "stand-in", 60)]], ready=False)
+    found, _ = run_steps(monkeypatch, tmp_path, [[[Step("speed", "stand-in", 60)]]], ready=False)
     assert found == {"speed: stand-in": "the device's kernels were not ready"}
 
 
