@@ -91,8 +91,9 @@ def machine(setup: Setup, device: Device) -> Iterator[Row]:
         "Blender": build,
         "processor": f"{_processor()}, {cores()} cores, {instruction_set()}",
     }
-    for number, (name, driver) in enumerate(nvidia_gpus()):
-        facts[f"GPU {number}"] = f"{name}, driver {driver}"
+    for number, gpu in enumerate(nvidia_gpus()):
+        memory = f"{gpu.memory >> 20} MB" if gpu.memory else "memory not told"
+        facts[f"GPU {number}"] = f"{gpu.name}, driver {gpu.driver}, {memory}"
     for each in setup.gpus:
         facts[each.name] = "stands in for a GPU" if setup.dry else cycles_name(setup, each)
     for backend in GPUS if not setup.dry else ():

@@ -3,8 +3,10 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,11 +22,12 @@ try:
     from benchmarks import gpu_check, gpu_check_compare
     from benchmarks.gpu_check import Run, Step
     from benchmarks.gpu_check_machine import stand_ins
-    from benchmarks.gpu_check_records import TABLES, Row, Scene, Setup, from_json, markdown
+    from benchmarks.gpu_check_records import TABLES, Device, Row, Scene, Setup, from_json, markdown
 finally:
     sys.path.remove(str(ROOT))
 from frame_splitter.exr import Image, Part  # noqa: E402
 
+ORBIT = str(ROOT / "samples" / "orbit.blend")
 SCENE = Scene("made up", "", 1, 32, 32, samples=64, seed=0)
 
 
@@ -158,6 +161,63 @@ def test_what_time_does_not_allow_is_named(monkeypatch, tmp_path):
 def test_a_gpu_without_kernels_is_left_alone(monkeypatch, tmp_path):
     found, _ = run_steps(monkeypatch, tmp_path, [[[Step("speed", "stand-in", 60)]]], ready=False)
     assert found == {"speed: stand-in": "the device's kernels were not ready"}
+
+
+def drivers_program(monkeypatch, folder):
+    """An nvidia-smi that knows one GPU, whose memory fills by 100 MB each time it is asked."""
+    program = folder / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    program.write_text(
+        "#!/bin/sh\n"
+        'case "$1" in\n'
+        "  *memory.used*) echo x >> $0.asked; echo $(($(wc -l < $0.asked) * 100)) ;;\n"
+        '  *) echo "NVIDIA H200, 570.10, 143771, 143000" ;;\n'
+        "esac\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+
+def test_a_gpu_is_told_with_driver_and_memory(monkeypatch, tmp_path):
+    drivers_program(monkeypatch, tmp_path)
+    _, rows = run_steps(monkeypatch, tmp_path, [[[Step("machine", "stand-in", 60)]]])
+    assert "NVIDIA H200, driver 570.10, 143771 MB" in [row.cells["found"] for row in rows]
+
+
+def test_the_most_memory_of_a_gpu_is_what_it_took_more(monkeypatch, tmp_path):
+    drivers_program(monkeypatch, tmp_path)
+    with gpu_check_child.device_memory(stand_ins("")[1]) as memory:
+        wait_until(lambda: memory.taken >= 300)
+    assert memory.before == 100
+
+
+def test_memory_that_no_driver_tells_is_said_to_be_unknown(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with gpu_check_child.device_memory(stand_ins("")[1]) as memory:
+        pass
+    assert memory.taken == "not told"
+
+
+def wait_until(true, seconds=60):
+    """Look every 50 ms."""
+    latest = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < latest
+        time.sleep(0.05)
+
+
+@pytest.mark.blender
+def test_a_gpu_that_is_not_there_is_said_so_by_each_of_its_steps(monkeypatch, tmp_path):
+    setup = Setup(tmp_path, False, (Device("CPU"), Device("CUDA", "CUDA")))
+    setup.save()
+    (tmp_path / "scenes.json").write_text(json.dumps([{**vars(SCENE), "name": "orbit", "blend": ORBIT}]))
+    steps = [Step("kernels", "CUDA", 120), Step("repeats", "CUDA", 120)]
+    monkeypatch.setattr(gpu_check, "plan", lambda setup: [[steps]])
+    run = Run(setup, tmp_path / "output", 240)
+    run.all()
+    first, second = (row.cells["why"] for row in run.rows)
+    assert "CUDA device 0 was asked for, but Cycles sees 0 of them." in first
+    assert second == "the device's kernels were not ready"
 
 
 # --- the figures ------------------------------------------------------------------------------------------
