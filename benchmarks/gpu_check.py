@@ -47,6 +47,7 @@ MEASURES: dict[str, Measure] = {
     "repeats": gpu_check_pictures.repeats,
     "between": gpu_check_pictures.between,
     "adaptive": gpu_check_pictures.adaptive,
+    "volumes": gpu_check_pictures.volumes,
     "cryptomatte": gpu_check_pictures.cryptomatte,
     "bytes": gpu_check_pictures.in_bytes,
     "denoising": gpu_check_pictures.denoising,
@@ -90,7 +91,14 @@ def plan(setup: Setup) -> list[list[Chain]]:
     """
     gpus = [device.name for device in setup.gpus]
     variants = [device.name for device in setup.variants]
-    pictures = {"repeats": 90.0, "adaptive": 60.0, "cryptomatte": 20.0, "bytes": 40.0, "denoising": 40.0}
+    pictures = {
+        "repeats": 90.0,
+        "adaptive": 60.0,
+        "cryptomatte": 20.0,
+        "bytes": 40.0,
+        "denoising": 40.0,
+        "volumes": 30.0,
+    }
 
     def chain(device: str) -> Chain:
         return [Step(measure, device, seconds) for measure, seconds in pictures.items()]

@@ -18,7 +18,15 @@ CROP = 16
 
 def pictures_of(setup: Setup) -> list[Scene]:
     """The scenes whose tiles are repeated."""
-    names = ["orbit", "passes", "layers", "blur", "many samples", *(Path(one).stem for one in setup.extra)]
+    names = [
+        "orbit",
+        "passes",
+        "layers",
+        "blur",
+        "transparent",
+        "many samples",
+        *(Path(one).stem for one in setup.extra),
+    ]
     scenes = setup.scenes()
     return [scenes[name] for name in names]
 
@@ -111,6 +119,17 @@ def _in_one_process(setup: Setup, child: Child, scene: Scene, again: int) -> Ite
     whole = [compare.cut(frames[0], region) for region in crops(scene)]
     pairs = zip(whole, parts, strict=True)
     yield "crops against the frame", reduce(or_, (compare.figures(*pair, scene) for pair in pairs))
+
+
+def volumes(setup: Setup, device: Device) -> Iterator[Row]:
+    """A volume again: Cycles guides its sampling by what it has added up so far, so crops are others."""
+    scene = setup.scenes()["volume"]
+    with Child(setup, device) as child:
+        first, again = (_rendered(setup, child, scene, f"{number}.exr") for number in (0, 1))
+    yield _apart(scene, (device.name, "itself", "again in one process"), compare.figures(first, again, scene))
+    with Child(setup, device) as child:
+        fresh = _rendered(setup, child, scene, "fresh.exr")
+    yield _apart(scene, (device.name, "itself", "in a fresh process"), compare.figures(first, fresh, scene))
 
 
 def between(setup: Setup, device: Device) -> Iterator[Row]:

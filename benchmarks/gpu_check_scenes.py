@@ -41,6 +41,9 @@ PASSES = (
 )
 """Of a view layer's `use_pass_...`."""
 
+SHEETS = 7
+"""A GPU records four hits of a shadow ray at once."""
+
 Change = Callable[[Any], None]
 
 
@@ -65,6 +68,8 @@ def wanted(setup: Setup) -> list[Wanted]:
         Wanted("layers", layers, tile, few),
         Wanted("passes", None, tile, few, all_passes),
         Wanted("blur", None, tile, few, blurred),
+        Wanted("transparent", None, tile, few, transparent),
+        Wanted("volume", None, tile, few, foggy),
         Wanted("many samples", orbit, (96, 54), many),
         Wanted("adaptive", orbit, tile, 48 if setup.dry else 512, adaptive),
         Wanted("adaptive stage", None, tile, 48 if setup.dry else 512, adaptive),
@@ -105,6 +110,30 @@ def blurred(scene: Any) -> None:
     scene.camera.data.dof.focus_distance = 4.0
     scene.camera.data.dof.aperture_fstop = 0.4
     cryptomattes(scene)
+
+
+def transparent(scene: Any) -> None:
+    """Shadows fall through more sheets of half transparent stuff than a GPU records at once."""
+    sheet = bpy.data.materials.new("sheet")
+    sheet.use_nodes = True
+    sheet.node_tree.nodes["Principled BSDF"].inputs["Alpha"].default_value = 0.7
+    for number in range(SHEETS):
+        bpy.ops.mesh.primitive_plane_add(size=1.5, location=(0.3 + number / 20, -0.6, 2.0 + number / 10))
+        bpy.context.object.data.materials.append(sheet)
+
+
+def foggy(scene: Any) -> None:
+    """Uneven fog around everything."""
+    fog = bpy.data.materials.new("fog")
+    fog.use_nodes = True
+    tree = fog.node_tree
+    tree.nodes.clear()
+    scatter, noise = tree.nodes.new("ShaderNodeVolumeScatter"), tree.nodes.new("ShaderNodeTexNoise")
+    output = tree.nodes.new("ShaderNodeOutputMaterial")
+    tree.links.new(noise.outputs["Fac"], scatter.inputs["Density"])
+    tree.links.new(scatter.outputs["Volume"], output.inputs["Volume"])
+    bpy.ops.mesh.primitive_cube_add(size=4, location=(0, 0, 1))
+    bpy.context.object.data.materials.append(fog)
 
 
 def adaptive(scene: Any) -> None:
