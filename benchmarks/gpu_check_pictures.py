@@ -133,17 +133,24 @@ def volumes(setup: Setup, device: Device) -> Iterator[Row]:
 
 
 def between(setup: Setup, device: Device) -> Iterator[Row]:
-    """A device's frames beside those of the devices before it, as far as they were rendered."""
-    for other in setup.devices[: setup.devices.index(device)]:
+    """A GPU's frames beside the CPU's and those of the GPUs before it, another way of the CPU's beside the
+    CPU's, as far as they were rendered.
+    """
+    before = setup.devices[: setup.devices.index(device)]
+    for other in before[:1] if device.variant else before:
         for scene in pictures_of(setup):
             paths = [kept(setup, each, scene, "0.exr") for each in (device, other)]
             if all(path.is_file() for path in paths):
                 one, beside = map(compare.read, paths)
                 yield _apart(scene, (device.name, other.name, "frame"), compare.figures(one, beside, scene))
-        scene = setup.scenes()["plain frame"]
-        files = [list(kept(setup, each, scene, "0-TARGA_RAW").glob("*")) for each in (device, other)]
-        if all(files):
-            yield _steps(scene, device.name, other.name, "frame", files[0][0], files[1][0])
+        yield from _bytes_between(setup, device, other)
+
+
+def _bytes_between(setup: Setup, device: Device, other: Device) -> Iterator[Row]:
+    scene = setup.scenes()["plain frame"]
+    files = [list(kept(setup, each, scene, "0-TARGA_RAW").glob("*")) for each in (device, other)]
+    if all(files):
+        yield _steps(scene, device.name, other.name, "frame", files[0][0], files[1][0])
 
 
 def adaptive(setup: Setup, device: Device) -> Iterator[Row]:
