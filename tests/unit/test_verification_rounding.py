@@ -216,7 +216,7 @@ def matte(*slots: tuple[int, float]) -> Image:
     return image(**channels)
 
 
-A, B, C, D = 0x3F000001, 0x3F000002, 0x3F000003, 0x3F000004
+A, B, C, D, E = 0x3F000001, 0x3F000002, 0x3F000003, 0x3F000004, 0x3F000005
 
 
 @pytest.mark.parametrize(
@@ -229,6 +229,7 @@ A, B, C, D = 0x3F000001, 0x3F000002, 0x3F000003, 0x3F000004
         (matte((A, 0.5), (B, 0.5)), matte((A, 0.5), (B, 0.4)), False),
         (matte((A, 1.0)), matte((A, 1.0), (B, 0.01)), False),
         (matte((A, 0.4), (B, 0.3), (C, 0.2), (D, 0.1)), matte((A, 0.4), (C, 0.3), (D, 0.2), (B, 0.1)), True),
+        (matte((A, 0.4), (B, 0.3), (C, 0.2), (D, 0.1)), matte((A, 0.4), (E, 0.3), (C, 0.2), (D, 0.05)), True),
         (matte((A, 0.4), (B, 0.3), (C, 0.2), (D, 0.1)), matte((A, 0.4), (B, 0.3), (C, 0.2)), False),
         (matte((A, float("nan"))), matte((A, 1.0)), False),
     ],

@@ -3,7 +3,8 @@
 
 A pixel's ranks are ordered by share. Shares are sums, so that nearly equal ones may swap ranks on a device
 that adds in any order; and where a pixel shows more things than there are ranks, those that come last share
-the last one (Cycles' kernel/film/cryptomatte_passes.h), so that its single shares tell nothing.
+the last one, or are lost (Cycles' kernel/film/cryptomatte_passes.h): of a pixel whose ranks are all taken in
+both, nothing can be told.
 """
 
 from collections.abc import Sequence
@@ -38,16 +39,12 @@ def canonical(
     other_names, other_shares = _slots(theirs, keys)
     wrong = ~(numpy.isfinite(shares).all(axis=0) & numpy.isfinite(other_shares).all(axis=0))
     shares, other_shares = numpy.nan_to_num(shares), numpy.nan_to_num(other_shares)
-    apart = numpy.abs(shares.sum(axis=0) - other_shares.sum(axis=0))
-    full = (shares != 0).all(axis=0) | (other_shares != 0).all(axis=0)
-    for of, held, others, there in (
-        (names, shares, other_names, other_shares),
-        (other_names, other_shares, names, shares),
-    ):
-        for name, share in zip(of, held, strict=True):
-            same = numpy.where(others == name, there, 0).sum(axis=0)
-            mine_too = numpy.where(of == name, held, 0).sum(axis=0)
-            apart = numpy.maximum(apart, numpy.where(full | (share == 0), 0, numpy.abs(mine_too - same)))
+    full = (shares != 0).all(axis=0) & (other_shares != 0).all(axis=0)
+    apart = numpy.zeros(full.shape)
+    for name, share in (*zip(names, shares, strict=True), *zip(other_names, other_shares, strict=True)):
+        one = numpy.where(names == name, shares, 0).sum(axis=0)
+        other = numpy.where(other_names == name, other_shares, 0).sum(axis=0)
+        apart = numpy.maximum(apart, numpy.where(full | (share == 0), 0, numpy.abs(one - other)))
     return apart, wrong
 
 
