@@ -22,7 +22,7 @@ from frame_splitter.audits import (
     SampleRange,
     Sums,
 )
-from frame_splitter.exr import Image, Limits
+from frame_splitter.exr import Image, Limits, Pixels
 from frame_splitter.fields import Tile
 from frame_splitter.ids import TaskId
 from frame_splitter.tiles import relative
@@ -226,7 +226,7 @@ def _confirmed(image: Image, tile: Tile, audits: Sequence[_Audit], sums: Sums | 
 
 def _finding(crop: _Crop) -> CropFinding:
     count = int(crop.different.sum())
-    mine, theirs = combined(crop.submitted), combined(crop.rendered)
+    mine, theirs = _colours(crop)
     noise, bound = _bounded(relative_noise(theirs)), _bounded(crop.compared.bound)
     flipped = min(int(crop.compared.flipped.sum()), MOST_PIXELS)
     if count == 0:
@@ -236,7 +236,7 @@ def _finding(crop: _Crop) -> CropFinding:
         min(count, MOST_PIXELS),
         rmse=_bounded(rmse(mine, theirs)),
         relative=_bounded(relative_rmse(mine, theirs)),
-        cluster=min(largest_cluster(_told(crop)), MOST_PIXELS),
+        cluster=min(largest_cluster((mine != theirs).any(axis=-1) & crop.different), MOST_PIXELS),
         noise_ratio=_bounded(noise_ratio(mine, theirs)),
         noise=noise,
         bias=_bounded(bias(mine, theirs)),
@@ -248,10 +248,11 @@ def _finding(crop: _Crop) -> CropFinding:
     )
 
 
-def _told(crop: _Crop) -> Mask:
-    """The pixels that differ in what people see."""
-    apart: Mask = (combined(crop.submitted) != combined(crop.rendered)).any(axis=-1)
-    return apart & crop.different
+def _colours(crop: _Crop) -> tuple[Pixels, Pixels]:
+    """The Combined passes of both; those that only rounding tells apart are the same."""
+    mine, theirs = combined(crop.submitted), combined(crop.rendered)
+    apart = crop.compared.passes
+    return (mine if apart is None or any(map(is_combined, apart)) else theirs), theirs
 
 
 def _samples(found: Sequence[_Crop], samples: int) -> float | None:

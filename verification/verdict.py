@@ -6,38 +6,16 @@ that adds in any order, any that differs by more than that explains (`verificati
 rest of the numbers only say why. They were calibrated as docs/verification.md says.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from statistics import median
 
 from frame_splitter.audits import CheckReport, CropFinding, Fault
 from frame_splitter.device_classes import Summation
 from frame_splitter.fields import FrameNumber, Name, Sentence
-
-DUST = 1e-4
-"""Relative error below which differing floats are another device's rounding, not another picture."""
+from verification.kinds import DIFFERS, kind_of_difference
 
 QUIET = 1e-3
 """Relative noise below which a crop is the same however it was rendered: empty sky, say."""
-
-VERY_SMOOTH, SMOOTH = 0.1, 0.3
-"""Noise over what it must be: below this it was smoothed, or enlarged."""
-
-VERY_NOISY = 8.0
-"""Noise over what it must be, of no render with any number of samples."""
-
-GRAIN = (0.6, 1.7)
-"""Noise over what it must be, of honest noise from another seed."""
-
-WHITE = 0.13
-"""Share of a difference that averaging leaves, where it is noise and nothing else."""
-
-COARSE, VERY_COARSE = 0.5, 0.9
-"""Share of a difference that averaging leaves, where it is another picture."""
-
-MISSING_LIGHT = 0.95
-"""Share of values that are darker, where light is missing."""
 
 ODD_NOISE = 4.0
 """How many times more or less noise than the job's other tiles calls for an audit."""
@@ -291,7 +269,7 @@ def _why(report: CheckReport, case: Case) -> tuple[str, str]:
     crops = _wrong(report)
     where = f"{len(crops)} of {len(report.crops)} crops differ from the audit"
     if report.flat:
-        return "differs", f"One colour all over where the audit shows a picture: {where}."
+        return DIFFERS, f"One colour all over where the audit shows a picture: {where}."
     if case.twin is not None and case.twin.frame != case.frame:
         return (
             "other_frame",
@@ -306,7 +284,7 @@ def _why(report: CheckReport, case: Case) -> tuple[str, str]:
     if report.samples is not None and report.samples <= case.samples - 0.5:
         about = max(1, round(report.samples))
         return "too_few_samples", f"Rendered with about {about} of {case.samples} samples: {where}."
-    return _kind(crops, where)
+    return kind_of_difference(crops, where)
 
 
 def _is_local(report: CheckReport) -> bool:
@@ -323,63 +301,6 @@ def _region_sentence(report: CheckReport, where: str) -> str:
     width, height = report.region.width, report.region.height
     article = "An" if str(width)[0] == "8" or width in (11, 18) else "A"
     return f"{article} {width}x{height} px region differs from the audit; what lies around it is equal."
-
-
-TOO_SMOOTH = "Far smoother than its samples make it, so denoised, or rendered smaller and enlarged: {where}."
-TOO_NOISY = "Far noisier than its samples make it: {where}."
-SOMETHING_ELSE = "It shows something else than the scene does there: {where}."
-
-DIFFERS, OTHER_DEVICE, OTHER_NOISE = "differs", "other_device", "other_noise"
-"""Codes. Another driver or processor than the class says rounds otherwise: the floats differ slightly, or
-paths take other turns and the same picture has other noise. Nobody gains by that.
-"""
-
-Rule = tuple[Callable[[list[CropFinding]], bool], str, str]
-
-KINDS: tuple[Rule, ...] = (
-    (
-        lambda crops: max(crop.relative for crop in crops) == 0,
-        DIFFERS,
-        "The colours are right, but another pass is not: {where}.",
-    ),
-    (
-        lambda crops: max(crop.relative for crop in crops) < DUST,
-        OTHER_DEVICE,
-        "The floats differ slightly everywhere, as those of another kind of device than stated: {where}.",
-    ),
-    (
-        lambda crops: median(crop.darker for crop in crops) > MISSING_LIGHT,
-        DIFFERS,
-        "Light is missing, as with fewer bounces or lights: {where}, and all that differs is darker.",
-    ),
-    (
-        lambda crops: (
-            median(crop.noise_ratio for crop in crops) < VERY_SMOOTH
-            and median(crop.coarse for crop in crops) < VERY_COARSE
-        ),
-        DIFFERS,
-        TOO_SMOOTH,
-    ),
-    (lambda crops: median(crop.noise_ratio for crop in crops) > VERY_NOISY, DIFFERS, TOO_NOISY),
-    (lambda crops: median(crop.coarse for crop in crops) > COARSE, DIFFERS, SOMETHING_ELSE),
-    (lambda crops: median(crop.noise_ratio for crop in crops) < SMOOTH, DIFFERS, TOO_SMOOTH),
-    (
-        lambda crops: (
-            median(crop.coarse for crop in crops) < WHITE
-            and GRAIN[0] < median(crop.noise_ratio for crop in crops) < GRAIN[1]
-        ),
-        OTHER_NOISE,
-        "The same picture with other noise, so another seed or other settings of sampling: {where}.",
-    ),
-    (lambda crops: median(crop.noise_ratio for crop in crops) > GRAIN[1], DIFFERS, TOO_NOISY),
-    (lambda crops: True, DIFFERS, SOMETHING_ELSE),
-)
-"""What kind of difference it is, the first that fits."""
-
-
-def _kind(crops: list[CropFinding], where: str) -> tuple[str, str]:
-    code, sentence = next((code, sentence) for fits, code, sentence in KINDS if fits(crops))
-    return code, sentence.format(where=where)
 
 
 # --- another device class -------------------------------------------------------------------------

@@ -11,11 +11,13 @@ import pytest
 
 from frame_splitter import exr
 from frame_splitter.audits import AuditOrder, CheckOrder, Fault, SampleRange, Sums
+from frame_splitter.device_classes import Summation
 from frame_splitter.exr import Image, Limits, Part
 from frame_splitter.fields import Tile, decode, encode
 from verification.compare import AuditedFiles, CheckReport, look
 from verification.pixel_root import channel_names, pixel_root
 from verification.sampling import AuditPolicy, cells, side_of
+from verification.verdict import Case, Outcome, judge
 
 TILE = Tile(96, 40, 224, 136)
 """Not at the frame's corner, so that the tile's own pixels and the frame's are not the same."""
@@ -519,6 +521,17 @@ def test_a_cpu_that_calls_itself_a_gpu_gains_nothing(stand):
     painted = changed(stand.whole, Tile(66, 42, 70, 46), 0.5)
     report = look_any(stand, painted, stand.audit(own=True))
     assert [crop.different for crop in report.crops] == [0, 16, 0]
+
+
+def test_a_falsified_pass_is_not_taken_for_another_devices_rounding(stand):
+    """Colours that differ by rounding alone are right, so that what is false is told for what it is."""
+    depth = numpy.tile(numpy.linspace(3, 9, TILE.width), (TILE.height, 1)) * 1.5
+    falsified = reordered(picture(light().mean(0), depth=depth), 1)
+    report = look_any(stand, falsified, stand.audit(whole=reordered(stand.whole, 2), own=True))
+    assert all(crop.different == crop.tile.area and crop.relative == 0 for crop in report.crops)
+    verdict = judge(report, Case(1, SAMPLES, 1, summation=Summation.ANY_ORDER))
+    assert (verdict.outcome, verdict.code) == (Outcome.REJECTED, "differs")
+    assert "another pass is not" in verdict.reason
 
 
 def test_evidence_shows_what_is_explained_darker_than_what_is_not(stand, tmp_path):

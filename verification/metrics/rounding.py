@@ -40,6 +40,9 @@ sample's may be rounded one way."""
 FEWEST = 64
 """Pixels. The mean square of fewer lit ones is over so many: one of them may be so rounded."""
 
+BAND = 128
+"""Rows."""
+
 QUOTIENT = 2
 """How many sums a light pass is made of: of light, and of the colour it is divided by."""
 
@@ -62,8 +65,8 @@ Floats = NDArray[numpy.float64]
 class Comparison:
     """`different`: pixels that no order of sums explains; `flipped`: those of another number of samples, as
     adaptive sampling may give them; `doubtful`: those among the different ones that nobody can tell from
-    such; `ratio`: the largest difference of a pixel over its hard bound; `rms`: of each pass over its bound.
-    Pictures of shape (height, width), top row first.
+    such; `ratio`: the largest difference of a pixel over its hard bound; `rms`: of each pass over its bound;
+    `passes`: those sums that differ, None where bits were compared. Pictures of shape (height, width), top row first.
     """
 
     different: Mask
@@ -71,6 +74,7 @@ class Comparison:
     flipped: Mask
     doubtful: Mask
     rms: dict[str, float] = field(default_factory=dict)
+    passes: frozenset[str] | None = None
 
     @property
     def bound(self) -> float:
@@ -85,6 +89,7 @@ class _Found:
     different: Mask
     ratio: NDArray[numpy.float32]
     rms: dict[str, float]
+    passes: set[str]
 
 
 def compare(one: Image, rendered: Image, sums: Sums | None) -> Comparison:
@@ -93,7 +98,7 @@ def compare(one: Image, rendered: Image, sums: Sums | None) -> Comparison:
     mine, theirs = by_name(one), by_name(rendered)
     if sums is None or mine.keys() != theirs.keys():
         return _in_bits(one, rendered)
-    found = _Found(numpy.zeros(shape, bool), numpy.zeros(shape, numpy.float32), {})
+    found = _Found(numpy.zeros(shape, bool), numpy.zeros(shape, numpy.float32), {}, set())
     of_count = _flipped(mine, theirs, sums, shape)
     recounted = of_count.plausible | of_count.doubtful
     _compare_once(found, mine, theirs)
@@ -101,7 +106,8 @@ def compare(one: Image, rendered: Image, sums: Sums | None) -> Comparison:
     _compare_mattes(found, mine, theirs, sums, recounted)
     _compare_sums(found, mine, theirs, sums, recounted)
     found.different |= of_count.impossible | of_count.doubtful
-    return Comparison(found.different, found.ratio, of_count.plausible, doubtful, found.rms)
+    passes = frozenset(found.passes)
+    return Comparison(found.different, found.ratio, of_count.plausible, doubtful, found.rms, passes)
 
 
 def _in_bits(one: Image, rendered: Image) -> Comparison:
@@ -149,28 +155,33 @@ def _compare_mattes(found: _Found, mine: Named, theirs: Named, sums: Sums, flipp
         if matte := matte_of(part, name):
             of.setdefault(matte, []).append((part, name))
     for matte, keys in of.items():
-        apart, wrong = canonical([mine[key] for key in keys], [theirs[key] for key in keys], keys)
-        ratios = numpy.where(wrong, numpy.inf, apart / hard_bound(sums))
-        _note(found, numpy.where(flipped, 0, ratios))
-        _note_rms(found, matte, [apart], [numpy.ones_like(apart)], sums, flipped)
+        noted = _Noted(found, sums, flipped)
+        for rows in _bands(flipped):
+            one, other = ([of_one[key][rows] for key in keys] for of_one in (mine, theirs))
+            apart, wrong = canonical(one, other, keys)
+            noted.add(rows, [numpy.where(wrong, numpy.inf, apart)], [numpy.ones_like(apart)])
+        noted.end(matte)
 
 
 def _compare_sums(found: _Found, mine: Named, theirs: Named, sums: Sums, flipped: Mask) -> None:
     for name, keys in _passes(mine):
-        apart, sizes = [], []
-        for part, channel in keys:
-            one, other = (of[part, channel].astype(numpy.float64) for of in (mine, theirs))
-            same = ~different_bits(mine[part, channel], theirs[part, channel])
-            with numpy.errstate(invalid="ignore", over="ignore"):
-                # Equal bits are equal, also of what is no number.
-                distance = numpy.where(same, 0, numpy.abs(one - other))
-            size = _size(kind_of(name), channel, one, other)
-            apart.append(numpy.nan_to_num(distance, nan=numpy.inf, posinf=numpy.inf))
-            sizes.append(size * (1 if kind_of(name) == COMBINED else QUOTIENT))
-            with numpy.errstate(divide="ignore", invalid="ignore", over="ignore"):
-                ratios = apart[-1] / (sizes[-1] * hard_bound(sums) + TINY)
-            _note(found, numpy.where(flipped, 0, ratios))
-        _note_rms(found, name, apart, sizes, sums, flipped)
+        kind, noted = kind_of(name), _Noted(found, sums, flipped)
+        sizes = [_same_size(kind, key[1], theirs[key]) for key in keys]
+        for rows in _bands(flipped):
+            pairs = [(mine[key][rows], theirs[key][rows]) for key in keys]
+            times = 1 if kind == COMBINED else QUOTIENT
+            noted.add(
+                rows,
+                [_distance(*pair) for pair in pairs],
+                [times * _size(*pair, size) for pair, size in zip(pairs, sizes, strict=True)],
+            )
+        noted.end(name)
+
+
+def _bands(flipped: Mask) -> Iterator[slice]:
+    """Rows of some at a time: what is reckoned with takes more memory than what is compared."""
+    for first in range(0, len(flipped), BAND):
+        yield slice(first, first + BAND)
 
 
 def _passes(mine: Named) -> Iterator[tuple[str, list[tuple[str, str]]]]:
@@ -184,17 +195,35 @@ def _passes(mine: Named) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     yield from of.items()
 
 
-def _size(kind: str, channel: str, one: Floats, other: Floats) -> Floats:
-    """A bound of the sizes of all a pixel's addends, over the number of samples (`sum|x| / N`)."""
-    values: Floats = numpy.where(numpy.isfinite(other), numpy.abs(other), 0.0)
+def _distance(one: Pixels, other: Pixels) -> Floats:
+    """How far values lie apart. Equal bits are equal, also of what is no number."""
+    with numpy.errstate(invalid="ignore", over="ignore"):
+        apart = numpy.abs(one.astype(numpy.float64) - other.astype(numpy.float64))
+    apart[~different_bits(one, other)] = 0
+    found: Floats = numpy.nan_to_num(apart, nan=numpy.inf, posinf=numpy.inf)
+    return found
+
+
+def _same_size(kind: str, channel: str, rendered: Pixels) -> float | None:
+    """The size that all of a channel's addends have at most, over the number of samples; None where each
+    pixel's is its own.
+    """
+    largest = float(numpy.abs(rendered, where=numpy.isfinite(rendered), out=numpy.zeros_like(rendered)).max())
     if kind in DIRECTIONS | SHARES or channel.rpartition(".")[2] == "A":
-        return numpy.maximum(values, 1.0)
-    if kind in SIGNED or (other < 0).any():
-        # No theorem: they may cancel. The crop's largest value stands for what each may be.
-        return numpy.full_like(values, values.max(initial=0.0))
+        return max(largest, 1.0)
+    # They may cancel, so what they add up to bounds nothing: the crop's largest value stands for each.
+    return largest if kind in SIGNED or bool((rendered < 0).any()) else None
+
+
+def _size(one: Pixels, other: Pixels, same: float | None) -> Floats:
+    """A bound of the sizes of all a pixel's addends, over the number of samples (`sum|x| / N`)."""
+    if same is not None:
+        return numpy.full(other.shape, same)
     # What is never negative is its own sum of sizes; either may be the smaller one.
-    mine: Floats = numpy.where(numpy.isfinite(one), numpy.abs(one), 0.0)
-    return numpy.minimum(numpy.maximum(values, mine), 2 * values)
+    mine, theirs = (
+        numpy.where(numpy.isfinite(of), numpy.abs(of), 0.0).astype(numpy.float64) for of in (one, other)
+    )
+    return numpy.minimum(numpy.maximum(theirs, mine), 2 * theirs)
 
 
 def hard_bound(sums: Sums) -> float:
@@ -217,16 +246,33 @@ def _note(found: _Found, ratios: Floats) -> None:
     found.different |= ratios > 1
 
 
-def _note_rms(
-    found: _Found, name: str, apart: list[Floats], sizes: list[Floats], sums: Sums, flipped: Mask
-) -> None:
-    """The pass's mean square; where it is too large, what lies above the bound differs."""
-    with numpy.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        ratios = numpy.stack(apart) / (numpy.stack(sizes) * rms_bound(sums) + TINY)
-    ratios = numpy.where(flipped, 0, ratios)
-    lit = int(((numpy.stack(sizes) > 0).any(axis=0) & ~flipped).sum())
-    squares = numpy.minimum(ratios, CAP) ** 2
-    rms = float(numpy.sqrt(squares.mean(axis=0).sum() / max(lit, FEWEST)))
-    found.rms[name] = max(rms, found.rms.get(name, 0.0))
-    if rms > 1:
-        found.different |= (ratios > 1).any(axis=0)
+class _Noted:
+    """One pass's distances, held against both bounds."""
+
+    def __init__(self, found: _Found, sums: Sums, flipped: Mask) -> None:
+        self._found, self._flipped = found, flipped
+        self._hard, self._rms = hard_bound(sums), rms_bound(sums)
+        self._above = numpy.zeros_like(flipped)
+        self._squares, self._lit, self._beyond = 0.0, 0, False
+
+    def add(self, rows: slice, apart: list[Floats], sizes: list[Floats]) -> None:
+        """Take in the pass's channels in some rows."""
+        distances, size, flipped = numpy.stack(apart), numpy.stack(sizes), self._flipped[rows]
+        with numpy.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            hard = numpy.where(flipped, 0, distances / (size * self._hard + TINY)).max(axis=0)
+            ratios = numpy.where(flipped, 0, distances / (size * self._rms + TINY))
+        numpy.maximum(self._found.ratio[rows], hard.astype(numpy.float32), out=self._found.ratio[rows])
+        self._found.different[rows] |= hard > 1
+        self._beyond |= bool((hard > 1).any())
+        self._above[rows] = (ratios > 1).any(axis=0)
+        self._squares += float((numpy.minimum(ratios, CAP) ** 2).mean(axis=0).sum())
+        self._lit += int(((size > 0).any(axis=0) & ~flipped).sum())
+
+    def end(self, name: str) -> None:
+        """Keep the pass's mean square; where it is too large, what lies above the bound differs."""
+        rms = (self._squares / max(self._lit, FEWEST)) ** 0.5
+        self._found.rms[name] = max(rms, self._found.rms.get(name, 0.0))
+        if rms > 1:
+            self._found.different |= self._above
+        if rms > 1 or self._beyond:
+            self._found.passes.add(name)
