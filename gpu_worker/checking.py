@@ -12,9 +12,10 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from frame_splitter.audits import FIRST, SPARSE, CheckReport, Fault, SeamReport, crop_name
+from frame_splitter.device_classes import Summation, summation_of
 from frame_splitter.errors import FarmError
 from frame_splitter.fields import Digest, Tile
-from frame_splitter.ids import TaskId
+from frame_splitter.ids import DeviceClass, TaskId
 from frame_splitter.probes import ProbeReport
 from frame_splitter.records import FailureCode, Lease, OutputFile, TaskKind, TaskOutput
 from frame_splitter.tiles import contains, relative, with_overscan
@@ -111,9 +112,12 @@ class Checker:
         """Put the tiles together. Raises TaskError(BAD_INPUT) naming those that cannot be used."""
         self._do(lambda: self._stitch(lease, pieces, merged, stopped))
 
-    def differences(self, pairs: tuple[tuple[Path, Path], ...]) -> tuple[str, ...]:
-        """What differs in each pair of written pictures; '' where they show the same. Raises TaskError."""
-        return self._do(lambda: self._pictures.differences(pairs)) if pairs else ()
+    def differences(self, device_class: DeviceClass, pairs: tuple[tuple[Path, Path], ...]) -> tuple[str, ...]:
+        """What differs in each pair of pictures written on a device class by more than two renders there
+        may; '' where nothing does. Raises TaskError.
+        """
+        any_order = summation_of(device_class) is Summation.ANY_ORDER
+        return self._do(lambda: self._pictures.differences(pairs, any_order)) if pairs else ()
 
     def look(self, request: Look, tile: TaskId, stopped: threading.Event) -> CheckReport:
         """What is found in the tile that the task `tile` submitted.

@@ -103,7 +103,7 @@ def _compare(request: Compare) -> Answer:
     # Late: one frame in a hundred is compared.
     from gpu_worker.same_files import difference  # noqa: PLC0415
 
-    found = tuple(difference(Path(one), Path(other)) for one, other in request.pairs)
+    found = tuple(difference(Path(one), Path(other), request.any_order) for one, other in request.pairs)
     return Answer(True, different=found)
 
 

@@ -74,9 +74,12 @@ class Look(msgspec.Struct, frozen=True, tag_field="ask", tag="look"):
 
 
 class Compare(msgspec.Struct, frozen=True, tag_field="ask", tag="compare"):
-    """What differs in each pair of written pictures, whatever their format."""
+    """What differs in each pair of written pictures, whatever their format. `any_order`: by more than the
+    order in which a GPU adds.
+    """
 
     pairs: tuple[tuple[str, str], ...]
+    any_order: bool = False
 
 
 class FinishedFile(msgspec.Struct, frozen=True):

@@ -96,9 +96,12 @@ class Pictures:
             raise PictureDied("it gave no report", by_system=False)
         return report
 
-    def differences(self, pairs: tuple[tuple[Path, Path], ...]) -> tuple[str, ...]:
-        """What differs in each pair of written pictures; '' where they show the same."""
-        found = self._ask(Compare(tuple((str(one), str(other)) for one, other in pairs))).different
+    def differences(self, pairs: tuple[tuple[Path, Path], ...], any_order: bool = False) -> tuple[str, ...]:
+        """What differs in each pair of written pictures (`any_order`: by more than the order in which a GPU
+        adds); '' where they show the same.
+        """
+        asked = Compare(tuple((str(one), str(other)) for one, other in pairs), any_order)
+        found = self._ask(asked).different
         if len(found) != len(pairs):
             raise BadPicture("The process that decodes pictures compared others than it was asked to.")
         return found

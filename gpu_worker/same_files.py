@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether two written pictures show the same, bit by bit, whatever their formats note beside the pixels.
+"""Whether two written pictures show the same, whatever their formats note beside the pixels: bit by bit, or
+but for the order in which a GPU adds.
 
 Runs in the memory-limited process: both were written by a Blender that had read a stranger's scene.
 """
@@ -10,13 +11,17 @@ from typing import Any
 import numpy
 import OpenImageIO as oiio  # noqa: N813
 
+from gpu_worker.nearly_same import differs_by_more
+
 MOST_PARTS = 4096
 
 Channels = dict[tuple[int, str], numpy.ndarray[Any, Any]]
 
 
-def difference(one: Path, other: Path) -> str:
-    """What differs, as the end of a sentence that names the file; '' where nothing does."""
+def difference(one: Path, other: Path, any_order: bool = False) -> str:
+    """What differs, as the end of a sentence that names the file; '' where nothing does. `any_order`: nothing
+    but what the order of a GPU's sums explains.
+    """
     try:
         mine, theirs = _pixels(one), _pixels(other)
     except ValueError as error:
@@ -27,6 +32,8 @@ def difference(one: Path, other: Path) -> str:
         return "has another size"
     if any(mine[name].dtype != theirs[name].dtype for name in mine):
         return "has another depth"
+    if any_order:
+        return differs_by_more(mine, theirs)
     count = _different_pixels(mine, theirs)
     return f"differs in {count} {'pixel' if count == 1 else 'pixels'}" if count else ""
 

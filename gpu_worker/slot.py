@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -318,9 +319,9 @@ class Slot:
         try:
             self._check_wanted()
             report = self._report("comparing")
-            self._seam, (folder, done) = seams.look(
-                lease, (output, done), plain.stage, copies, self._checker.differences, report
-            )
+            compare = partial(self._checker.differences, self.describe().device_class)
+            found = seams.look(lease, (output, done), plain.stage, copies, compare, report)
+            self._seam, (folder, done) = found
             if folder != output:
                 shutil.rmtree(output)
                 folder.rename(output)
