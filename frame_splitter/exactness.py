@@ -29,9 +29,6 @@ LARGEST_CYCLES_TILE = 8192
 CYCLES_TILE_STEP = 128
 """Pixels. Cycles rounds the edge of its own tiles up to a multiple of this."""
 
-EITHER = "bit-exact on CPUs, float-exact on GPUs"
-"""What is said before anybody knows what a job will be rendered on."""
-
 ON_GPUS = (
     "GPUs add samples in any order, by which two runs of Blender differ as well: but for that order linear "
     "values are equal, and 8-bit files but for single steps in few values."
@@ -42,15 +39,23 @@ SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
+class Allowed:
+    """What a scene allows on devices that add in order, and on those that add in any order."""
+
+    in_order: Exactness
+    any_order: Exactness
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What a job may promise and how it must be cut.
 
-    `exactness` is that on devices that add in order (`promised` says what becomes of it on others), `reason`
-    a sentence for the artist. `overscan` is how many pixels more than its tile a task must render on every
-    side; 0 where frames stay whole.
+    `allowed` is what the scene allows (`promised` says which of it counts), `reason` a sentence for the
+    artist. `overscan` is how many pixels more than its tile a task must render on every side; 0 where frames
+    stay whole.
     """
 
-    exactness: Exactness
+    allowed: Allowed
     reason: str
     tileable: bool
     overscan: int
@@ -70,32 +75,39 @@ def classify(
     _refuse(facts, frames)
     if facts.approximate and demand is Demand.BIT:
         raise InvalidInput(f"This cannot be bit-exact, as was asked for: {' '.join(facts.approximate)}")
-    exactness = Exactness.APPROXIMATE if facts.approximate else Exactness.BIT_EXACT
     final = (*facts.final_only, *_final_by_settings(facts, settings))
     output = TaskOutput.FINAL if final else TaskOutput.LINEAR
     overscan = adaptive_reach(facts, settings)
     obstacles = (*final, *facts.whole_only, *_cut_by_cycles(facts, settings, overscan))
     tileable = not obstacles
     reason = _reason(facts, obstacles, overscan, demand)
-    return Plan(exactness, reason, tileable, overscan if tileable else 0, output)
+    return Plan(_allowed(facts), reason, tileable, overscan if tileable else 0, output)
 
 
-def promised(scene: Exactness, device_class: DeviceClass | None) -> Exactness:
+def _allowed(facts: SceneFacts) -> Allowed:
+    if facts.approximate:
+        return Allowed(Exactness.APPROXIMATE, Exactness.APPROXIMATE)
+    return Allowed(Exactness.BIT_EXACT, Exactness.APPROXIMATE if facts.unlike else Exactness.FLOAT_EXACT)
+
+
+def promised(scene: Allowed, device_class: DeviceClass | None) -> Exactness:
     """What frames are that a device class rendered; where that is not known yet (None) the least that they
-    may be. `scene`: what the scene allows on devices that add in order.
+    may be.
     """
     in_order = device_class is not None and summation_of(device_class) is Summation.IN_ORDER
-    return Exactness.FLOAT_EXACT if scene is Exactness.BIT_EXACT and not in_order else scene
+    return scene.in_order if in_order else scene.any_order
 
 
-def promised_at_first(scene: Exactness, demand: Demand) -> Exactness:
+def promised_at_first(scene: Allowed, demand: Demand) -> Exactness:
     """The same of a job that no device has rendered anything of."""
-    return scene if demand is Demand.BIT else promised(scene, None)
+    return scene.in_order if demand is Demand.BIT else promised(scene, None)
 
 
-def words(scene: Exactness, demand: Demand) -> str:
+def words(scene: Allowed, demand: Demand) -> str:
     """The same in words."""
-    return EITHER if scene is Exactness.BIT_EXACT and demand is Demand.ANY else scene.value
+    if demand is Demand.BIT or scene.in_order is scene.any_order:
+        return scene.in_order.value
+    return f"{scene.in_order.value} on CPUs, {scene.any_order.value} on GPUs"
 
 
 def _refuse(facts: SceneFacts, frames: Collection[FrameNumber] | None) -> None:
@@ -228,4 +240,5 @@ def _promise(facts: SceneFacts, demand: Demand) -> str:
         )
     if demand is Demand.BIT:
         return f"Every pixel will equal the file one Blender process writes{scripts}. Only CPUs render it."
-    return f"On CPUs every pixel will equal the file one Blender process writes{scripts}. {ON_GPUS}"
+    on_gpus = " ".join(facts.unlike) or ON_GPUS
+    return f"On CPUs every pixel will equal the file one Blender process writes{scripts}. {on_gpus}"

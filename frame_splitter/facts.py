@@ -99,7 +99,8 @@ class SceneFacts:
 
     `whole_only` lists reasons (sentences) why a frame cannot be cut into tiles, `final_only` why the
     frame must be finished by the Blender that renders it, `approximate` why even that is not
-    bit-exact. `refused` lists reasons the scene cannot be rendered on a farm at all; what is not baked
+    bit-exact, `unlike` why two renders on a device that adds in any order differ by more than that.
+    `refused` lists reasons the scene cannot be rendered on a farm at all; what is not baked
     stands in `simulations`. `camera` is false where one is needed and lacking. `drivers` are those of the
     rendered data that need Python, which never runs.
     """
@@ -138,5 +139,6 @@ class SceneFacts:
     assets: Annotated[tuple[Asset, ...], msgspec.Meta(max_length=100_000)]
     simulations: Annotated[tuple[Simulation, ...], msgspec.Meta(max_length=10_000)]
     memory: Size = 0
+    unlike: Sentences = ()
     colors: ColorNames = field(default_factory=ColorNames)
     naming: Naming | None = None

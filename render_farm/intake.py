@@ -191,9 +191,8 @@ class Intake:
         new = await asyncio.to_thread(self._plan, owner, order, quote)
         job = await self._jobs.create(new, repeat)
         paid = new.money is not None
-        log.info(
-            "job_created", job=job, owner=owner, tasks=len(new.tasks), exactness=new.exactness, paid=paid
-        )
+        scene = new.allowed.in_order
+        log.info("job_created", job=job, owner=owner, tasks=len(new.tasks), exactness=scene, paid=paid)
         return job
 
     def _plan(self, owner: OwnerId, order: JobOrder, quote: Quote | None) -> NewJob:
@@ -224,7 +223,7 @@ def plan(owner: OwnerId, order: JobOrder, now: float) -> NewJob:
         owner=owner,
         spec=spec,
         settings=settings,
-        exactness=decided.exactness,
+        allowed=decided.allowed,
         reason=decided.reason,
         fingerprint=fingerprint(spec),
         created=now,

@@ -88,7 +88,7 @@ def make(asked: StoredQuote, probed: Probed, market: Market) -> Quote:
         probe_units=round(sum(measure.seconds for measure in measures) * speed),
         probe_seconds=sum(measure.seconds for measure in measures),
         device_class=probed.device_class,
-        exactness=promised(plan.exactness, probed.device_class),
+        exactness=promised(plan.allowed, probed.device_class),
         notes=_notes(asked, probed.report, said, market),
     )
 

@@ -71,10 +71,20 @@ class Candidate:
     seat: Seat | None = None
 
 
+class InOrder(StrEnum):
+    """Which nodes may make a job's frames only on devices that add in order. STRANGERS: two renders on others
+    are not alike, so that none could be audited.
+    """
+
+    NOBODY = "0"
+    STRANGERS = "own"
+    ALL = "1"
+
+
 @dataclass(frozen=True, slots=True)
 class Queue:
     """A job with ready tasks. `pin` is its device class ('' before the first lease); `movable` when
-    nothing rendered on that class is left; `in_order`: only devices that add in order may make its frames.
+    nothing rendered on that class is left; `in_order`: who must add in order to make its frames.
     Its scene did not fit `too_small` bytes of video memory, as the farm's own nodes saw, nor
     `too_small_here`, as the node that asks did; -1: it fitted, or nobody tried.
     """
@@ -86,7 +96,7 @@ class Queue:
     pin: str
     movable: bool
     tasks: tuple[Candidate, ...]
-    in_order: bool = False
+    in_order: InOrder = InOrder.NOBODY
     too_small: int = -1
     too_small_here: int = -1
 
@@ -184,7 +194,7 @@ def obstacle(
     kinds = lanes((offer,), own=True)
     if not asker.sandboxed and queue.owner != asker.owner:
         return Obstacle.NO_SANDBOX
-    if task.lane in OWN_NODES_ONLY and not asker.own:
+    if not asker.own and _is_for_own_nodes(task, queue, offer):
         return Obstacle.OWN_NODES_ONLY
     if task.lane not in kinds:
         return Obstacle.NO_SLOT
@@ -197,11 +207,16 @@ def obstacle(
 
 def _unfit(task: Candidate, queue: Queue, offer: SlotOffer, pins: Mapping[JobId, str]) -> Obstacle | None:
     """What is wrong with the slot's device, if anything."""
-    if queue.in_order and _adds_in_any_order(task, offer.device_class):
+    if queue.in_order is InOrder.ALL and _adds_in_any_order(task, offer.device_class):
         return Obstacle.ANY_ORDER
     if not _suits(task, queue, offer.device_class, pins):
         return Obstacle.DEVICE_CLASS
     return None if _fits(task, queue, offer) else Obstacle.VIDEO_MEMORY
+
+
+def _is_for_own_nodes(task: Candidate, queue: Queue, offer: SlotOffer) -> bool:
+    unlike = queue.in_order is InOrder.STRANGERS and _adds_in_any_order(task, offer.device_class)
+    return unlike or task.lane in OWN_NODES_ONLY
 
 
 def _adds_in_any_order(task: Candidate, device_class: DeviceClass) -> bool:

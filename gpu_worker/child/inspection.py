@@ -52,6 +52,7 @@ def facts() -> dict[str, Any]:
         "whole_only": reasons.sentences(scope, reasons.WHOLE_ONLY),
         "final_only": reasons.sentences(scope, reasons.FINAL_ONLY),
         "approximate": reasons.sentences(scope, reasons.APPROXIMATE),
+        "unlike": reasons.sentences(scope, reasons.UNLIKE),
         "refused": reasons.sentences(scope, reasons.REFUSED),
         "notes": reasons.sentences(scope, reasons.NOTES),
         "scripts": [text(block.name) for block in bpy.data.texts if block.use_module][:MOST_NAMED],

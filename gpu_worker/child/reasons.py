@@ -84,6 +84,15 @@ def _volumes(scope: Scope) -> str | None:
     return None
 
 
+def _unlike_volumes(scope: Scope) -> str | None:
+    """A path through a volume reads what other paths of its pixel have added so far: on GPUs, where paths run
+    as they please, it takes other turns (docs/exactness.md).
+    """
+    if _is_cycles(scope.scene) and _volumes(scope):
+        return "Two renders of volumes on one GPU have other noise."
+    return None
+
+
 def _holds_volume(scope: Scope) -> bool:
     """At any frame: what is animated only chooses among the data-blocks that are looked at here."""
     found = scope.evaluated
@@ -349,6 +358,7 @@ FINAL_ONLY = (
     _single_layer,
     _foreign_compositor,
 )
+UNLIKE = (_unlike_volumes,)
 APPROXIMATE = (_engine_approximate, _path_guiding, _time_limit, _stamp_changes, _read_machine)
 REFUSED = (_freestyle, _external_engine, _no_camera)
 NOTES = (_gpu_compositor, _not_kept_warm, _empty_picture)

@@ -11,7 +11,7 @@ from frame_splitter.fields import decode, decoder, encode
 from frame_splitter.ids import JobId, OwnerId, SceneId, TaskId
 from frame_splitter.records import LeaseRequest, SlotOffer, TaskKind
 from render_farm.auditors import Seat
-from render_farm.scheduler import ALL_LANES, Asker, Candidate, Queue, lanes
+from render_farm.scheduler import ALL_LANES, Asker, Candidate, InOrder, Queue, lanes
 from render_farm.store import keys
 from render_farm.store.connection import Connection
 
@@ -90,4 +90,4 @@ def _queue(
     )
     own, mine = map(int, too_small)
     place = JobId(job), OwnerId(owner), float(rank), SceneId(scene)
-    return Queue(*place, pin, movable == "1", candidates, in_order == "1", own, mine)
+    return Queue(*place, pin, movable == "1", candidates, InOrder(in_order), own, mine)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from frame_splitter.audits import Sums
-from frame_splitter.exactness import promised, promised_at_first, words
+from frame_splitter.exactness import Allowed, promised, promised_at_first, words
 from frame_splitter.facts import SceneFacts
 from frame_splitter.fields import Tile, decode, decoder, encode
 from frame_splitter.ids import DeviceClass, JobId, NodeId, OwnerId, SceneId, TaskId
@@ -71,17 +71,17 @@ class NewProbe:
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """All that is known of a job when it starts. `exactness`: what its scene allows on devices that add in
-    order. `created` in seconds since the epoch. `croppable`: crops rendered with `overscan` pixels around
-    them equal the same pixels of a tile. `seams`: after how many frames one is rendered whole as well, and
-    compared; `strip`: one of a tile is rendered with more around; `sums` of a device that adds in any order.
+    """All that is known of a job when it starts. `allowed`: what its scene allows. `created` in seconds
+    since the epoch. `croppable`: crops rendered with `overscan` pixels around them equal the same pixels of
+    a tile. `seams`: after how many frames one is rendered whole as well, and compared; `strip`: one of a
+    tile is rendered with more around; `sums` of a device that adds in any order.
     """
 
     job: JobId
     owner: OwnerId
     spec: JobSpec
     settings: RenderSettings
-    exactness: Exactness
+    allowed: Allowed
     reason: str
     fingerprint: str
     created: float
@@ -241,6 +241,14 @@ def _lists(new: NewJob) -> list[str]:
     return [keys.ALL_JOBS, keys.owner_jobs(new.owner), keys.same_work(new.owner, new.fingerprint)]
 
 
+def _in_order(new: NewJob) -> str:
+    """Who may render it: '1' devices that add in order; 'own' those, and the farm's own; '0' all."""
+    if new.spec.exactness is Demand.BIT:
+        return "1"
+    exact = new.allowed.in_order is Exactness.BIT_EXACT
+    return "own" if exact and new.allowed.any_order is Exactness.APPROXIMATE else "0"
+
+
 def _fields(new: NewJob) -> dict[str, str]:
     return {
         "owner": new.owner,
@@ -248,8 +256,9 @@ def _fields(new: NewJob) -> dict[str, str]:
         "scene": new.spec.scene,
         "spec": encode(new.spec).decode(),
         "settings": encode(new.settings).decode(),
-        "exactness": new.exactness.value,
-        "in_order": "1" if new.spec.exactness is Demand.BIT else "0",
+        "exactness": new.allowed.in_order.value,
+        "any_order": new.allowed.any_order.value,
+        "in_order": _in_order(new),
         "reason": new.reason,
         "fingerprint": new.fingerprint,
         "created": repr(new.created),
@@ -348,15 +357,16 @@ def _exactness(fields: Mapping[str, str]) -> Exactness:
     scene, demand = _asked(fields)
     if _is_open(fields):
         return promised_at_first(scene, demand)
-    return scene if demand is Demand.BIT else promised(scene, DeviceClass(fields["device_class"]))
+    return scene.in_order if demand is Demand.BIT else promised(scene, DeviceClass(fields["device_class"]))
 
 
 def _promise(fields: Mapping[str, str]) -> str:
     return words(*_asked(fields)) if _is_open(fields) else _exactness(fields).value
 
 
-def _asked(fields: Mapping[str, str]) -> tuple[Exactness, Demand]:
-    return Exactness(fields["exactness"]), decode(fields["spec"], JobSpec).exactness
+def _asked(fields: Mapping[str, str]) -> tuple[Allowed, Demand]:
+    allowed = Allowed(Exactness(fields["exactness"]), Exactness(fields["any_order"]))
+    return allowed, decode(fields["spec"], JobSpec).exactness
 
 
 def _is_open(fields: Mapping[str, str]) -> bool:

@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 
 from frame_splitter.audits import SeamReport
 from frame_splitter.errors import StaleLease
+from frame_splitter.exactness import Allowed
 from frame_splitter.fields import Tile
 from frame_splitter.records import (
     SCENE_FAILURES,
@@ -449,7 +450,7 @@ def new_job(job, frames, tiles, final, now):
         owner="ann",
         spec=JobSpec("0" * 64, tuple(range(frames))),
         settings=RenderSettings(1, 0, 100, "PNG"),
-        exactness=Exactness.BIT_EXACT,
+        allowed=Allowed(Exactness.BIT_EXACT, Exactness.FLOAT_EXACT),
         reason="",
         fingerprint="f",
         created=now,

@@ -13,6 +13,7 @@ from render_farm.scheduler import (
     PAUSE_SECONDS,
     Asker,
     Candidate,
+    InOrder,
     Queue,
     choose,
     lanes,
@@ -90,13 +91,23 @@ def test_device_class_is_pinned_by_what_was_rendered():
 def test_a_job_that_must_be_bit_exact_is_rendered_and_finished_on_cpus_only():
     for lane in ("render", "kept", "final", "finish", "probe"):
         kinds = (TaskKind.RENDER, TaskKind.FINISH, TaskKind.PROBE)
-        exact = replace(queue(tasks=(Candidate("t", lane, 1),)), in_order=True)
+        exact = replace(queue(tasks=(Candidate("t", lane, 1),)), in_order=InOrder.ALL)
         for gpu in ("optix:NVIDIA L4:driver-1:bpy-5", "emulated-gpu:x", "", "unknown"):
             assert picked([offer(device=gpu, kinds=kinds)], OWN, [exact]) == [], lane
-            assert picked([offer(device=gpu, kinds=kinds)], OWN, [replace(exact, in_order=False)]) == ["t"]
+            assert picked(
+                [offer(device=gpu, kinds=kinds)], OWN, [replace(exact, in_order=InOrder.NOBODY)]
+            ) == ["t"]
         assert picked([offer(device="cpu:avx2:bpy-5", kinds=kinds)], OWN, [exact]) == ["t"], lane
-    pinned = replace(queue(pin="cpu:a", movable=False), in_order=True)
+    pinned = replace(queue(pin="cpu:a", movable=False), in_order=InOrder.ALL)
     assert picked([offer(device="cpu:b")], OWN, [pinned]) == []
+
+
+def test_where_two_renders_on_a_gpu_are_not_alike_strangers_render_it_on_cpus():
+    unlike = replace(queue(), in_order=InOrder.STRANGERS)
+    gpu, cpu = offer(device="optix:NVIDIA L4:driver-1:bpy-5"), offer(device="cpu:avx2:bpy-5")
+    stranger = replace(OWN, own=False)
+    assert picked([gpu], stranger, [unlike]) == []
+    assert picked([cpu], stranger, [unlike]) == picked([gpu], OWN, [unlike]) == ["j.f1.t0"]
 
 
 def test_two_classes_in_one_request_do_not_share_a_job():

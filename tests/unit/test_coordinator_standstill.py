@@ -7,7 +7,7 @@ import pytest
 
 from frame_splitter.records import SlotOffer, TaskKind
 from render_farm.auditors import Seat
-from render_farm.scheduler import Asker, Candidate, Obstacle, Queue, choose, obstacle
+from render_farm.scheduler import Asker, Candidate, InOrder, Obstacle, Queue, choose, obstacle
 from render_farm.standstill import WHY, Look, Peer, may_take, sentence
 
 RENDERS = SlotOffer("cpu-0", (TaskKind.RENDER, TaskKind.AUDIT), "cpu:a")
@@ -44,7 +44,7 @@ def test_only_own_nodes_may_and_none_is_there():
 
 def test_a_bit_exact_job_waits_for_cpus_and_says_so():
     gpu = replace(MINE, offers=(replace(RENDERS, device_class="optix:L4"),))
-    exact = replace(queue("render"), in_order=True)
+    exact = replace(queue("render"), in_order=InOrder.ALL)
     assert said(Look(gpu, exact)) == (
         "Nobody can render tiles now: mine renders on a GPU, and this job was asked to be bit-exact, which "
         "only CPUs are."

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from frame_splitter.errors import InvalidInput
 from frame_splitter.exactness import (
+    Allowed,
     adaptive_reach,
     classify,
     promised,
@@ -32,7 +33,7 @@ def adaptive(threshold: float = 0.01, min_samples: int = 0) -> Adaptive:
 
 def test_a_plain_scene_is_exact_in_tiles(make_facts: MakeFacts) -> None:
     plan = classify(make_facts(), settings())
-    assert (plan.exactness, plan.output, plan.tileable, plan.overscan) == (
+    assert (plan.allowed.in_order, plan.output, plan.tileable, plan.overscan) == (
         Exactness.BIT_EXACT,
         TaskOutput.LINEAR,
         True,
@@ -50,21 +51,35 @@ GPUS = (
 )
 
 
-def test_only_cpus_are_promised_bits() -> None:
-    exact, rough = Exactness.BIT_EXACT, Exactness.APPROXIMATE
-    assert promised(exact, DeviceClass("cpu:avx512:bpy-5.0.1-a3")) is exact
+BIT, FLOAT, ROUGH = Exactness.BIT_EXACT, Exactness.FLOAT_EXACT, Exactness.APPROXIMATE
+
+
+@pytest.mark.parametrize(
+    ("scene", "on_cpus", "on_gpus", "said"),
+    [
+        (Allowed(BIT, FLOAT), BIT, FLOAT, "bit-exact on CPUs, float-exact on GPUs"),
+        (Allowed(BIT, ROUGH), BIT, ROUGH, "bit-exact on CPUs, approximate on GPUs"),
+        (Allowed(ROUGH, ROUGH), ROUGH, ROUGH, "approximate"),
+    ],
+)
+def test_what_is_promised_follows_from_the_device(
+    scene: Allowed, on_cpus: Exactness, on_gpus: Exactness, said: str
+) -> None:
+    assert promised(scene, DeviceClass("cpu:avx512:bpy-5.0.1-a3")) is on_cpus
     for gpu in (*GPUS, "", None):
-        assert promised(exact, gpu and DeviceClass(gpu)) is Exactness.FLOAT_EXACT
-        assert promised(rough, gpu and DeviceClass(gpu)) is rough
+        assert promised(scene, gpu and DeviceClass(gpu)) is on_gpus
+    assert promised_at_first(scene, Demand.ANY) is on_gpus, "before a device is known the least is promised"
+    assert promised_at_first(scene, Demand.BIT) is on_cpus
+    assert words(scene, Demand.ANY) == said
+    assert words(scene, Demand.BIT) == on_cpus.value
 
 
-def test_before_a_device_is_known_the_least_is_promised_and_both_are_said() -> None:
-    exact, rough = Exactness.BIT_EXACT, Exactness.APPROXIMATE
-    assert promised_at_first(exact, Demand.ANY) is Exactness.FLOAT_EXACT
-    assert promised_at_first(exact, Demand.BIT) is exact
-    assert words(exact, Demand.ANY) == "bit-exact on CPUs, float-exact on GPUs"
-    assert words(exact, Demand.BIT) == "bit-exact"
-    assert promised_at_first(rough, Demand.ANY).value == words(rough, Demand.ANY) == "approximate"
+def test_volumes_are_promised_on_cpus_only(make_facts: MakeFacts) -> None:
+    plan = classify(make_facts(unlike=("Two renders of volumes on one GPU have other noise.",)), settings())
+    assert plan.allowed == Allowed(BIT, ROUGH)
+    assert "Two renders of volumes on one GPU have other noise." in plan.reason
+    assert "8-bit" not in plan.reason
+    assert classify(make_facts(), settings()).allowed == Allowed(BIT, FLOAT)
 
 
 def test_the_reason_says_what_is_true_of_each_kind(make_facts: MakeFacts) -> None:
@@ -82,7 +97,7 @@ def test_what_cannot_be_bit_exact_is_refused_where_that_was_asked_for(make_facts
     rough = make_facts(approximate=("Path guiding learns while it renders.",))
     with pytest.raises(InvalidInput, match=r"cannot be bit-exact.*Path guiding"):
         classify(rough, settings(), None, Demand.BIT)
-    assert classify(rough, settings()).exactness is Exactness.APPROXIMATE
+    assert classify(rough, settings()).allowed.in_order is Exactness.APPROXIMATE
 
 
 def test_refused_scenes_say_every_reason(make_facts: MakeFacts) -> None:
@@ -94,17 +109,21 @@ def test_refused_scenes_say_every_reason(make_facts: MakeFacts) -> None:
 
 def test_scenes_blender_must_finish_itself(make_facts: MakeFacts) -> None:
     plan = classify(make_facts(final_only=("The sequencer is used.",)), settings())
-    assert (plan.exactness, plan.output, plan.tileable) == (Exactness.BIT_EXACT, TaskOutput.FINAL, False)
+    assert (plan.allowed.in_order, plan.output, plan.tileable) == (
+        Exactness.BIT_EXACT,
+        TaskOutput.FINAL,
+        False,
+    )
     assert "The sequencer is used." in plan.reason
     assert "whole" in plan.reason
     plan = classify(make_facts(final_only=("It is EEVEE.",), approximate=("EEVEE may differ.",)), settings())
-    assert (plan.exactness, plan.output) == (Exactness.APPROXIMATE, TaskOutput.FINAL)
+    assert (plan.allowed.in_order, plan.output) == (Exactness.APPROXIMATE, TaskOutput.FINAL)
     assert "equal the file" not in plan.reason
 
 
 def test_whole_frames_are_still_finished_here(make_facts: MakeFacts) -> None:
     guided = classify(make_facts(approximate=("Two runs of Blender differ.",)), settings())
-    assert (guided.output, guided.exactness) == (TaskOutput.FINAL, Exactness.APPROXIMATE)
+    assert (guided.output, guided.allowed.in_order) == (TaskOutput.FINAL, Exactness.APPROXIMATE)
     assert "none could be audited" in guided.reason
     plan = classify(make_facts(whole_only=("Path guiding learns from the whole frame.",)), settings())
     assert (plan.output, plan.tileable) == (TaskOutput.LINEAR, False)
@@ -141,7 +160,7 @@ def test_overscan_of_common_settings(
     make_facts: MakeFacts, samples: int, threshold: float, pixels: int
 ) -> None:
     plan = classify(make_facts(adaptive=adaptive(threshold)), settings(samples))
-    assert (plan.overscan, plan.tileable, plan.exactness) == (pixels, True, Exactness.BIT_EXACT)
+    assert (plan.overscan, plan.tileable, plan.allowed.in_order) == (pixels, True, Exactness.BIT_EXACT)
     assert ("wider" in plan.reason) == (pixels > 0)
 
 
@@ -184,7 +203,11 @@ def test_only_the_border_is_what_cycles_cuts(make_facts: MakeFacts) -> None:
 
 def test_multilayer_files_are_written_by_the_blender_that_renders(make_facts: MakeFacts) -> None:
     plan = classify(make_facts(), settings(file_format="OPEN_EXR_MULTILAYER"))
-    assert (plan.output, plan.tileable, plan.exactness) == (TaskOutput.FINAL, False, Exactness.BIT_EXACT)
+    assert (plan.output, plan.tileable, plan.allowed.in_order) == (
+        TaskOutput.FINAL,
+        False,
+        Exactness.BIT_EXACT,
+    )
 
 
 def test_denoising_needs_a_number_of_samples_whose_sum_can_be_stored(make_facts: MakeFacts) -> None:

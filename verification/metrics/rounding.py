@@ -66,8 +66,8 @@ class Comparison:
     """`different`: pixels that no order of sums explains; `flipped`: those of another number of samples, as
     adaptive sampling may give them; `doubtful`: those among the different ones that nobody can tell from
     such; `ratio`: the largest difference of a pixel over its hard bound; `rms`: of each pass over its bound;
-    `passes`: those sums that differ, None where bits were compared. Pictures of shape (height, width), top row
-    first.
+    `passes`: those sums that differ, None where bits were compared. Pictures of shape (height, width), top
+    row first.
     """
 
     different: Mask

@@ -18,7 +18,7 @@
 -- ARGV[11] JSON object: each slot offered to its offer (JSON)
 -- ARGV[12] a job, or '': only to see what the node could be given of it, which is no word from the node
 -- Returns  'unbound' where the node has no address yet, else JSON list of {job, owner, rank, scene, pin or '', movable ('1': the pin may be changed),
---          in_order ('1': CPUs only), {video memory that its scene did not fit as own nodes say, and as the node says of itself; -1 where none did},
+--          in_order ('1': CPUs only, 'own': CPUs and own nodes), {video memory that its scene did not fit as own nodes say, and as the node says of itself; -1 where none did},
 --          {{task, lane, frame, failed_on, failed_at, failed_code, of an audit JSON of the rest}, ...}}
 --          With a job: JSON list of as much of it, and of why it is no more: other_owner, sells, agreement, room,
 --          refused, excluded. The rest of the rules is the scheduler's: lanes and device classes are not looked at.

@@ -18,7 +18,8 @@
 --                              finish), frames_total, frames_done, frames_failed, render_seconds, audited,
 --                              passed, rejected, unresolved; extra_{state} of audits and checks, which are
 --                              none of the job's tasks; intents cancel, pause; device_class (the pin);
---                              in_order ('1': only devices that add in order may make its frames);
+--                              in_order ('1': only devices that add in order may make its frames, 'own': and the
+--                              farm's own of any kind, since two renders of others are not alike);
 --                              fallback (why frames are rendered whole, or absent), fallback_at;
 --                              seams (JSON list: after how many frames one is rendered whole as well),
 --                              seams_looked (count), seam_task (who does so now);
@@ -458,7 +459,7 @@ local function fall_back(job, why, now)
   end
   redis.call('HSET', key, 'croppable', 0)
   if filled(pin) and not has_own_node(pin, now) then redis.call('HSET', key, 'device_class', '') end
-  if why.approximate then redis.call('HSET', key, 'exactness', 'approximate') end
+  if why.approximate then redis.call('HSET', key, 'exactness', 'approximate', 'any_order', 'approximate') end
   if filled(fallback) then return end
   redis.call('HSET', key, 'fallback', why.sentence, 'fallback_at', now, 'reason', (reason or '') .. ' ' .. why.sentence)
   tell(job, 'notice', { detail = why.sentence })
