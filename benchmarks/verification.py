@@ -5,6 +5,8 @@
     python benchmarks/verification.py --scenes bmw27,layers --folder /somewhere
     python benchmarks/verification.py --quick            tiny, for the tests
     python benchmarks/verification.py --cost             an audit's cost against resolution and samples
+    python benchmarks/verification.py --short            smaller pictures
+    python benchmarks/verification.py --short --device emulated-gpu     on a device that adds in any order
 
 Every honest and every cheated tile is rendered once, by the node's own code; crops and sparse passes by
 another process. Then beacon values are drawn by the thousand and audits replayed offline with the farm's own
@@ -26,11 +28,15 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # else this file would be the package it measures
 
-from benchmarks.verification_plan import SHARED, Counts, Scene, Shelf, scenes  # noqa: E402
+from benchmarks.verification_plan import EMULATED, SHARED, Counts, Scene, Shelf, scenes  # noqa: E402
 from benchmarks.verification_replay import Amount, costs, replay  # noqa: E402
 from tests.reference import make_variants  # noqa: E402
 
 QUICK = Amount(draws=20, draws_a_place=5, places=1, verdicts=1, golem_draws=5, golem_draws_a_place=5)
+SHORT = Amount(draws=1000, draws_a_place=60, places=12, verdicts=4, golem_draws=2, golem_draws_a_place=1)
+EVERY = 1 << 20
+"""More crops than there are: pictures of a device that adds in any order are judged crop by crop."""
+
 COSTS = ((480, 64), (240, 64), (480, 16), (960, 16), (480, 256))
 """Widths in pixels and samples an audit's cost is measured at."""
 
@@ -134,9 +140,10 @@ def honest_table(found: list[Found]) -> str:
     """Comparisons of honest tiles, and how many would have been rejected."""
     names = ("crops", "crops_different", "sparse", "suspects", "suspects_different")
     rows: list[Row] = [
-        (one["scene"], one["size"], one["samples"], *(one[name] for name in names)) for one in found
+        (one["scene"], one["size"], one["samples"], *(one[name] for name in names), *shares([one]))
+        for one in found
     ]
-    rows.append(("all", "", "", *(sum(one[name] for one in found) for name in names)))
+    rows.append(("all", "", "", *(sum(one[name] for one in found) for name in names), *shares(found)))
     head = (
         "scene",
         "size",
@@ -146,8 +153,17 @@ def honest_table(found: list[Found]) -> str:
         "sparse passes",
         "suspects rendered",
         "different",
+        "pixels apart",
+        "of the bound",
     )
     return table(head, iter(rows))
+
+
+def shares(found: list[Found]) -> tuple[str, str]:
+    """How many honest pixels are not alike in every bit, and how far at most, over what is explained."""
+    crops = sum(one["crops"] for one in found)
+    apart = sum(one["apart"] * one["crops"] for one in found) / crops
+    return percent(apart), percent(max(one["bound"] for one in found))
 
 
 def cost_table(found: list[Found]) -> str:
@@ -208,12 +224,12 @@ def chosen_scenes(folder: Path, wanted: str, quick: bool) -> list[Scene]:
     return [scene for scene in known if scene.name in asked and scene.blend.exists()]
 
 
-def measured(folder: Path, chosen: list[Scene], counts: Counts, amount: Amount) -> Iterator[Found]:
+def measured(shelves: list[Shelf], counts: Counts, amount: Amount) -> Iterator[Found]:
     """Render and replay, scene by scene."""
-    for scene in chosen:
-        Shelf(folder, scene).render(counts)
-        print(f"{scene.name}: replaying", file=sys.stderr, flush=True)
-        yield replay(folder, scene, amount)
+    for shelf in shelves:
+        shelf.render(counts)
+        print(f"{shelf.scene.name}: replaying", file=sys.stderr, flush=True)
+        yield replay(shelf, amount)
 
 
 def report(found: list[Found]) -> str:
@@ -238,6 +254,8 @@ def main() -> None:
     parser.add_argument("--scenes", default="", help="names, with commas; all where left out")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--cost", action="store_true")
+    parser.add_argument("--short", action="store_true")
+    parser.add_argument("--device", choices=("CPU", EMULATED), default="CPU")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -246,7 +264,12 @@ def main() -> None:
     else:
         counts, amount = (Counts(6, 3), QUICK) if options.quick else (Counts(), Amount())
         chosen = chosen_scenes(options.folder, options.scenes, options.quick)
-        found = list(measured(options.folder, chosen, counts, amount))
+        if options.short:
+            counts, amount, chosen = Counts(crops=40), SHORT, [scene.small for scene in chosen]
+        if options.device == EMULATED:
+            counts = replace(counts, crops=EVERY)
+        shelves = [Shelf(options.folder, scene, options.device) for scene in chosen]
+        found = list(measured(shelves, counts, amount))
     made = cost_table(found) if options.cost else report(found)
     print(json.dumps(found) if options.json else made)
 

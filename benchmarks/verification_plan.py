@@ -6,10 +6,11 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from frame_splitter.audits import Sums
 from frame_splitter.fields import Tile
 from frame_splitter.tiles import relative, with_overscan
 from verification.sampling import AuditPolicy, cells, side_of
@@ -22,12 +23,23 @@ CHEATS = (
     "half samples",
     "3/4 samples",
     "60/64 samples",
+    "all samples but one",
     "1/8 + denoise",
     "other seed",
     "fewer bounces",
+    "one bounce less",
     "no textures",
 )
 """Rendered by verification_render.py; other frame and half size are renders of their own."""
+
+STOPS_EARLY = "stops at twice the noise"
+"""A cheat that only scenes with adaptive sampling know."""
+
+EMULATED = "emulated-gpu"
+"""The device of tests/emulated, which adds a pixel's samples in any order."""
+
+SMALL = 0.42
+"""How much smaller the pictures of a short run are, by their edge."""
 
 Job = dict[str, Any]
 
@@ -36,7 +48,9 @@ POLICY = AuditPolicy()
 
 @dataclass(frozen=True)
 class Scene:
-    """A scene at one size. `percentage` of `width` x `height`; `overscan` of adaptive tiles in pixels."""
+    """A scene at one size. `percentage` of `width` x `height`; `overscan` of adaptive tiles in pixels, and
+    their noise `threshold`.
+    """
 
     name: str
     blend: Path
@@ -46,6 +60,22 @@ class Scene:
     samples: int
     frame: int = 1
     overscan: int = 0
+    threshold: float | None = None
+
+    @property
+    def sums(self) -> Sums:
+        """What bounds the rounding on a device that adds in any order."""
+        return Sums(self.samples, noise_threshold=self.threshold)
+
+    @property
+    def cheats(self) -> tuple[str, ...]:
+        """The cheats that are rendered."""
+        return CHEATS if self.threshold is None else (*CHEATS, STOPS_EARLY)
+
+    @property
+    def small(self) -> "Scene":
+        """At the size of a short run."""
+        return replace(self, percentage=round(self.percentage * SMALL))
 
     @property
     def tile(self) -> Tile:
@@ -55,9 +85,7 @@ class Scene:
     @property
     def half(self) -> "Scene":
         """At half the size."""
-        return Scene(
-            self.name, self.blend, self.width, self.height, self.percentage // 2, self.samples, self.frame
-        )
+        return replace(self, percentage=self.percentage // 2, overscan=0)
 
 
 def scenes(variants: Path) -> list[Scene]:
@@ -71,7 +99,7 @@ def scenes(variants: Path) -> list[Scene]:
         Scene("light groups", variants / "light_groups_and_aov.blend", 64, 48, 750, 32, 4),
         Scene("motion blur", variants / "motion_blur.blend", 64, 48, 750, 32, 4),
         Scene("two layers", variants / "two_layers_cryptomatte_outputs.blend", 64, 48, 750, 32, 4),
-        Scene("adaptive", samples / "defaults.blend", 1920, 1080, 24, 64, overscan=3),
+        Scene("adaptive", samples / "defaults.blend", 1920, 1080, 24, 64, overscan=3, threshold=0.01),
         Scene("orbit", samples / "orbit.blend", 640, 360, 76, 32),
     ]
 
@@ -85,11 +113,12 @@ class Counts:
 
 
 class Shelf:
-    """Where a scene's renders lie, and what they cost."""
+    """Where a scene's renders on a device lie, and what they cost."""
 
-    def __init__(self, folder: Path, scene: Scene) -> None:
-        self.folder = folder / scene.name.replace(" ", "_")
-        self.scene = scene
+    def __init__(self, folder: Path, scene: Scene, device: str = "CPU") -> None:
+        size = f"{scene.tile.width}x{scene.tile.height}"
+        self.folder = folder / f"{scene.name.replace(' ', '_')}-{size}-{device}"
+        self.scene, self.device = scene, device
         self.folder.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -101,7 +130,7 @@ class Shelf:
         """The tile, honest and cheated; another frame; half the size."""
         scene = self.scene
         jobs = [self._job(scene, "tile.exr")]
-        jobs += [self._job(scene, f"{slug(cheat)}.exr", cheat=cheat) for cheat in CHEATS]
+        jobs += [self._job(scene, f"{slug(cheat)}.exr", cheat=cheat) for cheat in scene.cheats]
         jobs.append(self._job(scene, "other_frame.exr", frame=scene.frame + 1))
         jobs.append(self._job(scene.half, "half_size.exr"))
         return jobs
@@ -112,7 +141,8 @@ class Shelf:
         scene = self.scene
         few = POLICY.sparse_samples
         first = chosen.sample(range(scene.samples - few + 1), min(counts.sparse, scene.samples - few + 1))
-        jobs = [self._job(scene, f"sparse_{k:03}.exr", subset=(k, few)) for k in sorted(first)]
+        jobs = [self._job(scene, "first.exr", subset=(0, few))]
+        jobs += [self._job(scene, f"sparse_{k:03}.exr", subset=(k, few)) for k in sorted(first)]
         grid = list(cells(scene.tile, side_of(scene.tile, POLICY)))
         for number, cell in enumerate(chosen.sample(grid, min(counts.crops, len(grid)))):
             region = with_overscan(cell, scene.overscan, scene.tile)
@@ -141,7 +171,7 @@ class Shelf:
     def _run(self, jobs: list[Job], file: Path) -> None:
         print(f"{self.scene.name}: {len(jobs)} renders", file=sys.stderr, flush=True)
         file.write_text(json.dumps(jobs))
-        line = [sys.executable, str(RENDERER), str(self.scene.blend), str(file)]
+        line = [sys.executable, str(RENDERER), str(self.scene.blend), str(file), self.device]
         with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
             assert process.stdout
             with self.costs.open("a") as costs:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A program: the renders that benchmarks/verification.py replays, honest or not, by the node's own code.
 
-    python benchmarks/verification_render.py BLEND JOBS.json
+    python benchmarks/verification_render.py BLEND JOBS.json CPU|emulated-gpu
 
 JOBS.json is a list of `{"path", "frame", "settings", "width", "height", "region", "cheat", "subset"}`. What
 lies at `path` is not rendered again. One JSON line is printed for each render, with its CPU seconds.
@@ -19,9 +19,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import bpy
 
+from benchmarks.verification_plan import EMULATED, STOPS_EARLY
+from frame_splitter import exr
+from frame_splitter.counts import plain_counts
 from gpu_worker.child import rendering
-from gpu_worker.child.denoising import store_for_denoising
+from gpu_worker.child.denoising import store_for_denoising, store_sample_counts
 from gpu_worker.child.overrides import CYCLES, overrides
+from tests.emulated.child import Emulator
 
 Job = dict[str, Any]
 Cheat = Callable[[Any], None]
@@ -34,6 +38,11 @@ def fewer_samples(share: float) -> Cheat:
         put(scene, samples=max(1, round(scene.cycles.samples * share)))
 
     return change
+
+
+def one_less(scene: Any) -> None:
+    """All samples but one."""
+    put(scene, samples=scene.cycles.samples - 1)
 
 
 def put(scene: Any, **settings: object) -> None:
@@ -61,6 +70,17 @@ def fewer_bounces(scene: Any) -> None:
     scene.cycles.max_bounces = 1
 
 
+def one_bounce_less(scene: Any) -> None:
+    """The last bounce of each kind is left out."""
+    for kind in ("max_bounces", "diffuse_bounces", "glossy_bounces", "transmission_bounces"):
+        setattr(scene.cycles, kind, getattr(scene.cycles, kind) - 1)
+
+
+def stop_early(scene: Any) -> None:
+    """Adaptive sampling is content with twice the noise."""
+    scene.cycles.adaptive_threshold *= 2
+
+
 def no_textures(scene: Any) -> None:
     """Every texture is unplugged; where there is none, every shader's colours are its plain ones."""
     trees = [material.node_tree for material in bpy.data.materials if material.node_tree]
@@ -82,9 +102,12 @@ CHEATS: dict[str, Cheat] = {
     "half samples": fewer_samples(1 / 2),
     "3/4 samples": fewer_samples(3 / 4),
     "60/64 samples": fewer_samples(60 / 64),
+    "all samples but one": one_less,
     "1/8 + denoise": denoised,
     "other seed": other_seed,
     "fewer bounces": fewer_bounces,
+    "one bounce less": one_bounce_less,
+    STOPS_EARLY: stop_early,
     "no textures": no_textures,
 }
 
@@ -92,9 +115,10 @@ CHEATS: dict[str, Cheat] = {
 class Renderer:
     """Renders jobs in one Blender that keeps its scene warm as a node's does."""
 
-    def __init__(self, blend: str, threads: int) -> None:
+    def __init__(self, blend: str, threads: int, device: str) -> None:
         self._blend = blend
         self._threads = threads
+        self._emulator = Emulator(rendering) if device == EMULATED else None
         self._opened: str | None = None
         self._subset: tuple[int, int] | None = None
         rendering.store_for_denoising = self._prepare
@@ -107,6 +131,8 @@ class Renderer:
             rendering.open_scene(self._blend)
             rendering.use_device("CPU", 0, self._threads)
             self._opened = cheat
+            if self._emulator:
+                self._emulator.forget()
         return time.process_time() - began
 
     def render(self, job: Job) -> float:
@@ -115,14 +141,20 @@ class Renderer:
         self._subset = tuple(subset) if subset else None
         began = time.process_time()
         command = {name: job[name] for name in ("frame", "settings", "width", "height", "region", "area")}
-        rendering.render_frame(command | {"output": "linear", "path": job["path"]}, lambda done, total: None)
-        return time.process_time() - began
+        command |= {"output": "linear", "path": job["path"], "tile": job["area"]}
+        answer = rendering.render_frame(command, lambda done, total: None)
+        cpu = time.process_time() - began
+        if answer["samples"]:
+            path = Path(job["path"])
+            exr.write(path, plain_counts(exr.read(path), answer["samples"]))
+        return cpu
 
     def _prepare(self, scene: Any, area: dict[str, int]) -> None:
         """What `store_for_denoising` does, then what a cheat or a sparse pass changes."""
         store_for_denoising(scene, area)
         CHEATS[self._cheat](scene)
         if self._subset:
+            store_sample_counts(scene)
             offset, length = self._subset
             put(scene, use_sample_subset=True, sample_offset=offset, sample_subset_length=length)
             put(scene, use_adaptive_sampling=False)
@@ -131,7 +163,7 @@ class Renderer:
 def main() -> None:
     """Render what is not there yet."""
     blend, jobs = sys.argv[1], json.loads(Path(sys.argv[2]).read_text())
-    renderer = Renderer(blend, int(os.environ.get("THREADS", "1")))
+    renderer = Renderer(blend, int(os.environ.get("THREADS", "1")), sys.argv[3])
     for job in jobs:
         path = Path(job["path"])
         if path.exists():

@@ -7,21 +7,26 @@ import random
 import statistics
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy
+
 from benchmarks.verification_golem import BOUNDS, Golem, luma
 from benchmarks.verification_pictures import AREAS, KINDS, Cheated, load, regions, touched, whole_cheats
-from benchmarks.verification_plan import POLICY, Scene, Shelf, crop_inner, crop_place
+from benchmarks.verification_plan import EMULATED, POLICY, Shelf, crop_inner, crop_place
 from frame_splitter import exr
 from frame_splitter.audits import AuditOrder, CheckOrder
+from frame_splitter.device_classes import Summation
 from frame_splitter.exr import Image
 from frame_splitter.fields import Tile
 from verification.compare import AuditedFiles, look
 from verification.metrics.blocks import suspicious_blocks
 from verification.metrics.difference import different_pixels
+from verification.metrics.rounding import Comparison, compare
+from verification.passes import with_first_samples
 from verification.pixel_root import pixel_root
 from verification.sampling import Draws, crop_count, first_order, side_of
 from verification.verdict import Case, judge
@@ -43,7 +48,10 @@ class Amount:
 
 @dataclass
 class Found:
-    """What came out of one scene. Shares are of audited tiles."""
+    """What came out of one scene. Shares are of audited tiles. `apart`: the share of the honest crops' pixels
+    that are not the tile's in every bit; `bound`: the largest of their differences as a share of what the
+    order of sums explains.
+    """
 
     scene: str
     size: str
@@ -53,6 +61,8 @@ class Found:
     sparse: int = 0
     suspects: int = 0
     suspects_different: int = 0
+    apart: float = 0.0
+    bound: float = 0.0
     whole: dict[str, dict[str, Any]] = field(default_factory=dict)
     local: list[dict[str, Any]] = field(default_factory=list)
     cost: dict[str, float] = field(default_factory=dict)
@@ -63,16 +73,22 @@ class Replay:
 
     def __init__(self, shelf: Shelf, amount: Amount) -> None:
         self.shelf, self.scene, self.amount = shelf, shelf.scene, amount
+        self.sums = self.scene.sums if shelf.device == EMULATED else None
+        self.summation = Summation.ANY_ORDER if self.sums else Summation.IN_ORDER
         self.honest = load(shelf.folder / "tile.exr")
         self.plain = load(shelf.folder / "no_textures.exr")
-        self.passes = [load(path) for path in shelf.paths("sparse_*.exr")]
+        first = load(shelf.folder / "first.exr")
+        self.passes = [with_first_samples(load(path), first) for path in shelf.paths("sparse_*.exr")]
+        self.again = {
+            place: exr.crop(load(path), crop_inner(path, self.scene)) for path, place in self.crops()
+        }
         self.seen = luma(self.honest)
         self.found = Found(self.scene.name, f"{self.honest.width}x{self.honest.height}", self.scene.samples)
 
     def run(self) -> Found:
         """Everything, in turn."""
         self.honesty()
-        for cheated in whole_cheats(self.shelf, self.honest):
+        for cheated in map(self.judged, whole_cheats(self.shelf, self.honest)):
             self.found.whole[cheated.name] = self.whole(cheated)
         for kind in KINDS:
             self.found.local += [self.local(kind, area) for area in AREAS]
@@ -83,23 +99,39 @@ class Replay:
 
     def honesty(self) -> None:
         """Crops of another process against the tile, and what the sparse passes suspect in it."""
-        different = {place: self.differs(path, place) for path, place in self.crops()}
+        compared = {place: self.compared(self.honest, place) for place in self.again}
+        different = {place: bool(one.different.any()) for place, one in compared.items()}
         found = self.found
         found.crops, found.crops_different = len(different), sum(different.values())
+        found.bound = max(one.bound for one in compared.values()) if self.sums else 0.0
+        pixels = [different_pixels(exr.crop(self.honest, place), self.again[place]) for place in self.again]
+        found.apart = sum(int(one.sum()) for one in pixels) / sum(one.size for one in pixels)
         found.sparse = len(self.passes)
         for few in self.passes:
             again = [different[block] for block in self.suspects(self.honest, few) if block in different]
             found.suspects += len(again)
             found.suspects_different += sum(again)
 
+    def compared(self, image: Image, place: Tile) -> Comparison:
+        """A cell of the tile beside an auditor's crop of it."""
+        return compare(exr.crop(image, place), self.again[place], self.sums)
+
+    def judged(self, cheated: Cheated) -> Cheated:
+        """A cheated tile, different in those cells that an auditor's crop tells from the honest one: where a
+        device adds in order, in every pixel that is another.
+        """
+        if self.sums is None:
+            return cheated
+        told = numpy.zeros_like(cheated.different)
+        for place in (one for one in self.again if touched(cheated, one)):
+            if self.compared(cheated.image, place).different.any():
+                height = cheated.image.height
+                told[height - place.y1 : height - place.y0, place.x0 : place.x1] = True
+        return replace(cheated, different=told)
+
     def crops(self) -> list[tuple[Path, Tile]]:
         """An auditor's crops, and the cells they show."""
         return [(path, crop_place(path, self.scene)) for path in self.shelf.paths("crop_*.exr")]
-
-    def differs(self, path: Path, place: Tile) -> bool:
-        """Whether a crop differs from the honest tile in any bit, its sample counts aside."""
-        again = exr.crop(load(path), crop_inner(path, self.scene))
-        return bool(different_pixels(uncounted(again), uncounted(exr.crop(self.honest, place))).any())
 
     def suspects(self, submitted: Image, few: Image) -> list[Tile]:
         """The blocks that a sparse pass asks to render again."""
@@ -142,7 +174,7 @@ class Replay:
         """A local cheat in many places."""
         rows: list[tuple[float, float, dict[str, float]]] = []
         places = regions(self.honest, self.plain, kind, area, self.amount.places, self.scene.name)
-        for number, cheated in enumerate(places):
+        for number, cheated in enumerate(map(self.judged, places)):
             few = self.passes[number % len(self.passes)]
             seen = any(touched(cheated, block) for block in self.suspects(cheated.image, few))
             crops = self.caught_by_crops(cheated, f"{kind} {area} {number}", self.amount.draws_a_place)
@@ -170,23 +202,12 @@ class Replay:
             exr.write(folder / "tile.exr", cheated.image, compress=False)
             files = tuple(folder / f"{index}.exr" for index in range(len(crops)))
             for file, crop in zip(files, crops, strict=True):
-                exr.write(file, exr.crop(self.honest, crop))
+                exr.write(file, self.again.get(crop) or exr.crop(self.honest, crop))
             audit = AuditedFiles("audit", AuditOrder(tuple(crops)), files, own=True)  # type: ignore[arg-type]
-            order = CheckOrder(pixel_root([cheated.image]))
+            order = CheckOrder(pixel_root([cheated.image]), sums=self.sums)
             report = look(folder / "tile.exr", self.scene.tile, self.scene.samples, order, [audit])
-        verdict = judge(report, Case(self.scene.frame, self.scene.samples, 1))
+        verdict = judge(report, Case(self.scene.frame, self.scene.samples, 1, summation=self.summation))
         return f"{verdict.code}: {verdict.reason.split(':')[0]}"
-
-
-def uncounted(image: Image) -> Image:
-    """Without sample counts, which Cycles stores as shares of the most any pixel of that render took; a node
-    makes plain numbers of them before it signs.
-    """
-    parts = (
-        exr.Part(p.name, {n: px for n, px in p.channels.items() if "Sample Count" not in n}, {})
-        for p in image.parts
-    )
-    return Image(image.width, image.height, tuple(parts))
 
 
 def costs(shelf: Shelf) -> dict[str, float]:
@@ -203,9 +224,8 @@ def costs(shelf: Shelf) -> dict[str, float]:
     return parts | {"share": audit / tile, "share_cold": (audit + load_seconds) / tile}
 
 
-def replay(folder: Path, scene: Scene, amount: Amount) -> dict[str, Any]:
+def replay(shelf: Shelf, amount: Amount) -> dict[str, Any]:
     """A scene's figures, from its folder where they were worked out before."""
-    shelf = Shelf(folder, scene)
     asked = {"amount": asdict(amount), "policy": asdict(POLICY)}
     kept = shelf.folder / "found.json"
     if kept.exists():

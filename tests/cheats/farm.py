@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from render_farm.cli.paying import Offered, Paying
 from render_farm.cli.purse import Purse
 from render_farm.client import FarmClient
 from render_farm.doctor import inspect
+from render_farm.embedded.part import Program
 from render_farm.embedded.state import Folder
 from render_farm.embedded.supervisor import Farm, FarmOptions
 from render_farm.job_events import Event
@@ -34,10 +35,14 @@ from tests.api_calls import Api
 from tests.cheats import dishonest_child
 from tests.cheats.money import Selling, artists_purse, sell_with_stake
 from tests.cheats.raw_node import keyless_node
+from tests.emulated import dishonest
+from tests.emulated.packed import pack
 from verification.records import JobVerification, SubmissionRecord
 
 READY_SECONDS = 120.0
 LIAR = "liar"
+CPU, EMULATED = "CPU", "emulated-gpu"
+"""Devices that a farm can be tried on."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +174,15 @@ class CheatedFarm:
         return "\n".join(f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}" for path in paths)
 
 
+class EmulatedFarm(Farm):
+    """The farm whose own node's Blender is an emulated GPU."""
+
+    def _node_program(self) -> Program:
+        program = super()._node_program()
+        child = ["--child-program", str(pack(self.folder.path / "emulated"))]
+        return replace(program, command=lambda: [*program.command(), *child])
+
+
 @contextmanager
 def running(
     folder: Path,
@@ -176,17 +190,23 @@ def running(
     *,
     money: bool = False,
     rules: tuple[tuple[str, str], ...] = (),
+    device: str = CPU,
 ) -> Iterator[CheatedFarm]:
     """The farm on a folder of its own; everything ends with the block. With `money` the liar sells, with a
-    stake of its own, and the artist has a wallet. `rules` are more options for the coordinator.
+    stake of its own, and the artist has a wallet. `rules` are more options for the coordinator. Both nodes
+    render on the `device`.
     """
     # Otherwise what honest tests earned would leave some lies to chance.
     options = FarmOptions(slots=1, threads=1, rules=(("--audit-floor", "1"), *rules), money=money)
-    with Farm(Folder(folder / "farm"), options, say).running() as farm:
+    make, child = (EmulatedFarm, dishonest) if device == EMULATED else (Farm, dishonest_child)
+    with make(Folder(folder / "farm"), options, say).running() as farm:
         operator = Api(farm.url, farm.token)
         artist = operator.owner("artist")
         selling = sell_with_stake(farm, folder / "liar.json") if money else None
-        with _liar(artist, folder, selling) as liar, FarmClient(farm.url, artist.token) as client:
+        with (
+            _liar(artist, folder, selling, Path(child.__file__)) as liar,
+            FarmClient(farm.url, artist.token) as client,
+        ):
             farm.wait_for_node()
             _await_online(operator, liar.node, folder / "liar.log")
             purse = artists_purse(farm) if money else None
@@ -194,13 +214,13 @@ def running(
 
 
 @contextmanager
-def _liar(artist: Api, folder: Path, selling: Selling | None) -> Iterator[Liar]:
+def _liar(artist: Api, folder: Path, selling: Selling | None, program: Path) -> Iterator[Liar]:
     node = keyless_node(artist, LIAR)
     state = folder / LIAR
     state.mkdir()
     command = [sys.executable, "-m", "gpu_worker", "run", "--coordinator", artist.url, "--no-sandbox"]
     command += ["--state-dir", str(state), "--slots", "1", "--threads-per-slot", "1", "--die-with-parent"]
-    command += ["--child-program", str(dishonest_child.__file__)]
+    command += ["--child-program", str(program)]
     environment = {**os.environ, "FARM_NODE_TOKEN": node.token}
     if selling:
         command, environment = [*command, *selling.options], environment | selling.environment
