@@ -33,16 +33,28 @@ class ChildError(Exception):
     """The child failed, or is gone; the text has its last words."""
 
 
+CACHES = ("cuda", "optix", "cycles", "sycl", "neo", "comgr")
+
+
 def kernel_caches(folder: Path) -> dict[str, str]:
-    """The variables that say where drivers keep compiled kernels; the folders are made."""
-    for name in ("cuda", "optix", "sycl"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+    """Where drivers keep compiled kernels; the folders are made. The same as `gpu_worker.kernels.variables`,
+    whose module needs more than there may be here.
+    """
+    places = {name: folder / name for name in CACHES}
+    for place in places.values():
+        place.mkdir(parents=True, exist_ok=True)
     return {
-        "CUDA_CACHE_PATH": str(folder / "cuda"),
+        "CUDA_CACHE_PATH": str(places["cuda"]),
         "CUDA_CACHE_MAXSIZE": str(4 << 30),
-        "OPTIX_CACHE_PATH": str(folder / "optix"),
+        "OPTIX_CACHE_PATH": str(places["optix"]),
+        "XDG_CACHE_HOME": str(places["cycles"]),
         "SYCL_CACHE_PERSISTENT": "1",
-        "SYCL_CACHE_DIR": str(folder / "sycl"),
+        "SYCL_CACHE_THRESHOLD": "0",
+        "SYCL_CACHE_DIR": str(places["sycl"]),
+        "NEO_CACHE_PERSISTENT": "1",
+        "NEO_CACHE_DIR": str(places["neo"]),
+        "AMD_COMGR_CACHE": "1",
+        "AMD_COMGR_CACHE_DIR": str(places["comgr"]),
     }
 
 

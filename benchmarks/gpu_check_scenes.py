@@ -128,9 +128,9 @@ def foggy(scene: Any) -> None:
     fog.use_nodes = True
     tree = fog.node_tree
     tree.nodes.clear()
-    scatter, noise = tree.nodes.new("ShaderNodeVolumeScatter"), tree.nodes.new("ShaderNodeTexNoise")
+    scatter, gradient = tree.nodes.new("ShaderNodeVolumeScatter"), tree.nodes.new("ShaderNodeTexGradient")
     output = tree.nodes.new("ShaderNodeOutputMaterial")
-    tree.links.new(noise.outputs["Fac"], scatter.inputs["Density"])
+    tree.links.new(gradient.outputs["Fac"], scatter.inputs["Density"])
     tree.links.new(scatter.outputs["Volume"], output.inputs["Volume"])
     bpy.ops.mesh.primitive_cube_add(size=4, location=(0, 0, 1))
     bpy.context.object.data.materials.append(fog)

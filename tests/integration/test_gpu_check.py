@@ -19,13 +19,14 @@ STUBBORN = ROOT / "tests" / "fakes" / "stubborn_child.py"
 
 sys.path.insert(0, str(ROOT))
 try:
-    from benchmarks import gpu_check, gpu_check_compare
+    from benchmarks import gpu_check, gpu_check_child, gpu_check_compare
     from benchmarks.gpu_check import Run, Step
     from benchmarks.gpu_check_machine import stand_ins
     from benchmarks.gpu_check_records import TABLES, Device, Row, Scene, Setup, from_json, markdown
 finally:
     sys.path.remove(str(ROOT))
 from frame_splitter.exr import Image, Part  # noqa: E402
+from gpu_worker import kernels  # noqa: E402
 
 ORBIT = str(ROOT / "samples" / "orbit.blend")
 SCENE = Scene("made up", "", 1, 32, 32, samples=64, seed=0)
@@ -299,6 +300,10 @@ def test_bytes_are_compared_by_steps(tmp_path):
     for name, values in (("one", [7] * 12), ("other", [7] * 9 + [8, 6, 0])):
         (tmp_path / name).write_bytes(bytes(header) + bytes(values))
     assert gpu_check_compare.byte_steps(tmp_path / "one", tmp_path / "other") == (2 / 12, 1 / 12, 7)
+
+
+def test_kernels_are_kept_where_nodes_keep_them(tmp_path):
+    assert gpu_check_child.kernel_caches(tmp_path) == kernels.variables(tmp_path, tmp_path)
 
 
 NARROW = """
