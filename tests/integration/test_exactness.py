@@ -68,7 +68,7 @@ def test_the_farms_files_are_blenders_own(
     entry = ENTRIES[name]
     job = job_of(pair, scenes / f"{name}.blend", entry.frames)
     plan = job.plan
-    assert (plan.exactness, plan.output, plan.tileable) == EXPECTED[entry.way], plan.reason
+    assert (plan.allowed.in_order, plan.output, plan.tileable) == EXPECTED[entry.way], plan.reason
     assert entry.said in plan.reason
     for frame in entry.frames:
         files = job.render(frame, tmp_path / str(frame))
@@ -85,13 +85,28 @@ def test_the_order_of_frames_and_settings_in_a_warm_child_does_not_matter(
         assert_equals_plain(files, tmp_path / f"turn{turn}", plain / name / str(frame))
 
 
+@pytest.mark.parametrize(
+    ("name", "on_gpus"),
+    [
+        ("volume", Exactness.APPROXIMATE),
+        ("volume_denoised", Exactness.APPROXIMATE),
+        ("shadow_catcher", Exactness.FLOAT_EXACT),
+    ],
+)
+def test_what_gpus_do_not_repeat_is_not_promised_on_them(
+    pair: Children, scenes: Path, name: str, on_gpus: Exactness
+) -> None:
+    allowed = job_of(pair, scenes / f"{name}.blend", ENTRIES[name].frames).plan.allowed
+    assert (allowed.in_order, allowed.any_order) == (Exactness.BIT_EXACT, on_gpus)
+
+
 @pytest.mark.parametrize("name", names(APPROXIMATE))
 def test_what_even_blender_does_not_repeat_is_promised_as_approximate(
     pair: Children, scenes: Path, tmp_path: Path, name: str
 ) -> None:
     entry = ENTRIES[name]
     job = job_of(pair, scenes / f"{name}.blend", entry.frames)
-    assert (job.plan.exactness, job.plan.tileable) == (Exactness.APPROXIMATE, False)
+    assert (job.plan.allowed.in_order, job.plan.tileable) == (Exactness.APPROXIMATE, False)
     assert entry.said in job.plan.reason
     files = job.render(entry.frames[0], tmp_path / "frame")
     assert files[0].stat().st_size > 0
