@@ -24,9 +24,11 @@ setup: $(STAMP) ## make .venv and check the system libraries Blender needs
 	@$(BIN)/gpu-worker doctor --quiet
 
 .PHONY: demo
-demo: setup ## render a sample animation and pay for it; CHEAT=half-samples: with a second node, that cheats
+demo: setup ## render a sample animation and pay for it; CHEAT=half-samples: with a second node, that cheats; DEVICE=emulated-gpu: on GPUs
 ifdef CHEAT
-	@$(BIN)/python -m tests.cheats.demo '$(CHEAT)'
+	@$(BIN)/python -m tests.cheats.demo '$(CHEAT)' $(if $(DEVICE),--device '$(DEVICE)')
+else ifdef DEVICE
+	@$(BIN)/python -m tests.emulated.demo --device '$(DEVICE)'
 else
 	@$(BIN)/render-farm render samples/orbit.blend --frames 1-24x2 --samples 16 --slots 2 \
 		--resolution-percentage 50 --output 'out/demo/####' --budget 5

@@ -197,7 +197,7 @@ class Emulator:
         self, command: Command, region: dict[str, int], first: int, samples: int, chunk: int, progress: Any
     ) -> list[Image]:
         """Pictures of `region`, each of `chunk` samples; the last may have one more."""
-        tile = command.get("tile", command["region"])
+        tile = command.get("tile") or command.get("region", region)
         whole = Tile(**tile) if _covers(tile, region) else Tile(**region)
         cycles = self._scene.cycles
         key = json.dumps(
