@@ -33,7 +33,7 @@ from benchmarks.verification_replay import Amount, costs, replay  # noqa: E402
 from tests.reference import make_variants  # noqa: E402
 
 QUICK = Amount(draws=20, draws_a_place=5, places=1, verdicts=1, golem_draws=5, golem_draws_a_place=5)
-SHORT = Amount(draws=1000, draws_a_place=60, places=12, verdicts=4, golem_draws=2, golem_draws_a_place=1)
+SHORT = Amount(draws=1000, draws_a_place=60, places=10, verdicts=2, golem_draws=2, golem_draws_a_place=1)
 EVERY = 1 << 20
 """More crops than there are: pictures of a device that adds in any order are judged crop by crop."""
 
@@ -111,8 +111,8 @@ def local_table(found: list[Found]) -> str:
     def row(key: tuple[str, float]) -> Row:
         rows = [r for one in found for r in one["local"] if (r["kind"], r["area"]) == key and r["places"]]
         if not rows:
-            return (*key, 0, *["-"] * 7)
-        figures = [mean(rows, name) for name in ("formula", "crops", "suspects", "both")]
+            return (*key, 0, *["-"] * 8)
+        figures = [mean(rows, name) for name in ("formula", "crops", "suspects", "both", "in_bits")]
         golem = [
             sum(r["golem"][bound] * r["places"] for r in rows) / sum(r["places"] for r in rows)
             for bound in ("lax", "strict")
@@ -129,6 +129,7 @@ def local_table(found: list[Found]) -> str:
         "crops",
         "suspects",
         "both",
+        "both in bits",
         "worst scene",
         "Golem 0.8",
         "Golem 0.95",

@@ -173,20 +173,30 @@ class Replay:
     def local(self, kind: str, area: float) -> dict[str, Any]:
         """A local cheat in many places."""
         rows: list[tuple[float, float, dict[str, float]]] = []
+        in_bits: list[float] = []
         places = regions(self.honest, self.plain, kind, area, self.amount.places, self.scene.name)
-        for number, cheated in enumerate(map(self.judged, places)):
+        for number, raw in enumerate(places):
             few = self.passes[number % len(self.passes)]
-            seen = any(touched(cheated, block) for block in self.suspects(cheated.image, few))
-            crops = self.caught_by_crops(cheated, f"{kind} {area} {number}", self.amount.draws_a_place)
-            rows.append((crops, float(seen), self.golem(cheated, self.amount.golem_draws_a_place)))
+            suspects, name = self.suspects(raw.image, few), f"{kind} {area} {number}"
+            (bit_crops, bit_seen), (crops, seen) = (
+                self.caught(one, suspects, name) for one in (raw, self.judged(raw))
+            )
+            in_bits.append(1 - (1 - bit_crops) * (1 - bit_seen))
+            rows.append((crops, seen, self.golem(raw, self.amount.golem_draws_a_place)))
         found: dict[str, Any] = {"kind": kind, "area": area, "places": len(rows)}
         found["formula"] = 1 - (1 - area) ** crop_count(self.scene.tile, POLICY.crops, POLICY)
         if rows:
             found["crops"] = statistics.fmean(crops for crops, _, _ in rows)
             found["suspects"] = statistics.fmean(seen for _, seen, _ in rows)
+            found["in_bits"] = statistics.fmean(in_bits)
             found["both"] = statistics.fmean(1 - (1 - crops) * (1 - seen) for crops, seen, _ in rows)
             found["golem"] = {name: statistics.fmean(row[2][name] for row in rows) for name in BOUNDS}
         return found
+
+    def caught(self, cheated: Cheated, suspects: list[Tile], name: str) -> tuple[float, float]:
+        """How often random crops catch a local cheat, and whether the suspects do."""
+        seen = float(any(touched(cheated, block) for block in suspects))
+        return self.caught_by_crops(cheated, name, self.amount.draws_a_place), seen
 
     def golem(self, cheated: Cheated, draws: int) -> dict[str, float]:
         """How often Golem's scheme refuses the tile."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What `make demo DEVICE=emulated-gpu` shows, and `make demo CHEAT=... DEVICE=emulated-gpu`, with a few tiles."""
+"""What `make demo DEVICE=emulated-gpu` shows, alone and with CHEAT=..., with a few tiles."""
 
 import re
 import subprocess

@@ -31,6 +31,18 @@ def test_honest_tiles_are_equal_and_whole_cheats_are_caught(tmp_path):
     assert sorted(path.stat().st_mtime_ns for path in tmp_path.rglob("*.exr")) == rendered
 
 
+@pytest.mark.blender
+def test_honest_tiles_of_an_emulated_device_are_within_the_bound_and_cheats_are_not(tmp_path):
+    (found,) = json.loads(run(tmp_path, "--json", "--device", "emulated-gpu"))
+    assert found["crops"] == 48
+    assert found["apart"] > 0.3
+    assert 0 < found["bound"] < 1
+    assert found["crops_different"] == found["suspects_different"] == 0
+    whole = found["whole"]
+    assert whole["half samples"]["both"] == whole["other seed"]["both"] == whole["black"]["both"] == 1
+    assert all(row["both"] == row["in_bits"] for row in found["local"] if row["places"])
+
+
 def test_golems_measures_know_equal_pictures_and_other_ones():
     sys.path.insert(0, str(ROOT))
     try:
