@@ -80,7 +80,7 @@ def _own_scene(width: int, height: int) -> Iterator[Any]:
     own.view_layers[0].use = False
     own.render.resolution_x, own.render.resolution_y = width, height
     own.render.resolution_percentage = 100
-    own.render.compositor_device = "CPU"
+    own.render.compositor_device = own.render.compositor_denoise_device = "CPU"
     try:
         yield own
     finally:

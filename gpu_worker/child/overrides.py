@@ -32,6 +32,8 @@ TOUCHED: dict[str, tuple[str, ...]] = {
         "threads_mode",
         "threads",
         "use_persistent_data",
+        "compositor_device",
+        "compositor_denoise_device",
     ),
     "ImageFormatSettings": (
         "media_type",
@@ -46,6 +48,7 @@ TOUCHED: dict[str, tuple[str, ...]] = {
         "samples",
         "seed",
         "use_denoising",
+        "denoising_use_gpu",
         "film_exposure",
         "use_adaptive_sampling",
         "use_sample_subset",

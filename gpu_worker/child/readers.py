@@ -17,7 +17,18 @@ ASKED = frozenset(
 )
 """Settings that a picture is rendered with as the file, or the artist beside the file, says."""
 
-MACHINES = frozenset({"engine", "threads", "threads_mode", "device", "use_persistent_data"})
+MACHINES = frozenset(
+    {
+        "engine",
+        "threads",
+        "threads_mode",
+        "device",
+        "use_persistent_data",
+        "compositor_device",
+        "compositor_denoise_device",
+        "denoising_use_gpu",
+    }
+)
 """Settings that even a frame by one Blender has as the machine that renders needs them; an engine is read as
 its number among all that are installed."""
 

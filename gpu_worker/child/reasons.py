@@ -319,8 +319,15 @@ def _no_camera(scope: Scope) -> str | None:
 
 
 def _gpu_compositor(scope: Scope) -> str | None:
-    if scope.scene.render.use_compositing and scope.scene.render.compositor_device == "GPU":
+    render = scope.scene.render
+    if render.use_compositing and "GPU" in {render.compositor_device, render.compositor_denoise_device}:
         return "The compositor is set to GPU; the farm composites on the CPU."
+    return None
+
+
+def _gpu_denoising(scope: Scope) -> str | None:
+    if any(denoises(scene) and scene.cycles.denoising_use_gpu for scene in scope.cycles):
+        return "Denoising is set to GPU; the farm denoises on the CPU, as Blender does where it has none."
     return None
 
 
@@ -361,4 +368,4 @@ FINAL_ONLY = (
 UNLIKE = (_unlike_volumes,)
 APPROXIMATE = (_engine_approximate, _path_guiding, _time_limit, _stamp_changes, _read_machine)
 REFUSED = (_freestyle, _external_engine, _no_camera)
-NOTES = (_gpu_compositor, _not_kept_warm, _empty_picture)
+NOTES = (_gpu_compositor, _gpu_denoising, _not_kept_warm, _empty_picture)

@@ -346,6 +346,9 @@ def write_files(frame: int, folder: Path, progress: Progress) -> tuple[Watch, li
     that are safe, the frame first.
     """
     scene = bpy.context.scene
+    # A GPU denoises and composites otherwise. Tiles are finished on CPUs, and whole frames must equal them.
+    _put_render(compositor_device="CPU", compositor_denoise_device="CPU")
+    overrides.put(scene, CYCLES, "denoising_use_gpu", False)
     _put_render(filepath=naming.escape_template(str(folder / naming.FRAME)))
     try:
         with naming.redirected(scene, folder):

@@ -123,5 +123,12 @@ def test_what_would_come_out_wrong_is_refused_with_the_reason(
     assert entry.said in refusal.value.sentence
 
 
+def test_what_is_set_to_gpu_and_done_on_the_cpu_is_said(pair: Children, scenes: Path) -> None:
+    notes = " ".join(job_of(pair, scenes / "all_set_to_gpu.blend", (4,)).facts.notes)
+    assert "Denoising is set to GPU; the farm denoises on the CPU" in notes
+    assert "The compositor is set to GPU; the farm composites on the CPU" in notes
+    assert "GPU" not in " ".join(job_of(pair, scenes / "denoised.blend", (4,)).facts.notes)
+
+
 def test_the_catalogue_lists_what_is_made(scenes: Path) -> None:
     assert {path.stem for path in scenes.glob("*.blend")} == set(ENTRIES)

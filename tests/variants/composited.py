@@ -90,6 +90,17 @@ def light_groups_and_aov(scene):
 
 
 @variant(LINEAR)
+def all_set_to_gpu(scene):
+    """Cycles' denoising, the compositor, and the denoising in it."""
+    scene.cycles.use_denoising = scene.cycles.denoising_use_gpu = True
+    tree, layers, sink = compositor(scene)
+    denoise = tree.nodes.new("CompositorNodeDenoise")
+    tree.links.new(layers.outputs["Image"], denoise.inputs["Image"])
+    tree.links.new(denoise.outputs["Image"], sink.inputs["Image"])
+    scene.render.compositor_device = scene.render.compositor_denoise_device = "GPU"
+
+
+@variant(LINEAR)
 def own_denoise_node(scene):
     """The artist denoises in the compositor, with the passes stored by the scene."""
     scene.view_layers[0].cycles.denoising_store_passes = True
