@@ -81,16 +81,19 @@ class Readiness:
         return self._kernels
 
     def look(self, doubt: str = "") -> Prepared:
-        """How far it is, at once. A look begins with the first call, and with `doubt`: a sentence, why the
-        GPU is to be looked at again.
+        """How far it is, at once. A look begins with the first call, with `doubt` (a sentence, why the GPU is
+        to be looked at again), and where somebody removed the kernels.
         """
         with self._lock:
             goes_on = self._thread is not None and self._thread.is_alive()
-            if self._thread is None or (doubt and not goes_on):
+            if self._thread is None or (not goes_on and (doubt or self._are_gone())):
                 self._begin(doubt)
             if (key := self._compiling) is not None:
                 return Prepared(sentence=told(key, time.monotonic() - self._began))
             return self._state
+
+    def _are_gone(self) -> bool:
+        return self._kernels is not None and self._store.held(self._kernels.key) is None
 
     def wait(self) -> Prepared:
         """What the look under way comes to."""

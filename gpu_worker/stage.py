@@ -50,7 +50,7 @@ class Stage:
         for folder in (self._scene_folder, self.given, self._output, self._scratch):
             folder.mkdir(parents=True)
         if plan.kernels is not None:
-            plan.kernels.copy_to(self._folder / "kernels")
+            self._copy(plan.kernels)
         self.held: HeldScene | None = None
         self._main: Path | None = None
         if held is not None:
@@ -72,6 +72,13 @@ class Stage:
     def blank(self) -> bool:
         """Whether it can still be given a scene."""
         return self.held is None and self.child.alive
+
+    def _copy(self, kernels: Kernels) -> None:
+        try:
+            kernels.copy_to(self._folder / "kernels")
+        except OSError:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
 
     def ready(self) -> Ready:
         """Wait for Blender. A Blender that does not even load is the node's failure, not a scene's."""

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Owners by a command: whose machine `node add` adds."""
+"""Owners and nodes by a command: whose machine `node add` adds, and what `node list` says."""
+
+from dataclasses import replace
 
 import pytest
 
 from frame_splitter.errors import Conflict, NotFound
-from render_farm.answers import OwnerView
+from frame_splitter.records import SlotState
+from render_farm.answers import NodeView, OwnerView, SlotView
+from render_farm.cli import node_command
 from render_farm.cli.options import parse
 from render_farm.cli.owner_command import owner_of
 from verification.rate import Standing
@@ -37,3 +41,17 @@ def test_the_words_of_the_commands() -> None:
     assert parse(["node", "add", "rig"], {}).owner == ""
     assert parse(["owner", "add", "ann"], {}).name == "ann"
     assert parse(["owner", "list"], {}).command == "owner"
+
+
+def test_node_list_says_why_slots_of_nodes_that_are_there_are_away() -> None:
+    slots = (
+        SlotView(
+            "gpu-0", None, None, SlotState.STARTING, "Compiling the kernels for NVIDIA L4: 40 s so far."
+        ),
+        SlotView("finish-0", None, None),
+    )
+    rig = NodeView("n1", "rig", True, True, 1.0, True, "optix:a", slots)
+    gone = replace(rig, node="n2", name="gone", online=False)
+    assert node_command._away((rig, gone)) == [
+        "rig, gpu-0: starting. Compiling the kernels for NVIDIA L4: 40 s so far."
+    ]

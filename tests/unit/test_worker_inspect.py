@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`gpu-worker inspect` and `gpu-worker doctor`."""
 
+import contextlib
 import json
 from pathlib import Path
 
 import pytest
 
+from frame_splitter.records import FailureCode
 from gpu_worker import doctor, sandbox
 from gpu_worker import inspect as inspection
 from gpu_worker.__main__ import main
 from gpu_worker.devices import Gpu
+from gpu_worker.failures import TaskError
 from gpu_worker.identity import load_identity
 from gpu_worker.kernels import KERNELS, KernelStore, Warmed, key_of
 from gpu_worker.protocol import Ready
@@ -117,6 +120,25 @@ def test_the_doctor_tells_what_this_machine_renders_on(monkeypatch, tmp_path):
     text, status = doctor.report(tmp_path)
     assert status == 1
     assert "others may read or change it" in text
+
+
+def test_the_doctor_asks_blender_for_gpus_of_other_vendors(monkeypatch, tmp_path):
+    class Child:
+        def device_name(self, device):
+            if device.backend == "HIP":
+                raise TaskError(FailureCode.DEVICE, "This Blender has no HIP support.")
+            return "Intel Arc A770"
+
+    monkeypatch.setattr(doctor, "missing_libraries", lambda: ())
+    monkeypatch.setattr(doctor, "_try_blender", lambda: (Ready("5.0.1", "abc"), ""))
+    monkeypatch.setattr(doctor, "_child", lambda: contextlib.nullcontext(Child()))
+    monkeypatch.setattr(doctor, "nvidia_gpus", list)
+    (tmp_path / "renderD128").touch()
+    monkeypatch.setattr(doctor, "RENDER_NODES", f"{tmp_path}/renderD*")
+    text, status = doctor.report(tmp_path / "state")
+    assert status == 0
+    assert "gpu:     Intel Arc A770, driver " in text
+    assert "class:   oneapi:Intel Arc A770:driver-" in text
 
 
 @pytest.mark.blender

@@ -3,6 +3,7 @@
 
 import json
 import re
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -149,6 +150,17 @@ def test_a_gpu_that_broke_is_not_offered_though_its_kernels_are_there(make_slot,
     prepared = ready(slot, "Blender ended by SIGSEGV.")
     assert prepared.failed
     assert "Uncorrectable ECC" in prepared.sentence
+
+
+def test_kernels_that_somebody_removed_are_made_again(make_slot, tmp_path):
+    slot = make_slot()
+    assert ready(slot).info
+    assert isinstance(slot.run(lease_of({})), Rendered)
+    shutil.rmtree(tmp_path / "kernels")
+    failure = slot.run(lease_of({"another": "scene"}))
+    assert failure.code is FailureCode.NODE
+    assert ready(slot).info
+    assert isinstance(slot.run(lease_of({"another": "scene"})), Rendered)
 
 
 def test_a_driver_that_does_not_answer_is_a_sentence(make_slot, machine):
