@@ -63,7 +63,9 @@ def decide(
         sums_of = more
         taken[active] += last - first
         if last % STEP == 0:
-            active = _unfinished(active & (_error(sums_of, taken, exposure) >= numpy.float32(rule.threshold)))
+            active = _unfinished(
+                active & (error_of(sums_of, taken, exposure) >= numpy.float32(rule.threshold))
+            )
         if not active.any():
             break
     return done, sums_of[:3]
@@ -73,7 +75,7 @@ def _half(samples: int) -> Floats:
     return numpy.array([is_half(sample) for sample in range(samples)], numpy.float32)[:, None, None]
 
 
-def _error(sums_of: Sequence[Floats], taken: Counts, exposure: float) -> Floats:
+def error_of(sums_of: Sequence[Floats], taken: Counts, exposure: float) -> Floats:
     """How far all of a pixel's samples and twice the half of them are apart, over its brightness."""
     red, green, blue = sums_of[:3]
     scale = numpy.float32(exposure) / taken.astype(numpy.float32)
