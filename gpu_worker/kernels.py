@@ -49,9 +49,11 @@ CUDA_CACHE_BYTES = 4 << 30
 SAID_EVERY = 20.0
 """Seconds between two sentences about the same compilation: each is told to everybody who waits."""
 
-COMPILE_SECONDS = 3600.0
-COMPILE_SILENCE = 1800.0
-"""A driver that compiles says nothing meanwhile."""
+COMPILE_SECONDS = 6 * 3600.0
+COMPILE_SILENCE = 3600.0
+"""A driver that compiles says nothing meanwhile, and others have waited six minutes for one set of OptiX
+kernels.
+"""
 
 log = structlog.get_logger()
 
@@ -247,11 +249,12 @@ def _copy(source: str, target: str) -> None:
             left -= moved
 
 
-def told(key: KernelKey, seconds: float) -> str:
-    """What is said while kernels are compiled."""
+def told(key: KernelKey, seconds: float, done: int, total: int) -> str:
+    """What is said while kernels are compiled, `done` of `total` sets."""
+    sets = f"{done} of {total} sets, " if total else ""
     return (
         f"Compiling the kernels for {key.gpu} ({key.backend}), once for this driver ({key.driver}) and this "
-        f"Blender: {seconds - seconds % SAID_EVERY:.0f} s so far."
+        f"Blender: {sets}{seconds - seconds % SAID_EVERY:.0f} s so far."
     )
 
 

@@ -73,6 +73,7 @@ class Readiness:
         self._began = 0.0
         self._state = Prepared()
         self._compiling: KernelKey | None = None
+        self._sets = 0, 0
         self._kernels: Kernels | None = None
 
     @property
@@ -89,7 +90,7 @@ class Readiness:
             if self._thread is None or (not goes_on and (doubt or self._are_gone())):
                 self._begin(doubt)
             if (key := self._compiling) is not None:
-                return Prepared(sentence=told(key, time.monotonic() - self._began))
+                return Prepared(sentence=told(key, time.monotonic() - self._began, *self._sets))
             return self._state
 
     def _are_gone(self) -> bool:
@@ -137,7 +138,7 @@ class Readiness:
 
     def _kernels_for(self, key: KernelKey) -> Kernels:
         """Held, or compiled now: by this slot, or by another of this machine, which is waited for."""
-        self._compiling = None if self._store.held(key) else key
+        self._compiling, self._sets = (None if self._store.held(key) else key), (0, 0)
         try:
             return self._store.get(key, lambda target: self._warm(target=target))
         except TaskError as error:
@@ -149,6 +150,11 @@ class Readiness:
         plan, work = self._plan, self._work / f"stage-own-{uuid.uuid4().hex[:12]}"
         work.mkdir(parents=True)
         try:
-            return warm(plan.program, plan.device, plan.limits, plan.sandboxed, work, kernels, target)
+            return warm(
+                plan.program, plan.device, plan.limits, plan.sandboxed, work, kernels, target, self._count
+            )
         finally:
             shutil.rmtree(work, ignore_errors=True)
+
+    def _count(self, done: int, total: int) -> None:
+        self._sets = done, total

@@ -22,6 +22,9 @@ from gpu_worker.child.overrides import overrides
 EDGE = 32
 SAMPLES = 2
 
+PRIMITIVES: tuple[dict[str, bool], ...] = ({}, {"points": True}, {"hair": True})
+"""What OptiX compiles apart beside meshes: points and flat hair, and thick hair."""
+
 Progress = Callable[[int, int], None]
 
 
@@ -39,17 +42,12 @@ class Variant:
 
 
 def variants(backend: str) -> tuple[Variant, ...]:
-    """The scenes for a back end."""
+    """The scenes for a back end, what most files need first."""
     rest = (Variant(True, True, True, traced=True), Variant(denoised=True))
     if backend != "OPTIX":
         return (Variant(), *rest)
-    sets = [
-        (hair, points, motion)
-        for motion in (False, True)
-        for hair in (False, True)
-        for points in (False, True)
-    ]
-    return (*(Variant(*one) for one in sets), Variant(traced=True), *rest)
+    sets = [Variant(motion=motion, **more) for motion in (False, True) for more in PRIMITIVES]
+    return (*sets, Variant(traced=True), *rest)
 
 
 def warm(device: dict[str, Any], folder: str, progress: Progress) -> dict[str, Any]:
