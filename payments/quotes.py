@@ -55,9 +55,10 @@ class Quote:
     `frame_units` are what each of `frames` counts as when the job is paid: their sum is `units.p50`, and does
     not change however long the frames really take. `audit_units` is what all audits would add if every tile
     were audited once. `cost` is that of the work at `price` of a unit (`price_low`: the lowest that a node
-    asks), `audit_cost` of the audits. `slot_seconds`: of one slot alone; `finish_seconds`: with the `slots`
-    online now. `probe_units` is what the probes took themselves. All figures are those of
-    `device_class`; on it the job would be `exactness`.
+    asks), `audit_cost` of the audits. `slot_seconds`: of one slot alone; `finish_seconds`: with the
+    `slots` online now. `peak_memory`: bytes for a slot; `device_memory`: those that Cycles would hold on
+    its device, a GPU's video memory. `probe_units` is what the probes took themselves. All figures are
+    those of `device_class`; on it the job would be `exactness`.
     """
 
     quote: JobId
@@ -75,6 +76,7 @@ class Quote:
     slot_seconds: Band = Band(0.0, 0.0, 0.0)
     finish_seconds: Band = Band(0.0, 0.0, 0.0)
     peak_memory: Size = 0
+    device_memory: Size = 0
     probed: tuple[FrameNumber, ...] = ()
     probe_units: Units = 0
     probe_seconds: Seconds = 0.0

@@ -83,7 +83,8 @@ def make(asked: StoredQuote, probed: Probed, market: Market) -> Quote:
         slots=len(market.speeds),
         slot_seconds=_slot_band(work, speed),
         finish_seconds=_finish_band(frames, cuts, said, market.speeds),
-        peak_memory=_memory(probed, area.area),
+        peak_memory=_memory(probed.peak_memory, probed, area.area),
+        device_memory=probed.device_memory and _memory(probed.device_memory, probed, area.area),
         probed=tuple(dict.fromkeys(measure.frame for measure in measures)),
         probe_units=round(sum(measure.seconds for measure in measures) * speed),
         probe_seconds=sum(measure.seconds for measure in measures),
@@ -157,9 +158,10 @@ def finish_time(tasks: Sequence[float], speeds: Sequence[float]) -> float:
     return last
 
 
-def _memory(probed: Probed, area: int) -> int:
+def _memory(seen: int, probed: Probed, area: int) -> int:
+    """What small frames took, and what the pixels of a whole one add."""
     largest = max(measure.pixels for measure in probed.report.measures)
-    return probed.peak_memory + max(0, area - largest) * BYTES_A_PIXEL
+    return seen + max(0, area - largest) * BYTES_A_PIXEL
 
 
 def _notes(asked: StoredQuote, report: ProbeReport, said: Forecast, market: Market) -> tuple[str, ...]:

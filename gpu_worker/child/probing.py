@@ -60,6 +60,7 @@ class _Probe:
         area = command["area"]
         self._pixels: int = max(1, (area["x1"] - area["x0"]) * (area["y1"] - area["y0"]))
         self.measures: list[Measure] = []
+        self.device_memory = 0
         self._seen: set[int] = set()
         self._sizes = [self._small(FIRST_SHARE)]
 
@@ -136,9 +137,10 @@ class _Probe:
         try:
             if command["output"] == "linear":
                 rendering.begin_linear(command)
-                rendering.linear_picture(command, command["area"], folder / "tile.exr", sampling)
+                watch = rendering.linear_picture(command, command["area"], folder / "tile.exr", sampling)
             else:
-                rendering.final_frame(command, folder, sampling)
+                watch, _ = rendering.final_frame(command, folder, sampling)
+            self.device_memory = max(self.device_memory, watch.device_memory)
         finally:
             shutil.rmtree(folder)
 
@@ -192,4 +194,5 @@ def probe(command: dict[str, Any], threads: int | None, speed: int, progress: Pr
         "seconds": asked.spent(),
         "render_seconds": asked.spent(),
         "peak_memory": rendering.peak_memory(),
+        "device_memory": asked.device_memory,
     }

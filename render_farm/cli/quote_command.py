@@ -127,11 +127,16 @@ def text(quote: Quote, symbol: str, decimals: int) -> str:
         f"One slot: {_band(quote.slot_seconds)}",
         f"Done in:  {_band(quote.finish_seconds)} with {counted(quote.slots, 'slot')}",
         f"Device:   all of this on {quote.device_class}, where the job is {quote.exactness}",
-        f"Memory:   about {quote.peak_memory / 1e6:.0f} MB for a slot",
+        f"Memory:   about {quote.peak_memory / 1e6:.0f} MB for a slot{_on_gpu(quote)}",
         f"Probes:   {counted(len(quote.probed), 'frame')}, {_units(quote.probe_units)} units",
         *quote.notes,
     ]
     return "\n".join(lines)
+
+
+def _on_gpu(quote: Quote) -> str:
+    memory = quote.device_memory / 1e6
+    return f", {memory:.0f} MB of a GPU's video memory by Cycles' own count" if memory else ""
 
 
 def _units(micro: int) -> str:

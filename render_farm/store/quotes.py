@@ -33,11 +33,12 @@ class StoredQuote:
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """What a probe brought, and by whom."""
+    """What a probe brought, and by whom. `device_memory`: bytes that Cycles held on its device."""
 
     report: ProbeReport
     device_class: DeviceClass
     peak_memory: int
+    device_memory: int = 0
 
 
 def probe_task(job: JobId) -> TaskId:
@@ -77,7 +78,7 @@ class QuoteStore:
         """What the finished probe of a quote brought."""
         result = decode(await self._store.do("HGET", keys.task(probe_task(job)), "result"), TaskResult)
         assert result.probe is not None
-        return Probed(result.probe, result.device_class, result.peak_memory)
+        return Probed(result.probe, result.device_class, result.peak_memory, result.device_memory)
 
     async def keep(self, quote: Quote, probed: Probed) -> Quote:
         """Keep a quote for good. Returns the one that is kept: another process may have been first."""

@@ -101,6 +101,7 @@ def test_a_probe_foretells_what_the_frame_takes(prober: BlenderChild, scenes: Pa
     first, *_, last = done.measures
     assert (first.cold, first.fresh, last.cold, last.fresh) == (True, True, False, False)
     assert last.pixels <= lease.area.area / 3.9
+    assert 1 << 20 <= done.device_memory < done.peak_memory
     report, area = ProbeReport(done.speed, done.measures), lease.area.area
     said = forecast(report, [FRAME], area, [Cut(1, area)], Sampling.FIXED)
     real = prober.render(lease, lease.area, tmp_path / "tile.exr", lambda done, total: None)

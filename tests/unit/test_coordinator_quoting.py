@@ -38,7 +38,7 @@ def probed(frames=(1,), seconds=4.0, cold=0.0):
         Measure(frame, AREA // 16, seconds / 16, seconds / 16, number > 0, False)
         for number, frame in enumerate(frames)
     ]
-    return Probed(ProbeReport(SPEED, (small, *others)), "cpu:x", 10**9)
+    return Probed(ProbeReport(SPEED, (small, *others)), "cpu:x", 10**9, 3 * 10**8)
 
 
 def made(market=MARKET, frames=(1,), **wish):
@@ -56,6 +56,7 @@ def test_a_quote_is_work_and_money_and_time() -> None:
     assert quote.finish_seconds.p50 > 8.0
     assert quote.probed == (1, 2)
     assert quote.peak_memory > 10**9
+    assert quote.device_memory == 3 * 10**8 + 256 * (AREA - AREA // 16)
     assert decode(encode(quote), Quote) == quote
 
 
@@ -132,7 +133,8 @@ def test_the_words_of_a_quote_name_each_figure() -> None:
     assert "0.16 RENDER" in words
     assert "0.01 RENDER a unit" in words
     assert "with 1 slot" in words
-    assert "2000 MB" in words
+    assert "2000 MB for a slot, 398 MB of a GPU's video memory" in words
+    assert "video memory" not in quote_command.text(replace(quote, device_memory=0), "RENDER", 18)
     assert words.endswith("A note.")
 
 

@@ -183,7 +183,7 @@ def test_gpus_of_other_vendors_are_what_blender_calls_them(tmp_path):
 
 def test_a_program_that_emulates_a_device_is_in_no_real_class() -> None:
     ready = Ready(blender="5.0.1", build="abc123", emulates="gpu")
-    made = device_class("CPU", 0, ready)
+    made = device_class("CPU", None, ready)
     assert made.startswith("emulated-gpu:")
     assert made.endswith(":bpy-5.0.1-abc123")
     assert summation_of(made) is Summation.ANY_ORDER
