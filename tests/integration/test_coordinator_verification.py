@@ -667,3 +667,21 @@ def test_a_gpus_tile_gets_its_second_look_by_what_the_pictures_show(
     assert code is None or one.verdict.code == code
     assert one.case.summation == "any_order"
     assert replay.replay(verification(ann, job)) == []
+
+
+def test_a_gpus_tile_that_only_a_cpu_could_audit_blames_nobody(admin, ann, liar, own, request):
+    """Floats of another class say nothing: the tile is looked at twice, and rendered again."""
+    liar.device = f"cuda:{request.node.name}:driver-550:bpy-5.0.1"
+    job = ann.job(frames=(1,))
+    liar.do(next_of(liar, "render"), b"some bits")
+    for _ in range(2):
+        own.do(next_of(own, "audit"), b"bits of a processor")
+        check = next_of(own, "check")
+        assert [one["same_class"] for one in check["check"]["audits"]] in ([False], [False, False])
+        own.do(check, report=differs(check))
+    (one, *_) = verification(ann, job).submissions
+    assert (one.verdict.outcome, one.case.same_class) == ("unresolved", False)
+    assert standing(admin, liar)[0]["failed"] == 0
+    assert ann.ok("GET", f"/jobs/{job}")["audits"]["rejected"] == 0
+    assert task_of(ann, job)["state"] == "ready"
+    assert replay.replay(verification(ann, job)) == []
