@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from frame_splitter.errors import InvalidInput
+from frame_splitter.records import Demand
 from render_farm.cli.console import Console
 from render_farm.cli.options import UsageError, parse
 from render_farm.cli.program import run
-from render_farm.cli.scene_options import read_wish
+from render_farm.cli.scene_options import UNKNOWN_SCENE, read_wish
 from render_farm.cli.up_command import _options
 from render_farm.embedded.addresses import parse_bind
+from tests.plain_facts import PLAIN_SCENE
 
 WRONG = [
     (["render", "s.blend", "--frames", "1-10:4"], "for every fourth frame write 1-10x4"),
@@ -29,6 +31,7 @@ WRONG = [
     (["render", "s.blend", "--tiles", "0x2"], "columns x rows"),
     (["render", "s.blend", "--tiles", "4x"], "columns x rows"),
     (["render", "s.blend", "--format", "GIF"], "not a file format"),
+    (["render", "s.blend", "--exactness", "float"], "write bit, or any"),
     (["render", "no/such.blend"], "There is no file"),
     (["doctor", "no/such.blend"], "There is no file"),
     (["job", "submit", "no/such.blend"], "There is no file"),
@@ -41,6 +44,7 @@ WRONG = [
     (["up", "--audit-repeat", "nan"], "must be a share"),
     (["audit", "replay", "j", "--farm", "me"], "no farm's address"),
 ]
+EXACT = [([], Demand.ANY), (["--exactness", "bit"], Demand.BIT), (["--exactness", "Bit-Exact"], Demand.BIT)]
 NOT_UNDERSTOOD = [
     [],
     ["paint"],
@@ -62,6 +66,15 @@ NOT_UNDERSTOOD = [
 def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FARM_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.delenv("FARM_COORDINATOR", raising=False)
+
+
+@pytest.mark.parametrize(("words", "demand"), EXACT)
+@pytest.mark.parametrize("command", [["render"], ["quote"], ["job", "submit"]])
+def test_how_exact_a_job_must_be_reaches_what_is_asked_for(
+    command: list[str], words: list[str], demand: Demand
+) -> None:
+    wish = read_wish(parse([*command, "s.blend", *words]))
+    assert wish.spec(UNKNOWN_SCENE, PLAIN_SCENE, 1, "").exactness is demand
 
 
 @pytest.mark.parametrize(("words", "sentence"), WRONG)
