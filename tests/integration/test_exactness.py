@@ -16,7 +16,8 @@ from tests.reference import Plain, make_variants, render_plainly
 from tests.variants.catalogue import ENTRIES, names
 from tests.variants.ways import APPROXIMATE, FINAL, LINEAR, REFUSED, WHOLE
 
-pytestmark = pytest.mark.blender
+pytestmark = [pytest.mark.blender, pytest.mark.timeout(900)]
+"""The first test waits for plain Blender to render all of them."""
 
 EXPECTED = {
     LINEAR: (Exactness.BIT_EXACT, TaskOutput.LINEAR, True),
