@@ -139,6 +139,8 @@ class SceneFacts:
     assets: Annotated[tuple[Asset, ...], msgspec.Meta(max_length=100_000)]
     simulations: Annotated[tuple[Simulation, ...], msgspec.Meta(max_length=10_000)]
     memory: Size = 0
+    layer_samples: Annotated[int, msgspec.Meta(ge=0, le=1 << 24)] = 0
+    """The most that a view layer takes by a setting of its own, 0 where none does."""
     unlike: Sentences = ()
     colors: ColorNames = field(default_factory=ColorNames)
     naming: Naming | None = None

@@ -245,7 +245,8 @@ def _sums(facts: SceneFacts, settings: RenderSettings) -> Sums:
     """What a pixel's sums are made of, for devices that add in any order."""
     adaptive = facts.adaptive
     threshold = min(1.0, max(0.0, adaptive.threshold)) if adaptive.use else None
-    return Sums(settings.samples, noise_threshold=threshold, min_samples=adaptive.min_samples)
+    most = max(settings.samples, facts.layer_samples)
+    return Sums(most, noise_threshold=threshold, min_samples=adaptive.min_samples)
 
 
 def _seams(spec: JobSpec, decided: Plan, work: int) -> tuple[int, ...]:

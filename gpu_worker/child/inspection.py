@@ -10,7 +10,7 @@ from typing import Any
 import bpy
 
 from gpu_worker.child import assets, colors, compositor, reasons, wanted
-from gpu_worker.child.denoising import denoises
+from gpu_worker.child.denoising import denoises, used_layers
 from gpu_worker.child.names import text
 from gpu_worker.child.scope import Scope, scope_of
 from gpu_worker.child.simulations import cache_folders, simulations
@@ -89,9 +89,15 @@ def _sampling(scene: Any) -> dict[str, Any]:
             "threshold": _number(cycles.adaptive_threshold),
             "min_samples": cycles.adaptive_min_samples,
         },
+        "layer_samples": _layer_samples(scene) if is_cycles else 0,
         "auto_tile": cycles.tile_size if is_cycles and cycles.use_auto_tile else 0,
         "denoise": is_cycles and denoises(scene),
     }
+
+
+def _layer_samples(scene: Any) -> int:
+    ignored = scene.cycles.use_layer_samples == "IGNORE"
+    return 0 if ignored else max((layer.samples for layer in used_layers(scene)), default=0)
 
 
 def _naming(scene: Any) -> dict[str, Any]:

@@ -65,7 +65,8 @@ def flips(counts: Pixels, others: Pixels, mine: Pixels, theirs: Pixels, sums: Su
     layer's Combined of shape (height, width, 3). All are impossible where they are too many.
     """
     apart = counts.view(numpy.uint32) != others.view(numpy.uint32)
-    possible = apart & _may_stop(counts, sums) & _may_stop(others, sums)
+    last = float(numpy.nanmax(others))
+    possible = apart & _may_stop(counts, last, sums) & _may_stop(others, last, sums)
     possible &= _never_fell(counts, others, mine, theirs)
     if int(apart.sum()) > FLIP_BLOCK + FLIP_SHARE * counts.size:
         possible = numpy.zeros_like(apart)
@@ -73,11 +74,13 @@ def flips(counts: Pixels, others: Pixels, mine: Pixels, theirs: Pixels, sums: Su
     return Flips(plausible, possible & ~plausible, apart & ~possible)
 
 
-def _may_stop(counts: Pixels, sums: Sums) -> Mask:
-    """Numbers of samples at which Cycles asks, or ends."""
+def _may_stop(counts: Pixels, last: float, sums: Sums) -> Mask:
+    """Numbers of samples at which Cycles asks, or ends: a layer may have fewer than the job (`last`: the most
+    that a pixel took).
+    """
     with numpy.errstate(invalid="ignore"):
         steps = (counts % FILTER_STEP == 0) & (counts > sums.min_samples) & (counts < sums.samples)
-    return numpy.asarray(steps | (counts == sums.samples))
+    return numpy.asarray(steps | (counts == sums.samples) | (counts == last))
 
 
 def _hardly_moved(mine: Pixels, theirs: Pixels, sums: Sums) -> Mask:
