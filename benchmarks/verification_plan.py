@@ -32,9 +32,6 @@ CHEATS = (
 )
 """Rendered by verification_render.py; other frame and half size are renders of their own."""
 
-STOPS_EARLY = "stops at twice the noise"
-"""A cheat that only scenes with adaptive sampling know."""
-
 EMULATED = "emulated-gpu"
 """The device of tests/emulated, which adds a pixel's samples in any order."""
 
@@ -66,11 +63,6 @@ class Scene:
     def sums(self) -> Sums:
         """What bounds the rounding on a device that adds in any order."""
         return Sums(self.samples, noise_threshold=self.threshold)
-
-    @property
-    def cheats(self) -> tuple[str, ...]:
-        """The cheats that are rendered."""
-        return CHEATS if self.threshold is None else (*CHEATS, STOPS_EARLY)
 
     @property
     def small(self) -> "Scene":
@@ -130,7 +122,7 @@ class Shelf:
         """The tile, honest and cheated; another frame; half the size."""
         scene = self.scene
         jobs = [self._job(scene, "tile.exr")]
-        jobs += [self._job(scene, f"{slug(cheat)}.exr", cheat=cheat) for cheat in scene.cheats]
+        jobs += [self._job(scene, f"{slug(cheat)}.exr", cheat=cheat) for cheat in CHEATS]
         jobs.append(self._job(scene, "other_frame.exr", frame=scene.frame + 1))
         jobs.append(self._job(scene.half, "half_size.exr"))
         return jobs

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import bpy
 
-from benchmarks.verification_plan import EMULATED, STOPS_EARLY
+from benchmarks.verification_plan import EMULATED
 from frame_splitter import exr
 from frame_splitter.counts import plain_counts
 from gpu_worker.child import rendering
@@ -76,11 +76,6 @@ def one_bounce_less(scene: Any) -> None:
         setattr(scene.cycles, kind, getattr(scene.cycles, kind) - 1)
 
 
-def stop_early(scene: Any) -> None:
-    """Adaptive sampling is content with twice the noise."""
-    scene.cycles.adaptive_threshold *= 2
-
-
 def no_textures(scene: Any) -> None:
     """Every texture is unplugged; where there is none, every shader's colours are its plain ones."""
     trees = [material.node_tree for material in bpy.data.materials if material.node_tree]
@@ -107,7 +102,6 @@ CHEATS: dict[str, Cheat] = {
     "other seed": other_seed,
     "fewer bounces": fewer_bounces,
     "one bounce less": one_bounce_less,
-    STOPS_EARLY: stop_early,
     "no textures": no_textures,
 }
 
