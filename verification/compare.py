@@ -8,7 +8,7 @@ stranger's, and so are the files of audits.
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from verification.metrics.blocks import not_finite_blocks, suspicious_blocks
 from verification.metrics.character import bias, coarse_share, darker_share
 from verification.metrics.cluster import largest_cluster
 from verification.metrics.difference import Mask
+from verification.metrics.flips import are_too_many
 from verification.metrics.noise import noise_ratio, relative_noise
 from verification.metrics.rmse import relative_rmse, rmse
 from verification.metrics.rounding import Comparison, compare
@@ -209,9 +210,21 @@ def _differing(one: _Audit, other: _Audit, sums: Sums | None) -> list[Tile]:
 
 def _crops(image: Image, tile: Tile, audits: Sequence[_Audit], sums: Sums | None) -> Iterator[_Crop]:
     for audit in audits:
+        found = []
         for area, theirs in zip(audit.files.order.crops, audit.crops, strict=True):
             mine = exr.crop(image, relative(area, tile))
-            yield _Crop(area, mine, theirs, compare(mine, theirs, sums))
+            found.append(_Crop(area, mine, theirs, compare(mine, theirs, sums)))
+        yield from _with_few_flips(found)
+
+
+def _with_few_flips(crops: list[_Crop]) -> list[_Crop]:
+    """An audit's crops; where pixels of another number of samples are too many in all of them together, they
+    differ.
+    """
+    count = sum(int((one.compared.flipped | one.compared.doubtful).sum()) for one in crops)
+    if not are_too_many(count, sum(one.tile.area for one in crops)):
+        return crops
+    return [replace(one, compared=one.compared.with_flips_that_differ()) for one in crops]
 
 
 def _confirmed(image: Image, tile: Tile, audits: Sequence[_Audit], sums: Sums | None) -> tuple[TaskId, ...]:

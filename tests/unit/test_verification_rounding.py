@@ -282,9 +282,11 @@ def test_a_pixel_at_the_threshold_may_stop_a_step_earlier_or_later(
 
 @pytest.mark.parametrize("value", [0.5, 0.7])
 def test_pixels_that_stop_elsewhere_are_few(value: float) -> None:
-    found = flipped(value, 80, slice(0, 16))
-    assert found.different.sum() == 48
-    assert not found.doubtful.any()
+    """9 are one decision's; up to 25 may be, where it took more along; more are a lie."""
+    for rows, different, doubtful in ((3, 9 * (value > 0.6), 9 * (value > 0.6)), (8, 24, 24), (9, 27, 0)):
+        found = flipped(value, 80, slice(0, rows))
+        assert found.different.sum() == different
+        assert found.doubtful.sum() == doubtful
 
 
 def test_without_adaptive_sampling_all_pixels_take_all_samples() -> None:

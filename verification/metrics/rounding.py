@@ -10,7 +10,7 @@ square over a crop must stay below `RMS_FACTOR` sqrt(m) u. Only both together me
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy
 from numpy.typing import NDArray
@@ -76,6 +76,11 @@ class Comparison:
     doubtful: Mask
     rms: dict[str, float] = field(default_factory=dict)
     passes: frozenset[str] | None = None
+
+    def with_flips_that_differ(self) -> "Comparison":
+        """The same, where pixels of another number of samples are too many to be explained."""
+        none = numpy.zeros_like(self.flipped)
+        return replace(self, different=self.different | self.flipped, flipped=none, doubtful=none)
 
     @property
     def bound(self) -> float:
