@@ -31,7 +31,7 @@ from verification.metrics.blocks import not_finite_blocks, suspicious_blocks
 from verification.metrics.character import bias, coarse_share, darker_share
 from verification.metrics.cluster import largest_cluster
 from verification.metrics.difference import Mask
-from verification.metrics.flips import are_too_many
+from verification.metrics.flips import are_of_several, are_too_many
 from verification.metrics.noise import noise_ratio, relative_noise
 from verification.metrics.rmse import relative_rmse, rmse
 from verification.metrics.rounding import Comparison, compare
@@ -218,13 +218,16 @@ def _crops(image: Image, tile: Tile, audits: Sequence[_Audit], sums: Sums | None
 
 
 def _with_few_flips(crops: list[_Crop]) -> list[_Crop]:
-    """An audit's crops; where pixels of another number of samples are too many in all of them together, they
-    differ.
+    """An audit's crops; what pixels of another number of samples mean depends on how many there are in all of
+    them together.
     """
+    area = sum(one.tile.area for one in crops)
     count = sum(int((one.compared.flipped | one.compared.doubtful).sum()) for one in crops)
-    if not are_too_many(count, sum(one.tile.area for one in crops)):
-        return crops
-    return [replace(one, compared=one.compared.with_flips_that_differ()) for one in crops]
+    if are_too_many(count, area):
+        return [replace(one, compared=one.compared.with_flips_that_differ()) for one in crops]
+    if are_of_several(count, area):
+        return [replace(one, compared=one.compared.with_flips_in_doubt()) for one in crops]
+    return crops
 
 
 def _confirmed(image: Image, tile: Tile, audits: Sequence[_Audit], sums: Sums | None) -> tuple[TaskId, ...]:

@@ -160,11 +160,10 @@ def test_who_stops_too_early_and_says_that_it_did_not_is_rejected_in_every_draw(
     assert {one.outcome for one in found} == {Outcome.REJECTED}, found
 
 
-def test_who_stops_too_early_and_says_so_is_rejected_where_more_stopped_than_may(
-    adaptive: Room, tmp_path: Path
-) -> None:
+def test_who_stops_too_early_and_says_so_is_paid_in_no_draw(adaptive: Room, tmp_path: Path) -> None:
+    """Rejected where more stopped than one decision could take along, or else rendered again unpaid."""
     found = list(adaptive.verdicts("stops-early", tmp_path))
-    assert Outcome.REJECTED in {one.outcome for one in found}, found
+    assert {one.outcome for one in found} <= {Outcome.REJECTED, Outcome.UNRESOLVED}, found
 
 
 def test_rounding_as_of_another_device_is_no_cheat(room: Room, tmp_path: Path) -> None:

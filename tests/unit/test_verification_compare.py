@@ -544,3 +544,28 @@ def test_evidence_shows_what_is_explained_darker_than_what_is_not(stand, tmp_pat
     assert sorted(one.name for one in evidence.iterdir()) == [
         f"crop-1-{name}.png" for name in ("difference", "rendered", "submitted")
     ]
+
+
+def counted(image, stopped):
+    """The picture with the sample counts of adaptive sampling, 16 less in the areas that `stopped`."""
+    counts = numpy.full((image.height, image.width), 32)
+    for area in stopped:
+        counts[area.y0 : area.y1, area.x0 : area.x1] = 16
+    part = Part("Layer.Debug Sample Count", {"Layer.Debug Sample Count.X": top_down(counts)}, {})
+    return replace(image, parts=(*image.parts, part))
+
+
+@pytest.mark.parametrize(("each", "different", "doubtful"), [(3, 0, 0), (4, 12, 12), (8, 24, 24), (9, 27, 0)])
+def test_pixels_that_stopped_elsewhere_are_counted_over_all_of_an_audit(stand, each, different, doubtful):
+    """Few in each crop, but in all crops more than one decision takes along."""
+    across, up = (each, 1) if each < 9 else (3, 3)
+    stopped = [Tile(one.x0, one.y0, one.x0 + across, one.y0 + up) for one in map(inside, CROPS)]
+    bare, tile = stand.whole, counted(stand.whole, stopped)
+    stand.whole = counted(bare, [])
+    path = stand.folder / "tile.exr"
+    stand.write(path, tile)
+    audit = stand.audit(few=counted(stand.few, []), own=True)
+    order = replace(stand.order(tile), sums=Sums(SAMPLES, noise_threshold=0.1))
+    report = stand.look_at(path, order, audit)
+    assert sum(crop.different for crop in report.crops) == different
+    assert sum(crop.doubtful for crop in report.crops) == doubtful

@@ -75,10 +75,14 @@ def flips(counts: Pixels, others: Pixels, mine: Pixels, theirs: Pixels, sums: Su
     count = int(apart.sum())
     if are_too_many(count, counts.size):
         possible = numpy.zeros_like(apart)
-    plausible = (
-        possible & _hardly_moved(mine, theirs, sums) & (count <= FLIP_BLOCK + FLIP_SHARE * counts.size)
-    )
+    of_one = not are_of_several(count, counts.size)
+    plausible = possible & _hardly_moved(mine, theirs, sums) & of_one
     return Flips(plausible, possible & ~plausible, apart & ~possible)
+
+
+def are_of_several(count: int, area: int) -> bool:
+    """Whether so many flipped pixels of so many are more than one decision's, most likely."""
+    return count > FLIP_BLOCK + FLIP_SHARE * area
 
 
 def are_too_many(count: int, area: int) -> bool:

@@ -77,6 +77,11 @@ class Comparison:
     rms: dict[str, float] = field(default_factory=dict)
     passes: frozenset[str] | None = None
 
+    def with_flips_in_doubt(self) -> "Comparison":
+        """The same, where pixels of another number of samples are more than one decision's."""
+        none, doubtful = numpy.zeros_like(self.flipped), self.flipped | self.doubtful
+        return replace(self, different=self.different | self.flipped, flipped=none, doubtful=doubtful)
+
     def with_flips_that_differ(self) -> "Comparison":
         """The same, where pixels of another number of samples are too many to be explained."""
         none = numpy.zeros_like(self.flipped)
@@ -130,11 +135,12 @@ def _flipped(mine: Named, theirs: Named, sums: Sums, shape: tuple[int, int]) -> 
     """Pixels of another number of samples. Without adaptive sampling there are none to explain."""
     none = numpy.zeros(shape, bool)
     found = Flips(none, none, none)
+    places = {name: (part, name) for part, name in mine}
     for (part, name), counts in mine.items():
         if not name.endswith(COUNT_CHANNEL):
             continue
         layer = name.removesuffix(COUNT_CHANNEL)
-        lit = [(part, f"{layer}.{COMBINED}.{colour}") for colour in "RGB"]
+        lit = [places.get(f"{layer}.{COMBINED}.{colour}", ("", "")) for colour in "RGB"]
         if sums.noise_threshold is None or not all(key in mine for key in lit):
             found = found | Flips(none, none, different_bits(counts, theirs[part, name]))
         else:
