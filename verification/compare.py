@@ -25,7 +25,7 @@ from frame_splitter.audits import (
 from frame_splitter.exr import Image, Limits, Pixels
 from frame_splitter.fields import Tile
 from frame_splitter.ids import TaskId
-from frame_splitter.tiles import relative
+from frame_splitter.tiles import contains, relative
 from verification import evidence
 from verification.metrics.blocks import not_finite_blocks, suspicious_blocks
 from verification.metrics.character import bias, coarse_share, darker_share
@@ -114,7 +114,7 @@ def look(
     opened, broken = _open_audits(audits, order.channels, limits)
     believed = _believed(opened, order.sums)
     usable = believed.usable
-    found = list(_crops(image, tile, usable, order.sums))
+    found = _crops(image, tile, usable, order.sums)
     if folder is not None:
         _write_evidence(folder, found)
     not_finite, must = not_finite_blocks(image, side_of(tile, policy))
@@ -208,21 +208,25 @@ def _differing(one: _Audit, other: _Audit, sums: Sums | None) -> list[Tile]:
     return [area for area in shared if compare(mine[area], theirs[area], sums).different.any()]
 
 
-def _crops(image: Image, tile: Tile, audits: Sequence[_Audit], sums: Sums | None) -> Iterator[_Crop]:
+def _crops(image: Image, tile: Tile, audits: Sequence[_Audit], sums: Sums | None) -> list[_Crop]:
+    found = []
     for audit in audits:
-        found = []
         for area, theirs in zip(audit.files.order.crops, audit.crops, strict=True):
             mine = exr.crop(image, relative(area, tile))
             found.append(_Crop(area, mine, theirs, compare(mine, theirs, sums)))
-        yield from _with_few_flips(found)
+    return _with_few_flips(found)
 
 
 def _with_few_flips(crops: list[_Crop]) -> list[_Crop]:
-    """An audit's crops; what pixels of another number of samples mean depends on how many there are in all of
-    them together.
+    """The crops; what pixels of another number of samples mean depends on how many there are in all of them
+    together.
     """
-    area = sum(one.tile.area for one in crops)
-    count = sum(int((one.compared.flipped | one.compared.doubtful).sum()) for one in crops)
+    flipped: dict[Tile, int] = {}
+    for one in crops:
+        count = int((one.compared.flipped | one.compared.doubtful).sum())
+        flipped[one.tile] = max(count, flipped.get(one.tile, 0))
+    apart = [one for one in flipped if not any(contains(other, one) for other in flipped if other != one)]
+    count, area = sum(flipped[one] for one in apart), sum(one.area for one in apart)
     if are_too_many(count, area):
         return [replace(one, compared=one.compared.with_flips_that_differ()) for one in crops]
     if are_of_several(count, area):

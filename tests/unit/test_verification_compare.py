@@ -556,16 +556,17 @@ def counted(image, stopped):
 
 
 @pytest.mark.parametrize(("each", "different", "doubtful"), [(3, 0, 0), (4, 12, 12), (8, 24, 24), (9, 27, 0)])
-def test_pixels_that_stopped_elsewhere_are_counted_over_all_of_an_audit(stand, each, different, doubtful):
-    """Few in each crop, but in all crops more than one decision takes along."""
+def test_pixels_that_stopped_elsewhere_are_counted_over_all_audits(stand, each, different, doubtful):
+    """Few in each, but in all together more than one decision takes along."""
     across, up = (each, 1) if each < 9 else (3, 3)
     stopped = [Tile(one.x0, one.y0, one.x0 + across, one.y0 + up) for one in map(inside, CROPS)]
     bare, tile = stand.whole, counted(stand.whole, stopped)
     stand.whole = counted(bare, [])
     path = stand.folder / "tile.exr"
     stand.write(path, tile)
-    audit = stand.audit(few=counted(stand.few, []), own=True)
+    few = counted(stand.few, [])
+    audits = [stand.audit(CROPS[:1], few=few, own=True), stand.audit(CROPS[1:], few=few, own=True)]
     order = replace(stand.order(tile), sums=Sums(SAMPLES, noise_threshold=0.1))
-    report = stand.look_at(path, order, audit)
+    report = stand.look_at(path, order, *audits)
     assert sum(crop.different for crop in report.crops) == different
     assert sum(crop.doubtful for crop in report.crops) == doubtful
