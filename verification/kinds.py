@@ -5,6 +5,7 @@ The numbers were calibrated as docs/verification.md says; they choose words, not
 """
 
 from collections.abc import Callable, Sequence
+from math import inf
 from statistics import median
 
 from frame_splitter.audits import CropFinding
@@ -21,6 +22,12 @@ VERY_NOISY = 8.0
 GRAIN = (0.6, 1.7)
 """Noise over what it must be, of honest noise from another seed."""
 
+TURNS = 0.25
+"""The difference's energy over that of the re-render's noise, below which the samples are the same and some
+paths took other turns. That of another seed is above 1, and the more so the fewer samples it has; between
+them lies what textures add to the noise.
+"""
+
 WHITE = 0.13
 """Share of a difference that averaging leaves, where it is noise and nothing else."""
 
@@ -36,8 +43,21 @@ SOMETHING_ELSE = "It shows something else than the scene does there: {where}."
 
 DIFFERS, OTHER_DEVICE, OTHER_NOISE = "differs", "other_device", "other_noise"
 """Codes. Another driver or processor than the class says rounds otherwise: the floats differ slightly, or
-paths take other turns and the same picture has other noise. Nobody gains by that.
+some paths take other turns, and some of the noise is another. Nobody gains by that; by the noise of another
+seed one does, for nobody can tell then how many samples were taken.
 """
+
+
+def _is_other_grain(crops: Sequence[CropFinding]) -> bool:
+    """Whether the difference is noise, and there is as much of it as there must be."""
+    white = median(crop.coarse for crop in crops) < WHITE
+    return white and GRAIN[0] < median(crop.noise_ratio for crop in crops) < GRAIN[1]
+
+
+def _turned(crop: CropFinding) -> float:
+    """The difference's energy over that of the re-render's noise."""
+    return (crop.relative / crop.noise) ** 2 if crop.noise > 0 else inf
+
 
 Rule = tuple[Callable[[Sequence[CropFinding]], bool], str, str]
 
@@ -69,11 +89,13 @@ KINDS: tuple[Rule, ...] = (
     (lambda crops: median(crop.coarse for crop in crops) > COARSE, DIFFERS, SOMETHING_ELSE),
     (lambda crops: median(crop.noise_ratio for crop in crops) < SMOOTH, DIFFERS, TOO_SMOOTH),
     (
-        lambda crops: (
-            median(crop.coarse for crop in crops) < WHITE
-            and GRAIN[0] < median(crop.noise_ratio for crop in crops) < GRAIN[1]
-        ),
+        lambda crops: _is_other_grain(crops) and median(map(_turned, crops)) < TURNS,
         OTHER_NOISE,
+        "Some of the noise is another, as with another driver or processor than stated: {where}.",
+    ),
+    (
+        _is_other_grain,
+        DIFFERS,
         "The same picture with other noise, so another seed or other settings of sampling: {where}.",
     ),
     (lambda crops: median(crop.noise_ratio for crop in crops) > GRAIN[1], DIFFERS, TOO_NOISY),

@@ -21,7 +21,8 @@ class Caught:
 SMOOTH = Caught("differs", "[Ff]ar smoother than its samples make it")
 NOISY = Caught("differs", "[Ff]ar noisier than its samples make it")
 ANOTHER = Caught("differs", "something else than the scene does there")
-RESEEDED = Caught("other_noise", "same picture with other noise")
+RESEEDED = Caught("differs", "same picture with other noise")
+TURNED = Caught("other_noise", "[Ss]ome of the noise is another")
 FEWER = Caught("too_few_samples", r"[Rr]endered with about \d+ of 16 samples")
 FLAT = Caught("differs", "[Oo]ne colour all over")
 REGION = Caught("region", r"\d+x\d+ px region differs")
@@ -35,7 +36,7 @@ def mostly(usual: Caught, *otherwise: Caught) -> Caught:
 CAUGHT = {
     "half-samples": mostly(FEWER, NOISY),
     "three-quarters-samples": mostly(FEWER, RESEEDED),
-    "nearly-all-samples": mostly(FEWER, RESEEDED),
+    "nearly-all-samples": mostly(FEWER, RESEEDED, TURNED),
     "eighth-denoised": SMOOTH,
     "half-size": mostly(SMOOTH, ANOTHER),
     "other-frame": mostly(ANOTHER, NOISY, RESEEDED, FEWER),

@@ -56,7 +56,9 @@ def test_a_fault_rejects_without_an_audit_in_a_sentence(fault):
         (report(80, 100, region=Tile(0, 0, 8, 16)), "region", "An 8x16 px region differs"),
         (report(256, 256, noise_ratio=0.01), "differs", "denoised, or rendered smaller and enlarged"),
         (report(256, 256, darker=1.0, coarse=0.6), "differs", "Light is missing, as with fewer bounces"),
-        (report(256, 256), "other_noise", "another seed"),
+        (report(256, 256), "differs", "another seed"),
+        (report(256, 256, noise_ratio=1.5), "differs", "another seed"),
+        (report(256, 256, relative=0.01), "other_noise", "Some of the noise is another"),
         (report(256, 256, coarse=0.9), "differs", "something else"),
         (report(256, 256, coarse=0.5, noise_ratio=9.0), "differs", "Far noisier"),
         (report(256, 256, relative=1e-6), "other_device", "another kind of device than stated"),
@@ -113,10 +115,17 @@ def test_more_than_a_pixel_or_two_is_a_region(crops):
 
 
 def test_what_another_driver_may_render_costs_no_stake():
-    for found in (report(256, 256, relative=1e-6), report(256, 256)):
+    for found in (report(256, 256, relative=1e-6), report(256, 256, relative=0.02)):
         verdict = judge(found, ANY)
         assert verdict.outcome is Outcome.REJECTED
         assert verdict.code not in DISHONEST
+
+
+@pytest.mark.parametrize("share", [1.0, 0.8, 0.6])
+def test_another_seed_costs_stake_for_it_hides_how_many_samples_there_are(share):
+    unrelated = 0.1 * (1 + 1 / share) ** 0.5
+    verdict = judge(report(256, 256, relative=unrelated, noise_ratio=1 / share), ANY)
+    assert verdict.code in DISHONEST
 
 
 def test_two_pictures_that_are_equal_in_every_bit_are_odd_where_sums_never_are():
