@@ -186,13 +186,25 @@ def _optix_denoiser(scope: Scope) -> str | None:
 
 
 def _shadow_catcher(scope: Scope) -> str | None:
-    if not any(scene.cycles.use_denoising for scene in scope.cycles):
-        return None
-    # Lights carry the same flag, on by default, with another meaning.
-    items = (item for item in scope.evaluated.seen("OBJECT") if item.type != "LIGHT")
-    if any(ever_on(item, "is_shadow_catcher") for item in items):
+    if any(scene.cycles.use_denoising for scene in scope.cycles) and _catches_shadows(scope):
         return "Shadow catchers are denoised apart inside the render, so frames stay whole."
     return None
+
+
+def _unlike_shadow_catchers(scope: Scope) -> str | None:
+    """A shadow is what is left when the light of all that is no catcher is taken from the picture's: at a
+    bright thing's edge two large sums leave a small one, with their rounding (`film_calculate_shadow_catcher`
+    in Cycles' kernel/film/read.h).
+    """
+    if _is_cycles(scope.scene) and _catches_shadows(scope):
+        return "Two renders of a shadow catcher on one GPU differ at the edges of bright things before it."
+    return None
+
+
+def _catches_shadows(scope: Scope) -> bool:
+    # Lights carry the same flag, on by default, with another meaning.
+    items = (item for item in scope.evaluated.seen("OBJECT") if item.type != "LIGHT")
+    return any(ever_on(item, "is_shadow_catcher") for item in items)
 
 
 FINISHED = frozenset({"Image", "Alpha"})
@@ -365,7 +377,7 @@ FINAL_ONLY = (
     _single_layer,
     _foreign_compositor,
 )
-UNLIKE = (_unlike_volumes,)
+UNLIKE = (_unlike_volumes, _unlike_shadow_catchers)
 APPROXIMATE = (_engine_approximate, _path_guiding, _time_limit, _stamp_changes, _read_machine)
 REFUSED = (_freestyle, _external_engine, _no_camera)
 NOTES = (_gpu_compositor, _gpu_denoising, _not_kept_warm, _empty_picture)

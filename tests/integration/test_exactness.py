@@ -91,7 +91,9 @@ def test_the_order_of_frames_and_settings_in_a_warm_child_does_not_matter(
     [
         ("volume", Exactness.APPROXIMATE),
         ("volume_denoised", Exactness.APPROXIMATE),
-        ("shadow_catcher", Exactness.FLOAT_EXACT),
+        ("shadow_catcher", Exactness.APPROXIMATE),
+        ("keyed_shadow_catcher", Exactness.APPROXIMATE),
+        ("light_groups_and_aov", Exactness.FLOAT_EXACT),
     ],
 )
 def test_what_gpus_do_not_repeat_is_not_promised_on_them(
