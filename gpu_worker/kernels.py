@@ -7,6 +7,7 @@ write to what it reads, as a copy of their own that is thrown away with them.
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -42,6 +43,9 @@ READ = ("cycles", "sycl", "neo", "comgr")
 """What is read-only for children: files of their own each, which Cycles, SYCL, Intel's and AMD's compilers
 look up by name.
 """
+
+UNSHARED = frozenset({errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM})
+"""How systems say that they cannot share a file's blocks."""
 
 CUDA_CACHE_BYTES = 4 << 30
 """The most that CUDA allows; its own choice is too small for several sets of kernels."""
@@ -241,12 +245,25 @@ class KernelStore:
 def _copy(source: str, target: str) -> None:
     """One file. Where the file system can, both share their blocks until one is written to."""
     with open(source, "rb") as old, open(target, "wb") as new:
-        left = os.fstat(old.fileno()).st_size
-        while left > 0:
-            moved = os.copy_file_range(old.fileno(), new.fileno(), left)
-            if moved == 0:
-                return
-            left -= moved
+        try:
+            _share(old.fileno(), new.fileno())
+        except OSError as error:
+            # Not between two kinds of file systems, and not in all of them.
+            if error.errno not in UNSHARED:
+                raise
+            old.seek(0)
+            new.truncate(0)
+            new.seek(0)
+            shutil.copyfileobj(old, new)
+
+
+def _share(old: int, new: int) -> None:
+    left = os.fstat(old).st_size
+    while left > 0:
+        moved = os.copy_file_range(old, new, left)
+        if moved == 0:
+            return
+        left -= moved
 
 
 def told(key: KernelKey, seconds: float, done: int, total: int) -> str:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A slot on a GPU: the node compiles its kernels, keeps them from strangers, and has them before any task."""
 
+import errno
 import json
 import re
 import shutil
@@ -15,7 +16,7 @@ from gpu_worker.blender import CHILD_PROGRAM, BlenderChild, ChildCommand, ChildL
 from gpu_worker.checking import Rendered
 from gpu_worker.child import devices
 from gpu_worker.failures import TaskError
-from gpu_worker.kernels import COPIED, READ, KernelKey, KernelStore, Warmed, told, warm
+from gpu_worker.kernels import COPIED, READ, KernelKey, Kernels, KernelStore, Warmed, told, warm
 from gpu_worker.scene_cache import SceneCache
 from gpu_worker.slot import Slot, SlotPlan
 from gpu_worker.stage import ChildPlan
@@ -202,6 +203,21 @@ def test_what_was_left_half_done_is_made_anew(tmp_path):
     assert list(tmp_path.glob("*.part-*")) == []
     (kernels.folder / "made.json").write_text("{")
     assert store.held(key) is None, "a damaged note is none"
+
+
+@pytest.mark.parametrize("code", [errno.EXDEV, errno.EOPNOTSUPP])
+def test_children_get_their_copies_where_no_blocks_can_be_shared(tmp_path, monkeypatch, code):
+    """As between a disk and a folder in memory."""
+
+    def refused(*_):
+        raise OSError(code, "refused")
+
+    for name in (*COPIED, *READ):
+        (tmp_path / "made" / name).mkdir(parents=True)
+    (tmp_path / "made" / "cuda" / "index").write_bytes(b"kernel" * 1000)
+    monkeypatch.setattr("os.copy_file_range", refused)
+    Kernels(KernelKey("5.0.1-a", "CUDA", "NVIDIA L4", "550.54"), tmp_path / "made").copy_to(tmp_path / "own")
+    assert (tmp_path / "own" / "cuda" / "index").read_bytes() == b"kernel" * 1000
 
 
 def test_kernels_of_another_gpu_of_the_machine_stay(tmp_path):
