@@ -201,11 +201,13 @@ def _contradicted(audit: _Audit, truth: Sequence[_Audit], sums: Sums | None) -> 
 
 
 def _differing(one: _Audit, other: _Audit, sums: Sums | None) -> list[Tile]:
-    """The crops that both rendered, and not alike."""
+    """The crops that both rendered, and not alike. A pixel that stopped elsewhere with a very bright sample
+    proves nothing: in a large tile there is nearly always one.
+    """
     mine = dict(zip(one.files.order.crops, one.crops, strict=True))
     theirs = dict(zip(other.files.order.crops, other.crops, strict=True))
     shared = mine.keys() & theirs.keys()
-    return [area for area in shared if compare(mine[area], theirs[area], sums).different.any()]
+    return [area for area in shared if compare(mine[area], theirs[area], sums).certain.any()]
 
 
 def _crops(image: Image, tile: Tile, audits: Sequence[_Audit], sums: Sums | None) -> list[_Crop]:
@@ -235,12 +237,12 @@ def _with_few_flips(crops: list[_Crop]) -> list[_Crop]:
 
 
 def _confirmed(image: Image, tile: Tile, audits: Sequence[_Audit], sums: Sums | None) -> tuple[TaskId, ...]:
-    """Own renders of the tile's class that the tile equals in all they hold."""
+    """Own renders of the tile's class that the tile equals in all they hold, as far as that can be told."""
     own = [audit for audit in audits if audit.files.own and audit.files.same_class]
     return tuple(
         audit.files.task
         for audit in own
-        if not any(crop.different.any() for crop in _crops(image, tile, [audit], sums))
+        if not any(crop.compared.certain.any() for crop in _crops(image, tile, [audit], sums))
     )
 
 

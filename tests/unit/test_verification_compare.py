@@ -546,27 +546,71 @@ def test_evidence_shows_what_is_explained_darker_than_what_is_not(stand, tmp_pat
     ]
 
 
-def counted(image, stopped):
-    """The picture with the sample counts of adaptive sampling, 16 less in the areas that `stopped`."""
-    counts = numpy.full((image.height, image.width), 32)
-    for area in stopped:
-        counts[area.y0 : area.y1, area.x0 : area.x1] = 16
-    part = Part("Layer.Debug Sample Count", {"Layer.Debug Sample Count.X": top_down(counts)}, {})
-    return replace(image, parts=(*image.parts, part))
+# --- adaptive sampling ----------------------------------------------------------------------------------
+
+FLIPPING = Sums(SAMPLES, noise_threshold=0.05, min_samples=8)
+
+
+def counted(image, taken=SAMPLES, brighter=1.0, *places):
+    """The picture with its sample counts: `taken`, and so much more light, at the places (row from the
+    bottom, column) of the tile.
+    """
+    counts = numpy.full((TILE.height, TILE.width), SAMPLES, "f")
+    factor = numpy.ones_like(counts)
+    for place in places:
+        counts[place], factor[place] = taken, brighter
+    parts = tuple(
+        replace(
+            part,
+            channels={
+                name: pixels * top_down(factor) if name[-1] in "RGB" else pixels
+                for name, pixels in part.channels.items()
+            },
+        )
+        for part in image.parts
+    )
+    return Image(
+        image.width,
+        image.height,
+        (*parts, Part("Layer.Debug Sample Count", {"Layer.Debug Sample Count.X": top_down(counts)}, {})),
+    )
+
+
+def look_adaptive(stand, image, *audits):
+    path = stand.folder / "tile.exr"
+    stand.write(path, image)
+    order = CheckOrder(pixel_root([stand.layout(image)]), sums=FLIPPING)
+    return stand.look_at(path, order, *audits)
+
+
+def a_few_in_each_crop(count):
+    """Pixels of every crop."""
+    corners = [inside(crop) for crop in CROPS]
+    return [(corner.y0 + n // 8, corner.x0 + n % 8) for corner in corners for n in range(count)]
 
 
 @pytest.mark.parametrize(("each", "different", "doubtful"), [(3, 0, 0), (4, 12, 12), (8, 24, 24), (9, 27, 0)])
 def test_pixels_that_stopped_elsewhere_are_counted_over_all_audits(stand, each, different, doubtful):
     """Few in each, but in all together more than one decision takes along."""
-    across, up = (each, 1) if each < 9 else (3, 3)
-    stopped = [Tile(one.x0, one.y0, one.x0 + across, one.y0 + up) for one in map(inside, CROPS)]
-    bare, tile = stand.whole, counted(stand.whole, stopped)
-    stand.whole = counted(bare, [])
-    path = stand.folder / "tile.exr"
-    stand.write(path, tile)
-    few = counted(stand.few, [])
-    audits = [stand.audit(CROPS[:1], few=few, own=True), stand.audit(CROPS[1:], few=few, own=True)]
-    order = replace(stand.order(tile), sums=Sums(SAMPLES, noise_threshold=0.1))
-    report = stand.look_at(path, order, *audits)
+    tile = counted(stand.whole, 16, 1.0, *a_few_in_each_crop(each))
+    whole = counted(stand.whole)
+    audits = [stand.audit(crops, whole=whole, own=True) for crops in (CROPS[:1], CROPS[1:])]
+    report = look_adaptive(stand, tile, *audits)
     assert sum(crop.different for crop in report.crops) == different
     assert sum(crop.doubtful for crop in report.crops) == doubtful
+
+
+def test_an_audit_that_was_repeated_counts_a_flip_once(stand):
+    tile = counted(stand.whole, 16, 1.0, *a_few_in_each_crop(3))
+    audits = [stand.audit(whole=counted(stand.whole), own=True) for _ in range(3)]
+    assert {crop.different for crop in look_adaptive(stand, tile, *audits).crops} == {0}
+
+
+def test_a_pixel_that_stopped_elsewhere_with_a_bright_sample_makes_no_two_renders_unlike(stand):
+    bright = counted(stand.whole, 16, 0.4, *a_few_in_each_crop(1))
+    own = [stand.audit(whole=image, own=True) for image in (counted(stand.whole), bright)]
+    stranger = stand.audit(whole=bright)
+    report = look_adaptive(stand, counted(stand.whole), *own, stranger)
+    assert (report.unlike, report.contradicted, report.doubted) == ((), (), ())
+    assert report.confirmed == ("job.1.1.1", "job.1.1.2")
+    assert any(crop.doubtful for crop in report.crops)

@@ -77,6 +77,11 @@ class Comparison:
     rms: dict[str, float] = field(default_factory=dict)
     passes: frozenset[str] | None = None
 
+    @property
+    def certain(self) -> Mask:
+        """The different pixels that are not doubtful."""
+        return self.different & ~self.doubtful
+
     def with_flips_in_doubt(self) -> "Comparison":
         """The same, where pixels of another number of samples are more than one decision's."""
         none, doubtful = numpy.zeros_like(self.flipped), self.flipped | self.doubtful
