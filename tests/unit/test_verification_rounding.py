@@ -162,6 +162,24 @@ def test_what_is_no_number_must_be_the_same(value: float) -> None:
     assert judged(odd, pixels).different.sum() == judged(pixels, odd).different.sum() == 1
 
 
+def test_what_is_no_number_in_both_has_no_sign() -> None:
+    pixels = numpy.full((SIDE, SIDE), 0.5, numpy.float32)
+    one, other = pixels.copy(), pixels.copy()
+    one[2, 2], other[2, 2] = (
+        numpy.array(bits, numpy.uint32).view(numpy.float32) for bits in (0x7FC00000, 0xFFC00001)
+    )
+    assert not judged(one, other).different.any()
+    assert judged(one, pixels).different.sum() == 1
+
+
+def test_one_value_below_nothing_beside_a_lamp_sets_the_dark_not_free() -> None:
+    pixels = numpy.full((SIDE, SIDE), 0.01, numpy.float32)
+    pixels[0, 0], pixels[0, 1] = 1000, -1e-6
+    painted = pixels.copy()
+    painted[8:] *= numpy.float32(1.02)
+    assert judged(painted, pixels).different.sum() == 8 * SIDE
+
+
 def test_without_sums_every_bit_counts() -> None:
     pixels = numpy.full((SIDE, SIDE), 1.0, numpy.float32)
     other = pixels.copy()

@@ -58,6 +58,9 @@ SHARES = frozenset({"Mist"})
 SIGNED = frozenset({"UV", "Vector"})
 """Passes whose addends may have either sign: what they add up to bounds nothing."""
 
+CANCELLED = 32
+"""How many times a channel's most negative value the addends of a pixel may hold that cancel each other."""
+
 Floats = NDArray[numpy.float64]
 
 
@@ -183,14 +186,14 @@ def _compare_mattes(found: _Found, mine: Named, theirs: Named, sums: Sums, flipp
 def _compare_sums(found: _Found, mine: Named, theirs: Named, sums: Sums, flipped: Mask) -> None:
     for name, keys in _passes(mine):
         kind, noted = kind_of(name), _Noted(found, sums, flipped)
-        sizes = [_same_size(kind, key[1], theirs[key]) for key in keys]
+        sizes = [(_same_size(kind, key[1], theirs[key]), _least_size(theirs[key])) for key in keys]
         for rows in _bands(flipped):
             pairs = [(mine[key][rows], theirs[key][rows]) for key in keys]
             times = 1 if kind == COMBINED else QUOTIENT
             noted.add(
                 rows,
                 [_distance(*pair) for pair in pairs],
-                [times * _size(*pair, size) for pair, size in zip(pairs, sizes, strict=True)],
+                [times * _size(*pair, *size) for pair, size in zip(pairs, sizes, strict=True)],
             )
         noted.end(name)
 
@@ -213,10 +216,12 @@ def _passes(mine: Named) -> Iterator[tuple[str, list[tuple[str, str]]]]:
 
 
 def _distance(one: Pixels, other: Pixels) -> Floats:
-    """How far values lie apart. Equal bits are equal, also of what is no number."""
+    """How far values lie apart. Equal bits are equal, also of infinity, and what is no number in both is: its
+    sign and its further bits are those of whichever addend came first.
+    """
     with numpy.errstate(invalid="ignore", over="ignore"):
         apart = numpy.abs(one.astype(numpy.float64) - other.astype(numpy.float64))
-    apart[~different_bits(one, other)] = 0
+    apart[~different_bits(one, other) | (numpy.isnan(one) & numpy.isnan(other))] = 0
     found: Floats = numpy.nan_to_num(apart, nan=numpy.inf, posinf=numpy.inf)
     return found
 
@@ -229,10 +234,20 @@ def _same_size(kind: str, channel: str, rendered: Pixels) -> float | None:
     if kind in DIRECTIONS | SHARES or channel.rpartition(".")[2] == "A":
         return max(largest, 1.0)
     # They may cancel, so what they add up to bounds nothing: the crop's largest value stands for each.
-    return largest if kind in SIGNED or bool((rendered < 0).any()) else None
+    return largest if kind in SIGNED else None
 
 
-def _size(one: Pixels, other: Pixels, same: float | None) -> Floats:
+def _least_size(rendered: Pixels) -> float:
+    """The size of all addends that any pixel of a channel may have, though it adds up to nothing: 0 where the
+    channel holds nothing negative. One dark value below 0 beside a lamp is no reason to hold all the dark to
+    the lamp's light.
+    """
+    values = rendered[numpy.isfinite(rendered)].astype(numpy.float64)
+    largest, least = float(numpy.abs(values).max(initial=0.0)), float(values.min(initial=0.0))
+    return min(largest, -CANCELLED * least)
+
+
+def _size(one: Pixels, other: Pixels, same: float | None, least: float) -> Floats:
     """A bound of the sizes of all a pixel's addends, over the number of samples (`sum|x| / N`)."""
     if same is not None:
         return numpy.full(other.shape, same)
@@ -240,7 +255,8 @@ def _size(one: Pixels, other: Pixels, same: float | None) -> Floats:
     mine, theirs = (
         numpy.where(numpy.isfinite(of), numpy.abs(of), 0.0).astype(numpy.float64) for of in (one, other)
     )
-    return numpy.minimum(numpy.maximum(theirs, mine), 2 * theirs)
+    found: Floats = numpy.maximum(numpy.minimum(numpy.maximum(theirs, mine), 2 * theirs), least)
+    return found
 
 
 def hard_bound(sums: Sums) -> float:
