@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Render passes in a picture: tiles hold all of them in one part, Blender's own files one in each."""
 
+import re
 from dataclasses import replace
 
 import numpy
@@ -43,6 +44,18 @@ def with_first_samples(image: Image, first: Image) -> Image:
         for part in image.parts
     )
     return replace(image, parts=parts)
+
+
+MATTE = re.compile(r"Crypto(Object|Material|Asset)\d\d")
+"""A pass of a cryptomatte."""
+
+
+def is_written_once(part: str, channel: str) -> bool:
+    """Whether a channel is of a pass that one sample writes. A pass of the artist's own may have such a name,
+    where the file does not store the pass, and is a sum of colours.
+    """
+    own_colour = channel.rpartition(".")[2] in ("R", "G", "B", "A")
+    return kind_of(pass_name(part, channel)) in FIRST_SAMPLE and not own_colour
 
 
 def is_combined(name: str) -> bool:

@@ -198,6 +198,21 @@ def test_what_one_sample_writes_is_exact(name: str) -> None:
     assert found.different[2, 2]
 
 
+@pytest.mark.parametrize("name", ["Depth", "Position", "CryptoThing", "Debug_Sample_Count"])
+def test_a_pass_of_the_artists_own_is_a_sum_whatever_its_name(name: str) -> None:
+    rng = numpy.random.default_rng(5)
+    addends = of_samples(64, rng)
+    one, other = (
+        image(**{f"{name}__{colour}": pixels for colour in "RGBA"})
+        for pixels in (rendered(addends, rng), rendered(addends, rng))
+    )
+    assert not compare(one, other, Sums(64)).different.any()
+    assert (
+        compare(one, image(**{f"{name}__{c}": rendered(addends[:-1], rng) for c in "RGBA"}), Sums(64)).bound
+        > 1
+    )
+
+
 @settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 2**32), samples=st.sampled_from([4, 64, 512]))
 def test_passes_of_either_sign_are_held_to_what_their_addends_may_be(seed: int, samples: int) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from frame_splitter.exr import Pixels
 from verification.metrics.difference import Mask
-from verification.passes import CRYPTOMATTE, kind_of, pass_name
+from verification.passes import MATTE, kind_of, pass_name
 
 MatteChannels = list[tuple[str, str]]
 """Part and channel of each of a cryptomatte's channels."""
@@ -26,7 +26,7 @@ Names = NDArray[numpy.uint32]
 def matte_of(part: str, channel: str) -> str:
     """The cryptomatte that a channel belongs to, '' for others: its passes are numbered."""
     name = pass_name(part, channel)
-    return name.rstrip("0123456789") if kind_of(name).startswith(CRYPTOMATTE) else ""
+    return name.rstrip("0123456789") if MATTE.fullmatch(kind_of(name)) else ""
 
 
 def canonical(

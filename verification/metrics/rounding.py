@@ -21,7 +21,7 @@ from frame_splitter.exr import Image, Pixels
 from verification.metrics.difference import Mask, by_name, different_bits, different_pixels
 from verification.metrics.flips import Flips, flips
 from verification.metrics.mattes import MatteChannels, canonical, matte_of
-from verification.passes import COMBINED, FIRST_SAMPLE, kind_of, pass_name
+from verification.passes import COMBINED, is_written_once, kind_of, pass_name
 
 UNIT = 2.0**-24
 """Unit roundoff of float32."""
@@ -162,7 +162,7 @@ def _compare_once(found: _Found, mine: Named, theirs: Named) -> None:
     for (part, name), pixels in mine.items():
         other = theirs[part, name]
         floats = pixels.dtype == other.dtype == numpy.float32
-        if floats and kind_of(pass_name(part, name)) not in FIRST_SAMPLE:
+        if floats and not is_written_once(part, name):
             continue
         if not name.endswith(COUNT_CHANNEL):
             _note(found, numpy.where(different_bits(pixels, other), numpy.inf, 0))
@@ -208,9 +208,8 @@ def _passes(mine: Named) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """The passes that are sums, with their channels."""
     of: dict[str, list[tuple[str, str]]] = {}
     for (part, name), pixels in mine.items():
-        kind = kind_of(pass_name(part, name))
-        counted = name.endswith(COUNT_CHANNEL) or matte_of(part, name)
-        if pixels.dtype == numpy.float32 and kind not in FIRST_SAMPLE and not counted:
+        other = is_written_once(part, name) or name.endswith(COUNT_CHANNEL) or matte_of(part, name)
+        if pixels.dtype == numpy.float32 and not other:
             of.setdefault(pass_name(part, name), []).append((part, name))
     yield from of.items()
 
