@@ -108,6 +108,15 @@ def test_a_pixel_that_stopped_elsewhere_with_a_bright_sample_blames_nobody():
     assert judge(report(9, 9, doubtful=8), ANY).outcome is Outcome.REJECTED
 
 
+def test_a_strangers_doubt_leaves_no_tile_unpaid_that_the_own_node_finds_equal():
+    doubtful = report(0, 9, doubtful=9)
+    assert judge(doubtful, replace(ANY, own=False)).code == "unconfirmed"
+    equal = replace(doubtful, crops=(*doubtful.crops, CropFinding(PLACES[1], 0)))
+    assert judge(equal, ANY).outcome is Outcome.ACCEPTED
+    false = replace(equal, crops=(*equal.crops, finding(PLACES[0])))
+    assert judge(false, ANY).outcome is Outcome.REJECTED
+
+
 @pytest.mark.parametrize("crops", [(3, {"cluster": 1}), (2, {"cluster": 2})])
 def test_more_than_a_pixel_or_two_is_a_region(crops):
     different, more = crops
