@@ -34,6 +34,11 @@ ON_GPUS = (
     "values are equal, and 8-bit files but for single steps in few values."
 )
 
+ADAPTIVE_ON_GPUS = (
+    "Adaptive sampling decides by those sums: on GPUs a few pixels may take more or fewer samples, and "
+    "differ as by noise."
+)
+
 SHOWN = 5
 """Names of simulations, and of places to bake them, in one sentence."""
 
@@ -50,9 +55,9 @@ class Allowed:
 class Plan:
     """What a job may promise and how it must be cut.
 
-    `allowed` is what the scene allows (`promised` says which of it counts), `reason` a sentence for the
-    artist. `overscan` is how many pixels more than its tile a task must render on every side; 0 where frames
-    stay whole.
+    `allowed` is what the scene allows (`promised` says which of it counts), `reason` sentences for the
+    artist; `reason_in_order` and `reason_any_order` those once it is known what renders. `overscan` is how
+    many pixels more than its tile a task must render on every side; 0 where frames stay whole.
     """
 
     allowed: Allowed
@@ -60,6 +65,8 @@ class Plan:
     tileable: bool
     overscan: int
     output: TaskOutput
+    reason_in_order: str = ""
+    reason_any_order: str = ""
 
 
 def classify(
@@ -80,8 +87,10 @@ def classify(
     overscan = adaptive_reach(facts, settings)
     obstacles = (*final, *facts.whole_only, *_cut_by_cycles(facts, settings, overscan))
     tileable = not obstacles
-    reason = _reason(facts, obstacles, overscan, demand)
-    return Plan(_allowed(facts), reason, tileable, overscan if tileable else 0, output)
+    said = (_promise(facts, demand), _in_order(facts), _in_any_order(facts))
+    reason, in_order, any_order = (_reason(facts, obstacles, overscan, one) for one in said)
+    pixels = overscan if tileable else 0
+    return Plan(_allowed(facts), reason, tileable, pixels, output, in_order, any_order)
 
 
 def _allowed(facts: SceneFacts) -> Allowed:
@@ -217,10 +226,10 @@ def _cycles_tile(edge: int) -> int:
     return min(edge, LARGEST_CYCLES_TILE)
 
 
-def _reason(facts: SceneFacts, obstacles: tuple[str, ...], overscan: int, demand: Demand) -> str:
+def _reason(facts: SceneFacts, obstacles: tuple[str, ...], overscan: int, promise: str) -> str:
     sentences = list(facts.approximate)
     if not facts.approximate:
-        sentences.append(_promise(facts, demand))
+        sentences.append(promise)
     if obstacles:
         sentences += ["Frames are rendered whole.", *obstacles]
     elif overscan:
@@ -232,13 +241,26 @@ def _reason(facts: SceneFacts, obstacles: tuple[str, ...], overscan: int, demand
 
 
 def _promise(facts: SceneFacts, demand: Demand) -> str:
-    scripts = ""
-    if facts.drivers or facts.scripts:
-        scripts = (
-            ", as Blender renders it with scripts off: what scripts and drivers in Python would set stays as "
-            "it was saved"
-        )
-    if demand is Demand.BIT:
-        return f"Every pixel will equal the file one Blender process writes{scripts}. Only CPUs render it."
-    on_gpus = " ".join(facts.unlike) or ON_GPUS
-    return f"On CPUs every pixel will equal the file one Blender process writes{scripts}. {on_gpus}"
+    will = f"very pixel will equal the file one Blender process writes{_scripts(facts)}."
+    return (
+        f"E{will} Only CPUs render it." if demand is Demand.BIT else f"On CPUs e{will} {_in_any_order(facts)}"
+    )
+
+
+def _in_order(facts: SceneFacts) -> str:
+    return f"Every pixel equals the file one Blender process writes{_scripts(facts)}."
+
+
+def _in_any_order(facts: SceneFacts) -> str:
+    if facts.unlike:
+        return " ".join(facts.unlike)
+    return f"{ON_GPUS} {ADAPTIVE_ON_GPUS}" if facts.adaptive.use else ON_GPUS
+
+
+def _scripts(facts: SceneFacts) -> str:
+    if not (facts.drivers or facts.scripts):
+        return ""
+    return (
+        ", as Blender renders it with scripts off: what scripts and drivers in Python would set stays as it "
+        "was saved"
+    )

@@ -225,6 +225,8 @@ def plan(owner: OwnerId, order: JobOrder, now: float) -> NewJob:
         settings=settings,
         allowed=decided.allowed,
         reason=decided.reason,
+        reason_in_order=decided.reason_in_order,
+        reason_any_order=decided.reason_any_order,
         fingerprint=fingerprint(spec),
         created=now,
         extension=extension(settings, facts),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from frame_splitter.device_classes import CPU, kind_of_device
 from frame_splitter.exactness import Plan, classify, promised
 from frame_splitter.facts import SceneFacts
 from frame_splitter.fields import Tile
@@ -84,7 +85,7 @@ def make(asked: StoredQuote, probed: Probed, market: Market) -> Quote:
         slot_seconds=_slot_band(work, speed),
         finish_seconds=_finish_band(frames, cuts, said, market.speeds),
         peak_memory=_memory(probed.peak_memory, probed, area.area),
-        device_memory=probed.device_memory and _memory(probed.device_memory, probed, area.area),
+        device_memory=_video_memory(probed, area.area),
         probed=tuple(dict.fromkeys(measure.frame for measure in measures)),
         probe_units=round(sum(measure.seconds for measure in measures) * speed),
         probe_seconds=sum(measure.seconds for measure in measures),
@@ -156,6 +157,13 @@ def finish_time(tasks: Sequence[float], speeds: Sequence[float]) -> float:
         heapq.heapreplace(free, (done, speed))
         last = max(last, done)
     return last
+
+
+def _video_memory(probed: Probed, area: int) -> int:
+    """What a GPU's Cycles counted; a CPU's count says nothing of one."""
+    if kind_of_device(probed.device_class) == CPU or not probed.device_memory:
+        return 0
+    return _memory(probed.device_memory, probed, area)
 
 
 def _memory(seen: int, probed: Probed, area: int) -> int:

@@ -75,7 +75,7 @@ KINDS: tuple[Rule, ...] = (
     (
         lambda crops: median(crop.darker for crop in crops) > MISSING_LIGHT,
         DIFFERS,
-        "Light is missing, as with fewer bounces or lights: {where}, and all that differs is darker.",
+        "Light is missing, as with fewer bounces, lights or samples: {where}, and all of that is darker.",
     ),
     (
         lambda crops: (

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from frame_splitter.audits import Sums
+from frame_splitter.device_classes import Summation, summation_of
 from frame_splitter.exactness import Allowed, promised, promised_at_first, words
 from frame_splitter.facts import SceneFacts
 from frame_splitter.fields import Tile, decode, decoder, encode
@@ -83,6 +84,8 @@ class NewJob:
     settings: RenderSettings
     allowed: Allowed
     reason: str
+    reason_in_order: str
+    reason_any_order: str
     fingerprint: str
     created: float
     extension: str
@@ -260,6 +263,8 @@ def _fields(new: NewJob) -> dict[str, str]:
         "any_order": new.allowed.any_order.value,
         "in_order": _in_order(new),
         "reason": new.reason,
+        "reason_in_order": new.reason_in_order,
+        "reason_any_order": new.reason_any_order,
         "fingerprint": new.fingerprint,
         "created": repr(new.created),
         "rank": repr(rank(new.spec.priority, new.created)),
@@ -332,7 +337,7 @@ def _job(job: JobId, fields: dict[str, str]) -> Job:
         spec=decode(fields["spec"], JobSpec),
         settings=decode(fields["settings"], RenderSettings),
         exactness=_exactness(fields),
-        reason=fields["reason"],
+        reason=_reason(fields),
         fingerprint=fields["fingerprint"],
         created=float(fields["created"]),
         frames=frames,
@@ -358,6 +363,15 @@ def _exactness(fields: Mapping[str, str]) -> Exactness:
     if _is_open(fields):
         return promised_at_first(scene, demand)
     return scene.in_order if demand is Demand.BIT else promised(scene, DeviceClass(fields["device_class"]))
+
+
+def _reason(fields: Mapping[str, str]) -> str:
+    """In sentences, of the job's device class once it is known; why it fell back stands at the end."""
+    if _is_open(fields):
+        return fields["reason"]
+    in_order = summation_of(DeviceClass(fields["device_class"])) is Summation.IN_ORDER
+    said = fields["reason_in_order" if in_order else "reason_any_order"]
+    return f"{said} {fields.get('fallback', '')}".strip()
 
 
 def _promise(fields: Mapping[str, str]) -> str:

@@ -61,6 +61,9 @@ def test_a_job_promises_what_its_device_class_keeps(ann, own, device, exactness)
     assert promise(ann, job) == (exactness, exactness)
     own.work()
     assert promise(ann, job) == (exactness, exactness)
+    said = ann.ok("GET", f"/jobs/{job}")["reason"]
+    assert ("GPUs add samples in any order" in said) == (device == GPU)
+    assert ("Every pixel equals" in said) == (device == CPU)
     receipt = receipt_of(ann, own, job)
     assert (receipt.exactness, receipt.device_class) == (exactness, device)
 

@@ -452,6 +452,8 @@ def new_job(job, frames, tiles, final, now):
         settings=RenderSettings(1, 0, 100, "PNG"),
         allowed=Allowed(Exactness.BIT_EXACT, Exactness.FLOAT_EXACT),
         reason="",
+        reason_in_order="",
+        reason_any_order="",
         fingerprint="f",
         created=now,
         extension=".png",

@@ -86,6 +86,10 @@ def test_the_reason_says_what_is_true_of_each_kind(make_facts: MakeFacts) -> Non
     either = classify(make_facts(), settings()).reason
     assert either.startswith("On CPUs every pixel will equal")
     assert "GPUs add samples in any order" in either
+    plan = classify(make_facts(adaptive=adaptive()), settings())
+    assert "a few pixels may take more or fewer samples" in plan.reason
+    assert "a few pixels" in plan.reason_any_order
+    assert "GPU" not in plan.reason_in_order
     bits = classify(make_facts(), settings(), None, Demand.BIT).reason
     assert bits.startswith("Every pixel will equal")
     assert bits.endswith("Only CPUs render it.")
