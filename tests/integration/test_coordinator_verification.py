@@ -5,6 +5,7 @@ Nodes here speak HTTP; pictures are a few bytes, and a check finds what the test
 """
 
 import hashlib
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -24,8 +25,20 @@ BLOCK = Tile(0, 0, 8, 8)
 
 @pytest.fixture(scope="module")
 def strict_server(tmp_path_factory, seaweed_server):
+    with strict(tmp_path_factory.mktemp("strict"), seaweed_server) as running:
+        yield running
+
+
+@pytest.fixture
+def empty_server(tmp_path, seaweed_server):
+    """One without the nodes of other tests, for which audits would be kept while they are online."""
+    with strict(tmp_path, seaweed_server) as running:
+        yield running
+
+
+@contextmanager
+def strict(folder, seaweed_server):
     """A coordinator that audits everything, its own nodes' work too, and never repeats an audit."""
-    folder = tmp_path_factory.mktemp("strict")
     options = (
         "--audit-own",
         "1",
@@ -530,10 +543,18 @@ def test_unresolved_twice_is_kept_for_own_nodes(ann, liar, node, own):
     assert replay.replay(verification(ann, job)) == []
 
 
-def test_a_tile_is_not_left_unresolved_without_end(ann, liar, node, own):
+def test_a_tile_is_not_left_unresolved_without_end(empty_server):
     """No own node works on its device class: own nodes of any class then render whole frames."""
+    admin = Api(empty_server.url, empty_server.admin_token)
+    ann, own = admin.owner(), admin.node("own", own=True)
     job = ann.job(frames=(1,))
     own.device = "cpu:elsewhere:bpy-5.0.1"
+
+    def node(name):
+        found = admin.owner(name).node(name)
+        found.device = "cpu:here:bpy-5.0.1"
+        return found
+
     for number in range(4):
         renderer = node(f"renderer {number}")
         renderer.do(next_of(renderer, "render"))
