@@ -77,7 +77,9 @@ def _gpus() -> tuple[str, list[Gpu]]:
 def _devices(blender: Ready | None, state: Path) -> list[str]:
     backend, gpus = _gpus() if blender is not None else (NVIDIAS, nvidia_gpus())
     slots = default_slots(len(gpus))
-    lines = [f"gpu:     {_named(gpu)}" for gpu in gpus] or ["gpu:     none found"]
+    lines = [f"gpu:     {_named(gpu)}" for gpu in gpus] or [
+        "gpu:     none found; one of NVIDIA's shows once its driver's nvidia-smi lists it"
+    ]
     lines.append(f"cpu:     {cores()} cores; {slots} slots of {default_threads(slots)} threads by default")
     if blender is not None:
         lines.append(f"blender: {blender.blender}, build {blender.build}")

@@ -72,6 +72,9 @@ def run(chosen: argparse.Namespace, console: Console) -> int:
     return _replay(verification, farm, console)
 
 
+NOTHING = "No tile was submitted: none was rendered yet, or one Blender of the farm's own nodes wrote each frame whole"
+
+
 def names(client: FarmClient) -> Mapping[str, str]:
     """Node ids to names, of the nodes the caller may see."""
     return {node.node: node.name for node in client.nodes()}
@@ -80,7 +83,7 @@ def names(client: FarmClient) -> Mapping[str, str]:
 def _list(verification: "JobVerification", known: Mapping[str, str], console: Console) -> int:
     shown = tuple(_shown(one, known) for one in verification.submissions)
     heads = ("FRAME", "TILE", "NODE", "CHANCE", "AUDITED", "VERDICT", "REASON")
-    text = table(heads, [_row(one) for one in shown]) if shown else "Nothing was submitted yet."
+    text = table(heads, [_row(one) for one in shown]) if shown else f"{NOTHING}."
     console.result(AuditList(verification.job, shown), text)
     return 0
 
@@ -131,6 +134,8 @@ def _replay(verification: "JobVerification", farm: str | None, console: Console)
 
 def _told(replayed: Replayed) -> str:
     work = f"{counted(replayed.submissions, 'submission')}, {replayed.audited} audited"
+    if replayed.followed and not replayed.submissions:
+        return f"{NOTHING}, so the farm {replayed.farm} had nothing to choose."
     if replayed.followed:
         return (
             f"The farm {replayed.farm} followed its own rule: {work}; each choice of what was audited, "

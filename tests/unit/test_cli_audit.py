@@ -89,7 +89,7 @@ def test_what_is_not_decided_yet_is_said(capsys: pytest.CaptureFixture[str]) -> 
     assert answer["submissions"][0]["verdict"] is None
     assert "not drawn yet" in text
     _, _, text = told(capsys, replace(record, submissions=()), "list")
-    assert text == "Nothing was submitted yet.\n"
+    assert text.startswith("No tile was submitted: ")
 
 
 def test_a_farm_that_followed_its_rule_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
