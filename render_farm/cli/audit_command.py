@@ -72,7 +72,7 @@ def run(chosen: argparse.Namespace, console: Console) -> int:
     return _replay(verification, farm, console)
 
 
-NOTHING = "No tile was submitted: none was rendered yet, or one Blender of the farm's own nodes wrote each frame whole"
+NOTHING = "No tile was submitted: none is rendered yet, or one Blender of an own node writes each frame whole"
 
 
 def names(client: FarmClient) -> Mapping[str, str]:
