@@ -14,7 +14,6 @@ Python module, numpy and OpenEXR, and no network (docs/gpu-check.md).
 import argparse
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -152,17 +151,32 @@ class Run:
         self.rows: list[Row] = []
         self._ends = time.monotonic() + budget
         self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[str]] = set()
+        self._stopping = False
         output.mkdir(parents=True, exist_ok=True)
         (output / "rows.jsonl").write_text("")
 
     def all(self) -> None:
-        """Every step of the plan."""
+        """Every step of the plan. Whatever is raised meanwhile, `Stopped` too, ends the steps that run."""
         for group in plan(self.setup):
             with ThreadPoolExecutor(len(group)) as pool:
-                list(pool.map(self._chain, group))
+                try:
+                    list(pool.map(self._chain, group))
+                except BaseException:
+                    self._stop()
+                    raise
+
+    def _stop(self) -> None:
+        """Begin no step any more, and kill those that run."""
+        with self._lock:
+            self._stopping = True
+            for process in self._running:
+                _kill(process)
 
     def _chain(self, steps: Chain) -> None:
         for step in steps:
+            if self._stopping:
+                return
             began = time.monotonic()
             self._one(step)
             with self._lock:
@@ -189,16 +203,10 @@ class Run:
         return free or gpu_check_speed.ready(self.setup, device).exists()
 
     def _attempt(self, step: Step, seconds: float) -> None:
-        command = [sys.executable, "-u", __file__, "--step", step.measure, step.device]
         with (self.setup.folder / f"{step.measure}-{step.device.replace(' ', '-')}.log").open("w+") as log:
-            process = subprocess.Popen(
-                [*command, "--folder", str(self.setup.folder)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                start_new_session=True,
-            )
+            process = self._begun(step, log)
+            if process is None:
+                return
             assert process.stdout is not None
             reading = threading.Thread(target=self._take, args=(process.stdout,))
             reading.start()
@@ -208,10 +216,38 @@ class Run:
             except subprocess.TimeoutExpired:
                 why = f"stopped after {seconds:.0f} s"
             finally:
-                _kill_group(process)
+                self._end(process)
             reading.join()
             if why:
-                self._missing(step, why)
+                self._missing(step, "stopped from outside" if self._stopping else why)
+
+    def _begun(self, step: Step, log: IO[str]) -> "subprocess.Popen[str] | None":
+        """The step's process, in a group of its own; None where all is over."""
+        command = [sys.executable, "-u", __file__, "--step", step.measure, step.device]
+        with self._lock:
+            if self._stopping:
+                return None
+            process = subprocess.Popen(
+                [*command, "--folder", str(self.setup.folder)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+                # A Blender that is killed leaves a folder there.
+                env=os.environ | {"TMPDIR": str(self.setup.folder)},
+            )
+            self._running.add(process)
+            return process
+
+    def _end(self, process: "subprocess.Popen[str]") -> None:
+        """Kill what is left of a step, and forget it."""
+        with self._lock:
+            self._running.discard(process)
+            _kill(process)
+        process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
 
     def _take(self, lines: IO[str]) -> None:
         for line in lines:
@@ -227,13 +263,10 @@ class Run:
                 file.write(as_json(row) + "\n")
 
 
-def _kill_group(process: "subprocess.Popen[str]") -> None:
+def _kill(process: "subprocess.Popen[str]") -> None:
     """The step and its Blenders, which are in its session."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    if process.stdin is not None:
-        process.stdin.close()
 
 
 def _last_line(log: IO[str]) -> str:
@@ -242,9 +275,22 @@ def _last_line(log: IO[str]) -> str:
     return lines[-1][-400:] if lines else ""
 
 
-def stopped(*_: object) -> None:
-    """A polite end: what was found is printed."""
-    raise SystemExit("stopped")
+class Stopped(BaseException):
+    """Somebody pressed Ctrl-C, or sent SIGTERM."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def stopped(number: int, _: object) -> None:
+    """A polite end, once: what was found is printed, however often somebody asks."""
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    raise Stopped(number)
 
 
 def main() -> None:
@@ -264,20 +310,29 @@ def main() -> None:
     if chosen.step:
         carry_out(chosen.folder, *chosen.step)
         return
-    signal.signal(signal.SIGTERM, stopped)
+    for number in SIGNALS:
+        signal.signal(number, stopped)
+    try:
+        measure(chosen)
+    except Stopped as stop:
+        print("Stopped.", file=sys.stderr)
+        sys.exit(128 + stop.number)
+
+
+def measure(chosen: argparse.Namespace) -> None:
+    """Find the devices, carry out the steps, and print what they found, as far as they came."""
     began = time.monotonic()
-    scratch = Path(tempfile.mkdtemp(prefix="gpu-check-"))
     extra = tuple(str(path.resolve()) for path in chosen.scenes if path.is_file())
     devices = gpu_check_machine.stand_ins(chosen.child) if chosen.dry else gpu_check_machine.devices()
-    setup = Setup(scratch, chosen.dry, devices, extra)
-    setup.save()
-    run = Run(setup, chosen.output, chosen.budget_s - (time.monotonic() - began))
-    try:
-        run.all()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        found = [json.loads(as_json(row)) for row in run.rows]
-        print(json.dumps(found, indent=1) if chosen.json else markdown(run.rows), flush=True)
+    with tempfile.TemporaryDirectory(prefix="gpu-check-", ignore_cleanup_errors=True) as scratch:
+        setup = Setup(Path(scratch), chosen.dry, devices, extra)
+        setup.save()
+        run = Run(setup, chosen.output, chosen.budget_s - (time.monotonic() - began))
+        try:
+            run.all()
+        finally:
+            found = [json.loads(as_json(row)) for row in run.rows]
+            print(json.dumps(found, indent=1) if chosen.json else markdown(run.rows), flush=True)
 
 
 if __name__ == "__main__":

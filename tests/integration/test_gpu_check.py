@@ -4,6 +4,7 @@
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy
+import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -219,6 +221,37 @@ def test_a_gpu_that_is_not_there_is_said_so_by_each_of_its_steps(monkeypatch, tm
     first, second = (row.cells["why"] for row in run.rows)
     assert "CUDA device 0 was asked for, but Cycles sees 0 of them." in first
     assert second == "the device's kernels were not ready"
+
+
+@pytest.mark.blender
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_it_stops_at_once_and_keeps_what_it_found(tmp_path, number, status):
+    for name in ("scratch", "output"):
+        (tmp_path / name).mkdir()
+    line = [sys.executable, str(PROGRAM), "--dry", "--child", str(STUBBORN), "--output", "output"]
+    hangs = {
+        "STUBBORN_HANGS": "1",
+        "STUBBORN_PIDS": str(tmp_path / "pids"),
+        "TMPDIR": str(tmp_path / "scratch"),
+    }
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    check = subprocess.Popen(line, cwd=tmp_path, env=os.environ | hangs, **pipes)
+    wait_until((tmp_path / "pids").exists, 120)
+    family = psutil.Process(check.pid).children(recursive=True)
+    steps = {f"{one[-4]}: {one[-3]}" for one in map(psutil.Process.cmdline, family) if "--step" in one}
+    for _ in range(3):
+        os.killpg(check.pid, number)
+    shown, said = check.communicate(timeout=60)
+    assert check.returncode == status
+    assert said.endswith("\nStopped.\n")
+    assert "Traceback" not in said
+    assert shown.startswith("**The machine**")
+    assert (tmp_path / "output" / "tables.md").read_text() == shown
+    written = (tmp_path / "output" / "rows.jsonl").read_text().splitlines()
+    missing = {row.step for row in map(from_json, written) if row.table == "missing"}
+    assert "kernels: stand-in" in missing <= steps
+    assert not any(is_running(process.pid) for process in family)
+    assert not list((tmp_path / "scratch").iterdir())
 
 
 # --- the figures ------------------------------------------------------------------------------------------
