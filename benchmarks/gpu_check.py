@@ -317,6 +317,8 @@ def main() -> None:
     except Stopped as stop:
         print("Stopped.", file=sys.stderr)
         sys.exit(128 + stop.number)
+    except gpu_check_machine.NoGpu as error:
+        sys.exit(str(error))
 
 
 def measure(chosen: argparse.Namespace) -> None:

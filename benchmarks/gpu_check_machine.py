@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,11 +31,16 @@ for backend in %r:
     names = [device.name for device in preferences.devices if device.type == backend]
     if names:
         found[backend] = names[0]
-print('FOUND', json.dumps(found), flush=True)
+    print('FOUND', json.dumps(found), flush=True)
 """
 FIND_SECONDS = 60.0
+ADVICE = "check the driver (nvidia-smi, rocminfo, sycl-ls); --dry tries it all on the CPU"
 BESIDE_GPU = 4
 """CPU threads beside a GPU."""
+
+
+class NoGpu(Exception):
+    """There is nothing to measure here; the text says what to do."""
 
 
 def cores() -> int:
@@ -43,7 +49,9 @@ def cores() -> int:
 
 
 def devices() -> tuple[Device, ...]:
-    """The CPU with all cores, the first GPU of each of Cycles' backends, and the CPU in other ways."""
+    """The CPU with all cores, the first GPU of each of Cycles' backends, and the CPU in other ways. Raises
+    NoGpu.
+    """
     gpus = [Device(backend, backend, 0, min(BESIDE_GPU, cores())) for backend in cycles_sees()]
     return (Device(CPU, threads=cores()), *gpus, *variants())
 
@@ -58,14 +66,30 @@ def variants() -> tuple[Device, ...]:
 
 
 def cycles_sees() -> dict[str, str]:
-    """The name of the first GPU of each backend that has one; none where looking fails."""
+    """The name of the first GPU of each backend that has one. Raises NoGpu where there is none, or where
+    looking fails before one is found.
+    """
     line = [sys.executable, "-c", FIND % [str(one) for one in GPUS]]
     try:
-        answer = subprocess.run(line, capture_output=True, text=True, check=False, timeout=FIND_SECONDS)
-    except subprocess.TimeoutExpired:
-        return {}
+        # A Blender that is stopped leaves a folder behind.
+        with tempfile.TemporaryDirectory(prefix="gpu-check-", ignore_cleanup_errors=True) as folder:
+            answer = subprocess.run(
+                line,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=FIND_SECONDS,
+                env=os.environ | {"TMPDIR": folder},
+            )
+    except subprocess.TimeoutExpired as error:
+        raise NoGpu(f"Blender looked for GPUs for {FIND_SECONDS:.0f} s and found none: {ADVICE}") from error
     told = [line for line in answer.stdout.splitlines() if line.startswith("FOUND ")]
     found: dict[str, str] = json.loads(told[-1].removeprefix("FOUND ")) if told else {}
+    if not found and answer.returncode:
+        words = answer.stderr.strip().splitlines() or [f"it ended with status {answer.returncode}"]
+        raise NoGpu(f"Blender could not look for GPUs: {words[-1]}")
+    if not found:
+        raise NoGpu(f"Blender sees no GPU here: {ADVICE}")
     return found
 
 

@@ -21,9 +21,9 @@ STUBBORN = ROOT / "tests" / "fakes" / "stubborn_child.py"
 
 sys.path.insert(0, str(ROOT))
 try:
-    from benchmarks import gpu_check, gpu_check_child, gpu_check_compare
+    from benchmarks import gpu_check, gpu_check_child, gpu_check_compare, gpu_check_machine
     from benchmarks.gpu_check import Run, Step
-    from benchmarks.gpu_check_machine import stand_ins
+    from benchmarks.gpu_check_machine import NoGpu, cycles_sees, stand_ins
     from benchmarks.gpu_check_records import TABLES, Device, Row, Scene, Setup, from_json, markdown
 finally:
     sys.path.remove(str(ROOT))
@@ -221,6 +221,28 @@ def test_a_gpu_that_is_not_there_is_said_so_by_each_of_its_steps(monkeypatch, tm
     first, second = (row.cells["why"] for row in run.rows)
     assert "CUDA device 0 was asked for, but Cycles sees 0 of them." in first
     assert second == "the device's kernels were not ready"
+
+
+@pytest.mark.blender
+def test_without_a_gpu_nothing_starts(tmp_path):
+    line = [sys.executable, str(PROGRAM), "--output", str(tmp_path / "output")]
+    hidden = dict.fromkeys(("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"), "-1")
+    hidden["ONEAPI_DEVICE_SELECTOR"] = "*:cpu"
+    done = subprocess.run(
+        line, env=os.environ | hidden, check=False, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("Blender sees no GPU here: check the driver (nvidia-smi, ")
+    assert not (tmp_path / "output").exists()
+
+
+def test_a_back_end_that_falls_over_hides_no_other(monkeypatch):
+    found = """print('FOUND {"CUDA": "NVIDIA H200"}'); """
+    monkeypatch.setattr(gpu_check_machine, "FIND", found + "raise OSError('no such library') #%s")
+    assert cycles_sees() == {"CUDA": "NVIDIA H200"}
+    monkeypatch.setattr(gpu_check_machine, "FIND", "raise OSError('no such library') #%s")
+    with pytest.raises(NoGpu, match="could not look for GPUs: OSError: no such library"):
+        cycles_sees()
 
 
 @pytest.mark.blender
