@@ -310,6 +310,9 @@ def main() -> None:
     if chosen.step:
         carry_out(chosen.folder, *chosen.step)
         return
+    for path in chosen.scenes:
+        if not path.is_file():
+            parser.error(f"--scenes: there is no file {path}")
     for number in SIGNALS:
         signal.signal(number, stopped)
     try:
@@ -324,7 +327,7 @@ def main() -> None:
 def measure(chosen: argparse.Namespace) -> None:
     """Find the devices, carry out the steps, and print what they found, as far as they came."""
     began = time.monotonic()
-    extra = tuple(str(path.resolve()) for path in chosen.scenes if path.is_file())
+    extra = tuple(str(path.resolve()) for path in chosen.scenes)
     devices = gpu_check_machine.stand_ins(chosen.child) if chosen.dry else gpu_check_machine.devices()
     with tempfile.TemporaryDirectory(prefix="gpu-check-", ignore_cleanup_errors=True) as scratch:
         setup = Setup(Path(scratch), chosen.dry, devices, extra)

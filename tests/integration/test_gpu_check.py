@@ -236,6 +236,15 @@ def test_without_a_gpu_nothing_starts(tmp_path):
     assert not (tmp_path / "output").exists()
 
 
+def test_a_scene_that_is_not_there_is_refused(tmp_path):
+    line = [sys.executable, str(PROGRAM), "--dry", "--output", str(tmp_path / "output")]
+    line += ["--scenes", ORBIT, "nope.blend"]
+    done = subprocess.run(line, check=False, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("error: --scenes: there is no file nope.blend\n")
+    assert not (tmp_path / "output").exists()
+
+
 def test_a_back_end_that_falls_over_hides_no_other(monkeypatch):
     found = """print('FOUND {"CUDA": "NVIDIA H200"}'); """
     monkeypatch.setattr(gpu_check_machine, "FIND", found + "raise OSError('no such library') #%s")
