@@ -35,7 +35,17 @@ from benchmarks.gpu_check_msgspec import stand_in  # noqa: E402
 stand_in()
 
 from benchmarks import gpu_check_machine, gpu_check_pictures, gpu_check_speed  # noqa: E402
-from benchmarks.gpu_check_records import CPU, Device, Row, Setup, as_json, from_json, markdown  # noqa: E402
+from benchmarks.gpu_check_child import ChildError  # noqa: E402
+from benchmarks.gpu_check_records import (  # noqa: E402
+    CPU,
+    Device,
+    NotThere,
+    Row,
+    Setup,
+    as_json,
+    from_json,
+    markdown,
+)
 
 Measure = Callable[[Setup, Device], Iterator[Row]]
 
@@ -131,8 +141,11 @@ def carry_out(folder: Path, measure: str, device: str) -> None:
     setup = Setup.load(folder)
     if device == CPU:
         os.nice(10)  # Kernels that compile meanwhile are timed.
-    for row in MEASURES[measure](setup, setup.device(device)):
-        print(as_json(replace(row, step=f"{measure}: {device}")), flush=True)
+    try:
+        for row in MEASURES[measure](setup, setup.device(device)):
+            print(as_json(replace(row, step=f"{measure}: {device}")), flush=True)
+    except (ChildError, NotThere) as error:
+        sys.exit(" / ".join(str(error).split("\n")))
 
 
 def _end_with_parent() -> None:

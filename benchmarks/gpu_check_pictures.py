@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks import gpu_check_compare as compare
 from benchmarks.gpu_check_child import Answer, Child, Region
 from benchmarks.gpu_check_compare import Counted, Figures, PassFigures
-from benchmarks.gpu_check_records import Cell, Device, Row, Scene, Setup
+from benchmarks.gpu_check_records import Cell, Device, NotThere, Row, Scene, Setup
 from frame_splitter.exr import Image
 from verification.passes import combined, kind_of
 
@@ -192,12 +192,13 @@ def _flips(device: Device, scene: Scene, how: str, one: Counted, other: Counted)
 
 
 def cryptomatte(setup: Setup, device: Device) -> Iterator[Row]:
-    """Cryptomattes of the pictures that `repeats` left."""
+    """Cryptomattes of the pictures that `repeats` left. Raises NotThere."""
     for name in ("passes", "blur", "layers"):
         scene = setup.scenes()[name]
-        first, again, fresh = (
-            compare.read(kept(setup, device, scene, f"{each}.exr")) for each in ("0", "1", "fresh")
-        )
+        paths = [kept(setup, device, scene, f"{each}.exr") for each in ("0", "1", "fresh")]
+        if not all(path.is_file() for path in paths):
+            raise NotThere("its pictures were not rendered")
+        first, again, fresh = map(compare.read, paths)
         for how, other in (("again in one process", again), ("in a fresh process", fresh)):
             found = compare.mattes(first, other)
             cells: dict[str, Cell] = {

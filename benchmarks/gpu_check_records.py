@@ -14,6 +14,10 @@ CPU = "CPU"
 """The name of the device that all others are held against: the processor with all of its cores."""
 
 
+class NotThere(Exception):
+    """What an earlier step should have left is not there; the text says what."""
+
+
 @dataclass(frozen=True)
 class Device:
     """What renders: Cycles' backend and index, CPU threads beside it; the Blender child's program where it is
@@ -77,8 +81,11 @@ class Setup:
         return next(device for device in self.devices if device.name == name)
 
     def scenes(self) -> dict[str, Scene]:
-        """The scenes that were made, by name."""
-        found = json.loads((self.folder / "scenes.json").read_text())
+        """The scenes that were made, by name. Raises NotThere."""
+        made = self.folder / "scenes.json"
+        if not made.is_file():
+            raise NotThere("its scenes were not made")
+        found = json.loads(made.read_text())
         return {each["name"]: Scene(**each) for each in found}
 
     def save(self) -> None:
@@ -105,7 +112,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table, the page of docs/ it belongs to, and its columns."""
+    """A table, the page of docs/ it belongs to if it does to one, and its columns."""
 
     title: str
     page: str
@@ -201,7 +208,7 @@ TABLES = {
         PERFORMANCE,
         ("scene", "device", "alone, s a tile", "two at once, s a tile", "throughput", "crops beyond"),
     ),
-    "missing": Table("Not measured", PERFORMANCE, ("step", "why")),
+    "missing": Table("Not measured", "", ("step", "why")),
 }
 
 
@@ -212,7 +219,8 @@ def markdown(rows: Iterable[Row]) -> str:
     for name, table in TABLES.items():
         mine = [row for row in kept if row.table == name]
         if mine:
-            lines = [f"**{table.title}** (docs/{table.page}.md)", "", _line(table.columns)]
+            page = f" (docs/{table.page}.md)" if table.page else ""
+            lines = [f"**{table.title}**{page}", "", _line(table.columns)]
             lines.append("|" + "---|" * len(table.columns))
             lines += [_line(_text(row.cells.get(column, "")) for column in table.columns) for row in mine]
             found.append("\n".join(lines))

@@ -107,7 +107,7 @@ def setup_with(folder, program):
     """A run with a stand-in whose child is `program`, and scenes that are named but not there."""
     setup = Setup(folder, False, stand_ins(str(program)))
     setup.save()
-    names = ["orbit", "large orbit", "plain frame", "adaptive", "adaptive stage"]
+    names = ["orbit", "large orbit", "plain frame", "adaptive", "adaptive stage", "passes"]
     scenes = [{**vars(SCENE), "name": name} for name in names]
     (folder / "scenes.json").write_text(json.dumps(scenes))
     return setup
@@ -141,10 +141,23 @@ def test_a_step_that_crashes_is_a_row_with_blenders_last_words(monkeypatch, tmp_
         [[Step("machine", "stand-in", 60)]],
     ]
     found, rows = run_steps(monkeypatch, tmp_path, groups)
-    assert "Blender ended with status -6: the renderer fell over" in found["bytes: stand-in"]
+    words = "stand-in: Blender ended with status -6: the renderer fell over"
+    assert found["bytes: stand-in"].startswith(words)
     assert found["nonsense: stand-in"] == "KeyError: 'nonsense'"
     assert "machine: stand-in" not in found
     assert Row("machine", {"what": "Blender", "found": "5.0.1 none"}, "machine: stand-in") in rows
+
+
+def test_a_step_says_what_one_before_it_did_not_leave(monkeypatch, tmp_path):
+    steps = [Step("cryptomatte", "stand-in", 60)]
+    found, rows = run_steps(monkeypatch, tmp_path, [[steps]])
+    assert found == {"cryptomatte: stand-in": "its pictures were not rendered"}
+    assert markdown(rows).startswith("**Not measured**\n")
+    (tmp_path / "scratch" / "scenes.json").unlink()
+    run = Run(Setup.load(tmp_path / "scratch"), tmp_path / "output", 240)
+    monkeypatch.setattr(gpu_check, "plan", lambda setup: [[[Step("speed", "CPU", 60)]]])
+    run.all()
+    assert [row.cells["why"] for row in run.rows] == ["its scenes were not made"]
 
 
 def test_a_step_that_hangs_is_stopped_with_its_blender(monkeypatch, tmp_path):
