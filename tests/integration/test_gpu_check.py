@@ -68,6 +68,13 @@ class TestADryRun:
         assert all(row["pixels with ranks swapped"] == row["largest weight apart"] == 0 for row in mattes)
         assert all(row.cells["pixels apart"] == 0 for row in tables["persistent"])
 
+    def test_a_stand_in_never_repeats_itself(self, dry):
+        tables, _ = dry
+        rows = [row.cells for row in tables["apart"] if row.step.endswith(": stand-in")]
+        stand_in = [cells for cells in rows if cells["against"] == "itself"]
+        assert {cells["scene"] for cells in stand_in} >= {"orbit", "passes", "layers", "blur", "volume"}
+        assert [cells for cells in stand_in if cells["pixels apart"] == 0] == []
+
     def test_no_audit_would_find_an_honest_device_different(self, dry):
         tables, _ = dry
         assert {row.cells["crops beyond"].split()[0] for row in tables["apart"] + tables["pair"]} == {"0"}
