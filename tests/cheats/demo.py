@@ -7,21 +7,19 @@ Shows what is rejected and why, and compares the frames with those of plain Blen
 import argparse
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from frame_splitter.errors import FarmError
 from frame_splitter.fields import decode
 from frame_splitter.ids import JobId
 from payments import amounts
 from payments.statements import Statement
-from render_farm.cli.console import log_to_stderr
 from render_farm.cli.verdicts import Names, sentence
 from render_farm.job_events import Event, VerdictEvent
 from tests.cheats.cheats import CHEATS
 from tests.cheats.farm import CPU, EMULATED, CheatedFarm, Story, running
+from tests.demos import show
 from tests.emulated.frames import apart
 from tests.reference import Plain, assert_same_picture, render_plainly, run
 
@@ -49,12 +47,7 @@ def main() -> int:
         for name, known in SHOWN.items():
             print(f"  make demo CHEAT={name:24}# {known.what}", file=sys.stderr)
         return 2
-    with tempfile.TemporaryDirectory(prefix="render-farm-demo-") as folder:
-        try:
-            return _run(cheat, frames, options.device, Path(folder))
-        except FarmError as error:
-            print(f"The demo ended: {error.sentence}", file=sys.stderr)
-            return 1
+    return show(lambda folder: _run(cheat, frames, options.device, folder), options.device)
 
 
 def _run(cheat: str, frames: tuple[int, ...], device: str, folder: Path) -> int:
@@ -62,7 +55,6 @@ def _run(cheat: str, frames: tuple[int, ...], device: str, folder: Path) -> int:
     if cheat in PASSES:
         scene = folder / "room.blend"
         run("cheats.scene", str(scene))
-    log_to_stderr("error")
     with running(folder, print, money=True, device=device) as farm:
         print(f"Two nodes sell: the farm's own, and a stranger's named liar that {SHOWN[cheat].what} ...")
         print("... but for its first frame, so that it is paid for something.")

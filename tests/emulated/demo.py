@@ -7,12 +7,10 @@ the frames with those of plain Blender.
 
 import argparse
 import sys
-import tempfile
 from pathlib import Path
 
-from frame_splitter.errors import FarmError
-from render_farm.cli.console import log_to_stderr
 from tests.cheats.farm import CPU, EMULATED, CheatedFarm, Story, running
+from tests.demos import show
 from tests.emulated.frames import apart
 from tests.reference import Plain, render_plainly, run
 from verification.records import SubmissionRecord
@@ -29,13 +27,7 @@ def main() -> int:
     parser.add_argument("--device", choices=(EMULATED, CPU), default=EMULATED)
     parser.add_argument("--audited", type=int, default=AUDITED, help="how many tiles at least")
     options = parser.parse_args()
-    log_to_stderr("error")
-    with tempfile.TemporaryDirectory(prefix="render-farm-demo-") as folder:
-        try:
-            return _run(options.device, options.audited, Path(folder))
-        except FarmError as error:
-            print(f"The demo ended: {error.sentence}", file=sys.stderr)
-            return 1
+    return show(lambda folder: _run(options.device, options.audited, folder), options.device)
 
 
 def _run(device: str, wanted: int, folder: Path) -> int:

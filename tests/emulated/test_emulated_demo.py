@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What `make demo DEVICE=emulated-gpu` shows, alone and with CHEAT=..., with a few tiles."""
 
+import os
 import re
+import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -39,3 +43,23 @@ def test_a_cheat_on_such_a_device_is_rejected_and_slashed() -> None:
     assert accepted == 0
     assert re.search(r"It lost [0-9.]+ RND of its stake: transaction 0x[0-9a-f]{64}\.", done.stdout)
     assert done.stdout.endswith("4 frames equal Blender's up to the order of sums.\n")
+
+
+@pytest.mark.parametrize("words", [("tests.emulated.demo",), ("tests.cheats.demo", "half-samples")], ids=str)
+def test_ctrl_c_is_a_sentence_and_leaves_nothing(words: tuple[str, ...]) -> None:
+    # Sockets need short paths.
+    with tempfile.TemporaryDirectory(dir="/tmp") as scratch:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        environment = os.environ | {"TMPDIR": scratch, "PYTHONUNBUFFERED": "1"}
+        command = [sys.executable, "-m", *words]
+        running = subprocess.Popen(command, cwd=REPOSITORY, env=environment, start_new_session=True, **pipes)
+        told = next(line for line in running.stdout if line.startswith("Two nodes"))
+        family = psutil.Process(running.pid).children(recursive=True)
+        for _ in range(2):
+            os.killpg(running.pid, signal.SIGINT)
+        _, errors = running.communicate(timeout=120)
+        assert running.returncode == 130, errors
+        assert (told != "", errors) == (True, "Stopped.\n")
+        assert len(family) > 3
+        assert psutil.wait_procs(family, 30)[1] == []
+        assert list(Path(scratch).glob("render-farm-demo-*")) == []
