@@ -24,7 +24,7 @@ setup: $(STAMP) ## make .venv and check the system libraries Blender needs
 	@$(BIN)/gpu-worker doctor --quiet
 
 .PHONY: demo
-demo: setup ## render a sample animation and pay for it; CHEAT=half-samples: with a second node, that cheats; DEVICE=emulated-gpu: on GPUs
+demo: setup ## render a sample animation and pay for it; CHEAT=half-samples: with a second node, that cheats; DEVICE=emulated-gpu: on the CPU, adding up in any order, as GPUs do
 ifdef CHEAT
 	@$(BIN)/python -m tests.cheats.demo '$(CHEAT)' $(if $(DEVICE),--device '$(DEVICE)')
 else ifdef DEVICE

@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from frame_splitter import exr
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 pytestmark = [pytest.mark.farm, pytest.mark.timeout(600)]
@@ -22,20 +24,28 @@ def demo(*words: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY, timeout=580)
 
 
-def test_honest_nodes_are_audited_and_never_rejected() -> None:
-    done = demo("tests.emulated.demo", "--audited", "8")
+def test_honest_nodes_are_audited_and_never_rejected(tmp_path: Path) -> None:
+    done = demo("tests.emulated.demo", "--audited", "8", "--output", str(tmp_path / "frames"))
     assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("No GPU takes part: the CPU adds ")
     told = re.search(r"(\d+) tiles were audited in (\d+) crops: 0 rejected\. 0 pixels differed", done.stdout)
     assert told, done.stdout
     assert 8 <= int(told[1]) <= int(told[2])
     (audits, frames) = map(float, re.findall(r"([0-9.]+) % of (?:that|what)", done.stdout))
     assert 0 < audits < 20
     assert 0 < frames < 20
+    light = re.search(r"about ([0-9.]+)e-7 of a pixel's light\.", done.stdout)
+    assert light, done.stdout
+    assert 0.5 < float(light[1]) < 20
+    left = sorted((tmp_path / "frames").iterdir())
+    assert done.stdout.endswith(f"The frames are in {tmp_path}/frames/ - open {left[0]}\n")
+    assert all(exr.read(path).width == 64 for path in left)
 
 
 def test_a_cheat_on_such_a_device_is_rejected_and_slashed() -> None:
     done = demo("tests.cheats.demo", "half-samples", "--frames", "4", "--device", "emulated-gpu")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("No GPU takes part: the CPU adds ")
     told, rejected, accepted = map(
         int, re.search(r"lied (\d+) times: (\d+) rejected, (\d+) accepted", done.stdout).groups()
     )
