@@ -49,7 +49,7 @@ WINDOWS = Windows(claim=100, decision=100, grace=100, unbonding=400, slash=20)
 KINDS = tuple(kind for kind in TaskKind if kind is not TaskKind.PROBE)
 TOKEN = 10**18
 BUDGET = 10 * TOKEN
-SECONDS = 50.0
+SECONDS = 100.0
 numbers = itertools.count(1)
 
 
