@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from frame_splitter.exr import Image
 from frame_splitter.fields import Tile
+from verification.metrics.mattes import Floats, Names, slots
 from verification.passes import COUNTED, CRYPTOMATTE, FIRST_SAMPLE, kind_of, pass_name
 from verification.pixel_root import Channel, channels
 
@@ -169,18 +170,9 @@ def _misnamed(pairs: Sequence[tuple[Channel, Channel]]) -> NDArray[numpy.bool_]:
     return found
 
 
-def _slots(found: Sequence[Channel]) -> tuple[NDArray[numpy.uint32], Array]:
-    """The names (as bits) and shares that a cryptomatte's passes hold for each pixel, the largest share
-    first; both of shape (slots, height, width). A pass has two of them: R and G, B and A.
-    """
-    of = {(_pass((one, one)), one.name[-1].upper()): one for one in found}
-    passes = sorted({name for name, _ in of})
-    pairs = [(of[name, a], of[name, b]) for name in passes for a, b in ("RG", "BA") if (name, b) in of]
-    if not pairs:
-        shape = found[0].pixels.shape
-        return numpy.zeros((1, *shape), numpy.uint32), numpy.zeros((1, *shape), numpy.float32)
-    names = numpy.stack([_bits(one) for one, _ in pairs])
-    return names, numpy.stack([share.pixels for _, share in pairs])
+def _slots(found: Sequence[Channel]) -> tuple[Names, Floats]:
+    names, shares = slots([one.pixels for one in found], [(one.part, one.name) for one in found])
+    return names, numpy.nan_to_num(shares)
 
 
 def _bits(channel: Channel) -> NDArray[numpy.uint32]:

@@ -35,8 +35,8 @@ def canonical(
     """How far the shares of one thing lie apart at most in each pixel, and the pixels that cannot be told
     apart by shares because a channel is no number. Channels in the same order, of one cryptomatte.
     """
-    names, shares = _slots(mine, keys)
-    other_names, other_shares = _slots(theirs, keys)
+    names, shares = slots(mine, keys)
+    other_names, other_shares = slots(theirs, keys)
     wrong = ~(numpy.isfinite(shares).all(axis=0) & numpy.isfinite(other_shares).all(axis=0))
     shares, other_shares = numpy.nan_to_num(shares), numpy.nan_to_num(other_shares)
     full = (shares != 0).all(axis=0) & (other_shares != 0).all(axis=0)
@@ -48,8 +48,11 @@ def canonical(
     return apart, wrong
 
 
-def _slots(channels: Sequence[Pixels], keys: Sequence[tuple[str, str]]) -> tuple[Names, Floats]:
-    """Names (as bits) and shares, both of shape (slots, height, width): R and G of a pass, B and A."""
+def slots(channels: Sequence[Pixels], keys: Sequence[tuple[str, str]]) -> tuple[Names, Floats]:
+    """The names (as bits) and shares that a cryptomatte's channels hold for each pixel, in the order of its
+    passes; both of shape (slots, height, width). A pass has two of them: R and G, B and A. `keys` as in `canonical`;
+    where there are none, one share that is no number.
+    """
     of = {(pass_name(*key), key[1][-1].upper()): pixels for key, pixels in zip(keys, channels, strict=True)}
     pairs = [
         (of[name, a], of[name, b])
