@@ -39,3 +39,10 @@ def coordinator_server(
         servers.coordinator(folder / "process", store.url, seaweed_server) as running,
     ):
         yield running
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes are named by their argument: what compressors make may differ from process to process, and all
+    runners must collect the same names.
+    """
+    return argname if isinstance(val, bytes) else None

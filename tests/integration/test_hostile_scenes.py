@@ -29,7 +29,7 @@ def marker(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory, marker: Path) -> Path:
     folder = tmp_path_factory.mktemp("hostile")
-    run("hostile", str(folder), str(marker))
+    run("hostile_scenes", str(folder), str(marker))
     for path in marker.parent.iterdir():
         path.unlink()  # making the driver evaluates it, in the maker's own Blender
     return folder

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A program: writes .blend files that try to run code or to write where they must not.
 
-    python -m tests.hostile FOLDER MARKER
+    python -m tests.hostile_scenes FOLDER MARKER
 
 Whatever runs creates a file whose name begins with MARKER.
 """
