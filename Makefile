@@ -36,7 +36,7 @@ else ifdef DEVICE
 	@$(BIN)/python -m tests.emulated.demo --device '$(DEVICE)'
 else
 	@$(BIN)/render-farm render samples/orbit.blend --frames 1-24x2 --samples 16 --slots 2 \
-		--resolution-percentage 50 --output 'out/demo/####' --budget 5
+		--resolution-percentage 50 --trust-file --output 'out/demo/####' --budget 5
 	@echo "Now the statement, held against the chain:"
 	@$(BIN)/render-farm job statement --last --check
 	@echo "The frames are in out/demo/ - open out/demo/0001.png"

@@ -77,11 +77,20 @@ def farm_run(state: Path) -> Callable[[Work, Path], Run]:
 
     def run(work: Work, folder: Path) -> Run:
         command(
-            state, "render", OTHER_SCENE, "--frames", 1, "--samples", 1, "--output", folder / "other_####"
+            state,
+            "render",
+            OTHER_SCENE,
+            "--trust-file",
+            "--frames",
+            1,
+            "--samples",
+            1,
+            "--output",
+            folder / "other_####",
         )
         frames = ",".join(map(str, work.frames))
         options = ("--frames", frames, "--samples", work.samples, "--tiles", work.tiles)
-        answer = command(state, "render", work.scene, *options, "--output", folder / "####")
+        answer = command(state, "render", work.scene, "--trust-file", *options, "--output", folder / "####")
         return Run(answer["wall_seconds"], answer["efficiency"])
 
     return run

@@ -47,6 +47,9 @@ def frame_path(pattern: str, frame: int, extension: str, suffix: str = "") -> st
 FRAME = "frame"
 """What a node calls a frame's own files before the number."""
 
+OUTPUT_FOLDERS = frozenset({"outputs", "outputs-above", "outputs-absolute", "outputs-working"})
+"""The folders beside a frame that hold what File Output nodes write (`gpu_worker/child/naming.py`)."""
+
 
 def view_of(name: str, frame: int, extension: str) -> tuple[str, str] | None:
     """The view's suffix and the extension of a file that a node named after the frame; None for the files

@@ -171,7 +171,11 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", type=Path, help="the folder Blender may see (the scene's own)")
     parser.add_argument("--json", action="store_true", help="put problems on stdout too, as JSON")
     parser.add_argument("--color-config", default="", help="the OCIO configuration (Blender's own)")
-    parser.add_argument("--no-sandbox", action="store_true", help="open the file unsandboxed")
+    parser.add_argument(
+        "--no-sandbox",
+        action="store_true",
+        help="open the file unsandboxed (without a sandbox it is not opened)",
+    )
     parser.add_argument("--child-program", type=Path, help=argparse.SUPPRESS)
     parser.set_defaults(command=_inspect)
 

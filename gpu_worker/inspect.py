@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is in a .blend, told by a Blender child that is sandboxed where this machine can."""
+"""What is in a .blend, told by a sandboxed Blender child: by another one only where that is asked for."""
 
 import os
 import tempfile
@@ -20,6 +20,12 @@ SECONDS = 600.0
 log = structlog.get_logger()
 
 
+class NoSandbox(FarmError):
+    """No sandbox is here, and a file that nobody vouched for must not be opened without one."""
+
+    code = "no_sandbox"
+
+
 def inspect_scene(
     scene: Path,
     folder: Path | None,
@@ -30,7 +36,8 @@ def inspect_scene(
     """The scene's facts as JSON. Blender sees `folder`, by default the one the scene is in, and takes
     the OCIO configuration `color_config`, by default its own.
 
-    Raises InvalidInput where the scene cannot be read, TaskError where Blender cannot open it.
+    Raises InvalidInput where the scene cannot be read, NoSandbox where it should be `sandboxed` and cannot,
+    TaskError where Blender cannot open it.
     """
     scene = scene.expanduser().absolute()
     if not scene.is_file():
@@ -52,9 +59,11 @@ def inspect_scene(
 
 def _command(scene: Path, seen: Path, scratch: Path, sandboxed: bool, program: Path) -> ChildCommand:
     variables = sandbox.environment(os.environ) | {"TMPDIR": str(scratch)}
-    reason = sandbox.unavailable() if sandboxed else "it was asked for"
+    reason = sandbox.unavailable() if sandboxed else None
     if reason is not None:
-        log.info("opened_unsandboxed", scene=str(scene), reason=reason)
+        raise NoSandbox(reason)
+    if not sandboxed:
+        log.info("opened_unsandboxed", scene=str(scene))
         return ChildCommand(program, variables=variables | {"HOME": str(scratch)})
     # A scene that lies in the home folder itself is shown alone.
     readable = scene if sandbox.shows_home(seen) else seen

@@ -2,8 +2,9 @@
 """Which files a .blend may make the artist upload.
 
 A .blend from a stranger can name any path of the artist's machine. What goes into a bundle must be a
-regular file, of a kind Blender reads, and lie where people keep work: not among the system's files,
-and not in hidden folders, where keys are.
+regular file, of a kind Blender reads by its ending and its contents, and lie where people keep work: not
+among the system's files, and not in hidden folders, where keys are. What lies outside of the scene's folder
+is asked for besides (`render_farm/outside.py`).
 """
 
 import os
@@ -12,6 +13,8 @@ import stat
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
+
+from render_farm.contents import mismatch
 
 MAX_FILES = 100_000
 MAX_ENTRIES = 1_000_000
@@ -24,8 +27,10 @@ _FONTS = "otc otf pfb ttc ttf woff woff2"
 _SHAPES = "abc bphys btx mdd obj pc2 ply stl usd usda usdc usdz vdb"
 _OTHERS = "blend ies osl oso"
 
-CACHE_ENDINGS = frozenset(f".{ending}" for ending in f"{_SHAPES} blob bobj exr gz json npz raw uni".split())
-"""What simulations write. Only where a cache of theirs has it: a .json of its own may be anything."""
+CACHE_ENDINGS = frozenset(f".{ending}" for ending in f"{_SHAPES} blob bobj exr gz json raw uni".split())
+"""What simulations write. Only where a cache of theirs has it, under the names they give: a .json of its own
+may be anything.
+"""
 NODE_ENDINGS = frozenset({".csv", ".txt"})
 """What nodes read besides; only where a node names it."""
 ENDINGS = frozenset(
@@ -59,16 +64,16 @@ class AssetRules:
         """Why `path` stays here, as half a sentence; empty when it may go."""
         try:
             real = Path(os.path.realpath(path))
-            mode = real.stat().st_mode
+            seen = real.stat()
         except (OSError, ValueError) as error:
             return f"it cannot be read ({getattr(error, 'strerror', None) or error})"
         return (
-            _wrong_mode(mode)
+            _wrong_mode(seen.st_mode)
             or self._wrong_place(path, self.base)
             or self._wrong_place(real, _real(self.base))
             or _wrong_ending(path, real, endings)
             or _wrong_name(path)
-            or ("" if os.access(real, os.R_OK) else "you may not read it")
+            or _wrong_contents(path, real, seen.st_size)
         )
 
     def folder_refusal(self, folder: Path) -> str:
@@ -77,7 +82,7 @@ class AssetRules:
         return self._wrong_place(folder, self.base) or self._wrong_place(real, _real(self.base))
 
     def _wrong_place(self, path: Path, base: Path) -> str:
-        if path.suffix.lower() in _FONT_ENDINGS and _in_font_folder(path):
+        if path.suffix.lower() in _FONT_ENDINGS and in_font_folder(path):
             return ""
         for root in _above(path):
             if not _under(base, root) and not (_is_home(root) and len(path.parts) > 2):
@@ -108,8 +113,14 @@ def _is_home(root: str) -> bool:
     return Path.home() == Path(root)
 
 
-def _in_font_folder(path: Path) -> bool:
+def in_font_folder(path: Path) -> bool:
+    """Whether a path lies where fonts are installed."""
     return any(path.is_relative_to(Path(folder).expanduser()) for folder in _FONT_FOLDERS)
+
+
+def is_blend(path: Path) -> bool:
+    """Whether a path is called as .blend files and their backups are."""
+    return _BACKUP.fullmatch(path.suffix.lower()) is not None
 
 
 def _wrong_mode(mode: int) -> str:
@@ -122,6 +133,14 @@ def _wrong_ending(path: Path, real: Path, endings: frozenset[str]) -> str:
         if name.suffix.lower() not in endings and not _BACKUP.fullmatch(name.suffix.lower()):
             return "it is no kind of file a scene is made of"
     return ""
+
+
+def _wrong_contents(path: Path, real: Path, size: int) -> str:
+    """Both names are held against the contents, as with endings."""
+    try:
+        return next(filter(None, (mismatch(real, size, name.suffix) for name in (path, real))), "")
+    except OSError as error:
+        return "you may not read it" if isinstance(error, PermissionError) else f"it cannot be read ({error})"
 
 
 def _wrong_name(path: Path) -> str:

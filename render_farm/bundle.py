@@ -4,7 +4,8 @@
     with bundle(Path("shot.blend"), work) as shot:
         print(shot.manifest.main, len(shot.manifest.files), shot.left_out)
 
-Tracing runs in a process of its own (`render_farm/packing.py`). The bundle is a folder of hard links
+Of files outside of the scene's folder those are taken along that `may` agrees to; without it, none. Tracing
+runs in a process of its own (`render_farm/packing.py`). The bundle is a folder of hard links
 (copies where the file system allows none) beside the few .blend files whose paths were rewritten.
 """
 
@@ -13,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,10 +29,16 @@ from frame_splitter.records import Blob, Manifest
 from render_farm.asset_rules import AssetRules, files_of
 from render_farm.blend_header import BlendHeader, check_scene
 from render_farm.hashing import hash_file
+from render_farm.outside import REASON, Fence, May, none_may
 from render_farm.packing import LeftOut, NamedColor, Plan, Remapped
+from render_farm.shipped_assets import shipped_name
 
 PACKING_SECONDS = 600
 PLAN_LIMIT = 64 << 20
+LARGEST_FILE = 5 * 1000**3
+"""Bytes; what a farm's object store takes as one file."""
+LARGEST_SCENE = 1000**4
+"""Bytes of all files together; none is read of a scene that is larger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,7 @@ class Bundle:
     notes: tuple[str, ...] = ()
     keeps: "Keeps | None" = None
     colors: tuple[NamedColor, ...] = ()
+    may: May = none_may
 
     @property
     def main(self) -> Path:
@@ -96,11 +104,13 @@ class Keeps(Protocol):
 
 
 @contextmanager
-def bundle(scene: Path, work: Path, keeps: Keeps | None = None) -> Iterator[Bundle]:
+def bundle(scene: Path, work: Path, keeps: Keeps | None = None, may: May = none_may) -> Iterator[Bundle]:
     """Bundle `scene` into a private folder under `work`, which is removed at the end. Its files are links to
-    the artist's, or to the copies that `keeps` has of them.
+    the artist's, or to the copies that `keeps` has of them. `may` is asked for files outside of the scene's
+    folder.
 
-    Raises InvalidInput for files no farm can open; what is missing or left out stands in the Bundle.
+    Raises InvalidInput for files no farm can open, or takes, and what `may` raises, all before any file is
+    read but the scene's own; what is missing or left out stands in the Bundle.
     """
     scene = Path(os.path.abspath(scene))
     header = check_scene(scene)
@@ -109,8 +119,54 @@ def bundle(scene: Path, work: Path, keeps: Keeps | None = None) -> Iterator[Bund
     beside.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bundle-", dir=beside) as folder:
         root = Path(os.path.realpath(folder))
-        plan = _pack(scene, root)
-        yield _collect(scene, header, root, plan, keeps)
+        plan = _agreed(_pack(scene, root), scene, root, may)
+        _check_sizes(plan.files)
+        yield _collect(scene, header, root, plan, keeps, may)
+
+
+def _agreed(plan: Plan, scene: Path, root: Path, may: May) -> Plan:
+    """The plan without files from outside that may not go, nor what was rewritten of them."""
+    # The user's own OCIO configuration has a folder of the bundle to itself; Blender's files are everybody's.
+    colors = plan.color_config.split("/")[0] if plan.color_config in plan.files else None
+    asked = {
+        name: source
+        for name, source in plan.files.items()
+        if name != plan.main and name.split("/")[0] != colors and shipped_name(Path(source)) is None
+    }
+    outside = Fence(scene.parent).outside(asked.values())
+    denied = _denied(outside, may)
+    gone = {name for name, source in asked.items() if source in denied}
+    for name in gone.intersection(plan.rewritten):
+        (root / name).unlink()
+    return replace(
+        plan,
+        files={name: source for name, source in plan.files.items() if name not in gone},
+        rewritten=tuple(name for name in plan.rewritten if name not in gone),
+        left_out=(*plan.left_out, *(LeftOut(source, REASON) for source in denied)),
+    )
+
+
+def _denied(outside: Mapping[str, Path], may: May) -> dict[str, Path]:
+    """The sources that may not go, of those outside."""
+    wanted = tuple(dict.fromkeys(outside.values()))
+    agreed = frozenset(may(wanted)) if wanted else frozenset()
+    return {source: real for source, real in outside.items() if real not in agreed}
+
+
+def _check_sizes(files: Mapping[str, str]) -> None:
+    """Sizes cost nothing to look at, and reading everything first may take hours. Raises InvalidInput."""
+    total = 0
+    for source in files.values():
+        try:
+            size = os.stat(source).st_size
+        except OSError as error:
+            raise FarmError(f"{source} cannot be bundled: {error.strerror}.") from error
+        if size > LARGEST_FILE:
+            gigabytes = f"{size / 1000**3:.1f} GB, and a farm takes files of {LARGEST_FILE // 1000**3} GB"
+            raise InvalidInput(f"{source} has {gigabytes} at most.")
+        total += size
+    if total > LARGEST_SCENE:
+        raise InvalidInput(f"The scene's files have {total / 1000**4:.1f} TB: a farm takes 1 TB at most.")
 
 
 def complete(bundled: Bundle, assets: Iterable[Asset]) -> Bundle:
@@ -118,25 +174,32 @@ def complete(bundled: Bundle, assets: Iterable[Asset]) -> Bundle:
 
     Gives back the same Bundle when there was nothing to add.
     """
-    rules = AssetRules(bundled.scene.parent)
-    sources, refused = dict(bundled.sources), list(bundled.left_out)
-    for asset in assets:
-        origin = Path(bundled.origin(asset.path))
-        if not (asset.missing and asset.used) or not Path(asset.path).is_relative_to(bundled.root):
-            continue
-        for file in files_of(origin, sequence=False):
-            reason = rules.refusal(file)
-            if reason:
-                refused.append(LeftOut(str(file), reason))
-            else:
-                name = (Path(asset.path).parent / file.name).relative_to(bundled.root).as_posix()
-                sources[name] = str(file)
-    added = {name: source for name, source in sources.items() if name not in bundled.sources}
+    found = {name: file for asset in assets for name, file in _overlooked(bundled, asset)}
+    reasons = {file: AssetRules(bundled.scene.parent).refusal(Path(file)) for file in found.values()}
+    outside = Fence(bundled.scene.parent).outside(file for file, reason in reasons.items() if not reason)
+    reasons.update(dict.fromkeys(_denied(outside, bundled.may), REASON))
+    added = {name: file for name, file in found.items() if not reasons[file]}
+    refused = [*bundled.left_out, *(LeftOut(file, reason) for file, reason in reasons.items() if reason)]
     if not added:
         return bundled
+    _check_sizes({**bundled.sources, **added})
+    sources = {**bundled.sources, **added}
     files = {**bundled.manifest.files, **_gather(bundled.root, added, (), bundled.keeps)}
     manifest = replace(bundled.manifest, files=files)
     return replace(bundled, manifest=manifest, sources=sources, left_out=tuple(dict.fromkeys(refused)))
+
+
+def _overlooked(bundled: Bundle, asset: Asset) -> Iterator[tuple[str, str]]:
+    """The artist's files behind one that Blender misses, by their places in the bundle; not those that were
+    left out for a reason.
+    """
+    if not (asset.missing and asset.used) or not Path(asset.path).is_relative_to(bundled.root):
+        return
+    known = {item.path for item in bundled.left_out}
+    for file in files_of(Path(bundled.origin(asset.path)), sequence=False):
+        name = (Path(asset.path).parent / file.name).relative_to(bundled.root).as_posix()
+        if str(file) not in known and name not in bundled.sources:
+            yield name, str(file)
 
 
 def _near(scene: Path, work: Path) -> Path:
@@ -164,7 +227,9 @@ def _pack(scene: Path, root: Path) -> Plan:
     return plan
 
 
-def _collect(scene: Path, header: BlendHeader, root: Path, plan: Plan, keeps: Keeps | None) -> Bundle:
+def _collect(
+    scene: Path, header: BlendHeader, root: Path, plan: Plan, keeps: Keeps | None, may: May
+) -> Bundle:
     blobs = _gather(root, plan.files, plan.rewritten, keeps)
     return Bundle(
         scene=scene,
@@ -179,6 +244,7 @@ def _collect(scene: Path, header: BlendHeader, root: Path, plan: Plan, keeps: Ke
         notes=plan.notes,
         keeps=keeps,
         colors=plan.colors,
+        may=may,
     )
 
 

@@ -6,13 +6,15 @@
         print(checked.report.text())
 
 Nothing is uploaded here and no money moves: the scene is traced, bundled and opened once by the
-sandboxed Blender child (`gpu-worker inspect`), which tells its facts.
+sandboxed Blender child (`gpu-worker inspect`), which tells its facts. Where this machine has no sandbox it
+is opened only if `trusts` agrees.
 """
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import msgspec
 
@@ -22,10 +24,13 @@ from frame_splitter.facts import Asset, ColorNames, SceneFacts
 from frame_splitter.fields import decode, decoder
 from frame_splitter.frames import FrameRange
 from frame_splitter.ids import SceneId
+from frame_splitter.outputs import carried_name
 from frame_splitter.records import JobSpec, RenderSettings
 from frame_splitter.split import pin
+from render_farm.asset_rules import is_blend
 from render_farm.bundle import Bundle, LeftOut, Remapped, complete
 from render_farm.foreign_colors import foreign_colors
+from render_farm.outside import OutsideFolder
 from render_farm.wording import counted
 
 INSPECT_SECONDS = 900
@@ -36,13 +41,22 @@ _SHOWN = 20
 Wish = Callable[[SceneFacts], JobSpec]
 """What an artist asks for, once the scene's facts are known."""
 
+Trusts = Callable[[Mapping[Path, str], str], None]
+"""Given .blend files with their sha256s and a sentence on why there is no sandbox: raises where they must not
+be opened without one.
+"""
+
+NO_SANDBOX = "no_sandbox"
+"""The code with which `gpu-worker inspect` opens nothing."""
+
 _NO_SCENE = SceneId("0" * 64)
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """All findings. `problems` are sentences, any of them means the scene cannot be rendered as it is;
-    `missing` holds the files the scene names that will not be there; `bytes` is the bundle's size.
+    `missing` holds the files the scene names that will not be there; `bytes` is the bundle's size; `outside`
+    are folders of files that are asked for before they are sent.
     `exactness` is the least that frames will be, `promise` says it for each kind of device.
     """
 
@@ -70,6 +84,7 @@ class Report:
     scripts: tuple[str, ...] = ()
     drivers: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    outside: tuple[OutsideFolder, ...] = ()
 
     def text(self) -> str:
         """The report for people."""
@@ -85,15 +100,31 @@ class Checked:
     report: Report
 
 
-def examine(bundled: Bundle, wish: Wish | None = None, *, allow_missing: bool = False) -> Checked:
+def trust_nothing(blends: Mapping[Path, str], reason: str) -> None:
+    """Opens nothing without a sandbox."""
+    raise InvalidInput(f"Without a sandbox no scene is opened: {reason}")
+
+
+def trust_all(blends: Mapping[Path, str], reason: str) -> None:
+    """Opens everything: for scenes that whoever asks has made."""
+
+
+def examine(
+    bundled: Bundle,
+    wish: Wish | None = None,
+    *,
+    allow_missing: bool = False,
+    trusts: Trusts = trust_nothing,
+) -> Checked:
     """Examine a bundled scene for the job `wish` asks for, given its facts (None: as it was saved).
 
-    Raises InvalidInput where Blender cannot open the scene; all else stands in the report.
+    Raises InvalidInput where Blender cannot open the scene, and what `trusts` raises; all else stands in the
+    report.
     """
-    facts = inspect(bundled)
+    facts = inspect(bundled, trusts)
     fuller = complete(bundled, facts.assets)
     if fuller is not bundled:
-        bundled, facts = fuller, inspect(fuller)
+        bundled, facts = fuller, inspect(fuller, trusts)
     missing = _missing(bundled, facts)
     shown = replace(facts, assets=tuple(_at_home(bundled, asset) for asset in facts.assets))
     report = _report(bundled, shown, wish or _as_it_is, missing, allow_missing)
@@ -101,37 +132,59 @@ def examine(bundled: Bundle, wish: Wish | None = None, *, allow_missing: bool = 
     return Checked(bundled, replace(shown, colors=ColorNames()), report)
 
 
-def inspect(bundled: Bundle) -> SceneFacts:
+def inspect(bundled: Bundle, trusts: Trusts = trust_nothing) -> SceneFacts:
     """The facts of a bundled scene, told by the Blender child. Raises InvalidInput with its reason."""
-    command = [sys.executable, "-m", "gpu_worker", "inspect", str(bundled.main)]
-    command += ["--folder", str(bundled.root), "--json", "--color-config", bundled.color_config]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=INSPECT_SECONDS, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise InvalidInput(f"{bundled.scene.name} did not open within {INSPECT_SECONDS} seconds.") from error
+    done = _inspected(bundled)
+    complaint = _complaint(done, bundled.scene.name)
+    if done.returncode != 0 and complaint.code == NO_SANDBOX:
+        trusts(_blends(bundled), complaint.message)
+        done = _inspected(bundled, "--no-sandbox")
+        complaint = _complaint(done, bundled.scene.name)
     if done.returncode != 0:
         # The artist knows the scene by its own place, not the bundle's.
-        sentence = _complaint(done, bundled.scene.name)
-        raise InvalidInput(sentence.replace(f"{bundled.root}/", f"{bundled.scene.parent}/"))
+        raise InvalidInput(complaint.message.replace(f"{bundled.root}/", f"{bundled.scene.parent}/"))
     if len(done.stdout) > FACTS_LIMIT:
         raise InvalidInput(f"{bundled.scene.name} names more files and blocks than the farm can list.")
     return decode(done.stdout, SceneFacts)
 
 
+def _inspected(bundled: Bundle, *options: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "gpu_worker", "inspect", str(bundled.main)]
+    command += ["--folder", str(bundled.root), "--json", "--color-config", bundled.color_config, *options]
+    try:
+        return subprocess.run(command, capture_output=True, timeout=INSPECT_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise InvalidInput(f"{bundled.scene.name} did not open within {INSPECT_SECONDS} seconds.") from error
+
+
+def _blends(bundled: Bundle) -> dict[Path, str]:
+    """The artist's .blend files that are opened with the scene, and their sha256s: the scene and what it
+    links.
+    """
+    names = {carried_name(name): source for name, source in bundled.sources.items()}
+    return {
+        Path(names[name]): blob.sha256
+        for name, blob in bundled.manifest.files.items()
+        if name == bundled.manifest.main or is_blend(Path(names[name]))
+    }
+
+
 class _Complaint(msgspec.Struct):
+    code: str = ""
     message: str = ""
 
 
-def _complaint(done: subprocess.CompletedProcess[bytes], name: str) -> str:
+def _complaint(done: subprocess.CompletedProcess[bytes], name: str) -> _Complaint:
     """The inspector's own sentence, or the end of what it printed."""
+    if done.returncode == 0:
+        return _Complaint()
     try:
-        sentence = decoder(_Complaint).decode(done.stdout[: 1 << 20]).message
+        told = decoder(_Complaint).decode(done.stdout[: 1 << 20])
     except msgspec.DecodeError:
-        sentence = ""
+        told = _Complaint()
     last = done.stderr[-4000:].decode("utf-8", "replace").strip().splitlines()[-1:]
-    return (
-        sentence[:2000] or f"{name} cannot be opened by Blender: {' '.join(last)[:500] or 'it says no why'}."
-    )
+    guess = f"{name} cannot be opened by Blender: {' '.join(last)[:500] or 'it says no why'}."
+    return _Complaint(told.code, told.message[:2000] or guess)
 
 
 def _missing(bundled: Bundle, facts: SceneFacts) -> tuple[str, ...]:
@@ -244,9 +297,14 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"  {report.promise}: {report.reason}"
     yield from _section("Missing", report.missing)
     yield from _section("Left out", [f"{item.path}: {item.reason}" for item in report.left_out])
+    yield from _section("Asked for before they are sent (--allow-outside)", _outside(report))
     yield from _section("Remapped", [f"{item.path} -> {item.bundled}" for item in report.remapped])
     yield from _section("Notes", report.notes)
     yield from _section("Cannot be rendered", report.problems)
+
+
+def _outside(report: Report) -> list[str]:
+    return [f"{one.folder}/: {counted(one.files, 'file')}, {_size(one.bytes)}" for one in report.outside]
 
 
 def _section(title: str, items: tuple[str, ...] | list[str]) -> Iterator[str]:

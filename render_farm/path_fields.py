@@ -10,8 +10,14 @@ from dataclasses import dataclass
 
 from render_farm.blend_blocks import BlendData, Group, Place, Record
 
-BAKED_NODES = r"(?:meta/[0-9_]+\.json|blobs/[^/]+\.(?:blob|vdb))"
-FLUID = r"(?:config|data|guiding|mesh|noise|particles)/[^/]+\.(?:uni|vdb|gz|bobj|obj|raw|npz)"
+BAKED_NODES = r"(?:meta/-?[0-9]+_[0-9]+\.json|blobs/-?[0-9]+_[0-9]+(?:_file_[0-9]+)?\.(?:blob|vdb))"
+FLUID = (
+    r"(?:config|data|guiding|mesh|noise|particles)/[A-Za-z][A-Za-z_]{0,40}_-?[0-9]{4,7}"
+    r"\.(?:uni|vdb|raw|bobj|bobj\.gz|obj)"
+)
+"""Files are known by the names that Blender gives them, in the folders it makes, and by nothing shorter: what
+else lies in a folder that a scene calls a cache is none.
+"""
 OCEAN = r"(?:disp|normal|foam|spray|spray_inverse)_[0-9]+\.exr"
 SHAPES = frozenset({".csv", ".obj", ".ply", ".stl", ".txt", ".vdb"})
 """What nodes read by a path in a text."""

@@ -3,6 +3,8 @@
 
 import json
 import sys
+import threading
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -11,11 +13,27 @@ class Console:
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
+        self._lock = threading.RLock()
 
     def say(self, sentence: str) -> None:
         """Something to read on the way. One write a line: threads say things at once."""
-        sys.stderr.write(f"{printable(sentence)}\n")
-        sys.stderr.flush()
+        with self._lock:
+            sys.stderr.write(f"{printable(sentence)}\n")
+            sys.stderr.flush()
+
+    @property
+    def has_somebody(self) -> bool:
+        """Whether a person sits at the terminal who can be asked."""
+        return not self.as_json and sys.stdin.isatty() and sys.stderr.isatty()
+
+    def ask(self, told: Iterable[str], question: str) -> str:
+        """The answer to a question, in lower case; nothing else is said meanwhile. An end of input is ""."""
+        with self._lock:
+            for sentence in told:
+                self.say(sentence)
+            sys.stderr.write(f"{printable(question)} ")
+            sys.stderr.flush()
+            return sys.stdin.readline().strip().lower()
 
     def result(self, record: Any, text: str) -> None:
         """The command's result: `record` as JSON, or `text`."""

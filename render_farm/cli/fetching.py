@@ -12,9 +12,9 @@ from frame_splitter.errors import FarmError, InvalidInput
 from frame_splitter.fields import StoredFile
 from frame_splitter.ids import JobId
 from render_farm.answers import Frame
-from render_farm.cli.outputs import Targets
+from render_farm.cli.outputs import MOST_BYTES, MOST_FILES, Targets
 from render_farm.cli.receipts import Kept, Receipts
-from render_farm.client import FarmClient
+from render_farm.client import FarmClient, has
 from render_farm.job_events import FrameEvent
 
 DoneFrame = Frame | FrameEvent
@@ -124,12 +124,15 @@ class Fetcher:
         return replace(fetched, refused=(*fetched.refused, *notes), receipt=receipt)
 
     def _fetch_all(self, frame: DoneFrame) -> Fetched:
+        if len(frame.files) > MOST_FILES or sum(file.size for file in frame.files) > MOST_BYTES:
+            raise FarmError("The farm names more files than a frame can have: none was fetched.")
         path = self._targets.main(frame.frame, frame.files[0].name)
         self._file(frame, 0, path)
         others, refused = [], []
         for index, file in enumerate(frame.files[1:], 1):
             try:
                 target = self._targets.other(frame.frame, file.name)
+                self._claim(file, target)
             except InvalidInput as error:
                 refused.append(error.sentence)
             else:
@@ -145,4 +148,15 @@ class Fetcher:
                 raise FarmError(f"The farm no longer has frame {frame.frame}.")
             return now.files[index]
 
-        self._client.download(frame.files[index], target, renewed)
+        if self._claim(frame.files[index], target):
+            self._client.download(frame.files[index], target, renewed)
+            self._targets.written.add(target)
+
+    def _claim(self, file: StoredFile, target: Path) -> bool:
+        """Whether a file must be written. One that is there already with these contents is left as it is, and
+        is not ours for that. Raises InvalidInput where another is there.
+        """
+        if has(target, file):
+            return False
+        self._targets.claim(target)
+        return True

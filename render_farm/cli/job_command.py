@@ -18,7 +18,9 @@ from render_farm.cli.receipts import Receipts
 from render_farm.cli.scene_options import checked_scene, facts_to_send, read_wish, render_slots, send_scene
 from render_farm.cli.statement_text import money_line
 from render_farm.cli.table import table
+from render_farm.cli.written import Written
 from render_farm.client import FarmClient
+from render_farm.embedded.supervisor import state_folder
 from render_farm.wording import counted
 
 MONEY_ACTIONS = ("statement", "fund", "refund", "contest")
@@ -179,7 +181,9 @@ def _fetched(
     client: FarmClient, job: Job, chosen: argparse.Namespace, console: Console
 ) -> dict[int, Fetched]:
     stem = "".join(letter if letter.isalnum() or letter in "-_. " else "_" for letter in job.name)
-    goals = targets(chosen.output, stem.strip(". ") or job.job, job.spec.frames, job.extension, ())
+    written = Written(state_folder(chosen.state_dir).path)
+    name = stem.strip(". ") or job.job
+    goals = targets(chosen.output, name, job.spec.frames, job.extension, (), written=written)
     goals.prepare()
     receipts = Receipts(client, job, goals) if chosen.receipts else None
 

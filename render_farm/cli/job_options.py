@@ -2,6 +2,7 @@
 """The options that say what is to be rendered, and the actions of `job`."""
 
 import argparse
+import os
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -21,6 +22,7 @@ JOB_EXAMPLES = """examples:
 
 _SUBMIT = """examples:
   render-farm job submit shot.blend --frames 1-100
+  render-farm job submit shot.blend --allow-outside /studio/textures --allow-outside /studio/props
   render-farm job submit shot.blend --json | jq -r .job
 """
 
@@ -47,11 +49,25 @@ def add_receipts(command: argparse.ArgumentParser) -> None:
     )
 
 
-def add_scene(command: argparse.ArgumentParser) -> None:
-    """Which scene."""
+def add_scene(command: argparse.ArgumentParser, known: Mapping[str, str]) -> None:
+    """Which scene, and what may be done with its files."""
     command.add_argument("scene", metavar="SCENE", type=Path, help="a .blend file")
     command.add_argument(
         "--allow-missing", action="store_true", help="go on although files the scene uses are missing"
+    )
+    command.add_argument(
+        "--allow-outside",
+        metavar="DIR",
+        type=Path,
+        action="append",
+        default=[Path(one) for one in known.get("FARM_ALLOW_OUTSIDE", "").split(os.pathsep) if one],
+        help="files below DIR may be sent though they lie outside of the scene's folder; give it again for "
+        "more folders [FARM_ALLOW_OUTSIDE, colons between]",
+    )
+    command.add_argument(
+        "--trust-file",
+        action="store_true",
+        help="open the scene even where this machine has no sandbox: you know who made it",
     )
 
 
@@ -97,7 +113,7 @@ def add_job(
     """All actions of `job`, each made by `command`."""
     add = partial(command, job.add_subparsers(dest="action", metavar="ACTION", required=True))
     submit = add("submit", parents=[common], help="send a scene and leave it to the farm", epilog=_SUBMIT)
-    add_scene(submit)
+    add_scene(submit, known)
     add_job_options(submit)
     listing = add("list", parents=[common], help="your jobs", epilog=_LIST)
     listing.add_argument("--unfinished", action="store_true", help="only those not ended")

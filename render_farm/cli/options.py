@@ -44,11 +44,14 @@ _RENDER = f"""examples:
   render-farm render still.blend --frames 1 --tiles 4x2
   render-farm render shot.blend --frames 1-100x5,200 --samples 64 --resolution-percentage 50
   render-farm render shot.blend --format OPEN_EXR --output /renders/shot/####
+  render-farm render shot.blend --allow-outside /studio/textures
   render-farm render shot.blend --json | jq .frames
 {PAID}
 The same command again goes on with a job that was not finished; the frames of a finished one are there
 already, and are rendered anew with --again.
 Frame numbers take the place of #### as in Blender; without --output frames go to shot-frames/.
+Files outside of the scene's folder are sent only after a yes, which is remembered for the folder, or with
+--allow-outside. Without a sandbox (bubblewrap) the scene is opened only after a yes, or with --trust-file.
 """
 
 RULES = (
@@ -86,7 +89,8 @@ _DOCTOR = """examples:
   render-farm doctor shot.blend
   render-farm doctor shot.blend --json | jq .problems
 
-Exits with 1 when the scene cannot be rendered as it is.
+Exits with 1 when the scene cannot be rendered as it is. Sends nothing; files outside of the scene's folder
+that `render` would ask for are listed.
 """
 
 _RECEIPT = """examples:
@@ -156,8 +160,8 @@ def _parser(known: Mapping[str, str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     common = _common(known)
     _add_render(commands, common, known)
-    _add_quote(commands, common)
-    _add_doctor(commands, common)
+    _add_quote(commands, common, known)
+    _add_doctor(commands, common, known)
     _add_up(commands, common, known)
     add_job(_command(commands, "job", help=JOB, epilog=JOB_EXAMPLES), _command, common, known)
     _add_people(commands, common)
@@ -219,7 +223,7 @@ def _add_render(
     command = _command(
         commands, "render", parents=[common], help="render a scene and fetch its frames", epilog=_RENDER
     )
-    add_scene(command)
+    add_scene(command, known)
     add_job_options(command)
     command.add_argument(
         "--output", metavar="PATTERN", default="", help="where frames go (default: SCENE-frames/####)"
@@ -229,11 +233,13 @@ def _add_render(
     add_budget(command, known)
 
 
-def _add_quote(commands: "argparse._SubParsersAction[_Parser]", common: argparse.ArgumentParser) -> None:
+def _add_quote(
+    commands: "argparse._SubParsersAction[_Parser]", common: argparse.ArgumentParser, known: Mapping[str, str]
+) -> None:
     command = _command(
         commands, "quote", parents=[common], help="say what rendering a scene would take", epilog=_QUOTE
     )
-    add_scene(command)
+    add_scene(command, known)
     add_job_options(command)
     command.add_argument(
         "--price",
@@ -242,7 +248,9 @@ def _add_quote(commands: "argparse._SubParsersAction[_Parser]", common: argparse
     )
 
 
-def _add_doctor(commands: "argparse._SubParsersAction[_Parser]", common: argparse.ArgumentParser) -> None:
+def _add_doctor(
+    commands: "argparse._SubParsersAction[_Parser]", common: argparse.ArgumentParser, known: Mapping[str, str]
+) -> None:
     command = _command(
         commands,
         "doctor",
@@ -250,7 +258,7 @@ def _add_doctor(commands: "argparse._SubParsersAction[_Parser]", common: argpars
         help="say what a farm would make of a scene",
         epilog=_DOCTOR,
     )
-    add_scene(command)
+    add_scene(command, known)
 
 
 def _add_up(

@@ -37,9 +37,10 @@ from render_farm.cli.scene_options import (
     send_scene,
 )
 from render_farm.cli.steps import step
+from render_farm.cli.written import Written
 from render_farm.client import FarmClient, Gone
 from render_farm.doctor import Checked
-from render_farm.embedded.supervisor import Farm
+from render_farm.embedded.supervisor import Farm, state_folder
 from render_farm.job_events import FINAL_STATES
 from render_farm.wording import counted
 
@@ -141,7 +142,8 @@ def _targets(chosen: argparse.Namespace, checked: Checked, wish: Wish) -> Target
 
     ending = extension(settings, facts)
     sources = [*checked.bundle.sources.values(), str(scene)]
-    return targets(chosen.output, scene.stem, spec.frames, ending, sources, fill)
+    written = Written(state_folder(chosen.state_dir).path)
+    return targets(chosen.output, scene.stem, spec.frames, ending, sources, fill, written)
 
 
 class _Rendering:

@@ -17,6 +17,8 @@ from frame_splitter.ids import SceneId
 from frame_splitter.records import Demand, JobSpec
 from render_farm.answers import NodeView
 from render_farm.bundle import Bundle, bundle
+from render_farm.cli.agreements import Agreements
+from render_farm.cli.consent import Outside, Trust
 from render_farm.cli.console import Console
 from render_farm.cli.steps import step
 from render_farm.client import FarmClient
@@ -108,18 +110,27 @@ def _tiles(text: str) -> str:
 def checked_scene(chosen: argparse.Namespace, console: Console, wish: Wish) -> Iterator[Checked]:
     """Bundle and examine the scene, and say what the doctor found.
 
-    Raises Unrenderable with all that stands in the way.
+    Raises Unrenderable with all that stands in the way, OutsideRefused and Untrusted where nobody agrees to
+    what must be agreed to.
     """
     folder: Path = state_folder(chosen.state_dir).path
     name = chosen.scene.name
+    outside, trust = agreements_of(chosen, console)
     with ExitStack() as held:
         keeps = held.enter_context(kept_copies(chosen, folder))
         with step(console.say, lambda: _reading(name, keeps)):
-            bundled = held.enter_context(bundle(chosen.scene, folder / "bundles", keeps))
+            bundled = held.enter_context(bundle(chosen.scene, folder / "bundles", keeps, outside))
         with step(console.say, lambda: f"Opening {name} in Blender, to see what is in it"):
-            checked = examine(bundled, allow_missing=chosen.allow_missing, wish=_as_spec(wish))
+            checked = examine(bundled, allow_missing=chosen.allow_missing, wish=_as_spec(wish), trusts=trust)
         _tell(checked, console.say)
         yield checked
+
+
+def agreements_of(chosen: argparse.Namespace, console: Console) -> tuple[Outside, Trust]:
+    """Who decide what is sent from outside of the scene's folder, and what is opened without a sandbox."""
+    agreements = Agreements(state_folder(chosen.state_dir).path, chosen.scene.absolute().parent)
+    outside = Outside(console, agreements, chosen.allow_outside, allow_missing=chosen.allow_missing)
+    return outside, Trust(console, agreements, trusted=chosen.trust_file)
 
 
 def _reading(name: str, keeps: HandedOver | None) -> str:

@@ -48,7 +48,7 @@ class LiveFarm:
 
     def render(self, scene: Path, folder: Path, *options: object) -> dict[str, Any]:
         """`render-farm render` into FOLDER/####."""
-        return self.json("render", scene, "--output", folder / "####", *options)
+        return self.json("render", scene, "--trust-file", "--output", folder / "####", *options)
 
     def parts(self) -> dict[str, int]:
         """Process ids by part, as the farm announces them."""

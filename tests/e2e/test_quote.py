@@ -16,7 +16,7 @@ SMALL = ("--samples", 8, "--resolution-percentage", 25)
 
 
 def test_a_quote_of_a_scene_and_then_its_frame(farm: LiveFarm, tmp_path: Path) -> None:
-    quote = farm.json("quote", ORBIT, "--frames", "1-4", *SMALL, "--price", "2")
+    quote = farm.json("quote", ORBIT, "--trust-file", "--frames", "1-4", *SMALL, "--price", "2")
     units, cost = quote["units"], quote["cost"]
     assert quote["state"] == "ready"
     assert quote["frames"] == [1, 2, 3, 4]
@@ -32,14 +32,14 @@ def test_a_quote_of_a_scene_and_then_its_frame(farm: LiveFarm, tmp_path: Path) -
 
 
 def test_the_words_are_for_people(farm: LiveFarm) -> None:
-    process = farm.command("quote", ORBIT, "--frames", "1", *SMALL)
+    process = farm.command("quote", ORBIT, "--trust-file", "--frames", "1", *SMALL)
     out, _ = process.communicate(timeout=300)
     assert process.returncode == 0
     assert [line.split(":")[0] for line in out.splitlines()[:4]] == ["Work", "Price", "One slot", "Done in"]
 
 
 def test_a_price_that_is_none_is_said(farm: LiveFarm) -> None:
-    process = farm.command("quote", ORBIT, "--frames", "1", *SMALL, "--price", "cheap")
+    process = farm.command("quote", ORBIT, "--trust-file", "--frames", "1", *SMALL, "--price", "cheap")
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "'cheap' is no amount" in errors
@@ -58,7 +58,7 @@ def _waits(process: "subprocess.Popen[str]") -> bool:
 
 def test_ctrl_c_ends_the_probes(farm: LiveFarm) -> None:
     """A quote that would probe for long: its slot is free again soon after."""
-    process = farm.command("quote", ORBIT, "--frames", "1", "--samples", 100_000)
+    process = farm.command("quote", ORBIT, "--trust-file", "--frames", "1", "--samples", 100_000)
     assert _waits(process)
     ends = time.monotonic() + 120
     while not any(task.endswith(".probe") for task in tasks(farm)):

@@ -16,6 +16,7 @@ from render_farm import doctor
 from render_farm.blend_blocks import BlendData
 from render_farm.bundle import Bundle, bundle
 from render_farm.doctor import Checked
+from render_farm.outside import all_may
 from render_farm.path_fields import path_fields
 from render_farm.rewriting import Change, rewrite
 from tests.by_hand import Children, assert_equals_plain, children, job_of
@@ -92,7 +93,8 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moved]:
     render_plainly(*(Plain(path, plain / name, (FRAME,), apart=True) for name, path in scenes.items()))
     with ExitStack() as stack:
         bundles = {
-            name: stack.enter_context(bundle(path, top / "work" / name)) for name, path in scenes.items()
+            name: stack.enter_context(bundle(path, top / "work" / name, may=all_may))
+            for name, path in scenes.items()
         }
         made.rename(top / "gone")
         yield Moved(bundles, plain)
@@ -102,7 +104,7 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moved]:
 def examine(pair: Children, monkeypatch: pytest.MonkeyPatch) -> Callable[[Bundle], Checked]:
     """The doctor, with the warm child in place of a fresh one for each scene."""
 
-    def inspect(bundled: Bundle) -> SceneFacts:
+    def inspect(bundled: Bundle, _: object) -> SceneFacts:
         return decode(pair.render.inspect(bundled.main), SceneFacts)
 
     monkeypatch.setattr(doctor, "inspect", inspect)
@@ -154,7 +156,7 @@ def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_studios_colours_travel(studio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     render_plainly(Plain(studio, tmp_path / "plain", (FRAME,), apart=True))
-    with bundle(studio, tmp_path / "work") as bundled:
+    with bundle(studio, tmp_path / "work", may=all_may) as bundled:
         (tmp_path / "made").rename(tmp_path / "gone")
         monkeypatch.delenv("OCIO")
         checked = doctor.examine(bundled)
@@ -169,7 +171,7 @@ def test_colours_that_blender_would_replace_are_refused_by_name(
     studio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OCIO")
-    with bundle(studio, tmp_path / "work") as bundled:
+    with bundle(studio, tmp_path / "work", may=all_may) as bundled:
         problems = " ".join(doctor.examine(bundled).report.problems)
     assert "Scene uses the look 'Studio Red'" in problems
     assert "//tex/plate.png uses the colour space 'Studio Plate'" in problems
@@ -192,7 +194,8 @@ def test_what_is_needed_and_gone_is_named(
 ) -> None:
     run("variants.files", str(tmp_path), name)
     (tmp_path / name / lost).unlink()
-    with bundle(tmp_path / name / "project" / "scene.blend", tmp_path / "work") as bundled:
+    scene = tmp_path / name / "project" / "scene.blend"
+    with bundle(scene, tmp_path / "work", may=all_may) as bundled:
         report = examine(bundled).report
     assert report.missing == (str(tmp_path / name / lost),)
     assert "1 file is missing" in report.problems[0]

@@ -15,6 +15,7 @@ import zstandard
 from frame_splitter.errors import InvalidInput
 from render_farm.bundle import Bundle, bundle
 from render_farm.doctor import examine
+from render_farm.outside import all_may
 
 MAKER = Path(__file__).parent.parent / "fakes" / "asset_scenes.py"
 FILES = {
@@ -56,7 +57,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def packed(request: pytest.FixtureRequest, folder: Path, tmp_path: Path) -> Iterator[Bundle]:
     """The scene named by the test's parameter, bundled."""
-    with bundle(folder / "project" / f"{request.param}.blend", tmp_path / "work") as bundled:
+    scene = folder / "project" / f"{request.param}.blend"
+    with bundle(scene, tmp_path / "work", may=all_may) as bundled:
         yield bundled
 
 
@@ -92,7 +94,7 @@ def test_the_artists_own_files_are_not_touched(packed: Bundle) -> None:
 def test_the_same_scene_gives_the_same_bundle(folder: Path, tmp_path: Path) -> None:
     manifests = []
     for name in ("a", "b"):
-        with bundle(folder / "project" / "scene.blend", tmp_path / name) as bundled:
+        with bundle(folder / "project" / "scene.blend", tmp_path / name, may=all_may) as bundled:
             manifests.append(bundled.manifest)
             root = bundled.root
         assert not root.exists()

@@ -34,7 +34,8 @@ FRAMES = ("--frames", "1-2")
 
 
 def command(*words: str | Path) -> list[str]:
-    return [sys.executable, "-m", "render_farm", *map(str, words)]
+    own = ["--trust-file"] if words[0] in {"doctor", "quote", "render"} else []
+    return [sys.executable, "-m", "render_farm", *map(str, words), *own]
 
 
 @dataclass

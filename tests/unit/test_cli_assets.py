@@ -9,12 +9,7 @@ import pytest
 from render_farm.asset_rules import CACHE_ENDINGS, AssetRules, files_of, find_moved
 from render_farm.packing import Layout
 from render_farm.path_fields import BAKED_NODES, FLUID, OCEAN
-
-
-def put(path: Path, data: bytes = b"x") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-    return path
+from tests.plain_files import put
 
 
 def test_files_of_a_project_may_go(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def studio(folder: Path, source: str = "red.cube", search: str = "search_path: l
 
 def table(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("table")
+    path.write_text("LUT_3D_SIZE 2\n")
     return path
 
 

@@ -16,6 +16,7 @@ from render_farm.bundle import Bundle
 from render_farm.cli.scene_options import facts_to_send
 from render_farm.doctor import Report, examine
 from render_farm.packing import LeftOut
+from tests.plain_files import PNG
 from tests.unit.conftest import PLAIN_SCENE
 
 BLOB = Blob("0" * 64, 1000)
@@ -38,7 +39,7 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Examine facts instead of a file."""
 
     def examined(facts: SceneFacts, allow_missing: bool = False, **more: Any) -> Report:
-        monkeypatch.setattr(doctor, "inspect", lambda _: facts)
+        monkeypatch.setattr(doctor, "inspect", lambda *_: facts)
         return examine(bundled(tmp_path, **more), allow_missing=allow_missing).report
 
     return examined
@@ -112,18 +113,18 @@ def test_missing_files_are_named_as_the_artist_knows_them(report: Any, tmp_path:
 def test_a_file_only_blender_knows_of_is_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home, root = tmp_path / "home", tmp_path / "bundle"
     (home / "tex").mkdir(parents=True)
-    (home / "tex" / "late.png").write_bytes(b"png")
+    (home / "tex" / "late.png").write_bytes(PNG)
     root.mkdir()
     asset = Asset(str(root / "tex" / "late.png"), "image", "Late", missing=True)
 
-    def inspect(_: Bundle) -> SceneFacts:
+    def inspect(*_: object) -> SceneFacts:
         return replace(PLAIN_SCENE, assets=(replace(asset, missing=not Path(asset.path).exists()),))
 
     monkeypatch.setattr(doctor, "inspect", inspect)
     start = replace(bundled(root), scene=home / "shot.blend", folders={"": str(home)})
     checked = examine(start)
     assert checked.report.missing == ()
-    assert checked.bundle.manifest.files["tex/late.png"].size == 3
+    assert checked.bundle.manifest.files["tex/late.png"].size == len(PNG)
     assert checked.bundle.sources["tex/late.png"] == str(home / "tex" / "late.png")
 
 

@@ -211,13 +211,13 @@ def test_other_files_come_along_and_evil_names_do_not(goals: Targets, tmp_path: 
         coordinator.frame(
             1,
             coordinator.file("a.png", b"one"),
-            coordinator.file("masks/m0001.exr", b"mask"),
+            coordinator.file("outputs/masks/m0001.exr", b"mask"),
             coordinator.file("../../evil.sh", b"evil"),
             coordinator.file("0002.png", b"other"),
         )
         coordinator.frame(2, coordinator.file("b.png", b"two"))
         outcome = follow(client, started(), goals, said.append)
-    assert outcome.frames[1].others == (tmp_path / "out" / "masks" / "m0001.exr",)
+    assert outcome.frames[1].others == (tmp_path / "out" / "outputs" / "masks" / "m0001.exr",)
     assert len(outcome.frames[1].refused) == 2
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [
         "0001.png",

@@ -65,7 +65,8 @@ def test_a_folder_that_cannot_be_made_is_said_before_anything_is_rendered(tmp_pa
 
 def test_other_files_lie_beside_their_frame(tmp_path: Path) -> None:
     goals = targets("out/####", "s", (1,), ".png", ())
-    assert goals.other(1, "masks/hand0001.exr") == tmp_path / "out" / "masks" / "hand0001.exr"
+    there = tmp_path / "out" / "outputs-above" / "1" / "hand0001.exr"
+    assert goals.other(1, "outputs-above/1/hand0001.exr") == there
 
 
 @pytest.mark.parametrize(
@@ -77,14 +78,15 @@ def test_other_files_never_climb_out(name: str) -> None:
 
 
 def test_other_files_never_replace_a_frame_or_the_scene(tmp_path: Path) -> None:
-    goals = targets("####", "s", (1, 2), ".png", (str(tmp_path / "scene.blend"),))
-    for name in ("0002.png", "scene.blend"):
+    goals = targets("####", "s", (1, 2), ".png", (str(tmp_path / "plate.png"),))
+    (tmp_path / "outputs").symlink_to(tmp_path)
+    for name in ("outputs/0002.png", "outputs/plate.png"):
         with pytest.raises(InvalidInput, match="would overwrite"):
             goals.other(1, name)
 
 
 def test_other_files_do_not_follow_links_out(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "link").symlink_to("/tmp")
+    (tmp_path / "out" / "outputs").symlink_to("/tmp")
     with pytest.raises(InvalidInput, match="through a link"):
-        targets("out/####", "s", (1,), ".png", ()).other(1, "link/x.exr")
+        targets("out/####", "s", (1,), ".png", ()).other(1, "outputs/x.exr")

@@ -212,8 +212,9 @@ def test_a_receipt_never_takes_the_place_of_a_file_of_the_scene(goals: Targets) 
 
 
 def test_no_file_output_passes_for_a_receipt(goals: Targets) -> None:
-    with pytest.raises(InvalidInput, match="named as receipts"):
-        goals.other(1, "0001.png.Receipt.JSON")
+    for name in ("0001.png.Receipt.JSON", "outputs/0001.png.receipt.json"):
+        with pytest.raises(InvalidInput, match="not fetched"):
+            goals.other(1, name)
 
 
 # --- render-farm receipt verify -------------------------------------------------------------------

@@ -77,7 +77,7 @@ def test_layers_are_judged_as_any_file(tmp_path: Path) -> None:
     key = put(tmp_path / "home" / ".ssh" / "key.usda")
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / "link.usda").symlink_to(key)
-    names = b"@../home/.ssh/key.usda@ @link.usda@ @good.usda@ @../../../../etc/passwd.usda@"
+    names = b"#usda 1.0\n@../home/.ssh/key.usda@ @link.usda@ @good.usda@ @../../../../etc/passwd.usda@"
     scene, first = tmp_path / "project" / "a.blend", put(tmp_path / "project" / "a.usda", names)
     good = put(tmp_path / "project" / "good.usda")
     chosen = _Chosen(AssetRules(scene.parent), {})
