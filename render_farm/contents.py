@@ -179,13 +179,34 @@ _SECRET = re.compile(
     rb"-----BEGIN [A-Z ]*(?:PRIVATE|CERTIFICATE|MESSAGE|KEY)|PuTTY-User-Key|^AGE-SECRET-KEY", re.M
 )
 _OBJ = re.compile(rb"(?:#|v |vn |vt |vp |f |l |p |o |g |s |mtllib |usemtl |cstype |deg |curv |parm |end\b)")
+_OSL = re.compile(
+    rb"\b(?:shader|surface|displacement|volume|void|int|float|color|point|vector|normal|matrix|string)\s+\w+\s*\("
+    rb"|^#\s*include\b|^//|^/\*",
+    re.MULTILINE,
+)
 _NUMBER = re.compile(rb"-?[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?")
 
 
+_LUT = re.compile(
+    rb"(?:\xef\xbb\xbf|\s|#[^\n]*\n)*(?:<|-?[0-9.]|LUT|TITLE|DOMAIN_|VERSION|SPILUT|CSPLUT|3DMESH|MESH|GRID_SIZE"
+    rb"|CHANNEL|WIDTH|IDIMS|FORMAT|IN\b|OUT\b)",
+    re.IGNORECASE,
+)
+
+
 def _is_text(head: bytes) -> bool:
-    """Whether these bytes are text, and not a key's."""
-    odd = sum(byte < 9 or 13 < byte < 32 for byte in head)
-    return not odd and not _SECRET.search(head)
+    """Whether these bytes are UTF-8 text, and not a key's."""
+    odd = any(byte < 9 or 13 < byte < 32 for byte in head)
+    return not odd and _is_utf8(head) and not _SECRET.search(head)
+
+
+def _is_utf8(head: bytes) -> bool:
+    try:
+        head.decode()
+    except UnicodeDecodeError as error:
+        # The last letter may be cut in two.
+        return len(head) == HEAD and error.start >= HEAD - 3
+    return True
 
 
 def _text(head: bytes, size: int) -> bool:
@@ -199,9 +220,9 @@ def _obj(head: bytes, size: int) -> bool:
 
 
 def _table(head: bytes, size: int) -> bool:
-    """A .csv that nodes read: rows of as many cells as the first names, with numbers in them."""
-    rows = [line for line in head.splitlines() if line.strip()]
-    return _is_text(head) and (len(rows) < 2 or _NUMBER.search(rows[1]) is not None)
+    """A .csv that nodes read, cut by any of their separators: a row of names, and rows with numbers."""
+    rows = [re.split(rb"[,;|\t ]", line) for line in head.splitlines() if line.strip()]
+    return _is_text(head) and len(rows) > 1 and any(_NUMBER.fullmatch(cell.strip()) for cell in rows[1])
 
 
 def _lamp(head: bytes, size: int) -> bool:
@@ -209,10 +230,7 @@ def _lamp(head: bytes, size: int) -> bool:
 
 
 def _shader(head: bytes, size: int) -> bool:
-    return (
-        _is_text(head)
-        and re.search(rb"\b(?:shader|surface|displacement|volume)\b|#include|/[*/]", head) is not None
-    )
+    return _is_text(head) and _OSL.search(head) is not None
 
 
 def _compiled_shader(head: bytes, size: int) -> bool:
@@ -220,8 +238,8 @@ def _compiled_shader(head: bytes, size: int) -> bool:
 
 
 def _lut(head: bytes, size: int) -> bool:
-    """Tables of OCIO: XML, or words and numbers."""
-    return _is_text(head) and (b"<" in head or _NUMBER.search(head) is not None)
+    """Tables of OCIO: XML, or lines of numbers after one of their formats' words."""
+    return _is_text(head) and _LUT.match(head) is not None
 
 
 def _profile(head: bytes, size: int) -> bool:

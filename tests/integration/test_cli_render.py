@@ -32,7 +32,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(*words: str | Path) -> list[str]:
-    own = ["--trust-file"] if words[0] in {"doctor", "quote", "render"} or words[1] == "submit" else []
+    own = ["--trust-file"] if words[0] in {"doctor", "quote", "render"} or words[1:2] == ("submit",) else []
     return [sys.executable, "-m", "render_farm", *map(str, words), *own]
 
 
