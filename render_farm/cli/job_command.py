@@ -182,8 +182,9 @@ def _fetched(
 ) -> dict[int, Fetched]:
     stem = "".join(letter if letter.isalnum() or letter in "-_. " else "_" for letter in job.name)
     written = Written(state_folder(chosen.state_dir).path)
-    name = stem.strip(". ") or job.job
-    goals = targets(chosen.output, name, job.spec.frames, job.extension, (), written=written)
+    goals = targets(
+        chosen.output, stem.strip(". ")[:200] or "job", job.spec.frames, job.extension, (), written=written
+    )
     goals.prepare()
     receipts = Receipts(client, job, goals) if chosen.receipts else None
 

@@ -141,7 +141,11 @@ def targets(
     fill: Fill = _without_scene,
     written: Written | None = None,
 ) -> Targets:
-    """The paths of all frames. Raises InvalidInput where two meet or one is a file of the scene."""
+    """The paths of all frames. Raises InvalidInput where two meet or one is a file of the scene, and for an
+    extension that is no picture's: a farm may have named it.
+    """
+    if extension and extension not in KNOWN_ENDINGS:
+        raise InvalidInput(f"Frames that end in '{extension[:40]}' are no pictures: none is fetched.")
     pattern = os.path.expanduser(pattern) if pattern else f"{escape(default_stem)}-frames/####"
     patterns = {frame: fill(pattern, frame) for frame in frames}
     paths = {frame: os.path.abspath(frame_path(patterns[frame], frame, extension)) for frame in frames}
