@@ -153,9 +153,9 @@ def _denied(outside: Mapping[str, Path], may: May) -> dict[str, Path]:
     return {source: real for source, real in outside.items() if real not in agreed}
 
 
-def _check_sizes(files: Mapping[str, str]) -> None:
+def _check_sizes(files: Mapping[str, str], already: int = 0) -> None:
     """Sizes cost nothing to look at, and reading everything first may take hours. Raises InvalidInput."""
-    total = 0
+    total = already
     for source in files.values():
         try:
             size = os.stat(source).st_size
@@ -182,7 +182,7 @@ def complete(bundled: Bundle, assets: Iterable[Asset]) -> Bundle:
     refused = [*bundled.left_out, *(LeftOut(file, reason) for file, reason in reasons.items() if reason)]
     if not added:
         return bundled
-    _check_sizes({**bundled.sources, **added})
+    _check_sizes(added, already=bundled.size)
     sources = {**bundled.sources, **added}
     files = {**bundled.manifest.files, **_gather(bundled.root, added, (), bundled.keeps)}
     manifest = replace(bundled.manifest, files=files)

@@ -24,7 +24,7 @@ class Console:
     @property
     def has_somebody(self) -> bool:
         """Whether a person sits at the terminal who can be asked."""
-        return not self.as_json and sys.stdin.isatty() and sys.stderr.isatty()
+        return not self.as_json and sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
     def ask(self, told: Iterable[str], question: str) -> str:
         """The answer to a question, in lower case; nothing else is said meanwhile. An end of input is ""."""
