@@ -31,7 +31,9 @@ class Child:
         from gpu_worker.child import (  # noqa: PLC0415
             auditing,
             bakes,
+            defusing,
             devices,
+            errors,
             finishing,
             inspection,
             probing,
@@ -44,6 +46,7 @@ class Child:
         self.bpy, self.finishing, self.inspection, self.rendering = bpy, finishing, inspection, rendering
         self.auditing, self.probing, self.reference = auditing, probing, reference
         self.bakes, self.devices, self.warming = bakes, devices, warming
+        self.defusing, self.scene_error = defusing, errors.SceneError
         self.opened: str | None = None
         self.device: dict[str, Any] = {"backend": "CPU", "index": 0, "threads": 1}
         self.device_name = ""
@@ -77,7 +80,7 @@ class Child:
             return
         try:
             self.say("done", **action(command))
-        except self.rendering.SceneError as error:
+        except self.scene_error as error:
             self.say("failed", code="scene", message=str(error))
         except self.devices.DeviceError as error:
             self.say("failed", code=error.code, message=str(error))
@@ -116,6 +119,7 @@ class Child:
     def _load(self, blend: str) -> None:
         self._forget()
         self.rendering.open_scene(blend)
+        self.defusing.refuse()
         self.bakes.hold_in_memory()
         self.opened = blend
 
@@ -174,7 +178,7 @@ class Child:
         So it is before each of Blender's own frames where a frame leaves the scene's settings animated.
         """
         if self.opened is None:
-            raise self.rendering.SceneError("No scene is open.")
+            raise self.scene_error("No scene is open.")
         done = self.work is not None
         if done and (self.work != kind or (kind == "final" and self.rendering.is_animated())):
             self._load(self.opened)

@@ -10,8 +10,8 @@ from typing import Any
 import bpy
 
 from gpu_worker.child.caches import nodes_bake
+from gpu_worker.child.errors import SceneError
 from gpu_worker.child.names import text
-from gpu_worker.child.rendering import SceneError
 
 
 def hold_in_memory() -> None:

@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-import bpy
+from gpu_worker.child.disk_caches import absolute, cache_folder, own_point
 
 PLAYED = re.compile(r"(\d+) frames (?:in memory|on disk)")
 """How a point cache describes itself; a comma follows where it is not exact."""
@@ -37,13 +37,13 @@ class Cache:
 
 def point_cache(cache: Any, owner: Any) -> Cache:
     """The state of a physics cache that belongs to `owner`, an object or a scene."""
-    start = cache.frame_start
-    if not (cache.use_disk_cache or cache.use_external):
+    start, own = cache.frame_start, own_point(cache)
+    if not (own.use_disk_cache or cache.use_external):
         played = _played(cache)
-        return Cache(cache.is_baked or start + played > cache.frame_end, start + max(played, 1) - 1)
-    folder = _cache_folder(cache, owner)
+        return Cache(own.is_baked or start + played > cache.frame_end, start + max(played, 1) - 1)
+    folder = cache_folder(cache, owner)
     files = _files(folder)
-    if cache.is_baked or cache.use_external:
+    if own.is_baked or cache.use_external:
         return Cache(True, start, folder, bool(files))
     played = _played(cache) if files else 0
     return Cache(start + played > cache.frame_end, start + max(played, 1) - 1, folder)
@@ -54,20 +54,6 @@ def _played(cache: Any) -> int:
     counted = PLAYED.match(cache.info)
     exact = counted and "," not in cache.info and not cache.is_outdated and cache.frame_step == 1
     return int(counted[1]) if counted and exact else 0
-
-
-def _cache_folder(cache: Any, owner: Any) -> str:
-    library = owner.library if cache.use_library_path else None
-    if cache.use_external:
-        return absolute(cache.filepath, library)
-    blend = absolute(library.filepath, library.parent) if library else bpy.data.filepath
-    stem = os.path.splitext(os.path.basename(blend))[0]
-    return os.path.join(os.path.dirname(blend), f"blendcache_{stem}")
-
-
-def absolute(path: str, library: Any) -> str:
-    """A path of a data-block from `library` (None: of this file), without `//` and `..`."""
-    return os.path.normpath(str(bpy.path.abspath(path, library=library)))
 
 
 def _files(folder: str) -> list[str]:

@@ -17,6 +17,7 @@ import numpy
 
 from gpu_worker.child import merged, rendering
 from gpu_worker.child.denoising import Scaling, used_layers
+from gpu_worker.child.errors import SceneError
 from gpu_worker.child.exr_attributes import attributes
 from gpu_worker.child.naming import escape_template
 from gpu_worker.child.overrides import RENDER, overrides
@@ -44,7 +45,7 @@ def finish_frame(command: dict[str, Any]) -> dict[str, Any]:
         overrides.put(scene, RENDER, "engine", merged.NAME)
     _, files = rendering.write_files(command["frame"], Path(command["path"]), lambda done, total: None)
     if source.problem:
-        raise rendering.SceneError(f"The merged picture could not be used: {source.problem}")
+        raise SceneError(f"The merged picture could not be used: {source.problem}")
     return {
         "files": files,
         "seconds": time.monotonic() - started,

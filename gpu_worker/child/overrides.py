@@ -172,7 +172,7 @@ class Overrides:
 
 def _mute(scene: Any, owner: Any, name: str) -> list[Any]:
     """The scene's curves and drivers of one setting, muted now."""
-    muted = [curve for curve in scene_curves(scene) if not curve.mute and _is_of(curve, scene, owner, name)]
+    muted = [curve for curve in all_curves(scene) if not curve.mute and _is_of(curve, scene, owner, name)]
     for curve in muted:
         curve.mute = True
     return muted
@@ -189,15 +189,15 @@ def _is_of(curve: Any, scene: Any, owner: Any, name: str) -> bool:
     return bool(found.as_pointer() == owner.as_pointer())
 
 
-def scene_curves(scene: Any) -> Iterator[Any]:
-    """All curves and drivers that set something of the scene: its action's, its strips', its drivers."""
-    data = scene.animation_data
+def all_curves(block: Any) -> Iterator[Any]:
+    """All curves and drivers of a data-block: its action's, its strips', its drivers."""
+    data = block.animation_data
     if data is None:
         return
     actions = [data.action] if data.action else []
     actions += [action for track in data.nla_tracks for action in _actions(track.strips)]
     for action in dict.fromkeys(actions):
-        yield from _curves(action)
+        yield from curves_of(action)
     yield from data.drivers
 
 
@@ -209,7 +209,8 @@ def _actions(strips: Any) -> Iterator[Any]:
             yield strip.action
 
 
-def _curves(action: Any) -> Iterator[Any]:
+def curves_of(action: Any) -> Iterator[Any]:
+    """All curves of an action."""
     for layer in action.layers:
         for strip in layer.strips:
             for bag in strip.channelbags:

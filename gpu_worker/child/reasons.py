@@ -9,7 +9,9 @@ from typing import Any
 
 from gpu_worker.child import compositor
 from gpu_worker.child.animation import ever_on, telling_settings
+from gpu_worker.child.defusing import freestyle_sentence
 from gpu_worker.child.denoising import denoises, is_cut, used_layers
+from gpu_worker.child.disk_caches import is_shown
 from gpu_worker.child.names import text
 from gpu_worker.child.nodes import makes_pencil, makes_volume, shades_volume
 from gpu_worker.child.participants import sequencer_makes_picture
@@ -304,15 +306,20 @@ def _foreign_node(node: Any, scene: Any, layers: set[str]) -> str | None:
 
 
 def _freestyle(scope: Scope) -> str | None:
-    for scene in scope.scenes:
-        if scene.render.use_freestyle and any(_draws_lines(scene, layer) for layer in scene.view_layers):
-            where = "" if scene == scope.scene else f" in the scene '{text(scene.name)}'"
-            return f"Freestyle runs Python from the file, which the farm never does: switch it off{where}."
+    said = (freestyle_sentence(scene, scope.scene) for scene in scope.scenes)
+    return next((sentence for sentence in said if sentence is not None), None)
+
+
+def _fluid(scope: Scope) -> str | None:
+    for item in scope.evaluated.objects.values():
+        for modifier in item.modifiers:
+            if modifier.type == "FLUID" and modifier.fluid_type == "DOMAIN" and is_shown(modifier, item):
+                return (
+                    f"The fluid of '{text(item.name)}' is played by Mantaflow, which runs Python and writes "
+                    f"files: the farm never does. Show its baked files instead, smoke as a Volume object, "
+                    f"a liquid's mesh as Alembic."
+                )
     return None
-
-
-def _draws_lines(scene: Any, layer: Any) -> bool:
-    return all(ever_on(scene, _path(layer, name)) for name in ("use", "use_freestyle"))
 
 
 def _external_engine(scope: Scope) -> str | None:
@@ -379,5 +386,5 @@ FINAL_ONLY = (
 )
 UNLIKE = (_unlike_volumes, _unlike_shadow_catchers)
 APPROXIMATE = (_engine_approximate, _path_guiding, _time_limit, _stamp_changes, _read_machine)
-REFUSED = (_freestyle, _external_engine, _no_camera)
+REFUSED = (_freestyle, _fluid, _external_engine, _no_camera)
 NOTES = (_gpu_compositor, _gpu_denoising, _not_kept_warm, _empty_picture)

@@ -12,7 +12,7 @@ from typing import Any
 
 import bpy
 
-from gpu_worker.child import devices, naming
+from gpu_worker.child import defusing, devices, naming
 from gpu_worker.child.denoising import (
     most_samples,
     passes_of,
@@ -20,7 +20,8 @@ from gpu_worker.child.denoising import (
     store_sample_counts,
     used_layers,
 )
-from gpu_worker.child.overrides import CYCLES, EEVEE, IMAGE, RENDER, SetBack, overrides, scene_curves
+from gpu_worker.child.errors import SceneError
+from gpu_worker.child.overrides import CYCLES, EEVEE, IMAGE, RENDER, SetBack, all_curves, overrides
 
 Progress = Callable[[int, int], None]
 
@@ -31,16 +32,15 @@ DEVICE_MEMORY = re.compile(r"\bMem: *(\d+(?:\.\d+)?)([KMG])")
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
-class SceneError(Exception):
-    """The scene cannot be rendered as asked; the text is for the artist."""
-
-
 def open_scene(path: str) -> None:
-    """Load a .blend without running anything it carries and without its window layout."""
+    """Load a .blend without running anything it carries, without its window layout and made harmless before
+    it is evaluated. Raises SceneError.
+    """
     bpy.ops.wm.read_factory_settings(use_empty=True)
     bpy.context.preferences.filepaths.use_scripts_auto_execute = False
     try:
-        bpy.ops.wm.open_mainfile(filepath=path, load_ui=False, use_scripts=False)
+        with defusing.defused():
+            bpy.ops.wm.open_mainfile(filepath=path, load_ui=False, use_scripts=False)
     except RuntimeError as error:
         raise SceneError(f"Blender cannot open this file: {_last_line(str(error))}") from error
     overrides.forget()
@@ -253,7 +253,7 @@ def start_from_own_settings(command: dict[str, Any]) -> None:
 
 def is_animated() -> bool:
     """Whether the scene's own settings are animated: Blender leaves them as a frame had them."""
-    return next(scene_curves(bpy.context.scene), None) is not None
+    return next(all_curves(bpy.context.scene), None) is not None
 
 
 def final_frame(command: dict[str, Any], folder: Path, progress: Progress) -> tuple[Watch, list[str]]:
@@ -302,6 +302,7 @@ def run_render(progress: Progress, frame: int | None = None) -> Watch:
         if frame is None
         else {"animation": True, "frame_start": frame, "frame_end": frame}
     )
+    defusing.look_again()
     scene = bpy.context.scene
     if scene.render.engine == "CYCLES":
         _verify_device(scene)

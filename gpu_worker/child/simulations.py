@@ -7,6 +7,7 @@ from typing import Any
 
 from gpu_worker.child.animation import animated_paths, is_animated
 from gpu_worker.child.caches import Cache, fluid_cache, nodes_bake, point_cache, point_caches
+from gpu_worker.child.disk_caches import is_shown
 from gpu_worker.child.names import text
 from gpu_worker.child.nodes import simulation_zones
 from gpu_worker.child.walk import Evaluated
@@ -85,7 +86,7 @@ def _falls(item: Any) -> bool:
 
 def _of_object(item: Any, found: Evaluated, start: int) -> Iterator[Simulation]:
     for modifier in item.modifiers:
-        if modifier.show_render or is_animated(item, f"{modifier.path_from_id()}.show_render"):
+        if is_shown(modifier, item):
             yield from _of_modifier(item, modifier, found, start)
 
 

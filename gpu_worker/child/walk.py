@@ -15,9 +15,9 @@ from typing import Any
 import bpy
 
 from gpu_worker.child.animation import ever_on
+from gpu_worker.child.errors import SceneError
 from gpu_worker.child.names import text
 from gpu_worker.child.participants import Participant
-from gpu_worker.child.rendering import SceneError
 
 MOST_INSTANCES = 200_000
 """Instances that are looked at for volumes and strokes; nodes that make them are found by themselves."""
