@@ -39,6 +39,7 @@ class Child:
             probing,
             reference,
             rendering,
+            shaders,
             warming,
         )
 
@@ -46,7 +47,7 @@ class Child:
         self.bpy, self.finishing, self.inspection, self.rendering = bpy, finishing, inspection, rendering
         self.auditing, self.probing, self.reference = auditing, probing, reference
         self.bakes, self.devices, self.warming = bakes, devices, warming
-        self.defusing, self.scene_error = defusing, errors.SceneError
+        self.defusing, self.shaders, self.scene_error = defusing, shaders, errors.SceneError
         self.opened: str | None = None
         self.device: dict[str, Any] = {"backend": "CPU", "index": 0, "threads": 1}
         self.device_name = ""
@@ -121,6 +122,7 @@ class Child:
         self.rendering.open_scene(blend)
         self.defusing.refuse()
         self.bakes.hold_in_memory()
+        self.shaders.compile_apart()
         self.opened = blend
 
     def _forget(self) -> None:

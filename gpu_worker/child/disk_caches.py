@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import bpy
+from _bpy import ops as operators
 
 from gpu_worker.child.animation import ever_on
 from gpu_worker.child.names import text
@@ -105,7 +106,8 @@ def _still_point(cache: Any, owner: Any) -> None:
     _points[cache.as_pointer()] = PointSettings(cache.is_baked, True)
     if not cache.is_baked:
         with bpy.context.temp_override(point_cache=cache):
-            bpy.ops.ptcache.bake_from_cache()
+            # What `bpy.ops` calls, which evaluates the scene before each operator.
+            operators.call("PTCACHE_OT_bake_from_cache", {})
     if not _begins(cache, owner):
         cache.use_disk_cache = False
     if not cache.is_baked or (cache.use_disk_cache and not _begins(cache, owner)):

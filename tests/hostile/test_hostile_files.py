@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A .blend runs no Python of its own and writes nowhere by itself: not when it is looked at, and not when it
+is rendered by a child that was told lies about it. No sandbox helps here.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy
+import pytest
+
+from frame_splitter import exactness, exr, split
+from frame_splitter.facts import SceneFacts
+from frame_splitter.fields import decode
+from frame_splitter.ids import SceneId
+from frame_splitter.records import FailureCode, JobSpec
+from gpu_worker.blender import BlenderChild, ChildLimits, Device
+from gpu_worker.failures import TaskError
+from gpu_worker.slot import region_of
+from tests.by_hand import Children, Job
+from tests.reference import run
+
+pytestmark = pytest.mark.blender
+
+FREESTYLE = (
+    "freestyle_plain",
+    "freestyle_in_the_compositor",
+    "freestyle_in_a_strip",
+    "freestyle_behind_a_strips_compositor",
+    "freestyle_in_a_second_layer",
+    "freestyle_in_a_keyed_layer",
+    "freestyle_in_a_driven_layer",
+    "freestyle_with_a_keyed_mode",
+    "freestyle_in_a_linked_scene",
+)
+CACHES = (
+    "paint_outside",
+    "paint_beside",
+    "particles_beside",
+    "cloth_outside",
+    "soft_body_outside",
+    "cloth_put_on_disk_by_a_key",
+    "cloth_of_a_linked_object",
+)
+FLUIDS = (
+    "fluid_replayed_outside",
+    "fluid_replayed_in_renders",
+    "fluid_switched_on_by_keys",
+    "fluid_that_reads",
+)
+OTHERS = ("freestyle_that_nobody_shows", "shader_compiled_beside_its_source", "outputs_behind_a_strip")
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("elsewhere")
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory, elsewhere: Path) -> Path:
+    folder = tmp_path_factory.mktemp("hostile")
+    run("hostile.hostile_blends", str(folder), str(elsewhere))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def child() -> Iterator[BlenderChild]:
+    blender = BlenderChild(ChildLimits(memory=4 << 30))
+    blender.start()
+    yield blender
+    blender.close()
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_written(scenes: Path, elsewhere: Path) -> Iterator[None]:
+    """Whatever a test does leaves both folders as they were."""
+    before = contents(scenes), contents(elsewhere)
+    yield
+    assert (contents(scenes), contents(elsewhere)) == before
+
+
+def contents(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def blend_of(scenes: Path, name: str) -> Path:
+    return scenes / name / f"{name}.blend"
+
+
+def lies(child: BlenderChild, blend: Path, whole: bool) -> Job:
+    """A job whose client says that nothing is wrong with the scene; `whole`: by Blender's own frames."""
+    facts = decode(child.inspect(blend), SceneFacts)
+    facts = replace(facts, refused=(), simulations=(), camera=True, final_only=("",) if whole else ())
+    spec = JobSpec(SceneId("0" * 64), (1, 2), samples=1, tiles="1x1")
+    settings = split.pin(spec, facts)
+    plan = exactness.classify(facts, settings, spec.frames)
+    return Job(Children(child, child), blend, spec, facts, settings, plan)
+
+
+def render(job: Job, folder: Path) -> Path:
+    """Both frames, one after the other, in one child; the last one's file or folder."""
+    child = job.children.render
+    child.open(job.blend, Device())
+    for frame in job.spec.frames:
+        lease = job.tasks(frame)[0]
+        path = folder / f"{job.plan.output}-{frame}"
+        if job.plan.output == "final":
+            path.mkdir()
+        child.render(lease, region_of(lease), path, lambda done, total: None)
+    return path
+
+
+@pytest.mark.parametrize("name", FREESTYLE)
+def test_freestyle_runs_nothing_and_is_refused_whatever_the_facts_say(
+    child: BlenderChild, scenes: Path, tmp_path: Path, name: str
+) -> None:
+    blend = blend_of(scenes, name)
+    assert any("Freestyle" in said for said in decode(child.inspect(blend), SceneFacts).refused)
+    for whole in (True, False):
+        with pytest.raises(TaskError, match="Freestyle runs Python") as refused:
+            render(lies(child, blend, whole), tmp_path)
+        assert refused.value.failure is FailureCode.SCENE
+
+
+@pytest.mark.parametrize("name", CACHES)
+def test_no_simulation_is_written_where_a_file_says(
+    child: BlenderChild, scenes: Path, tmp_path: Path, name: str
+) -> None:
+    for whole in (True, False):
+        render(lies(child, blend_of(scenes, name), whole), tmp_path)
+
+
+@pytest.mark.parametrize("name", FLUIDS)
+def test_mantaflow_never_runs(child: BlenderChild, scenes: Path, tmp_path: Path, name: str) -> None:
+    blend = blend_of(scenes, name)
+    facts = decode(child.inspect(blend), SceneFacts)
+    assert any("Mantaflow" in said for said in facts.refused)
+    for whole in (True, False):
+        render(lies(child, blend, whole), tmp_path)
+
+
+def test_freestyle_in_a_scene_that_nobody_shows_refuses_nothing(
+    child: BlenderChild, scenes: Path, tmp_path: Path
+) -> None:
+    assert not decode(child.inspect(blend_of(scenes, "freestyle_that_nobody_shows")), SceneFacts).refused
+    render(lies(child, blend_of(scenes, "freestyle_that_nobody_shows"), whole=True), tmp_path)
+
+
+def test_a_shader_is_compiled_elsewhere_and_shown(child: BlenderChild, scenes: Path, tmp_path: Path) -> None:
+    job = lies(child, blend_of(scenes, "shader_compiled_beside_its_source"), whole=False)
+    tile = exr.check(render(job, tmp_path), 64, 48)
+    red, green, blue = (tile.parts[0].channels[f"ViewLayer.Combined.{color}"] for color in "RGB")
+    assert numpy.count_nonzero((red == 4) & (green == 2) & (blue == 1)) > 50
+
+
+def test_outputs_of_scenes_behind_strips_stay_in_the_frames_folder(
+    child: BlenderChild, scenes: Path, tmp_path: Path
+) -> None:
+    render(lies(child, blend_of(scenes, "outputs_behind_a_strip"), whole=True), tmp_path)
+
+
+def test_a_file_that_cannot_be_looked_through_is_not_evaluated(
+    child: BlenderChild, scenes: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(TaskError, match="cannot be made safe"):
+        child.inspect(blend_of(scenes, "names_that_are_no_text"))
