@@ -123,8 +123,9 @@ def outside(cache: bpy.types.PointCache, elsewhere: Path, folder: Path) -> None:
     """Name a folder for a cache that is on disk."""
     bpy.ops.wm.save_as_mainfile(filepath=str(folder / f"{folder.name}.blend"))
     cache.use_disk_cache = True
+    cache.name = folder.name  # first: Blender looks for files that begin so, and calls them baked
     cache.use_external = True
-    cache.filepath, cache.name = f"{elsewhere}/", "cache"
+    cache.filepath = f"{elsewhere}/"
 
 
 def beside(cache: bpy.types.PointCache, folder: Path) -> None:
@@ -172,17 +173,6 @@ def cloth_put_on_disk_by_a_key(scene: Scene, folder: Path, elsewhere: Path) -> N
     cache.use_disk_cache = False
 
 
-def cloth_of_a_linked_object(scene: Scene, folder: Path, elsewhere: Path) -> None:
-    library = folder / "library.blend"
-    outside(bpy.data.objects["box"].modifiers.new("cloth", "CLOTH").point_cache, elsewhere, folder)
-    bpy.ops.wm.save_as_mainfile(filepath=str(library))
-    (folder / f"{folder.name}.blend").unlink()
-    fresh = variants.stage()
-    with bpy.data.libraries.load(str(library), link=True) as (_, wanted):
-        wanted.objects = ["box"]
-    fresh.collection.objects.link(wanted.objects[0])
-
-
 CACHES = (
     paint_outside,
     paint_beside,
@@ -190,7 +180,6 @@ CACHES = (
     cloth_outside,
     soft_body_outside,
     cloth_put_on_disk_by_a_key,
-    cloth_of_a_linked_object,
 )
 
 

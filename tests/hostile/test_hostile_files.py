@@ -41,7 +41,6 @@ CACHES = (
     "cloth_outside",
     "soft_body_outside",
     "cloth_put_on_disk_by_a_key",
-    "cloth_of_a_linked_object",
 )
 FLUIDS = (
     "fluid_replayed_outside",
