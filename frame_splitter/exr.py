@@ -77,7 +77,7 @@ def _attributes(header: Header) -> dict[str, dict[str, Any]]:
     try:
         with OpenEXR.File(io.BytesIO(header.raw), header_only=True, num_threads=0) as file:
             found = {part.name(): _kept(part.header) for part in file.parts}
-    except (RuntimeError, ValueError, TypeError, KeyError, UnicodeDecodeError) as error:
+    except Exception as error:  # whatever a stranger's bytes provoke in the library is the picture's fault
         raise InvalidInput(f"The picture's header cannot be decoded: {str(error)[:200]}") from error
     if len(found) != len(header.parts):
         raise InvalidInput("The picture's header names other parts than it has.")
@@ -85,7 +85,10 @@ def _attributes(header: Header) -> dict[str, dict[str, Any]]:
 
 
 def _kept(attributes: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in attributes.items() if name not in WRITTEN_BY_US}
+    kept = {name: value for name, value in attributes.items() if name not in WRITTEN_BY_US}
+    if [] in (value for value in kept.values() if isinstance(value, list)):
+        raise ValueError("an empty list, which could not be written again")
+    return kept
 
 
 def write(path: Path, image: Image, compress: bool = True) -> None:

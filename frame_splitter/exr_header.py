@@ -181,7 +181,8 @@ def _attributes(scanner: _Scanner, limits: Limits) -> dict[str, tuple[str, bytes
     while name := scanner.text():
         kind = scanner.text()
         (size,) = struct.unpack("<i", scanner.take(4))
-        if kind not in PLAIN_TYPES:
+        # Of channels there is one list: the library reads others, and cannot write them.
+        if kind not in PLAIN_TYPES or (kind == "chlist" and name != "channels"):
             raise InvalidInput(f"The picture's attribute of type {kind[:40]!r} is none a render writes.")
         if name in attributes or len(attributes) == limits.attributes:
             raise InvalidInput("The picture's header repeats an attribute, or has too many.")
