@@ -237,9 +237,14 @@ class BlenderChild:
             stdout=streams.chatter,
             stderr=streams.chatter,
             pass_fds=(streams.events,),
-            env=dict(self._command.variables or {}),
+            env={**(self._command.variables or {}), **self._confining()},
             start_new_session=True,
         )
+
+    def _confining(self) -> dict[str, str]:
+        """Where the child may write, for itself to keep to (`gpu_worker.child.confining`)."""
+        writes = "\n".join(map(str, self._command.writes))
+        return {"RENDER_FARM_WRITES": writes} if writes else {}
 
     def _hear(self, event: Event) -> None:
         report = None

@@ -18,6 +18,8 @@ from typing import Any, TextIO
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from gpu_worker.child.confining import confine
+
 Command = dict[str, Any]
 
 
@@ -220,12 +222,23 @@ def as_if_cores(count: int) -> Iterator[None]:
             os.sched_setaffinity(int(thread), allowed)
 
 
+def confine_to_named() -> None:
+    """Where the parent names the folders this process may fill, let it write nowhere else.
+
+    To be called while there is one thread.
+    """
+    folders = os.environ.get("RENDER_FARM_WRITES", "").splitlines()
+    if folders:
+        confine([*folders, *(os.environ[name] for name in ("HOME", "TMPDIR") if os.environ.get(name))])
+
+
 def main() -> None:
     """Serve commands until stdin closes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events-fd", type=int, required=True)
     parser.add_argument("--threads", type=int, default=0, help="CPU threads it will use; 0: all")
     arguments = parser.parse_args()
+    confine_to_named()
     commands: queue.Queue[Command] = queue.Queue()
     threading.Thread(target=read_commands, args=(commands,), daemon=True).start()
     with as_if_cores(arguments.threads):

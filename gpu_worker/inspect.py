@@ -64,11 +64,11 @@ def _command(scene: Path, seen: Path, scratch: Path, sandboxed: bool, program: P
         raise NoSandbox(reason)
     if not sandboxed:
         log.info("opened_unsandboxed", scene=str(scene))
-        return ChildCommand(program, variables=variables | {"HOME": str(scratch)})
+        return ChildCommand(program, variables=variables | {"HOME": str(scratch)}, writes=(scratch,))
     # A scene that lies in the home folder itself is shown alone.
     readable = scene if sandbox.shows_home(seen) else seen
     box = sandbox.Sandbox(readable=(program_folder(program), readable), writable=(scratch,))
-    return ChildCommand(program, box.wrap, variables)
+    return ChildCommand(program, box.wrap, variables, writes=(scratch,))
 
 
 def problem(error: FarmError) -> str:

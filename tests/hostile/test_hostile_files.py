@@ -3,6 +3,8 @@
 is rendered by a child that was told lies about it. No sandbox helps here.
 """
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +17,13 @@ from frame_splitter.facts import SceneFacts
 from frame_splitter.fields import decode
 from frame_splitter.ids import SceneId
 from frame_splitter.records import FailureCode, JobSpec
-from gpu_worker.blender import BlenderChild, ChildLimits, Device
+from gpu_worker.blender import BlenderChild, ChildCommand, ChildLimits, Device
+from gpu_worker.child import confining
 from gpu_worker.failures import TaskError
+from gpu_worker.inspect import inspect_scene
 from gpu_worker.slot import region_of
 from tests.by_hand import Children, Job
-from tests.reference import run
+from tests.reference import REPOSITORY, run
 
 pytestmark = pytest.mark.blender
 
@@ -139,6 +143,35 @@ def test_mantaflow_never_runs(child: BlenderChild, scenes: Path, tmp_path: Path,
         render(lies(child, blend, whole), tmp_path)
 
 
+def test_looking_at_a_fluid_without_a_sandbox_writes_nothing(scenes: Path) -> None:
+    facts = decode(
+        inspect_scene(blend_of(scenes, "fluid_replayed_outside"), None, sandboxed=False), SceneFacts
+    )
+    assert [one.kind for one in facts.simulations] == ["fluid"]
+
+
+OPENED = """
+import sys, bpy, addon_utils
+from gpu_worker.child.rendering import open_scene
+open_scene(sys.argv[1])
+print(sorted(one for one in bpy.context.preferences.addons.keys() if addon_utils.check(one)[1]))
+lists = {name: getattr(bpy.app.handlers, name) for name in dir(bpy.app.handlers)}
+print(sorted(name for name, held in lists.items() if isinstance(held, list) and held and name[0] != "_"))
+print(bpy.context.preferences.filepaths.use_scripts_auto_execute)
+"""
+
+
+def test_no_addon_and_no_handler_sees_a_file(scenes: Path) -> None:
+    """But Cycles, which brings old files up to date, and Blender's own translation."""
+    program = [sys.executable, "-c", OPENED, str(blend_of(scenes, "freestyle_plain"))]
+    said = subprocess.run(program, capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert said.stdout.splitlines()[-3:] == [
+        "['cycles']",
+        "['translation_update_post', 'version_update']",
+        "False",
+    ]
+
+
 def test_freestyle_in_a_scene_that_nobody_shows_refuses_nothing(
     child: BlenderChild, scenes: Path, tmp_path: Path
 ) -> None:
@@ -164,3 +197,21 @@ def test_a_file_that_cannot_be_looked_through_is_not_evaluated(
 ) -> None:
     with pytest.raises(TaskError, match="cannot be made safe"):
         child.inspect(blend_of(scenes, "names_that_are_no_text"))
+
+
+@pytest.mark.skipif(not confining.available(), reason="This kernel has no Landlock.")
+def test_a_child_writes_nowhere_but_where_its_parent_says(scenes: Path, tmp_path: Path) -> None:
+    """Whatever a file may find to make Blender write elsewhere: here the child itself is told to."""
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    inside.mkdir()
+    outside.mkdir()
+    confined = BlenderChild(ChildLimits(memory=4 << 30), ChildCommand(writes=(inside,)))
+    confined.start()
+    try:
+        job = lies(confined, blend_of(scenes, "freestyle_that_nobody_shows"), whole=False)
+        assert render(job, inside).is_file()
+        with pytest.raises(TaskError, match=r"wrote no picture|could not render"):
+            render(job, outside)
+    finally:
+        confined.close()
+    assert not list(outside.iterdir())
