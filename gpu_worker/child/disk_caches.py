@@ -65,8 +65,7 @@ def read_only() -> None:
         for cache in _of_object(item):
             _still_point(cache, item)
     for scene in bpy.data.scenes:
-        if scene.rigidbody_world is not None:
-            _still_point(scene.rigidbody_world.point_cache, scene)
+        _refuse_on_disk(scene.rigidbody_world)
 
 
 def _of_object(item: Any) -> Iterator[Any]:
@@ -101,7 +100,7 @@ def _still_point(cache: Any, owner: Any) -> None:
     What counts as baked is not simulated further. Some kinds write their first frame all the same where it
     is not there: those have what there is in memory.
     """
-    if cache is None or not cache.use_disk_cache:
+    if not cache.use_disk_cache:
         return
     _points[cache.as_pointer()] = PointSettings(cache.is_baked, True)
     if not cache.is_baked:
@@ -112,6 +111,12 @@ def _still_point(cache: Any, owner: Any) -> None:
         cache.use_disk_cache = False
     if not cache.is_baked or (cache.use_disk_cache and not _begins(cache, owner)):
         raise ValueError(f"a cache of '{text(owner.name)}' cannot be kept from being written.")
+
+
+def _refuse_on_disk(world: Any) -> None:
+    """Blender can neither put the cache of rigid bodies on disk nor survive one that a file says is there."""
+    if world is not None and world.point_cache is not None and world.point_cache.use_disk_cache:
+        raise ValueError("the cache of its rigid bodies is said to be on disk.")
 
 
 def _begins(cache: Any, owner: Any) -> bool:

@@ -7,6 +7,7 @@ Each goes into FOLDER/NAME/NAME.blend. Whatever runs, or is written, leaves some
 the .blend.
 """
 
+import ctypes
 import os
 import shutil
 import sys
@@ -17,6 +18,7 @@ import bpy
 
 from tests.variants import stage as variants
 from tests.variants.evaluated import other_scene, shows, strips
+from tests.variants.simulated import falling
 
 Scene = bpy.types.Scene
 Make = Callable[[Scene, Path, Path], None]
@@ -164,6 +166,22 @@ def soft_body_outside(scene: Scene, folder: Path, elsewhere: Path) -> None:
     outside(bpy.data.objects["box"].modifiers.new("soft", "SOFT_BODY").point_cache, elsewhere, folder)
 
 
+def rigid_bodies_outside(scene: Scene, folder: Path, elsewhere: Path) -> None:
+    """Made by hand: Blender does not survive that this is set as for others, nor that it is played."""
+    falling(scene)
+    cache = scene.rigidbody_world.point_cache
+    cache.name, cache.use_external, cache.filepath = folder.name, True, f"{elsewhere}/"
+    flags = ctypes.c_int.from_address(cache.as_pointer() + 16)
+    flags.value |= 1 << 6
+    assert cache.use_disk_cache
+
+
+def hair_outside(scene: Scene, folder: Path, elsewhere: Path) -> None:
+    system = bpy.data.objects["box"].modifiers.new("hair", "PARTICLE_SYSTEM").particle_system
+    system.settings.type, system.settings.count, system.use_hair_dynamics = "HAIR", 3, True
+    outside(system.point_cache, elsewhere, folder)
+
+
 def cloth_put_on_disk_by_a_key(scene: Scene, folder: Path, elsewhere: Path) -> None:
     cache = bpy.data.objects["box"].modifiers.new("cloth", "CLOTH").point_cache
     bpy.ops.wm.save_as_mainfile(filepath=str(folder / f"{folder.name}.blend"))
@@ -179,6 +197,7 @@ CACHES = (
     particles_beside,
     cloth_outside,
     soft_body_outside,
+    hair_outside,
     cloth_put_on_disk_by_a_key,
 )
 
@@ -251,7 +270,12 @@ def names_that_are_no_text(scene: Scene, folder: Path, elsewhere: Path) -> None:
     scene.view_layers[0].driver_add("use_freestyle").data_path = "PLACE-OF-THE-PATH"
 
 
-OTHERS = (freestyle_that_nobody_shows, shader_compiled_beside_its_source, outputs_behind_a_strip)
+OTHERS = (
+    freestyle_that_nobody_shows,
+    rigid_bodies_outside,
+    shader_compiled_beside_its_source,
+    outputs_behind_a_strip,
+)
 
 
 def spoil(blend: Path) -> None:

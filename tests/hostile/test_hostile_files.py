@@ -44,6 +44,7 @@ CACHES = (
     "particles_beside",
     "cloth_outside",
     "soft_body_outside",
+    "hair_outside",
     "cloth_put_on_disk_by_a_key",
 )
 FLUIDS = (
@@ -52,7 +53,6 @@ FLUIDS = (
     "fluid_switched_on_by_keys",
     "fluid_that_reads",
 )
-OTHERS = ("freestyle_that_nobody_shows", "shader_compiled_beside_its_source", "outputs_behind_a_strip")
 
 
 @pytest.fixture(scope="module")
@@ -91,10 +91,15 @@ def blend_of(scenes: Path, name: str) -> Path:
     return scenes / name / f"{name}.blend"
 
 
-def lies(child: BlenderChild, blend: Path, whole: bool) -> Job:
-    """A job whose client says that nothing is wrong with the scene; `whole`: by Blender's own frames."""
-    facts = decode(child.inspect(blend), SceneFacts)
-    facts = replace(facts, refused=(), simulations=(), camera=True, final_only=("",) if whole else ())
+def lies(child: BlenderChild, blend: Path) -> tuple[Job, Job]:
+    """Two jobs whose client says that nothing is wrong with the scene: Blender's own frames, and tiles."""
+    told = decode(child.inspect(blend), SceneFacts)
+    own, tiles = (_job(child, blend, replace(told, final_only=reasons)) for reasons in (("",), ()))
+    return own, tiles
+
+
+def _job(child: BlenderChild, blend: Path, told: SceneFacts) -> Job:
+    facts = replace(told, refused=(), simulations=(), camera=True)
     spec = JobSpec(SceneId("0" * 64), (1, 2), samples=1, tiles="1x1")
     settings = split.pin(spec, facts)
     plan = exactness.classify(facts, settings, spec.frames)
@@ -120,9 +125,9 @@ def test_freestyle_runs_nothing_and_is_refused_whatever_the_facts_say(
 ) -> None:
     blend = blend_of(scenes, name)
     assert any("Freestyle" in said for said in decode(child.inspect(blend), SceneFacts).refused)
-    for whole in (True, False):
+    for job in lies(child, blend):
         with pytest.raises(TaskError, match="Freestyle runs Python") as refused:
-            render(lies(child, blend, whole), tmp_path)
+            render(job, tmp_path)
         assert refused.value.failure is FailureCode.SCENE
 
 
@@ -130,8 +135,8 @@ def test_freestyle_runs_nothing_and_is_refused_whatever_the_facts_say(
 def test_no_simulation_is_written_where_a_file_says(
     child: BlenderChild, scenes: Path, tmp_path: Path, name: str
 ) -> None:
-    for whole in (True, False):
-        render(lies(child, blend_of(scenes, name), whole), tmp_path)
+    for job in lies(child, blend_of(scenes, name)):
+        render(job, tmp_path)
 
 
 @pytest.mark.parametrize("name", FLUIDS)
@@ -139,8 +144,8 @@ def test_mantaflow_never_runs(child: BlenderChild, scenes: Path, tmp_path: Path,
     blend = blend_of(scenes, name)
     facts = decode(child.inspect(blend), SceneFacts)
     assert any("Mantaflow" in said for said in facts.refused)
-    for whole in (True, False):
-        render(lies(child, blend, whole), tmp_path)
+    for job in lies(child, blend):
+        render(job, tmp_path)
 
 
 def test_looking_at_a_fluid_without_a_sandbox_writes_nothing(scenes: Path) -> None:
@@ -176,11 +181,11 @@ def test_freestyle_in_a_scene_that_nobody_shows_refuses_nothing(
     child: BlenderChild, scenes: Path, tmp_path: Path
 ) -> None:
     assert not decode(child.inspect(blend_of(scenes, "freestyle_that_nobody_shows")), SceneFacts).refused
-    render(lies(child, blend_of(scenes, "freestyle_that_nobody_shows"), whole=True), tmp_path)
+    render(lies(child, blend_of(scenes, "freestyle_that_nobody_shows"))[0], tmp_path)
 
 
 def test_a_shader_is_compiled_elsewhere_and_shown(child: BlenderChild, scenes: Path, tmp_path: Path) -> None:
-    job = lies(child, blend_of(scenes, "shader_compiled_beside_its_source"), whole=False)
+    job = lies(child, blend_of(scenes, "shader_compiled_beside_its_source"))[1]
     tile = exr.check(render(job, tmp_path), 64, 48)
     red, green, blue = (tile.parts[0].channels[f"ViewLayer.Combined.{color}"] for color in "RGB")
     assert numpy.count_nonzero((red == 4) & (green == 2) & (blue == 1)) > 50
@@ -189,14 +194,14 @@ def test_a_shader_is_compiled_elsewhere_and_shown(child: BlenderChild, scenes: P
 def test_outputs_of_scenes_behind_strips_stay_in_the_frames_folder(
     child: BlenderChild, scenes: Path, tmp_path: Path
 ) -> None:
-    render(lies(child, blend_of(scenes, "outputs_behind_a_strip"), whole=True), tmp_path)
+    render(lies(child, blend_of(scenes, "outputs_behind_a_strip"))[0], tmp_path)
 
 
-def test_a_file_that_cannot_be_looked_through_is_not_evaluated(
-    child: BlenderChild, scenes: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(TaskError, match="cannot be made safe"):
-        child.inspect(blend_of(scenes, "names_that_are_no_text"))
+def test_a_file_that_cannot_be_looked_through_is_not_evaluated(child: BlenderChild, scenes: Path) -> None:
+    for name in ("names_that_are_no_text", "rigid_bodies_outside"):
+        with pytest.raises(TaskError, match="cannot be made safe") as refused:
+            child.inspect(blend_of(scenes, name))
+        assert refused.value.failure is FailureCode.SCENE
 
 
 @pytest.mark.skipif(not confining.available(), reason="This kernel has no Landlock.")
@@ -208,7 +213,7 @@ def test_a_child_writes_nowhere_but_where_its_parent_says(scenes: Path, tmp_path
     confined = BlenderChild(ChildLimits(memory=4 << 30), ChildCommand(writes=(inside,)))
     confined.start()
     try:
-        job = lies(confined, blend_of(scenes, "freestyle_that_nobody_shows"), whole=False)
+        job = lies(confined, blend_of(scenes, "freestyle_that_nobody_shows"))[1]
         assert render(job, inside).is_file()
         with pytest.raises(TaskError, match=r"wrote no picture|could not render"):
             render(job, outside)
