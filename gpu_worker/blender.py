@@ -17,6 +17,7 @@ import structlog
 from frame_splitter.audits import SampleRange
 from frame_splitter.fields import Tile
 from frame_splitter.records import FailureCode, Lease, TaskOutput
+from gpu_worker.child.confining import WRITES
 from gpu_worker.failures import Cancelled, TaskError
 from gpu_worker.protocol import Done, Event, Failed, ProgressEvent, Ready
 from gpu_worker.usage import Allowance
@@ -244,7 +245,7 @@ class BlenderChild:
     def _confining(self) -> dict[str, str]:
         """Where the child may write, for itself to keep to (`gpu_worker.child.confining`)."""
         writes = "\n".join(map(str, self._command.writes))
-        return {"RENDER_FARM_WRITES": writes} if writes else {}
+        return {WRITES: writes} if writes else {}
 
     def _hear(self, event: Event) -> None:
         report = None

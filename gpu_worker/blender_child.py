@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from gpu_worker.child.confining import confine
+from gpu_worker.child import confining
 
 Command = dict[str, Any]
 
@@ -227,9 +227,11 @@ def confine_to_named() -> None:
 
     To be called while there is one thread.
     """
-    folders = os.environ.get("RENDER_FARM_WRITES", "").splitlines()
+    folders = os.environ.get(confining.WRITES, "").splitlines()
     if folders:
-        confine([*folders, *(os.environ[name] for name in ("HOME", "TMPDIR") if os.environ.get(name))])
+        confining.confine(
+            [*folders, *(os.environ[name] for name in ("HOME", "TMPDIR") if os.environ.get(name))]
+        )
 
 
 def main() -> None:

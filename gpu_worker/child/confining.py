@@ -11,6 +11,9 @@ import os
 import struct
 from collections.abc import Iterable
 
+WRITES = "RENDER_FARM_WRITES"
+"""The variable that names the folders, one a line."""
+
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 """The system calls' numbers, the same on all machines."""
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from gpu_worker import blender_child
-from tests.cheats.dishonest_child import Dishonest
+from tests.cheats.dishonest_child import Dishonest, serve
 from tests.emulated.child import Emulated
 
 
@@ -18,5 +17,4 @@ class DishonestEmulated(Dishonest, Emulated):
 
 
 if __name__ == "__main__":
-    blender_child.Child = DishonestEmulated
-    blender_child.main()
+    serve(DishonestEmulated)
