@@ -30,6 +30,7 @@ from frame_splitter.records import (
 from gpu_worker import disk, sandbox, seams, transfer
 from gpu_worker.blender import ChildLimits, Device
 from gpu_worker.checking import Rendered, region_of
+from gpu_worker.child.confining import WRITES
 from gpu_worker.coordinator import SceneListing
 from gpu_worker.scene_cache import SceneCache
 from gpu_worker.slot import Slot, SlotPlan
@@ -495,7 +496,7 @@ def test_the_child_sees_its_scene_and_nothing_else(make_slot, tmp_path):
     do(slot, lease_of({"render": "look_around", "look": look}, output=TaskOutput.FINAL))
     (report,) = seen_by_children(slot)
     assert [path for path, seen in report["seen"].items() if seen] == [str(FAKE)]
-    ordinary = {"PATH", "LANG", "HOME", "TMPDIR", "PWD", "LC_CTYPE"}
+    ordinary = {"PATH", "LANG", "HOME", "TMPDIR", "PWD", "LC_CTYPE", WRITES}
     assert set(report["variables"]) <= ordinary | sandbox.GPU_ORDER.keys()
 
 
