@@ -97,7 +97,8 @@ class SlotView:
 @dataclass(frozen=True, slots=True)
 class NodeView:
     """A node; `last_seen` in seconds since the epoch, null when never. `audit_rate` is the chance in a
-    million that its next tile is audited; `owner` is whose node it is.
+    million that its next tile is audited; `owner` is whose node it is. `held_back`: why it gets no leases
+    at the moment, '' where it does.
     """
 
     node: NodeId
@@ -111,6 +112,7 @@ class NodeView:
     standing: Standing | None = None
     audit_rate: int | None = None
     owner: str = ""
+    held_back: str = ""
 
 
 @dataclass(frozen=True, slots=True)

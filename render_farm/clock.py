@@ -108,7 +108,8 @@ class Timekeeper:
 
     async def _skip(self, seconds: float) -> None:
         """Go forward, after every lease was given its time: nobody was late."""
-        await self._leases.grace(self._clock() + seconds + self._lease_seconds)
+        now = self._clock() + seconds
+        await self._leases.grace(now, now + self._lease_seconds)
         self._clock.forward(seconds)
         log.warning("farm_clock_forward", seconds=round(seconds, 3))
 

@@ -89,7 +89,12 @@ class Dispatch:
     async def renew(self, caller: Caller, beat: Heartbeat) -> tuple[TaskId, ...]:
         """Renew a node's leases; returns those it has lost."""
         now = self._clock()
-        return await self._leases.renew(caller.node, beat, now, now + self._seconds)
+        renewed = await self._leases.renew(caller.node, beat, now, now + self._seconds)
+        for task in renewed.ended:
+            log.warning("lease_ended", task=task, node=caller.node)
+        if renewed.woke:
+            self.bell.ring()
+        return renewed.lost
 
     async def sweep(self) -> None:
         """End leases as they fall due, until closed. Sleeps until the next one can."""
@@ -106,14 +111,15 @@ class Dispatch:
 
     async def _grace(self) -> None:
         """While coordinator or store were away nobody could renew: every lease gets its full length."""
-        lengthened = await self._leases.grace(self._clock() + self._seconds)
+        now = self._clock()
+        lengthened = await self._leases.grace(now, now + self._seconds)
         log.info("leases_kept", count=lengthened)
 
     async def _end_due(self) -> float:
         """End what is due; returns how long to sleep: no lease made meanwhile can end earlier."""
         ended = await self._leases.expire(self._clock())
         for lease in ended:
-            log.warning("lease_expired", task=lease.task, job=lease.job, node=lease.node)
+            log.warning("lease_expired", task=lease.task, job=lease.job, node=lease.node, why=lease.why)
         if ended:
             self.bell.ring()
             return 0.0
@@ -134,11 +140,12 @@ class Dispatch:
 
     async def _choose(self, caller: Caller, request: LeaseRequest, now: float) -> list[Choice]:
         asker = Asker(caller.node, caller.owner, caller.own, request.sandboxed)
-        queues = await self._leases.queues(asker, request, now)
+        found = await self._leases.find(asker, request, now)
+        queues = found.queues
         if any(task.failed_on == caller.node for queue in queues for task in queue.tasks):
             asker = await self._with_company(asker, now)
         # Several askers look at once; what one of them reaches for the others leave alone.
-        choices = choose(request.offers, asker, queues, now, self._reached_for)
+        choices = choose(request.offers, asker, queues, now, self._reached_for, found.most)
         self._reached_for.update(choice.task.task for choice in choices)
         return choices
 
@@ -151,7 +158,7 @@ class Dispatch:
         taken: list[Taken] = []
         try:
             for choice in choices:
-                lease = await self._leases.take(choice, node, now + self._seconds)
+                lease = await self._leases.take(choice, node, now, now + self._seconds)
                 if lease is not None:
                     log.info("task_leased", task=lease.task.id, token=lease.token, node=node, slot=lease.slot)
                     taken.append(lease)

@@ -23,6 +23,9 @@ AGEING_SECONDS = 600.0
 AVOID_SECONDS = 60.0
 """How long a node that failed a task leaves it to the others, when there are others."""
 
+KEPT_SECONDS = 600.0
+"""The same for a node that kept a task to its lease's end without doing it."""
+
 PAUSE_SECONDS = 5.0
 """How long a node that is alone leaves a task it could not do for reasons of its own."""
 
@@ -40,6 +43,9 @@ ALL_LANES = tuple(lane for lanes in _LANES.values() for lane in lanes)
 _OF_ANY_CLASS = frozenset({"finish", "check", "probe"})
 _COMPARES = frozenset({"audit", "check"})
 _ON_PROCESSORS = frozenset({"finish", "check"})
+KEPT = frozenset({"overdue", "stalled"})
+"""Why the lease of a node ends that still speaks of it."""
+
 _FIRST = ("finish", "check", "audit", "probe")
 """Lanes that go before renders, in this order."""
 
@@ -59,7 +65,7 @@ class Asker:
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A ready task. `failed_on` is the node it last went wrong on, at `failed_at` seconds. `seat` says
-    who may take an audit.
+    who may take an audit. `late`: it is leased, and may be taken over because its node is late with it.
     """
 
     task: TaskId
@@ -69,6 +75,7 @@ class Candidate:
     failed_at: float = 0.0
     failed_code: str = ""
     seat: Seat | None = None
+    late: bool = False
 
 
 class InOrder(StrEnum):
@@ -140,15 +147,17 @@ def choose(
     queues: Sequence[Queue],
     now: float,
     reached_for: Collection[TaskId] = (),
+    most: int | None = None,
 ) -> list[Choice]:
-    """At most one task for each offer, no task twice, none that somebody else is reaching for.
+    """At most one task for each offer and `most` in all, no task twice, none that somebody else reaches for.
 
     `now` in seconds since the epoch.
     """
     pins: dict[JobId, str] = {}
     taken = set(reached_for)
     choices = []
-    for offer in _warm_first(offers):
+    # Slots beyond what the node may hold are not even looked at: they may be made up.
+    for offer in _warm_first(offers)[:most]:
         choice = _best(offer, asker, queues, now, pins, taken)
         if choice is not None:
             taken.add(choice.task.task)
@@ -250,17 +259,19 @@ def _leave_to_others(task: Candidate, asker: Asker, now: float) -> bool:
         return False
     others = asker.own_others if task.lane in OWN_NODES_ONLY or task.seat else asker.others
     if others:
-        return now - task.failed_at < AVOID_SECONDS
-    nodes_own_fault = task.failed_code not in SCENE_FAILURES | {"expired", "bad_input", "lost"}
+        return now - task.failed_at < (KEPT_SECONDS if task.failed_code in KEPT else AVOID_SECONDS)
+    nodes_own_fault = task.failed_code not in SCENE_FAILURES | KEPT | {"expired", "bad_input", "lost"}
     return nodes_own_fault and now - task.failed_at < PAUSE_SECONDS
 
 
-def _order(choice: Choice, now: float) -> tuple[int, int, int, float]:
-    """Smallest first; `min` keeps the order of the tasks in their job among equals."""
+def _order(choice: Choice, now: float) -> tuple[bool, int, int, int, float]:
+    """Smallest first; `min` keeps the order of the tasks in their job among equals. What is late with another
+    node comes last: as long as there is other work, it may still be done where it is.
+    """
     priority_class = math.floor(now / AGEING_SECONDS - choice.queue.rank)
     lane = choice.task.lane
     place = _FIRST.index(lane) if lane in _FIRST else len(_FIRST)
-    return -priority_class, place, -_warmth(choice), choice.queue.rank
+    return choice.task.late, -priority_class, place, -_warmth(choice), choice.queue.rank
 
 
 def _warmth(choice: Choice) -> int:

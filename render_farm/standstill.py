@@ -35,6 +35,8 @@ WHY = {
     "room": "{who} has no room left in its agreement: its stake or the job's budget is used up",
     "refused": "{who} waits for a voucher before it does more",
     "excluded": "{who} gets no more of it, because its work was rejected in this job",
+    "paused": "{who} is given nothing for a while: it gave back or kept too much work without doing it",
+    "called_broken": "{who} calls it broken, and an own node or another operator's has to say so, too",
     "unbound": "{who} has not shown the key that it signs with",
     "nothing": "{who} is given nothing of it",
 }

@@ -20,7 +20,7 @@ from render_farm.api.edge import Node, answer, body, described, farm_of
 
 router = APIRouter(prefix="/leases", tags=["leases"])
 
-MOST_OFFERS = 1000
+MOST_OFFERS = 256
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,11 +150,16 @@ async def list_nodes(request: Request, caller: Owner) -> Response:
     """The caller's nodes; the operator sees all."""
     farm = farm_of(request)
     nodes = await farm.identities.nodes(None if caller.role is Role.ADMIN else caller.owner)
-    since = farm.clock() - farm.dispatch.online_seconds
+    now = farm.clock()
     operators = await farm.identities.standings({node.owner for node in nodes})
     rates = farm.rules.rates
     views = (
-        _view(node, since, audit_rate(node.standing, operators[node.owner], node.own, rates))
+        _view(
+            node,
+            now,
+            farm.dispatch.online_seconds,
+            audit_rate(node.standing, operators[node.owner], node.own, rates),
+        )
         for node in nodes
     )
     return answer(NodeList(tuple(views)))
@@ -180,12 +185,23 @@ def _named(name: str) -> str:
     return name.strip()
 
 
-def _view(node: StoredNode, since: float, rate: int) -> NodeView:
+def _held_back(node: StoredNode, now: float) -> str:
+    """Why a node gets no leases at the moment."""
+    left = node.reliance.paused_until - now
+    if left <= 0 or node.own:
+        return ""
+    return (
+        f"It gets no work for {left:.0f} s more: it, or others of its owner's, took much and did not do it "
+        f"({node.reliance.given_back} tasks given back, {node.reliance.kept} kept until their leases ended)."
+    )
+
+
+def _view(node: StoredNode, now: float, online_seconds: float, rate: int) -> NodeView:
     return NodeView(
         node=node.node,
         name=node.name,
         own=node.own,
-        online=node.last_seen >= since,
+        online=node.last_seen >= now - online_seconds,
         last_seen=node.last_seen or None,
         sandboxed=node.sandboxed,
         device_class=node.device_class,
@@ -195,4 +211,5 @@ def _view(node: StoredNode, since: float, rate: int) -> NodeView:
         standing=node.standing,
         audit_rate=rate,
         owner=node.owner,
+        held_back=_held_back(node, now),
     )

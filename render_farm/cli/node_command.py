@@ -61,8 +61,8 @@ def _list(client: FarmClient, console: Console) -> None:
 
 
 def _away(nodes: Sequence[NodeView]) -> list[str]:
-    """Why slots of nodes that are online cannot be had, a line each."""
-    return [
+    """Why nodes get no work, and why slots of those that are online cannot be had, a line each."""
+    return [f"{node.name}: {node.held_back}" for node in nodes if node.held_back] + [
         f"{node.name}, {slot.slot}: {slot.state}. {slot.reason}"
         for node in nodes
         for slot in node.slots

@@ -2,7 +2,7 @@
 """What a node that asks could be given, as the scheduler sees it."""
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -20,19 +20,28 @@ TASKS_PER_LANE = 16
 """How far the scheduler looks: enough to find warm work, little enough to read for every request."""
 
 
-async def queues(store: Connection, asker: Asker, request: LeaseRequest, now: float) -> list[Queue]:
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a node could be given. `most`: how many tasks it may take; None: as many as it has slots."""
+
+    queues: list[Queue]
+    most: int | None
+
+
+async def find(store: Connection, asker: Asker, request: LeaseRequest, now: float) -> Found:
     """What the node could be given now; notes that it was heard of."""
     found = await _candidates(store, asker, request, now)
     if found == "unbound":
         raise Forbidden("This node has not shown the address it signs with yet: POST /nodes/self first.")
-    return [_queue(*entry) for entry in decoder(list).decode(found)]
+    most, entries = decoder(list).decode(found)
+    return Found([_queue(*entry) for entry in entries], None if most < 0 else int(most))
 
 
 async def could_take(
     store: Connection, asker: Asker, request: LeaseRequest, now: float, job: JobId
 ) -> tuple[Queue | None, tuple[str, ...]]:
     """A job's ready tasks as the node would see them if it asked, whatever its slots take, and what is held
-    back from it: other_owner, sells, agreement, room, refused, excluded or unbound.
+    back from it: other_owner, sells, agreement, room, refused, excluded, paused, called_broken or unbound.
     """
     found = await _candidates(store, asker, request, now, job)
     if found == "unbound":
@@ -84,10 +93,14 @@ def _queue(
     too_small: list[float],
     tasks: list[list[str]],
 ) -> Queue:
-    candidates = tuple(
-        Candidate(TaskId(task), lane, int(frame), on, float(at), code, decode(seat, Seat) if seat else None)
-        for task, lane, frame, on, at, code, seat in tasks
-    )
+    candidates = tuple(_candidate(*task) for task in tasks)
     own, mine = map(int, too_small)
     place = JobId(job), OwnerId(owner), float(rank), SceneId(scene)
     return Queue(*place, pin, movable == "1", candidates, InOrder(in_order), own, mine)
+
+
+def _candidate(
+    task: str, lane: str, frame: str, failed_on: str, at: str, code: str, seat: str, late: str
+) -> Candidate:
+    sits = decode(seat, Seat) if seat else None
+    return Candidate(TaskId(task), lane, int(frame), failed_on, float(at), code, sits, late == "1")

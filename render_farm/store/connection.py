@@ -30,7 +30,9 @@ def script_text(name: str) -> str:
     """A script with the functions it shares with others before it."""
     folder = files("render_farm.store") / "scripts"
     own = (folder / f"{name}.lua").read_text()
-    shared = ["shared", "verification"] if own.startswith("-- uses verification.lua\n") else ["shared"]
+    shared = ["holding", "shared"]
+    if own.startswith("-- uses verification.lua\n"):
+        shared.append("verification")
     return "\n".join([*((folder / f"{part}.lua").read_text() for part in shared), own])
 
 

@@ -70,6 +70,17 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
+class Reliance:
+    """What a stranger's node did with its leases: how many it gave back, or kept to their end without doing
+    them. It is given nothing before `paused_until`, in seconds since the epoch.
+    """
+
+    given_back: int = 0
+    kept: int = 0
+    paused_until: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """A node as the store knows it. `last_seen` in seconds since the epoch, 0 when never."""
 
@@ -82,6 +93,7 @@ class Node:
     device_class: str
     slots: tuple[Slot, ...]
     standing: Standing
+    reliance: Reliance
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +211,16 @@ class Identities:
             names = sorted(await self._store.do("SMEMBERS", keys.owner_nodes(owner)))
         found = await self._store.hashes([keys.node(name) for name in names])
         slots = await self._slots(names)
+        operators = [OwnerId(fields.get("owner", "")) for fields in found]
+        paused = await self._store.read([("HGET", keys.owner(name), "paused_until") for name in operators])
         return [
-            _node(NodeId(name), fields, _with_troubles(slots[name], fields.get("troubles", "")))
-            for name, fields in zip(names, found, strict=True)
+            _node(
+                NodeId(name),
+                fields,
+                _with_troubles(slots[name], fields.get("troubles", "")),
+                float(until or 0),
+            )
+            for name, fields, until in zip(names, found, paused, strict=True)
             if fields
         ]
 
@@ -263,7 +282,7 @@ def _with_troubles(slots: tuple[Slot, ...], stored: str) -> tuple[Slot, ...]:
     )
 
 
-def _node(node: NodeId, fields: dict[str, str], slots: tuple[Slot, ...]) -> Node:
+def _node(node: NodeId, fields: dict[str, str], slots: tuple[Slot, ...], operator_paused: float) -> Node:
     return Node(
         node,
         fields["name"],
@@ -274,6 +293,11 @@ def _node(node: NodeId, fields: dict[str, str], slots: tuple[Slot, ...]) -> Node
         fields.get("device_class", ""),
         slots,
         Standing(int(fields.get("passed", 0)), int(fields.get("failed", 0))),
+        Reliance(
+            int(fields.get("given_back", 0)),
+            int(fields.get("kept", 0)),
+            max(float(fields.get("paused_until", 0)), operator_paused),
+        ),
     )
 
 

@@ -28,9 +28,9 @@ from frame_splitter.records import (
 from frame_splitter.split import asked
 from render_farm.answers import Failure
 from render_farm.fallbacks import Fallback
-from render_farm.scheduler import Asker, Choice, Queue
+from render_farm.scheduler import Asker, Choice
 from render_farm.store import keys
-from render_farm.store.candidates import queues
+from render_farm.store.candidates import Found, find
 from render_farm.store.connection import Argument, Connection
 from render_farm.store.jobs import digest_of
 from verification.records import SubmissionRecord
@@ -113,11 +113,23 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A lease that ended without a word from its node."""
+    """A lease that ended; `why`: expired (without a word from its node), overdue or stalled."""
 
     task: TaskId
     job: JobId
     node: NodeId
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """What came of a heartbeat: tasks the node has lost, those of them whose leases ended by it, and whether
+    others have something to take that they had not before.
+    """
+
+    lost: tuple[TaskId, ...]
+    ended: tuple[TaskId, ...]
+    woke: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +173,9 @@ class Leases:
     def __init__(self, connection: Connection) -> None:
         self._store = connection
 
-    async def queues(self, asker: Asker, request: LeaseRequest, now: float) -> list[Queue]:
+    async def find(self, asker: Asker, request: LeaseRequest, now: float) -> Found:
         """What the node could be given now; notes that it was heard of."""
-        return await queues(self._store, asker, request, now)
+        return await find(self._store, asker, request, now)
 
     async def online(self, since: float) -> set[NodeId]:
         """Nodes heard of since a time."""
@@ -174,22 +186,22 @@ class Leases:
         flags = await self._store.read([("HGET", keys.node(node), "own") for node in nodes])
         return flags.count("1")
 
-    async def take(self, choice: Choice, node: NodeId, ends: float) -> Taken | None:
+    async def take(self, choice: Choice, node: NodeId, now: float, ends: float) -> Taken | None:
         """Lease a task to a node until `ends`, or None where it is no longer to be had."""
         task, offer = choice.task.task, choice.offer
         places = [keys.task(task), keys.LEASES, keys.node_leases(node)]
         found = await self._store.run(
-            "take", places, task, node, offer.slot, offer.device_class, ends, offer.memory
+            "take", places, task, node, offer.slot, offer.device_class, ends, offer.memory, now
         )
         return _taken(offer.slot, *found) if found else None
 
-    async def renew(self, node: NodeId, beat: Heartbeat, now: float, ends: float) -> tuple[TaskId, ...]:
-        """Renew a node's leases until `ends`; returns the tasks it has lost."""
+    async def renew(self, node: NodeId, beat: Heartbeat, now: float, ends: float) -> Renewed:
+        """Renew a node's leases until `ends`, but none beyond its latest end."""
         places = [keys.LEASES, keys.NODES, keys.node(node), keys.node_slots(node)]
         body = msgspec.json.encode([_beat(one) for one in beat.beats])
         troubles = msgspec.json.encode(beat.troubles)
-        lost = await self._store.run("renew", places, node, now, ends, body, troubles)
-        return tuple(TaskId(task) for task in lost)
+        lost, ended, woke = await self._store.run("renew", places, node, now, ends, body, troubles)
+        return Renewed(tuple(map(TaskId, lost)), tuple(map(TaskId, ended)), bool(woke))
 
     async def holding(self, task: TaskId, token: int, node: NodeId) -> Holding:
         """The node's live lease. Raises StaleLease where it holds none under this token."""
@@ -297,16 +309,16 @@ class Leases:
     async def expire(self, now: float, limit: int = 100) -> list[Ended]:
         """Put back tasks whose leases ended, at most `limit` of them."""
         found = await self._store.run("expire", [keys.LEASES], now, limit)
-        return [Ended(TaskId(task), JobId(job), NodeId(node)) for task, job, node in found]
+        return [Ended(TaskId(task), JobId(job), NodeId(node), why) for task, job, node, why in found]
 
     async def next_end(self) -> float | None:
         """When the first lease ends, or None when nothing is leased."""
         first = await self._store.do("ZRANGE", keys.LEASES, 0, 0, "WITHSCORES")
         return float(first[1]) if first else None
 
-    async def grace(self, until: float) -> int:
-        """Let no lease end before `until`; returns how many were lengthened."""
-        return int(await self._store.run("grace", [keys.LEASES], until))
+    async def grace(self, now: float, until: float) -> int:
+        """Let no lease end before `until`, and all begin anew; returns how many were lengthened."""
+        return int(await self._store.run("grace", [keys.LEASES], until, now))
 
 
 def _beat(beat: Beat) -> dict[str, object]:

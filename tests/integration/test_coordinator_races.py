@@ -43,14 +43,16 @@ def run(url, work):
 
 async def seen(leases, device="cpu"):
     """What a scheduler saw a moment ago."""
-    queues = await leases.queues(NODE, LeaseRequest((offer(device),)), NOW)
+    queues = (await leases.find(NODE, LeaseRequest((offer(device),)), NOW)).queues
     return [Choice(offer(device), queue, task) for queue in queues for task in queue.tasks]
 
 
 def test_only_one_gets_a_task(valkey_server):
     async def work(_, __, leases):
         choice = (await seen(leases))[0]
-        taken = await asyncio.gather(*(leases.take(choice, f"n{number}", NOW + 30) for number in range(20)))
+        taken = await asyncio.gather(
+            *(leases.take(choice, f"n{number}", NOW, NOW + 30) for number in range(20))
+        )
         assert sum(one is not None for one in taken) == 1
 
     run(valkey_server.url, work)
@@ -59,10 +61,10 @@ def test_only_one_gets_a_task(valkey_server):
 def test_class_is_checked_when_taking(valkey_server):
     async def work(_, jobs, leases):
         cpu, gpu = await seen(leases, "cpu"), await seen(leases, "gpu")
-        assert await leases.take(cpu[0], "n1", NOW + 30)
-        assert await leases.take(gpu[1], "n2", NOW + 30) is None, "another class came first"
+        assert await leases.take(cpu[0], "n1", NOW, NOW + 30)
+        assert await leases.take(gpu[1], "n2", NOW, NOW + 30) is None, "another class came first"
         assert (await jobs.get("j")).device_class == "cpu"
-        assert await leases.take(cpu[1], "n2", NOW + 30)
+        assert await leases.take(cpu[1], "n2", NOW, NOW + 30)
 
     run(valkey_server.url, work)
 
@@ -72,7 +74,7 @@ def test_stopped_job_is_not_taken_from(valkey_server, intent):
     async def work(_, jobs, leases):
         choice = (await seen(leases))[0]
         await jobs.intend("j", intent)
-        assert await leases.take(choice, "n1", NOW + 30) is None
+        assert await leases.take(choice, "n1", NOW, NOW + 30) is None
 
     run(valkey_server.url, work)
 
@@ -91,9 +93,9 @@ def test_many_askers_at_once_get_all_tasks_once(valkey_server):
 def test_grace_lengthens_only_what_would_end_earlier(valkey_server):
     async def work(connection, _, leases):
         first, second = await seen(leases)
-        await leases.take(first, "n1", NOW + 1)
-        await leases.take(second, "n1", NOW + 99)
-        assert await leases.grace(NOW + 30) == 1
+        await leases.take(first, "n1", NOW, NOW + 1)
+        await leases.take(second, "n1", NOW, NOW + 99)
+        assert await leases.grace(NOW, NOW + 30) == 1
         assert await leases.next_end() == NOW + 30
         assert await leases.expire(NOW + 29) == []
         assert [ended.task for ended in await leases.expire(NOW + 30)] == [first.task.task]

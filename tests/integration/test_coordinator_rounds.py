@@ -88,8 +88,8 @@ class World:
     async def lease(self):
         asker = Asker("n", "bob", own=False, sandboxed=True)
         offer = SlotOffer("s", (TaskKind.RENDER,), "cpu")
-        queue = (await self.leases.queues(asker, LeaseRequest((offer,)), self.now))[0]
-        return await self.leases.take(Choice(offer, queue, queue.tasks[0]), "n", self.now + 30)
+        queue = (await self.leases.find(asker, LeaseRequest((offer,)), self.now)).queues[0]
+        return await self.leases.take(Choice(offer, queue, queue.tasks[0]), "n", self.now, self.now + 30)
 
     def result(self, taken, root="ab" * 32):
         file = OutputFile("tile.exr", "cd" * 32, 1)

@@ -16,12 +16,15 @@
 -- ARGV[9]  JSON list of device classes offered for audits
 -- ARGV[10] JSON list of jobs that the node renders nothing more for now
 -- ARGV[11] JSON object: each slot offered to its offer (JSON)
+--          A stranger's node is told no more tasks than it may hold.
 -- ARGV[12] a job, or '': only to see what the node could be given of it, which is no word from the node
--- Returns  'unbound' where the node has no address yet, else JSON list of {job, owner, rank, scene, pin or '', movable ('1': the pin may be changed),
+-- Returns  'unbound' where the node has no address yet, else JSON {how many tasks the node may take, -1 for any,
+--          list of {job, owner, rank, scene, pin or '', movable ('1': the pin may be changed),
 --          in_order ('1': CPUs only, 'own': CPUs and own nodes), {video memory that its scene did not fit as own nodes say, and as the node says of itself; -1 where none did},
---          {{task, lane, frame, failed_on, failed_at, failed_code, of an audit JSON of the rest}, ...}}
+--          {{task, lane, frame, failed_on, failed_at, failed_code, of an audit JSON of the rest,
+--          '1' where it is to be taken over}, ...}}}
 --          With a job: JSON list of as much of it, and of why it is no more: other_owner, sells, agreement, room,
---          refused, excluded. The rest of the rules is the scheduler's: lanes and device classes are not looked at.
+--          refused, excluded, paused, called_broken. The rest of the rules is the scheduler's: lanes and device classes are not looked at.
 -- Also changes farm:node:{node}:offers (hash: slot to its last offer).
 -- Reads farm:job:{job}, farm:job:{job}:excluded, farm:job:{job}:ready:{lane}, farm:job:{job}:order:{node} and
 -- farm:task:{task} of those jobs.
@@ -31,6 +34,9 @@ local classes, lanes = cjson.decode(ARGV[4]), cjson.decode(ARGV[5])
 local most_jobs, most_tasks = tonumber(ARGV[6]), tonumber(ARGV[7])
 local LOOKED_AT = 1000
 local SLOT_FORGOTTEN = 600
+local SLOTS_KEPT = 256
+local CALLED_BROKEN, CALLED_BROKEN_OF_JOB = 3, 6
+local KEPT = { overdue = true, stalled = true, expired = true }
 local PASSED_OVER = 10
 
 local CLASS_FORGOTTEN = 86400
@@ -49,6 +55,11 @@ local function heard_of()
     redis.call('ZADD', KEYS[4], now, slot)
     redis.call('HSET', KEYS[3] .. ':offers', slot, offer)
   end
+  local beyond = redis.call('ZCARD', KEYS[4]) - SLOTS_KEPT
+  for _, slot in ipairs(beyond > 0 and redis.call('ZRANGE', KEYS[4], 0, beyond - 1) or {}) do
+    redis.call('ZREM', KEYS[4], slot)
+    redis.call('HDEL', KEYS[3] .. ':offers', slot)
+  end
 end
 
 if ARGV[12] == '' then heard_of() end
@@ -59,6 +70,13 @@ local offered, refused = {}, {}
 for _, class in ipairs(classes) do offered[class] = true end
 for _, job in ipairs(cjson.decode(ARGV[10])) do refused[job] = true end
 local own, offer = get(KEYS[3], 'own', 'offer')
+local operator = stranger(ARGV[1])
+local may_take, paused = -1, nil
+if operator then may_take, paused = may_hold(ARGV[1], operator, now) end
+if may_take ~= -1 and may_take <= 0 then
+  if ARGV[12] == '' then return '[0,[]]' end
+  if paused then return '[[],["paused"]]' end
+end
 
 -- How many units of a job's tiles, and of its audits, the node may be given: none where a stranger's node has no
 -- agreement, or sells and the job is free. An own node that sells waits for room as others do; what only it can
@@ -114,20 +132,46 @@ local function seat(task)
     ',"asked_at":' .. asked .. ',"own_only":' .. (own_only == '1' and 'true' or 'false') .. '}'
 end
 
-local function tasks_in(job, open, most_units, most_audit)
-  local found = {}
+-- What another of an operator's nodes kept to its end is left to others as if this one had.
+local function went_wrong_here(on, code)
+  if not operator or on == ARGV[1] or not KEPT[code] or not filled(on) then return on end
+  return redis.call('HGET', 'farm:node:' .. on, 'owner') == operator and ARGV[1] or on
+end
+
+local function is_called_broken(task)
+  return operator and tonumber(redis.call('HGET', task_key(task) .. ':accusers', operator) or 0) >= CALLED_BROKEN
+end
+
+-- Tasks that are late with another's node, of lanes that are open.
+local function late_tasks(job, open, most_units)
+  local found, lanes_open = {}, {}
+  for _, lane in ipairs(open) do lanes_open[lane] = true end
+  for _, task in ipairs(redis.call('ZRANGE', job_key(job) .. ':late', 0, most_tasks - 1)) do
+    local lane, frame, excluded, units, faults = get(task_key(task), 'lane', 'frame', 'excluded', 'units', 'faults')
+    if lanes_open[lane] and may_take_over(task, ARGV[1], operator) and tonumber(units or 0) <= most_units
+      and not (filled(excluded) and is_in(ARGV[1], excluded)) and not (faults and is_called_broken(task)) then
+      table.insert(found, { task, lane, frame, '', '0', '', '', '1' })
+    end
+  end
+  return found
+end
+
+local function tasks_in(job, open, most_units, most_audit, late)
+  local found = late and late_tasks(job, open, most_units) or {}
   for _, lane in ipairs(open) do
     local looked = most_tasks * (lane == 'render' and PASSED_OVER or lane == 'audit' and 4 or 1)
     local fitting = 0
     for _, task in ipairs(redis.call('ZRANGE', lane_key(job, lane), 0, looked - 1)) do
-      local frame, on, at, code, excluded, units =
-        get(task_key(task), 'frame', 'failed_on', 'failed_at', 'failed_code', 'excluded', 'units')
+      local frame, on, at, code, excluded, units, faults =
+        get(task_key(task), 'frame', 'failed_on', 'failed_at', 'failed_code', 'excluded', 'units', 'faults')
       local most = lane == 'audit' and most_audit or most_units
       local barred = filled(excluded) and is_in(ARGV[1], excluded)
       if tonumber(units or 0) > most then less.room = true end
       if barred then less.excluded = true end
+      if not barred and faults and is_called_broken(task) then barred, less.called_broken = true, true end
       if tonumber(units or 0) <= most and not barred then
-        table.insert(found, { task, lane, frame, on or '', at or '0', code or '', lane == 'audit' and seat(task) or '' })
+        table.insert(found, { task, lane, frame, went_wrong_here(on or '', code), at or '0', code or '',
+          lane == 'audit' and seat(task) or '', '' })
         fitting = fitting + 1
         if lane ~= 'audit' and fitting >= most_tasks then break end
       end
@@ -140,8 +184,8 @@ local found = {}
 local jobs = ARGV[12] == '' and redis.call('ZRANGE', KEYS[1], 0, LOOKED_AT - 1) or { ARGV[12] }
 for _, job in ipairs(jobs) do
   if #found >= most_jobs then break end
-  local owner, rank, scene, pin, paid, in_order =
-    get(job_key(job), 'owner', 'rank', 'scene', 'device_class', 'paid', 'in_order')
+  local owner, rank, scene, pin, paid, in_order, late =
+    get(job_key(job), 'owner', 'rank', 'scene', 'device_class', 'paid', 'in_order', 'late')
   local mine = not only_owner or owner == only_owner
   local most_units, most_audit = room(job, paid)
   local barred = redis.call('SISMEMBER', job_key(job) .. ':excluded', ARGV[1]) == 1
@@ -149,13 +193,17 @@ for _, job in ipairs(jobs) do
   if refused[job] then less.refused = true end
   if most_units < 0 then less[paid == '1' and 'agreement' or 'sells'] = true end
   if barred then less.excluded = true end
+  if operator and tonumber(redis.call('HGET', job_key(job) .. ':broken', operator) or 0) >= CALLED_BROKEN_OF_JOB then
+    barred, less.called_broken = true, true
+  end
   if mine and most_units >= 0 and not barred then
     pin = pin or ''
-    local movable = is_movable(job)
+    local movable = is_movable(job) or is_pin_idle(job, now)
     local here, own = get(job_key(job) .. ':too_small', ARGV[1], 'own')
     here, own = tonumber(here or -1), tonumber(own or -1)
     local large = ARGV[12] == '' and not fits(own, here)
-    local tasks = tasks_in(job, open_lanes(job, pin, movable, large), most_units, most_audit)
+    local tasks = tasks_in(job, open_lanes(job, pin, movable, large), most_units, most_audit,
+      late and late ~= '0')
     if #tasks > 0 then
       table.insert(found, { job, owner, rank, scene, pin, movable and '1' or '0', in_order or '0', { own, here }, tasks })
     end
@@ -166,5 +214,4 @@ if ARGV[12] ~= '' then
   for name in pairs(less) do table.insert(why, name) end
   return '[' .. (#found > 0 and cjson.encode(found) or '[]') .. ',' .. (#why > 0 and cjson.encode(why) or '[]') .. ']'
 end
-if #found == 0 then return '[]' end
-return cjson.encode(found)
+return '[' .. may_take .. ',' .. (#found > 0 and cjson.encode(found) or '[]') .. ']'

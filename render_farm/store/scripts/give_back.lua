@@ -1,5 +1,6 @@
 -- uses verification.lua
--- A node could not do a task. Three faults of the scene's own fail it; otherwise it is tried again.
+-- A node could not do a task. Three faults of the scene's own fail it, where an own node says so, or two operators
+-- of strangers' nodes twice each, or three; otherwise it is tried again.
 --
 -- KEYS[1]  farm:task:{task}
 -- ARGV[1]  task id
@@ -15,13 +16,22 @@
 -- ARGV[11] why the job's frames are rendered whole from now on if a task of tiles fails of this (JSON), or ''
 -- Returns  'ready' | 'waiting' (a finish task whose tiles are rendered again) | 'failed' | 'stale' |
 --          'cancelled' (an audit or a check that is not tried again; a task of tiles whose frame is rendered whole)
--- Also changes farm:job:{job}, farm:job:{job}:too_small, farm:frame:{job}:{frame}, other tasks of the frame, lanes and events.
+-- Also changes farm:task:{task}:accusers, farm:job:{job}:broken, the node and its operator, farm:job:{job},
+-- farm:job:{job}:too_small, farm:frame:{job}:{frame}, other tasks of the frame, lanes and events.
 
 local task, now, code, sentence = ARGV[1], ARGV[4], ARGV[5], ARGV[8]
 local job = held(task, ARGV[2], ARGV[3])
 if not job then return 'stale' end
-local kind, frame = get(KEYS[1], 'kind', 'frame')
+local kind, frame, operator = get(KEYS[1], 'kind', 'frame', 'held_by')
+operator = filled(operator)
 note_failure(task, ARGV[7])
+-- A scene that is broken costs nobody's node anything, and a node that calls all broken little of a job: who did
+-- so too often gets no more of it.
+if operator and ARGV[6] == '1' and not EXTRA[kind] then
+  redis.call('HINCRBY', job_key(job) .. ':broken', operator, 1)
+elseif operator then
+  strike(ARGV[3], operator, now, 1, false)
+end
 if code == 'gpu_memory' then note_too_small(job, task) end
 if EXTRA[kind] then
   local outcome = extra_failed(job, task, now, code, ARGV[6] == '1', sentence, cjson.decode(ARGV[10]))
@@ -48,9 +58,23 @@ local function can_be_whole()
   return filled(ARGV[11]) and (lane == 'render' or kind == 'finish') and redis.call('HGET', 'farm:node:' .. ARGV[3], 'own') == '1'
 end
 
+-- One operator alone fails nothing, however many nodes it has.
+local function is_agreed()
+  if not operator then return true end
+  local operators, words = 0, 0
+  local said = redis.call('HVALS', KEYS[1] .. ':accusers')
+  for _, count in ipairs(said) do
+    operators, words = operators + 1, words + math.min(tonumber(count), 2)
+  end
+  return operators >= 3 or words >= 4
+end
+
 local state = 'ready'
 local is_last = ARGV[6] == '1' and redis.call('HINCRBY', KEYS[1], 'faults', 1) >= tonumber(ARGV[9])
-if is_last and own_has_the_last_word() then
+if ARGV[6] == '1' and operator then redis.call('HINCRBY', KEYS[1] .. ':accusers', operator, 1) end
+local kept = is_last and own_has_the_last_word()
+is_last = is_last and is_agreed()
+if kept then
   back_to_ready(job, task, 'leased', now, code, sentence)
   keep_for_own(job, task)
 elseif is_last and can_be_whole() then

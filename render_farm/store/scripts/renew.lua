@@ -1,4 +1,6 @@
--- A node's heartbeat: renews its leases, keeps their progress, says which are lost.
+-- uses verification.lua
+-- A node's heartbeat: renews its leases, keeps their progress, says which are lost. No lease is renewed beyond its
+-- latest end; one that is late may be taken over by another node.
 --
 -- KEYS[1]  farm:leases
 -- KEYS[2]  farm:nodes
@@ -9,28 +11,52 @@
 -- ARGV[3]  when the renewed leases end, seconds
 -- ARGV[4]  JSON list of {task, token, progress (JSON), done, total}
 -- ARGV[5]  JSON list of slots that the node cannot use
--- Returns  list of tasks that are no longer the node's
--- Also changes farm:task:{task} (progress) and farm:job:{job}:events.
+-- Returns  {list of tasks that are no longer the node's, list of those among them whose leases end now,
+--          1 where there is something to take that was not before}
+-- Also changes farm:task:{task} (progress), farm:job:{job}:late and farm:job:{job}:events.
 
-local node, now = ARGV[1], ARGV[2]
-redis.call('ZADD', KEYS[2], now, node)
-redis.call('HSET', KEYS[3], 'last_seen', now, 'troubles', ARGV[5])
-local lost = {}
+local node, now = ARGV[1], tonumber(ARGV[2])
+redis.call('ZADD', KEYS[2], ARGV[2], node)
+redis.call('HSET', KEYS[3], 'last_seen', ARGV[2], 'troubles', ARGV[5])
+
+local function note(job, beat)
+  local known, frame, slot, kind = get(task_key(beat.task), 'progress', 'frame', 'slot', 'kind')
+  redis.call('ZADD', KEYS[4], ARGV[2], slot)
+  if known == beat.progress then return end
+  redis.call('HSET', task_key(beat.task), 'progress', beat.progress, 'moved_at', ARGV[2])
+  if not EXTRA[kind] then
+    tell(job, 'progress', { task = beat.task, frame = tonumber(frame), node = node, slot = slot,
+      done = beat.done, total = beat.total })
+  end
+end
+
+local function offer_to_others(job, task)
+  local kind, order, late = get(task_key(task), 'kind', 'order', 'late')
+  if kind ~= 'render' or late == '1' then return 0 end
+  redis.call('HSET', task_key(task), 'late', 1)
+  redis.call('ZADD', job_key(job) .. ':late', order, task)
+  redis.call('HINCRBY', job_key(job), 'late', 1)
+  settle(job)
+  return 1
+end
+
+local lost, ended, woke = {}, {}, 0
 for _, beat in ipairs(cjson.decode(ARGV[4])) do
   local job = held(beat.task, beat.token, node)
-  if job then
-    redis.call('ZADD', KEYS[1], ARGV[3], beat.task)
-    local known, frame, slot, kind = get(task_key(beat.task), 'progress', 'frame', 'slot', 'kind')
-    redis.call('ZADD', KEYS[4], now, slot)
-    if known ~= beat.progress then
-      redis.call('HSET', task_key(beat.task), 'progress', beat.progress)
-      if not EXTRA[kind] then
-        tell(job, 'progress', { task = beat.task, frame = tonumber(frame), node = node, slot = slot,
-          done = beat.done, total = beat.total })
-      end
+  if job and not is_off_class(job, beat.task) then
+    note(job, beat)
+    local late, last, why = ends_of(job_key(job), task_key(beat.task))
+    if last <= now then
+      end_lease(job, beat.task, ARGV[2], why)
+      table.insert(ended, beat.task)
+      table.insert(lost, beat.task)
+      woke = 1
+    else
+      redis.call('ZADD', KEYS[1], math.min(tonumber(ARGV[3]), last), beat.task)
+      if late <= now then woke = math.max(woke, offer_to_others(job, beat.task)) end
     end
   else
     table.insert(lost, beat.task)
   end
 end
-return lost
+return { lost, ended, woke }

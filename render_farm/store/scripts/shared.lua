@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: GPL-3.0-or-later
--- Stands before every other script. Keys reached from here are derived from the ids the script was
+-- Stands after holding.lua before every other script. Keys reached from here are derived from the ids the script was
 -- given, since a task leads to its job, its frame and its node:
 --
 --   farm:task:{task}           hash: task (JSON), job, kind, lane, frame, order, state, token, node,
@@ -12,6 +12,8 @@
 --                              for), audit_units (what an audit of it counts as), agreement (that whose
 --                              units it uses up now, or ''), replaced ('1': its frame is rendered whole by
 --                              another task instead)
+--                              Of leases also what holding.lua lists
+--   farm:task:{task}:accusers  hash: strangers' operators to how often they called the task broken
 --   farm:task:{task}:extras    list: audits and checks of the task's last submission
 --   farm:job:{job}             hash: the job's record; counters total, waiting, ready, leased, submitted,
 --                              auditing, accepted, failed, cancelled, rendering (unfinished tasks other than
@@ -26,7 +28,9 @@
 --                              strip ('1': a strip of one of its tiles is to be rendered with more around it);
 --                              sums (JSON: what bounds rounding on devices that add in any order);
 --                              standstill (why nobody may take any of its tasks, or '');
---                              rank; announced (last state in events); channels, noise_least, noise_most (of
+--                              late (count of :late); pinned_at, pin_proven ('1': a node that is known works on
+--                              the pinned class), repinned ('1': the pin was taken from nodes that brought nothing);
+--                              pace:{tiles}:{class} (holding.lua); rank; announced (last state in events); channels, noise_least, noise_most (of
 --                              tiles accepted after an audit), lacks (why it waits for a lost file of its
 --                              scene, or ''). Of paid jobs also paid ('1'), funded ('0',
 --                              '1'), held (why it is set aside, or ''), settled ('1': all money is where it
@@ -34,6 +38,9 @@
 --                              (JSON). Of quotes also probe (the order), facts and, once made, quote (JSON)
 --   farm:job:{job}:ready:{lane}  sorted set: ready tasks by their order; a lane is render, kept (tiles for
 --                              own nodes only), final (Blender writes the files), finish, audit, check or probe
+--   farm:job:{job}:late        sorted set: leased tasks that somebody else may take over, by their order
+--   farm:job:{job}:broken      hash: strangers' operators to how often they called tasks broken, less what was
+--                              accepted of theirs since
 --   farm:job:{job}:extras      set: unfinished audits and checks
 --   farm:job:{job}:too_small   hash: bytes of the largest video memory that the job's scene did not fit: `own`, as
 --                              the farm's own nodes saw it, and each node's id, as it says of its own slots
@@ -55,6 +62,7 @@ local EVENTS_KEPT = 20000
 local BROKEN_FRAMES = 3
 local FAILURES_KEPT = 20
 local OWN_NODE_SECONDS = 120
+local PIN_SECONDS = 600
 local UNFINISHED = { waiting = true, ready = true, leased = true, submitted = true, auditing = true }
 local EXTRA = { audit = true, check = true }
 local TILE_LANES = { render = true, kept = true }
@@ -66,15 +74,6 @@ local function task_key(task) return 'farm:task:' .. task end
 local function job_key(job) return 'farm:job:' .. job end
 local function lane_key(job, lane) return 'farm:job:' .. job .. ':ready:' .. lane end
 local function frame_key(job, frame) return 'farm:frame:' .. job .. ':' .. frame end
-
-local function get(key, ...)
-  return unpack(redis.call('HMGET', key, ...))
-end
-
-local function filled(value)
-  if value == false or value == nil or value == '' then return nil end
-  return value
-end
 
 local function tell(job, name, data)
   redis.call('XADD', job_key(job) .. ':events', 'MAXLEN', '~', EVENTS_KEPT, '*',
@@ -158,7 +157,8 @@ end
 
 -- Moves a task between states with all that hangs on it: counters, its lane, its lease, its units.
 local function move(job, task, from, to)
-  local kind, lane, order, node, units = get(task_key(task), 'kind', 'lane', 'order', 'node', 'units')
+  local kind, lane, order, node, units, held_by, late =
+    get(task_key(task), 'kind', 'lane', 'order', 'node', 'units', 'held_by', 'late')
   redis.call('HSET', task_key(task), 'state', to)
   local prefix = EXTRA[kind] and 'extra_' or ''
   redis.call('HINCRBY', job_key(job), prefix .. from, -1)
@@ -179,6 +179,12 @@ local function move(job, task, from, to)
   if from == 'leased' then
     redis.call('ZREM', 'farm:leases', task)
     redis.call('SREM', 'farm:node:' .. node .. ':leases', task)
+    if filled(held_by) then redis.call('SREM', 'farm:owner:' .. held_by .. ':leases', task) end
+    if late == '1' then
+      redis.call('HSET', task_key(task), 'late', '')
+      redis.call('ZREM', job_key(job) .. ':late', task)
+      redis.call('HINCRBY', job_key(job), 'late', -1)
+    end
   end
 end
 
@@ -200,8 +206,8 @@ end
 -- Every script that changed a job ends with this: is it open to nodes, has its state changed?
 local function settle(job)
   local state = job_state(job)
-  local ready, extra, rank, announced = get(job_key(job), 'ready', 'extra_ready', 'rank', 'announced')
-  if ready + (extra or 0) > 0 and (state == 'rendering' or state == 'finishing') then
+  local ready, extra, late, rank, announced = get(job_key(job), 'ready', 'extra_ready', 'late', 'rank', 'announced')
+  if ready + (extra or 0) + (late or 0) > 0 and (state == 'rendering' or state == 'finishing') then
     redis.call('ZADD', 'farm:jobs:open', rank, job)
   else
     redis.call('ZREM', 'farm:jobs:open', job)
@@ -295,6 +301,36 @@ local function break_frame(job, frame, sentence)
   end
 end
 
+-- Whether a leased task may be had by another node: never by one of the same operator's, who would only go on
+-- holding it.
+local function may_take_over(task, node, operator)
+  local late, holder, of = get(task_key(task), 'late', 'node', 'held_by')
+  return late == '1' and holder ~= node and (not filled(of) or of ~= operator)
+end
+
+-- The job's field that tells how long such tasks take; '' where nobody counts.
+local function pace_field(job, frame, kind, class)
+  if kind ~= 'render' and kind ~= 'audit' then return '' end
+  return 'pace:' .. (redis.call('HGET', frame_key(job, frame), 'tiles') or 1) .. ':' .. class
+end
+
+-- Whether a job's device class may be changed although somebody works on it: a node that nobody knows pinned it,
+-- and nothing came of it for a while.
+local function is_pin_idle(job, now)
+  local submitted, auditing, accepted, proven, pinned =
+    get(job_key(job), 'submitted', 'auditing', 'accepted', 'pin_proven', 'pinned_at')
+  return (submitted or 0) + (auditing or 0) + accepted == 0 and proven ~= '1' and filled(pinned) ~= nil
+    and now - pinned > PIN_SECONDS
+end
+
+-- Whether a task is rendered on a class that its job no longer has.
+local function is_off_class(job, task)
+  local pin, repinned = get(job_key(job), 'device_class', 'repinned')
+  if repinned ~= '1' then return false end
+  local kind, class = get(task_key(task), 'kind', 'class')
+  return kind == 'render' and filled(pin) ~= nil and pin ~= class
+end
+
 -- The job of a task that this node holds under this token now, or nil.
 local function held(task, token, node)
   local job, state, live, holder = get(task_key(task), 'job', 'state', 'token', 'node')
@@ -370,6 +406,7 @@ local function accept(job, task, from, now)
   if lane ~= 'finish' then
     enter_accepted(job, task, frame)
     count_speed(task, '', seconds)
+    note_delivery(job_key(job), task_key(task))
     local accepted = redis.call('HINCRBY', key, 'accepted', 1)
     local tiles, finish = get(key, 'tiles', 'finish')
     if filled(finish) and accepted == tonumber(tiles) then

@@ -38,11 +38,12 @@ else
   end
 end
 local job = held(task, token, node)
-if not job then return { 'stale', 0 } end
+if not job or is_off_class(job, task) then return { 'stale', 0 } end
 local last = tonumber(filled(redis.call('GET', KEYS[4] .. ':last')) or 0)
 if how ~= '' and tonumber(round) <= last then return { 'late', last } end
 
-redis.call('HSET', KEYS[1], 'result', ARGV[4], 'digest', ARGV[5], 'render_seconds', ARGV[6], 'progress', '')
+redis.call('HSET', KEYS[1], 'result', ARGV[4], 'digest', ARGV[5], 'render_seconds', ARGV[6], 'progress', '', 'hold',
+  held_for(KEYS[1], ARGV[7]))
 local number = 0
 if how ~= '' then
   number = redis.call('RPUSH', KEYS[3], leaf) - 1

@@ -10,21 +10,27 @@
 -- ARGV[4]  device class of the slot
 -- ARGV[5]  when the lease ends, seconds
 -- ARGV[6]  bytes of video memory of the slot, 0 for none or unknown
--- Returns  nil where the task is no longer to be had, else {token, task JSON, the job's fields as a
+-- ARGV[7]  now, seconds
+-- Returns  nil where the task is no longer to be had, or the node holds all it may, else {token, task JSON, the job's fields as a
 --          flat list, {{task JSON, token, result JSON} for each tile a finish task starts from, or for
 --          the one a check looks at}, order of an audit (JSON) or '', for a check {pixel root,
 --          channels (JSON), the tile's device class, the job's sums (JSON) or '', {{audit, order, token, result, own, same class} for each audit}} or '', the
 --          agreement it is done under or '', the units it counts as, 1 where a finished frame is to be
 --          compared with one that is rendered whole, and 1 where an audit needs a Blender of its own}
--- Also changes farm:job:{job} (counters, device class), farm:job:{job}:order:{node}, its lane and its events.
+-- A task that is late with another's node is taken over: that lease ends.
+-- Also changes farm:node:{node}, farm:owner:{operator}:leases, farm:job:{job} (counters, device class), farm:job:{job}:order:{node}, its lane and its events.
 -- Work that is paid for needs room in the node's order. Own nodes work unpaid where they have no order or sell
 -- nothing, and audit unpaid where they have no room.
 
-local task, node, slot, class = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local task, node, slot, class, now = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[7]
 local job, state, kind, frame, record, units = get(KEYS[1], 'job', 'state', 'kind', 'frame', 'task', 'units')
-if state ~= 'ready' then return nil end
+local operator = stranger(node)
+local is_late = state == 'leased' and may_take_over(task, node, operator)
+if state ~= 'ready' and not is_late then return nil end
 local now_job = job_state(job)
 if now_job ~= 'rendering' and now_job ~= 'finishing' then return nil end
+
+if operator and may_hold(node, operator, now) <= 0 then return nil end
 
 local under = ''
 if filled(units) then
@@ -40,18 +46,36 @@ end
 
 if kind ~= 'finish' and not EXTRA[kind] then
   local pin = redis.call('HGET', job_key(job), 'device_class')
-  if filled(pin) and pin ~= class and not is_movable(job) then return nil end
-  redis.call('HSET', job_key(job), 'device_class', class)
+  if filled(pin) and pin ~= class and not is_movable(job) then
+    if not is_pin_idle(job, now) then return nil end
+    redis.call('HSET', job_key(job), 'repinned', 1)
+  end
+  if pin ~= class then redis.call('HSET', job_key(job), 'device_class', class, 'pinned_at', now, 'pin_proven', 0) end
+  if not operator or is_known(node) then redis.call('HSET', job_key(job), 'pin_proven', 1) end
+end
+
+if is_late then
+  local holder, of = get(KEYS[1], 'node', 'held_by')
+  redis.call('HINCRBY', KEYS[1], 'over', 1)
+  back_to_ready(job, task, 'leased', now, 'overdue', 'It took long, and another node was free to do it.')
+  if filled(of) then strike(holder, of, now, 1, false) end
 end
 
 local token = redis.call('HINCRBY', KEYS[1], 'token', 1)
 redis.call('HINCRBY', KEYS[1], 'attempts', 1)
 redis.call('HSET', KEYS[1], 'node', node, 'slot', slot, 'class', class, 'memory', ARGV[6], 'progress', '')
+redis.call('HSET', KEYS[1], 'held_by', operator or '', 'taken_at', now, 'moved_at', now, 'since', '', 'hold', '',
+  'pace', pace_field(job, frame, kind, class))
 if filled(units) then redis.call('HSET', KEYS[1], 'agreement', under) end
 if under ~= '' then redis.call('HINCRBY', order_key(job, node), 'units_used', units) end
 move(job, task, 'ready', 'leased')
 redis.call('ZADD', KEYS[2], ARGV[5], task)
 redis.call('SADD', KEYS[3], task)
+if operator then
+  redis.call('SADD', 'farm:owner:' .. operator .. ':leases', task)
+  redis.call('HSET', KEYS[1], 'beside', redis.call('SCARD', KEYS[3]), 'beside_of',
+    redis.call('SCARD', 'farm:owner:' .. operator .. ':leases'))
+end
 tell_task(job, task, 'leased')
 settle(job)
 if filled(redis.call('HGET', job_key(job), 'standstill')) then

@@ -94,6 +94,7 @@ local function fall(node, operator)
   for _, key in ipairs({ 'farm:node:' .. node, 'farm:owner:' .. operator }) do
     redis.call('HSET', key, 'passed', 0)
     redis.call('HINCRBY', key, 'failed', 1)
+    redis.call('HDEL', key, 'window')
   end
 end
 
@@ -347,4 +348,23 @@ local function extra_failed(job, task, now, code, at_fault, sentence, bad)
   end
   if redis.call('HGET', task_key(task), 'state') == 'leased' then move(job, task, 'leased', 'cancelled') end
   return 'cancelled'
+end
+
+local ENDED = {
+  expired = 'The lease ended without a word from the node.',
+  overdue = 'The lease ended: its node had held the task for far longer than such tasks take.',
+  stalled = 'The lease ended: its node made no progress for too long.',
+}
+
+-- Puts a task back whose lease has ended; `why` is a key of ENDED.
+local function end_lease(job, task, now, why)
+  local kind, node, operator = get(task_key(task), 'kind', 'node', 'held_by')
+  if EXTRA[kind] then
+    extra_failed(job, task, now, why, true, ENDED[why])
+  else
+    if why == 'overdue' then redis.call('HINCRBY', task_key(task), 'over', 1) end
+    back_to_ready(job, task, 'leased', now, why, ENDED[why])
+  end
+  if filled(operator) then strike(node, operator, now, 2, true) end
+  settle(job)
 end
