@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`python -m tests.clocked_serve FILE ...`: the coordinator on a machine whose clock is wrong by as many
-seconds as stand in the file, from the moment they do.
+seconds as stand in the file, from the moment they do. Where the file's name ends in `.passed`, these seconds
+pass for the coordinator: both its clocks go forward.
 """
 
 import sys
@@ -20,8 +21,11 @@ def main(arguments: list[str]) -> int:
     def wall() -> float:
         return time.time() + float(wrong.read_text() or 0)
 
+    def steady() -> float:
+        return time.monotonic() + (float(wrong.read_text() or 0) if wrong.suffix == ".passed" else 0)
+
     def farm(chosen: Config) -> Farm:
-        return Farm(chosen, FarmClock(wall))
+        return Farm(chosen, FarmClock(wall, steady))
 
     serve.Farm = farm  # type: ignore[assignment, misc]
     return serve.main(arguments[1:])

@@ -34,7 +34,7 @@ local classes, lanes = cjson.decode(ARGV[4]), cjson.decode(ARGV[5])
 local most_jobs, most_tasks = tonumber(ARGV[6]), tonumber(ARGV[7])
 local LOOKED_AT = 1000
 local SLOT_FORGOTTEN = 600
-local SLOTS_KEPT = 256
+local SLOTS_KEPT, CLASSES_KEPT = 256, 32
 local CALLED_BROKEN, CALLED_BROKEN_OF_JOB = 3, 6
 local KEPT = { overdue = true, stalled = true, expired = true }
 local PASSED_OVER = 10
@@ -46,6 +46,7 @@ local function heard_of()
   redis.call('HSET', KEYS[3], 'last_seen', now, 'sandboxed', ARGV[8], 'device_class', classes[1] or '', 'refuses', ARGV[10])
   redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', tonumber(now) - CLASS_FORGOTTEN)
   for _, class in ipairs(cjson.decode(ARGV[9])) do redis.call('ZADD', KEYS[5], now, class) end
+  redis.call('ZREMRANGEBYRANK', KEYS[5], 0, -CLASSES_KEPT - 1)
   local forgotten = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', tonumber(now) - SLOT_FORGOTTEN)
   for _, slot in ipairs(forgotten) do
     redis.call('ZREM', KEYS[4], slot)

@@ -21,6 +21,7 @@
 -- ARGV[16] now, seconds
 -- ARGV[17] failure (JSON) for the task, where rejected
 -- ARGV[18] JSON: {sentence, scope, approximate} where the job's frames are rendered whole from here on, or ''
+-- Also changes the submission's node and operator, its job and frame, and other tasks of them.
 -- Returns  'accepted' | 'again' | 'other' | 'stale'
 
 local task, token, node, now = ARGV[1], ARGV[2], ARGV[3], ARGV[16]
@@ -65,6 +66,8 @@ elseif ARGV[6] == 'rejected' then
   if cjson.decode(ARGV[8]).second == 'different' then redis.call('HINCRBY', job_key(job) .. ':lies', of_node, 1) end
   reject_submission(job, of, of_token, now, verdict, ARGV[17])
 elseif ARGV[6] == 'unresolved' then
+  -- It is rendered again, unpaid, and nobody is blamed; but who hands in such again and again waits.
+  if verdict.code == 'recounted' and stranger(of_node) then strike(of_node, operator, now, 1, false) end
   leave_unresolved(job, of, of_token, now, verdict)
 else
   redis.call('HSET', KEYS[2], 'verdict', '')

@@ -302,10 +302,11 @@ local function break_frame(job, frame, sentence)
 end
 
 -- Whether a leased task may be had by another node: never by one of the same operator's, who would only go on
--- holding it.
+-- holding it, and not by one that nobody knows where the holder is known.
 local function may_take_over(task, node, operator)
   local late, holder, of = get(task_key(task), 'late', 'node', 'held_by')
-  return late == '1' and holder ~= node and (not filled(of) or of ~= operator)
+  if late ~= '1' or holder == node or (filled(of) and of == operator) then return false end
+  return not operator or is_known(node) or (filled(of) ~= nil and not is_known(holder))
 end
 
 -- The job's field that tells how long such tasks take; '' where nobody counts.
