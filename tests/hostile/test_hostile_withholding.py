@@ -151,6 +151,28 @@ def test_a_late_tile_goes_to_somebody_else_and_the_late_node_is_told(farm):
     assert farm.node(late)["held_back"] == "", "slowness is no offence"
 
 
+def test_a_node_that_is_known_is_believed_longer(farm):
+    job, known = farm.job_with_a_median(3), farm.stranger("known")
+    for _ in range(2):
+        for lease in known.lease(kinds=("render",)):
+            known.do(lease)
+    farm.settles(lambda: farm.rendered(job) == 6)
+    held = known.lease(kinds=("render",))
+    farm.passes(LATE)
+    assert beat(known, held, 1) == []
+    assert farm.own.lease(kinds=("render",)) == [], "a heavy frame may go on"
+    farm.passes(590)
+    beat(known, held, 2)
+    farm.passes(590)
+    beat(known, held, 3)
+    farm.passes(590)
+    beat(known, held, 4)
+    farm.passes(60)
+    assert beat(known, held, 5) == []
+    assert tasks(farm.own.lease(kinds=("render",))) == tasks(held)
+    assert beat(known, held, 6) == [held[0]["task"]["id"]]
+
+
 def test_what_is_not_begun_is_given_out_before_what_is_late(farm):
     farm.job_with_a_median(3)
     late, other = farm.stranger("late"), farm.stranger("other")

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: GPL-3.0-or-later
 -- Stands before shared.lua: how much a stranger's node may hold, for how long, and what it costs to hold work
--- without doing it. The farm's own nodes are the operator's: nothing here but `late` is about them.
+-- without doing it. The farm's own nodes are the operator's: nothing here is about them.
 --
 --   farm:node:{node}, farm:owner:{operator}  hashes, also with: window (leases it may hold at a time; absent: the
 --                              first few), strikes (work taken and not done, less work accepted, and less one a
@@ -17,7 +17,7 @@
 
 local FIRST_OF_NODE, FIRST_OF_OPERATOR, MOST_WINDOW = 2, 4, 1024
 local STRIKE_SECONDS, PAUSE_SECONDS, MOST_PAUSE = 60, 30, 3600
-local LATE_FACTOR, LATE_LEAST, END_FACTOR = 4, 120, 4
+local LATE_FACTOR, LATE_LEAST, BELIEVED = 4, 120, 4
 local LATE_UNKNOWN, LATE_UNKNOWN_OF_NEW = 7200, 1800
 local START_SECONDS, STALL_SECONDS, SILENT_SECONDS = 1800, 600, 600
 local HOLDS_KEPT = 15
@@ -138,25 +138,26 @@ end
 
 -- Seconds that a stranger's lease may go on with the same progress. A scene is fetched and opened, and a result
 -- uploaded, without a word; a node that says nothing at all does neither.
-local function stalls_after(progress, usual)
-  local said = filled(progress) and cjson.decode(progress) or {}
+local function stalls_after(said, usual)
   local total, activity = said.total or 0, said.activity or ''
   if total == 0 and activity == '' then return SILENT_SECONDS end
   if total == 0 or activity == 'delivering' or not usual then return START_SECONDS end
   return math.max(STALL_SECONDS, LATE_FACTOR * usual)
 end
 
--- When a lease is late, when it ends at the latest, and why: 'overdue' or 'stalled'. Own nodes' have no end.
+-- When a lease is late, when it ends at the latest, and why: 'overdue' or 'stalled'. Own nodes' are never late.
+-- Frames differ: a node whose work was accepted before is believed longer that it gets on.
 local function ends_of(job, task)
-  local kind, pace, units, class, over, taken, since, moved, progress, operator, node =
-    get(task, 'kind', 'pace', 'units', 'class', 'over', 'taken_at', 'since', 'moved_at', 'progress', 'held_by', 'node')
-  if not filled(taken) then return math.huge, math.huge end
+  local operator, node, kind, pace, units, class, over, taken, since, moved, progress = get(task, 'held_by', 'node',
+    'kind', 'pace', 'units', 'class', 'over', 'taken_at', 'since', 'moved_at', 'progress')
+  if not filled(operator) or not filled(taken) then return math.huge, math.huge end
   local began = math.max(taken, filled(since) or 0)
-  local new = filled(operator) and not is_known(node)
-  local late, usual = late_after(job, { pace = pace, units = units, class = class, over = over, new = new })
-  if not filled(operator) then return began + late, math.huge end
-  local last = began + START_SECONDS + late * (kind == 'audit' and 1 or END_FACTOR)
-  local still = math.max(filled(moved) or 0, began) + stalls_after(progress, usual)
+  local known = is_known(node)
+  local late, usual = late_after(job, { pace = pace, units = units, class = class, over = over, new = not known })
+  local said = filled(progress) and cjson.decode(progress) or {}
+  local last = began + START_SECONDS + late * (kind == 'audit' and 1 or BELIEVED)
+  local still = math.max(filled(moved) or 0, began) + stalls_after(said, usual)
+  if known and (said.done or 0) > 0 then late = late * BELIEVED end
   if still < last then return began + late, still, 'stalled' end
   return began + late, last, 'overdue'
 end

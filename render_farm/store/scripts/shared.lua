@@ -305,8 +305,8 @@ end
 -- holding it, and not by one that nobody knows where the holder is known.
 local function may_take_over(task, node, operator)
   local late, holder, of = get(task_key(task), 'late', 'node', 'held_by')
-  if late ~= '1' or holder == node or (filled(of) and of == operator) then return false end
-  return not operator or is_known(node) or (filled(of) ~= nil and not is_known(holder))
+  if late ~= '1' or of == operator then return false end
+  return not operator or is_known(node) or not is_known(holder)
 end
 
 -- The job's field that tells how long such tasks take; '' where nobody counts.

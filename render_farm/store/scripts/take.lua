@@ -58,7 +58,7 @@ if is_late then
   local holder, of = get(KEYS[1], 'node', 'held_by')
   redis.call('HINCRBY', KEYS[1], 'over', 1)
   back_to_ready(job, task, 'leased', now, 'overdue', 'It took long, and another node was free to do it.')
-  if filled(of) then strike(holder, of, now, 1, false) end
+  strike(holder, of, now, 1, false)
 end
 
 local token = redis.call('HINCRBY', KEYS[1], 'token', 1)
