@@ -10,6 +10,7 @@ from frame_splitter.records import SlotOffer, TaskKind
 from render_farm.scheduler import (
     AGEING_SECONDS,
     AVOID_SECONDS,
+    KEPT_SECONDS,
     PAUSE_SECONDS,
     Asker,
     Candidate,
@@ -170,6 +171,27 @@ def test_a_failed_task_is_left_to_others_for_a_while():
     assert picked([offer()], company, [failed("crashed", 1)]) == []
     assert picked([offer()], company, [failed("crashed", AVOID_SECONDS + 1)]) == ["j.f1.t0"]
     assert picked([offer()], company, [failed("crashed", 1, on="n7")]) == ["j.f1.t0"]
+
+
+def test_what_a_node_kept_is_left_to_others_for_longer():
+    company = replace(STRANGER, others=1)
+    for code in ("overdue", "stalled"):
+        assert picked([offer()], company, [failed(code, AVOID_SECONDS + 1, on="n2")]) == []
+        assert picked([offer()], company, [failed(code, KEPT_SECONDS + 1, on="n2")]) == ["j.f1.t0"]
+        assert picked([offer()], STRANGER, [failed(code, 0, on="n2")]) == ["j.f1.t0"]
+
+
+def test_what_is_late_with_another_comes_last_whatever_its_priority():
+    late = queue("a", priority=90, tasks=(Candidate("a.f1.t0", "render", 1, late=True),))
+    assert picked([offer(scene="A", frame=1)], OWN, [late, queue("b", scene="B")]) == ["b.f1.t0"]
+    assert picked([offer()], OWN, [late]) == ["a.f1.t0"]
+
+
+def test_no_more_than_a_node_may_hold_and_warm_slots_first():
+    offers = [offer("cold"), offer("warm", scene="A", frame=2), offer("colder")]
+    chosen = choose(offers, STRANGER, [queue()], NOW, most=1)
+    assert [(one.offer.slot, one.task.task) for one in chosen] == [("warm", "j.f2.t0")]
+    assert choose(offers, STRANGER, [queue()], NOW, most=0) == []
 
 
 def test_alone_the_same_node_goes_on():
