@@ -117,7 +117,7 @@ def test_made_up_slots_get_a_few_leases_and_the_rest_is_left_to_others(farm):
     owner = farm.admin.owner("mallory")
     nodes = [owner.node(f"mallory {number}") for number in range(4)]
     held = [lease for node in nodes for call in range(4) for lease in made_up(node, call)]
-    assert 1 <= len(held) <= 4, "however many slots a node offers, and however many nodes its operator has"
+    assert 1 <= len(held) <= 8, "however many slots a node offers, and however many nodes its operator has"
     assert len(farm.node(nodes[0])["slots"]) <= 300, "made-up slots are forgotten again"
     left = [lease for _ in range(8) for lease in farm.own.lease(slots=16, kinds=("render",))]
     assert len(left) == 100 - len(held)
@@ -133,7 +133,7 @@ def test_an_honest_node_comes_to_all_its_slots_in_a_few_rounds(farm):
         sizes.append(len(leases))
         farm.settles(lambda: farm.rendered(job) == sum(sizes))
     assert sizes[-1] == 8
-    assert len(sizes) <= 4
+    assert len(sizes) <= 3
 
 
 def test_a_late_tile_goes_to_somebody_else_and_the_late_node_is_told(farm):

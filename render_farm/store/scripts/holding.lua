@@ -4,7 +4,8 @@
 --
 --   farm:node:{node}, farm:owner:{operator}  hashes, also with: window (leases it may hold at a time; absent: the
 --                              first few), strikes (work taken and not done, less work accepted, and less one a
---                              minute) as of struck_at, paused_until; given_back, kept (counts, for people)
+--                              minute) as of struck_at, paused_until; of nodes delivered (tiles accepted since
+--                              one was found false; absent: none), given_back, kept (counts, for people)
 --   farm:owner:{operator}:leases  set: tasks that nodes of an operator hold, but own nodes
 --   farm:task:{task}           also: held_by (the operator of the stranger's node that took it last, or ''),
 --                              beside, beside_of (how many leases the node, and its operator, then held), taken_at,
@@ -15,7 +16,7 @@
 --   farm:job:{job}             pace:{tiles}:{class}: of frames cut so, on that class, how many results were
 --                              accepted, the median of the last ones' hold, and these, blank between
 
-local FIRST_OF_NODE, FIRST_OF_OPERATOR, MOST_WINDOW = 2, 4, 1024
+local FIRST_OF_NODE, FIRST_OF_OPERATOR, MOST_WINDOW = 4, 8, 1024
 local STRIKE_SECONDS, PAUSE_SECONDS, MOST_PAUSE = 60, 30, 3600
 local LATE_FACTOR, LATE_LEAST, BELIEVED = 4, 120, 4
 local LATE_UNKNOWN, LATE_UNKNOWN_OF_NEW = 7200, 1800
@@ -56,7 +57,7 @@ end
 
 -- Whether work of the node's was ever accepted.
 local function is_known(node)
-  return tonumber(redis.call('HGET', 'farm:node:' .. node, 'window') or 0) > FIRST_OF_NODE
+  return redis.call('HEXISTS', 'farm:node:' .. node, 'delivered') == 1
 end
 
 -- As TCP's slow start (RFC 5681), and only while the window is used (RFC 7661): one more for each tile that was
@@ -77,7 +78,7 @@ local function strike(node, operator, now, weight, narrows)
     local strikes, at, window = get(key, 'strikes', 'struck_at', 'window')
     window = tonumber(window or first)
     local left = math.max(0, (strikes or 0) - (now - (at or now)) / STRIKE_SECONDS) + weight
-    local excess = left - 2 * (first + window)
+    local excess = left - first - 2 * window
     redis.call('HSET', key, 'strikes', left, 'struck_at', now)
     if excess > 0 then
       redis.call('HSET', key, 'paused_until', now + math.min(MOST_PAUSE, PAUSE_SECONDS * 2 ^ math.min(excess / 4, 10)))
@@ -109,6 +110,7 @@ local function note_delivery(job, task)
     redis.call('HSET', job, field, count .. ' ' .. median(holds) .. ' ' .. table.concat(holds, ' '))
   end
   if not filled(operator) then return end
+  redis.call('HINCRBY', 'farm:node:' .. node, 'delivered', 1)
   widen('farm:node:' .. node, FIRST_OF_NODE, beside)
   widen('farm:owner:' .. operator, FIRST_OF_OPERATOR, beside_of)
   if redis.call('HEXISTS', job .. ':broken', operator) == 1 then redis.call('HINCRBY', job .. ':broken', operator, -1) end

@@ -94,7 +94,7 @@ local function fall(node, operator)
   for _, key in ipairs({ 'farm:node:' .. node, 'farm:owner:' .. operator }) do
     redis.call('HSET', key, 'passed', 0)
     redis.call('HINCRBY', key, 'failed', 1)
-    redis.call('HDEL', key, 'window')
+    redis.call('HDEL', key, 'window', 'delivered')
   end
 end
 
