@@ -54,6 +54,12 @@ class StaleLease(Conflict):
     code = "stale_lease"
 
 
+class RoundClosed(Conflict):
+    """The farm's log is closed for the beacon round that was agreed on: agree on another one."""
+
+    code = "round_closed"
+
+
 class Unavailable(FarmError):
     """A part the farm stands on does not answer; the same request may work later."""
 

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import msgspec
 
+from frame_splitter.appointments import Appointment
 from frame_splitter.audits import AuditOrder, CheckOrder, CheckReport, SeamReport
 from frame_splitter.fields import (
     Digest,
@@ -235,6 +236,8 @@ class TaskResult:
     `pixel_root` is the Merkle root over the decoded pixels of the task's linear EXR files, or over the
     sha256 of its files where they are of another kind (`verification/pixel_root.py`). `signature` is the
     node's, over the attestation made of this result and its lease (`verification/attestation.py`).
+    `appointment`, signed with `appointment_signature`, says by which terms it is decided whether a tile is
+    audited.
     `report` is what a check found, `probe` what a probe measured, `seam` what a finished frame was compared
     with another one for: where they differ, the files are those of the other.
     """
@@ -247,6 +250,8 @@ class TaskResult:
     device_memory: Size = 0
     pixel_root: Digest | None = None
     signature: Signature | None = None
+    appointment: Appointment | None = None
+    appointment_signature: Signature | None = None
     report: CheckReport | None = None
     probe: ProbeReport | None = None
     seam: SeamReport | None = None

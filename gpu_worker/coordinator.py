@@ -9,12 +9,14 @@ from urllib.parse import quote, urlsplit
 import msgspec
 import urllib3
 
+from frame_splitter.appointments import Terms
 from frame_splitter.errors import (
     Conflict,
     FarmError,
     Forbidden,
     InvalidInput,
     NotFound,
+    RoundClosed,
     StaleLease,
     Unauthorized,
     Unavailable,
@@ -41,6 +43,7 @@ TRIES = 5
 
 _ERRORS: tuple[type[FarmError], ...] = (
     StaleLease,
+    RoundClosed,
     Conflict,
     Forbidden,
     InvalidInput,
@@ -141,6 +144,22 @@ class Coordinator:
     def uploads(self, lease: Lease, files: tuple[OutputFile, ...]) -> tuple[Upload, ...]:
         """Where to put the files of a finished task."""
         return decode(self._call("POST", _of(lease, "uploads"), encode({"files": files})), _Uploads).uploads
+
+    def terms(self, lease: Lease, attempt: int) -> Terms:
+        """By what it will be decided whether a tile is audited."""
+        return decode(self._call("GET", f"{_of(lease, 'terms')}&attempt={attempt}"), Terms)
+
+    def log_head(self, number: int | None = None) -> bytes:
+        """The signed head of the farm's log for a round, or the newest; not decoded. Raises NotFound."""
+        return self._call("GET", "/log/head" if number is None else f"/log/heads/{number}", tries=1)
+
+    def log_consistency(self, first: int, second: int) -> bytes:
+        """The farm's proof that its log of `second` leaves begins with that of `first`; not decoded."""
+        return self._call("GET", f"/log/consistency?from={first}&to={second}", tries=1)
+
+    def log_proof(self, leaf: int, size: int) -> bytes:
+        """The farm's proof that a leaf is among the first `size`; not decoded."""
+        return self._call("GET", f"/log/proof?leaf={leaf}&size={size}", tries=1)
 
     def submit(self, lease: Lease, result: TaskResult) -> SubmitAnswer:
         """Hand the result in."""

@@ -7,8 +7,17 @@ from typing import Protocol
 
 import structlog
 
-from frame_splitter.errors import Conflict, FarmError, StaleLease, Unavailable
-from frame_splitter.records import FailureCode, Lease, OutputFile, TaskFailure, TaskResult, Upload
+from frame_splitter.appointments import Terms
+from frame_splitter.errors import Conflict, FarmError, RoundClosed, StaleLease, Unavailable
+from frame_splitter.records import (
+    FailureCode,
+    Lease,
+    OutputFile,
+    TaskFailure,
+    TaskKind,
+    TaskResult,
+    Upload,
+)
 from gpu_worker.coordinator import SubmitAnswer, backoff
 from gpu_worker.notary import WrongReceipt
 from gpu_worker.transfer import LinkExpired
@@ -28,6 +37,9 @@ class Receiver(Protocol):
     def uploads(self, lease: Lease, files: tuple[OutputFile, ...]) -> tuple[Upload, ...]:
         """Where to put files."""
 
+    def terms(self, lease: Lease, attempt: int) -> Terms:
+        """By what it will be decided whether a tile is audited."""
+
     def submit(self, lease: Lease, result: TaskResult) -> SubmitAnswer:
         """Hand a result in."""
 
@@ -44,6 +56,9 @@ class Signer(Protocol):
 
     def sign(self, lease: Lease, result: TaskResult) -> TaskResult:
         """The result, signed."""
+
+    def appoint(self, lease: Lease, result: TaskResult, terms: Terms, attempt: int) -> TaskResult:
+        """The signed result under the farm's terms, signed too."""
 
     def keep(self, lease: Lease, result: TaskResult, answer: SubmitAnswer) -> None:
         """Check and store the farm's receipt. Raises WrongReceipt."""
@@ -73,6 +88,8 @@ class Delivery:
         self._receiver, self._sender, self._signer, self._stop = receiver, sender, signer, stop
         self._store_away, self._drain = store_away, drain
         self._refusals = 0
+        self._attempts = 0
+        self._appointed: TaskResult | None = None
         self._store_since: float | None = None
         self._stopping_since: float | None = None
 
@@ -110,7 +127,23 @@ class Delivery:
             self._sender.deliver(lease, uploads)
         except (Unavailable, LinkExpired) as error:
             raise StoreAway(error.sentence) from error
-        self._signer.keep(lease, result, self._receiver.submit(lease, result))
+        appointed = self._under_terms(lease, result)
+        try:
+            answer = self._receiver.submit(lease, appointed)
+        except RoundClosed:
+            self._appointed = None
+            raise
+        self._signer.keep(lease, appointed, answer)
+
+    def _under_terms(self, lease: Lease, result: TaskResult) -> TaskResult:
+        """A tile with an appointment: the same one until the farm says that the log is closed for it."""
+        if lease.task.kind is not TaskKind.RENDER:
+            return result
+        if self._appointed is None:
+            terms = self._receiver.terms(lease, self._attempts + 1)
+            self._attempts += 1
+            self._appointed = self._signer.appoint(lease, result, terms, self._attempts)
+        return self._appointed
 
     def _give_up(self, error: FarmError) -> bool:
         now = time.monotonic()
@@ -122,7 +155,7 @@ class Delivery:
             self._store_since = self._store_since or now
             return now - self._store_since > self._store_away
         self._store_since = None
-        if isinstance(error, Unavailable):
+        if isinstance(error, (Unavailable, RoundClosed)):
             return False
         self._refusals += 1
         return not isinstance(error, Conflict) or self._refusals >= TOLERATED_REFUSALS

@@ -7,23 +7,36 @@ Receipts of submission prove that the farm had a result at a time; they are wort
 import json
 import os
 import threading
-from dataclasses import asdict, replace
+import time
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Protocol
 
 import msgspec
 import structlog
 
+from frame_splitter.appointments import Appointment, Terms
 from frame_splitter.errors import Conflict, InvalidInput
 from frame_splitter.fields import Signature, decode
 from frame_splitter.records import Lease, TaskResult
 from gpu_worker.coordinator import SubmitAnswer
 from gpu_worker.identity import Identity
 from gpu_worker.signed import Signed
-from verification.attestation import Attestation, BadSignature, Submission, attest, digest, require_signer
+from verification.attestation import (
+    Attestation,
+    BadSignature,
+    Submission,
+    appoint,
+    attest,
+    digest,
+    is_receipt_of,
+    require_signer,
+)
 
 RECEIPTS_FILE = "receipts.jsonl"
 SIGNED_FILE = "signed"
+APPOINTMENTS_FILE = "appointments.jsonl"
+"""Of results that the farm did not take under the first terms: all that were signed for them."""
 
 log = structlog.get_logger()
 
@@ -42,6 +55,14 @@ class SubmissionReceipt(msgspec.Struct, frozen=True):
     leaf: Annotated[int, msgspec.Meta(ge=0)]
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Until when (monotonic) a receipt is due: when the log is closed for its round, and when that is out."""
+
+    closed: float
+    out: float
+
+
 class Books(Protocol):
     """Who keeps what paid work earns."""
 
@@ -51,14 +72,30 @@ class Books(Protocol):
         """Keep a result that was signed and received."""
 
 
+class Observer(Protocol):
+    """Who looks at the farm's log."""
+
+    def expect(self, receipt: SubmissionReceipt, due: Due) -> None:
+        """A receipt's leaf is to be in the log that is closed for its round."""
+
+
 class Notary:
-    """Signs for one farm. `sign` and `keep` may be called from several threads. `books`: of a node that
-    sells.
+    """Signs for one farm. All methods may be called from several threads. `books`: of a node that sells.
+    `observer` is told of each receipt.
     """
 
-    def __init__(self, identity: Identity, farm: str, state: Path, books: Books | None = None) -> None:
-        self._identity, self._farm, self._books = identity, farm, books
+    def __init__(
+        self,
+        identity: Identity,
+        farm: str,
+        state: Path,
+        books: Books | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        self._identity, self._farm, self._books, self._observer = identity, farm, books, observer
         self._path = state / RECEIPTS_FILE
+        self._appointments = state / APPOINTMENTS_FILE
+        self._dues: dict[Appointment, Due] = {}
         self._signed = Signed(state / SIGNED_FILE)
         self._lock = threading.Lock()
 
@@ -72,6 +109,19 @@ class Notary:
         self._signed.remember(message, self._farm)
         return replace(result, signature=self._identity.sign(message, self._farm))
 
+    def appoint(self, lease: Lease, result: TaskResult, terms: Terms, attempt: int) -> TaskResult:
+        """The result with this node's signature over the farm's terms for it."""
+        asked = time.monotonic()
+        one = appoint(attest(lease.task.id, lease.token, result), terms, attempt, self._farm)
+        signature = self._identity.sign(one, self._farm)
+        if attempt > 1:
+            # A farm that lets rounds pass has the tile audited for certain, and this says that it did.
+            log.warning("log_was_closed", task=lease.task.id, attempt=attempt, round=terms.round)
+            self._write(self._appointments, {"farm": self._farm, "task": lease.task.id, **asdict(one)})
+        with self._lock:
+            self._dues[one] = Due(asked + terms.closes_in, asked + terms.out_in)
+        return replace(result, appointment=one, appointment_signature=signature)
+
     def keep(self, lease: Lease, result: TaskResult, answer: SubmitAnswer) -> None:
         """Check the farm's receipt for a signed result and store it. Raises WrongReceipt."""
         receipt = _receipt_of(answer)
@@ -80,22 +130,38 @@ class Notary:
                 raise WrongReceipt("The farm took the result but gave no receipt for it.")
             return
         message = attest(lease.task.id, lease.token, result)
-        self._check(receipt, message)
+        appointed = result.appointment
+        if appointed is None:
+            raise WrongReceipt("The farm gave a receipt for a result that needs none.")
+        self._check(receipt, message, appointed)
+        with self._lock:
+            due = self._dues.pop(appointed, None)
+        in_time = due is not None and time.monotonic() < due.out
+        if not in_time:
+            log.warning("receipt_late", task=lease.task.id, round=appointed.round)
         # First what is worth money: it holds the receipt, too.
         if self._books is not None and lease.agreement and result.signature is not None:
             self._books.earned(lease, message, result.signature, receipt)
-        self._append(message, result, receipt)
+        self._append(message, result, receipt, in_time)
+        if self._observer is not None and due is not None:
+            self._observer.expect(receipt, due)
 
-    def _check(self, receipt: SubmissionReceipt, message: Attestation) -> None:
+    def _check(self, receipt: SubmissionReceipt, message: Attestation, appointed: Appointment) -> None:
         if receipt.submission.attestation != digest(message, self._farm).hex():
             raise WrongReceipt("The farm's receipt is for another result than this one.")
+        if not is_receipt_of(receipt.submission, appointed):
+            raise WrongReceipt("The farm's receipt is not by the terms that this node signed.")
         try:
             require_signer(receipt.submission, self._farm, receipt.signature, self._farm)
         except BadSignature as error:
             raise WrongReceipt(f"The farm's receipt is not signed by the farm: {error.sentence}") from error
 
-    def _append(self, message: Attestation, result: TaskResult, receipt: SubmissionReceipt) -> None:
-        line = json.dumps(
+    def _append(
+        self, message: Attestation, result: TaskResult, receipt: SubmissionReceipt, in_time: bool
+    ) -> None:
+        assert result.appointment is not None
+        self._write(
+            self._path,
             {
                 "farm": self._farm,
                 "attestation": asdict(message),
@@ -103,11 +169,17 @@ class Notary:
                 "submission": asdict(receipt.submission),
                 "receipt_signature": receipt.signature,
                 "leaf": receipt.leaf,
-            }
+                "appointment": asdict(result.appointment),
+                "appointment_signature": result.appointment_signature,
+                "in_time": in_time,
+            },
         )
+
+    def _write(self, path: Path, said: dict[str, object]) -> None:
+        line = json.dumps(said)
         try:
             with self._lock:
-                append_line(self._path, line)
+                append_line(path, line)
         except OSError as error:
             # The farm has the result: the log is the last place where the receipt can survive.
             log.error("receipt_not_kept", reason=str(error), receipt=line)

@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from frame_splitter.appointments import Terms
 from frame_splitter.audits import AuditAnswer, CheckOrder
 from frame_splitter.errors import Conflict, InvalidInput, NotFound
 from frame_splitter.fields import StoredFile, Tile
@@ -146,6 +147,13 @@ class Results:
             Upload(file.name, *self._objects.put_link(_key(held, file), file.sha256, file.size))
             for file in files
         )
+
+    async def terms(self, caller: Caller, task: TaskId, token: int, attempt: int) -> Terms:
+        """The terms for the result of a tile that the node holds now. Raises StaleLease for any other."""
+        held = await self._leases.holding(task, token, caller.node)
+        if held.lane not in TILE_LANES:
+            raise InvalidInput("Nothing is drawn about tasks of this kind: submit the result without terms.")
+        return await self._counter.terms(caller, held, attempt)
 
     async def submit(self, caller: Caller, task: TaskId, token: int, result: TaskResult) -> ResultAnswer:
         """Take a signed result once its objects are there. The same submit again is answered alike."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waits for the beacon rounds that receipts name, and does what each decides.
+"""Closes the log for the beacon rounds that appointments name, waits for them, and does what each decides.
 
 Nothing is kept here: a coordinator that is killed between any two steps, or two that run at once, repeat
 steps that are harmless when repeated.
@@ -24,23 +24,20 @@ from render_farm.store.rounds import Recorded, Rounds
 from render_farm.store.submissions import JobFacts, Meetings, Submissions, Submitter
 from verification import attestation, sampling, selection
 from verification.attestation import LogHead
-from verification.beacon import next_round, round_time
-from verification.records import Round, SubmissionRecord
+from verification.beacon import LOCAL, closing_time, round_time
+from verification.records import Round, SignedHead, SubmissionRecord
 from verification.sampling import Draws
 
 log = structlog.get_logger()
 
 STRIP = "A strip at its edge is rendered with more around it, to see that tiles of this job are right."
 
-MISSED_SECONDS = 30.0
-"""A value that is not to be had so long after its round's time is given up."""
-
 AWAY_SECONDS = 10.0
 """A beacon that gives nothing for so long is away."""
 
 AWAY = (
     "Nothing can be accepted now: it waits for round {number} of the public random beacon, which none of its "
-    "servers gives. They are asked every second, and the job goes on with the first round that comes."
+    "servers gives. They are asked every second, and the job goes on as soon as one of them does."
 )
 
 ASK_AGAIN_SECONDS = 1.0
@@ -76,6 +73,7 @@ class Ticker:
         self._beacon_clock = beacon_clock or clock
         self._named = asyncio.Event()
         self._next: int | None = None
+        self._open: int | None = None
         self._missed_since: float | None = None
 
     def away(self) -> str:
@@ -86,8 +84,8 @@ class Ticker:
         return AWAY.format(number=self._next)
 
     def named(self, number: int) -> None:
-        """A receipt named a round."""
-        if self._next is None or number < self._next:
+        """An appointment named a round."""
+        if self._open is None or number < self._open:
             self._named.set()
 
     async def run(self) -> None:
@@ -102,58 +100,80 @@ class Ticker:
                 await _until(self._named, pause)
 
     async def step(self) -> float:
-        """Do the lowest round if it is out; returns for how many seconds there is nothing to do."""
+        """Close or decide the lowest round that it is time for; returns for how many seconds there is nothing
+        to do.
+        """
+        self._open = closing = await self._rounds.first_open()
         self._next = number = await self._rounds.first()
         if number is None:
             self._missed_since = None
             return LOOK_AGAIN_SECONDS
+        beacon = self._rules.beacon
+        pause = LOOK_AGAIN_SECONDS
+        if closing is not None:
+            pause = closing_time(beacon, closing) - self._now()
+            if pause <= 0:
+                await self._close(closing)
+                return 0.0
+        if closing is not None and number >= closing:
+            return pause
+        left = round_time(beacon, number) - self._now()
+        return min(pause, left if left > 0 else await self._decide_round(number))
+
+    def _now(self) -> float:
         # Where the two differ, one of them is wrong: asking a public beacon too early costs a question.
-        left = round_time(self._rules.beacon, number) - max(self._clock(), self._beacon_clock())
-        if left > 0:
-            return left
-        recorded = await self._record(number, -left)
-        if recorded is None:
+        return max(self._clock(), self._beacon_clock())
+
+    async def _close(self, number: int) -> None:
+        """Close the log for a round, and sign what it is then."""
+        late = self._rules.name != LOCAL and self._now() >= round_time(self._rules.beacon, number)
+        closed = await self._rounds.close(number, late)
+        if closed.outcome != "early":
+            await self._publish_head(number, closed.size)
+
+    async def _publish_head(self, number: int, size: int) -> SignedHead:
+        head = LogHead(number, size, (await self._rounds.root(size)).hex())
+        signature = attestation.sign(head, self._rules.address, self._rules.key)
+        signed = SignedHead(head.round, head.size, head.root, signature)
+        await self._rounds.publish_head(signed)
+        return signed
+
+    async def _decide_round(self, number: int) -> float:
+        """Do what a round decides, if its value is there; returns how long to wait for it otherwise."""
+        beacon = self._rules.beacon
+        value = await beacon.value(number)
+        self._missed_since = None if value else self._missed_since or self._clock()
+        if value is None:
             return ASK_AGAIN_SECONDS
+        recorded = await self._rounds.record(number, value.hex(), beacon.signature(number))
         if recorded.outcome != "early":
             await self._settle(number, recorded)
         return 0.0
 
-    async def _record(self, number: int, late: float) -> Recorded | None:
-        """Fix the round's value; None while it may still come."""
-        beacon = self._rules.beacon
-        value = await beacon.value(number)
-        self._missed_since = None if value else self._missed_since or self._clock()
-        if value is None and late < MISSED_SECONDS:
-            return None
-        if value is None:
-            log.warning("round_missed", round=number)
-        after = max(next_round(beacon, self._beacon_clock()), number + 1)
-        signature = "" if value is None else beacon.signature(number)
-        return await self._rounds.record(number, value.hex() if value else "", signature, after)
-
     async def _settle(self, number: int, recorded: Recorded) -> None:
-        root = (await self._rounds.root(recorded.size)).hex()
-        head = LogHead(number, recorded.size, root)
-        signature = attestation.sign(head, self._rules.address, self._rules.key)
+        head = await self._rounds.head(number)
+        if head is None:  # the coordinator that closed it died before it said so
+            head = await self._publish_head(number, (await self._rounds.close(number, late=False)).size)
         await self._rounds.publish(
-            Round(number, recorded.value, recorded.size, root, signature, recorded.beacon_signature)
+            Round(number, recorded.value, head.size, head.root, head.signature, recorded.beacon_signature)
         )
-        waiting = await self._rounds.waiting(number) if recorded.value else []
+        waiting = await self._rounds.waiting(number)
         if waiting:
+            late = await self._rounds.was_late(number)
             online = await self._submissions.online(self._clock() - self._online_seconds)
             jobs: dict[JobId, JobFacts] = {}
             for task, token in waiting:
-                await self._decide(task, token, number, recorded.value, online, jobs)
+                await self._decide(task, token, recorded.value, late, online, jobs)
             self._bell.ring()
         await self._rounds.finish(number)
-        log.info("round_decided", round=number, submissions=len(waiting), log=recorded.size)
+        log.info("round_decided", round=number, submissions=len(waiting), log=head.size)
 
     async def _decide(
         self,
         task: TaskId,
         token: int,
-        number: int,
         value: str,
+        late: bool,
         online: list[Online],
         jobs: dict[JobId, JobFacts],
     ) -> None:
@@ -163,11 +183,10 @@ class Ticker:
         if one.job not in jobs:
             jobs[one.job] = await self._submissions.job(one.job)
         now = await self._submissions.submitter(one.node, one.operator)
-        missed = one.receipt.round != number
-        forced = _forced(one, missed, now)
+        forced = _forced(one, late, now)
         rules = await self._submissions.rules(one.job, self._rules)
         meetings = await self._submissions.meetings(one.operator)
-        made = decide(one, value, forced, missed, jobs[one.job], online, rules, meetings)
+        made = decide(one, value, forced, jobs[one.job], online, rules, meetings)
         outcome = await self._submissions.decide(one, made, self._clock())
         if any(wish.context for wish in made.wishes):
             # One strip a job is enough, however many tiles one round decides about.
@@ -175,9 +194,9 @@ class Ticker:
         log.info("submission_decided", task=task, token=token, how=made.how, outcome=outcome)
 
 
-def _forced(one: SubmissionRecord, missed: bool, now: Submitter) -> str:
-    if missed:
-        return f"Beacon round {one.receipt.round} never came, so all that it would have decided is audited."
+def _forced(one: SubmissionRecord, late: bool, now: Submitter) -> str:
+    if late:
+        return f"The log was closed for beacon round {one.receipt.round} when that was out already."
     before = one.standing.failed, one.operator_standing.failed
     if now.standing.failed > before[0] or now.operator_standing.failed > before[1]:
         return "Other work of its node or operator was found false after this was submitted."
@@ -188,17 +207,16 @@ def decide(
     one: SubmissionRecord,
     value: str,
     forced: str,
-    missed: bool,
     job: JobFacts,
     online: list[Online],
     rules: Rules,
     meetings: Meetings = NO_MEETINGS,
 ) -> Decision:
     """What a round's value (hexadecimal) decides about a submission; `forced` is a reason to audit it
-    anyway, `missed` says that it is not the round its receipt names. Pure.
+    anyway. Pure.
     """
     draws = draws_of(one, value, rules)
-    drawn = sampling.is_audited(draws, one.receipt.rate)
+    drawn = sampling.is_audited(draws, one.appointment.rate)
     strip = sampling.edge_strip(draws, one.task.tile, job.strip_of) if job.strip_of else None
     forced = forced or (STRIP if strip else "")
     if not drawn and not forced:
@@ -210,7 +228,7 @@ def decide(
     return Decision(
         how="audit",
         value=value,
-        forced="" if drawn and not missed else forced,
+        forced="" if drawn else forced,
         candidates=ranked,
         wishes=(AuditWish(order, ranked), *([_strip(strip)] if strip else [])),
         asked=asked,
@@ -226,7 +244,7 @@ def _strip(strip: Tile) -> AuditWish:
 
 def draws_of(one: SubmissionRecord, value: str, rules: Rules) -> Draws:
     """The draws of a submission from a round's value."""
-    return Draws(bytes.fromhex(value), attestation.digest(one.receipt, rules.address))
+    return Draws(bytes.fromhex(value), attestation.digest(one.appointment, rules.address))
 
 
 async def _until(event: asyncio.Event, seconds: float) -> None:

@@ -5,22 +5,28 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from frame_splitter.errors import Conflict, FarmError, Forbidden, StaleLease, Unavailable
+from frame_splitter.appointments import Appointment, Terms
+from frame_splitter.errors import Conflict, FarmError, Forbidden, InvalidInput, RoundClosed, StaleLease
 from frame_splitter.ids import LeaseToken, TaskId
 from frame_splitter.records import TaskResult, TaskState
 from render_farm.answers import SubmissionReceipt
 from render_farm.rules import Rules
 from render_farm.store.identities import Caller
 from render_farm.store.leases import Holding, Leases, NewSubmission
-from render_farm.store.submissions import Submissions, Submitter, Work
+from render_farm.store.submissions import Agreed, Submissions, Submitter, Work
 from verification import attestation
 from verification.attestation import Attestation, Submission
-from verification.beacon import next_round
-from verification.rate import audit_rate
+from verification.beacon import closing_time, open_round, round_time
+from verification.rate import appointed_rate
 from verification.records import SubmissionRecord
 
-TRIES = 5
-"""How often a receipt is made again because its round came out before it was stored."""
+MOST_AHEAD = 60.0
+"""Seconds from now within which the log must be closed for the round that an appointment names."""
+
+CLOSED = "The log is closed for beacon round {number}: ask for terms again, sign them, and submit."
+NO_TERMS = (
+    "A tile is taken by appointment: ask for terms (GET /leases/TASK/terms), sign them, and submit again."
+)
 
 
 class Equivocation(Conflict):
@@ -84,24 +90,39 @@ class Counter:
         await self._submissions.equivocate(known, signer.message, signature, reason, self._clock())
         raise Equivocation("This node signed another result under this lease before: both are kept.")
 
+    async def terms(self, caller: Caller, held: Holding, attempt: int) -> Terms:
+        """By what it will be decided whether a tile is audited; said before the farm knows what is signed."""
+        submitter = await self._submissions.submitter(caller.node, caller.owner)
+        rules = await self._submissions.rules(held.job, self._rules)
+        agreed = await self._submissions.agree(held.task, held.token, submitter)
+        now = self._clock()
+        number = max(open_round(rules.beacon, now), await self._submissions.last_closed() + 1)
+        return Terms(
+            round=number,
+            commitment=rules.beacon.commitment(number),
+            rate=_rate(agreed, caller, attempt, rules),
+            closes_in=max(0.0, closing_time(rules.beacon, number) - now),
+            out_in=max(0.0, round_time(rules.beacon, number) - now),
+        )
+
     async def take(
         self, caller: Caller, held: Holding, result: TaskResult, signer: Signer
     ) -> tuple[TaskState, SubmissionReceipt]:
-        """Store a tile's result under a receipt. Raises StaleLease."""
+        """Store a tile's result under a receipt. Raises StaleLease, RoundClosed, and InvalidInput for an
+        appointment that is not by the terms told.
+        """
         work = await self._submissions.work(held.task)
         rules = await self._submissions.rules(held.job, self._rules)
-        after = 0
-        for _ in range(TRIES):
-            new = self._receipt(caller, held, result, signer, work, rules, after)
-            done = await self._leases.submit(held, result, self._clock(), new)
-            if done.outcome in {"accepted", "submitted"}:
-                self._rung(new.record.receipt.round)
-                return TaskState(done.outcome), _receipt(new.record, done.number)
-            if done.outcome != "late":
-                state = await self._leases.state(held.task)
-                return state, _there(await self.before(caller, held.task, held.token, result, signer))
-            after = done.number
-        raise Unavailable("The farm is too slow to give a receipt now: submit again in a moment.")
+        agreed = await self._submissions.agreed(held.task, held.token)
+        new = self._receipt(caller, held, result, signer, work, rules, agreed)
+        done = await self._leases.submit(held, result, self._clock(), new)
+        if done.outcome in {"accepted", "submitted"}:
+            self._rung(new.record.receipt.round)
+            return TaskState(done.outcome), _receipt(new.record, done.number)
+        if done.outcome == "late":
+            raise RoundClosed(CLOSED.format(number=new.record.receipt.round))
+        state = await self._leases.state(held.task)
+        return state, _there(await self.before(caller, held.task, held.token, result, signer))
 
     async def take_audit(self, caller: Caller, held: Holding, result: TaskResult, signer: Signer) -> None:
         """Store what an auditor rendered. Raises StaleLease."""
@@ -117,32 +138,63 @@ class Counter:
         signer: Signer,
         work: Work,
         rules: Rules,
-        after: int,
+        agreed: Agreed | None,
     ) -> NewSubmission:
-        submitter, now = signer.submitter, self._clock()
-        rate = audit_rate(submitter.standing, submitter.operator_standing, caller.own, rules.rates)
-        number = max(next_round(rules.beacon, now), after + 1)
-        receipt = Submission(signer.digest, int(now * 1000), number, rules.beacon.commitment(number), rate)
+        now = self._clock()
+        appointed = self._appointed(caller, result, signer, rules, agreed, now)
+        assert agreed is not None
+        receipt = Submission(
+            appointed.attestation, int(now * 1000), appointed.round, appointed.commitment, appointed.rate
+        )
         record = SubmissionRecord(
             job=held.job,
             task=work.task,
             token=held.token,
             node=caller.node,
             operator=caller.owner,
-            address=submitter.address,
+            address=signer.submitter.address,
             own=caller.own,
             device_class=result.device_class,
             attestation=signer.message,
             signature=result.signature or "",
+            appointment=appointed,
+            appointment_signature=result.appointment_signature or "",
             receipt=receipt,
             receipt_signature=attestation.sign(receipt, rules.address, rules.key),
             leaf=0,
-            standing=submitter.standing,
-            operator_standing=submitter.operator_standing,
+            standing=agreed.standing,
+            operator_standing=agreed.operator_standing,
             croppable=work.croppable,
         )
         leaf = attestation.digest(receipt, rules.address).hex()
-        return NewSubmission(record, signer.digest, leaf, at_once=caller.own and rate == 0)
+        return NewSubmission(record, signer.digest, leaf, at_once=caller.own and appointed.rate == 0)
+
+    def _appointed(
+        self,
+        caller: Caller,
+        result: TaskResult,
+        signer: Signer,
+        rules: Rules,
+        agreed: Agreed | None,
+        now: float,
+    ) -> Appointment:
+        """The node's appointment, if it is by the farm's terms and the log is open for its round."""
+        one = result.appointment
+        if one is None or agreed is None:
+            raise InvalidInput(NO_TERMS)
+        address = signer.submitter.address
+        attestation.require_signer(one, self._rules.address, result.appointment_signature, address)
+        left = closing_time(rules.beacon, one.round) - now
+        if left <= 0:
+            raise RoundClosed(CLOSED.format(number=one.round))
+        told = (signer.digest, rules.beacon.commitment(one.round), _rate(agreed, caller, one.attempt, rules))
+        if left > MOST_AHEAD + 3 * rules.beacon.period or told != (one.attestation, one.commitment, one.rate):
+            raise InvalidInput("The appointment is not by the terms that the farm told: ask for them again.")
+        return one
+
+
+def _rate(agreed: Agreed, caller: Caller, attempt: int, rules: Rules) -> int:
+    return appointed_rate(agreed.standing, agreed.operator_standing, caller.own, attempt, rules.rates)
 
 
 def _receipt(record: SubmissionRecord, leaf: int) -> SubmissionReceipt:

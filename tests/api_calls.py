@@ -12,6 +12,7 @@ from typing import Any
 
 import urllib3
 
+from frame_splitter.appointments import Terms
 from frame_splitter.audits import CheckReport, CropFinding
 from frame_splitter.facts import SceneFacts
 from frame_splitter.fields import Tile, decode, encode
@@ -135,6 +136,17 @@ class Node(Api):
         message = attestation.attest(lease["task"]["id"], lease["token"], result)
         return replace(result, signature=attestation.sign(message, self.farm, self.key))
 
+    def appoint(self, lease: dict[str, Any], result: TaskResult, attempt: int = 1) -> TaskResult:
+        """The result with an appointment by the farm's terms; without one where the farm tells none."""
+        path = f"{under(lease)}/terms?token={lease['token']}&attempt={attempt}"
+        told = self.call("GET", path)
+        if told.status != 200:
+            return result
+        message = attestation.attest(lease["task"]["id"], lease["token"], result)
+        one = attestation.appoint(message, decode(encode(told.body), Terms), attempt, self.farm)
+        signature = attestation.sign(one, self.farm, self.key)
+        return replace(result, appointment=one, appointment_signature=signature)
+
     def lease(
         self, wait: float = 0.0, sandboxed: bool = True, slots: int = 1, **offer: Any
     ) -> list[dict[str, Any]]:
@@ -156,6 +168,8 @@ class Node(Api):
     def submit(self, lease: dict[str, Any], result: TaskResult) -> Answer:
         """Sign as it is now and submit, whatever comes of it."""
         result = self.sign(lease, result) if result.pixel_root else result
+        if lease["task"]["kind"] == TaskKind.RENDER and result.pixel_root:
+            result = self.appoint(lease, result)
         return self.call("POST", f"{under(lease)}/result?token={lease['token']}", result)
 
     def do(self, lease: dict[str, Any], content: bytes = b"pixels", report: CheckReport | None = None) -> Any:

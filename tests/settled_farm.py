@@ -38,6 +38,7 @@ from render_farm.store.stakes import Stakes
 from render_farm.store.submissions import Submissions
 from render_farm.submissions import Counter
 from tests import settling
+from tests.appointed import by_terms
 from tests.integration.test_coordinator_states import new_job
 from tests.settling import CLASS, FARM, FARM_KEY, PRICE, UNIT
 from verification import attestation
@@ -176,6 +177,7 @@ class SettledFarm:
         await self.counter.before(node.caller, task, lease.token, result, signer)
         held = await self.leases.submitting(task, lease.token, node.name, result)
         if lease.task.kind is TaskKind.RENDER:
+            result = await by_terms(self.counter, node.caller, held, result, node.key.reveal(), FARM)
             await self.counter.take(node.caller, held, result, signer)
         else:
             await self.leases.submit(held, result, self.clock())

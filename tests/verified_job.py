@@ -2,13 +2,14 @@
 """A small job as an honest farm would have recorded it, with real signatures, draws and a log.
 
 Frames of 64 x 48 pixels in 2 x 2 tiles. Work goes round among strangers' nodes; what the rounds say is
-done. One node lies once, one round never comes, one audit is repeated.
+done. One node lies once, one submission came too late for its first round, one audit is repeated.
 """
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from frame_splitter.appointments import Appointment
 from frame_splitter.audits import AuditOrder, CheckReport, CropFinding
 from frame_splitter.fields import StoredFile, Tile
 from frame_splitter.ids import DeviceClass, JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
@@ -16,8 +17,8 @@ from frame_splitter.records import Exactness, RenderSettings, Task, TaskKind
 from frame_splitter.tiles import grid
 from verification import attestation, merkle, receipts, replay, sampling, selection
 from verification.attestation import Attestation, LogHead, Submission
-from verification.beacon import LocalBeacon, next_round
-from verification.rate import Rates, Standing, audit_rate
+from verification.beacon import LocalBeacon, open_round
+from verification.rate import Rates, Standing, appointed_rate
 from verification.records import AuditRecord, FarmRules, JobVerification, LogProof, Round, SubmissionRecord
 from verification.sampling import AuditPolicy, Draws
 from verification.second_look import second_look
@@ -83,24 +84,25 @@ class Farm:
         standing: Standing = OLD,
         token: int = 1,
         lie: bool = False,
-        lost_round: bool = False,
+        attempt: int = 1,
         forced: str = "",
     ) -> SubmissionRecord:
         """One submission from its receipt to its verdict."""
         self.now += 1.0
         signed = attested(task.id, token, f"{task.id}:{'lie' if lie else 'pixels'}")
-        rate = audit_rate(standing, standing, machine.own, RATES)
-        number = next_round(BEACON, self.now)
-        receipt = Submission(
+        number = open_round(BEACON, self.now)
+        appointed = Appointment(
             attestation=attestation.digest(signed, FARM).hex(),
-            time=round(self.now * 1000),
+            salt=hashlib.sha256(f"salt of {task.id} {token}".encode()).hexdigest(),
+            attempt=attempt,
             round=number,
             commitment=BEACON.commitment(number),
-            rate=rate,
+            rate=appointed_rate(standing, standing, machine.own, attempt, RATES),
         )
+        receipt = received(appointed, self.now)
         self.leaves.append(merkle.leaf_hash(attestation.digest(receipt, FARM)))
-        self._round(number, lost_round)
-        draws = Draws(BEACON._value(self.rounds[-1].round), attestation.digest(receipt, FARM))
+        self._round(number)
+        draws = Draws(BEACON._value(number), attestation.digest(appointed, FARM))
         record = SubmissionRecord(
             job=JOB,
             task=task,
@@ -112,6 +114,8 @@ class Farm:
             device_class=CLASS,
             attestation=signed,
             signature=attestation.sign(signed, FARM, machine.key),
+            appointment=appointed,
+            appointment_signature=attestation.sign(appointed, FARM, machine.key),
             receipt=receipt,
             receipt_signature=attestation.sign(receipt, FARM, FARM_KEY),
             leaf=len(self.leaves) - 1,
@@ -119,17 +123,16 @@ class Farm:
             operator_standing=standing,
             croppable=True,
         )
-        audited = sampling.is_audited(draws, rate) or lost_round or bool(forced)
+        audited = sampling.is_audited(draws, appointed.rate) or bool(forced)
         record = self._decide(replace(record, audited=audited, forced=forced), draws, lie)
         self.submissions.append(record)
         return record
 
-    def _round(self, number: int, lost: bool) -> None:
-        """The round named, and the one after it where its value was lost."""
-        for one, value in [(number, "")] * lost + [(number + lost, BEACON._value(number + lost).hex())]:
-            head = LogHead(one, len(self.leaves), merkle.root(self.leaves).hex())
-            signature = attestation.sign(head, FARM, FARM_KEY)
-            self.rounds.append(Round(one, value, head.size, head.root, signature))
+    def _round(self, number: int) -> None:
+        """The round named, with the log as it is."""
+        head = LogHead(number, len(self.leaves), merkle.root(self.leaves).hex())
+        signature = attestation.sign(head, FARM, FARM_KEY)
+        self.rounds.append(Round(number, BEACON._value(number).hex(), head.size, head.root, signature))
 
     def _decide(self, record: SubmissionRecord, draws: Draws, lie: bool) -> SubmissionRecord:
         audits: list[AuditRecord] = []
@@ -211,6 +214,12 @@ class Farm:
         return receipts.sign(made, FARM_KEY)
 
 
+def received(appointed: Appointment, now: float) -> Submission:
+    """The farm's receipt of what was appointed; `now` in seconds."""
+    said = appointed.attestation, round(now * 1000), appointed.round, appointed.commitment, appointed.rate
+    return Submission(*said)
+
+
 def attested(task: TaskId, token: int, pixels: str) -> Attestation:
     """An attestation of made-up pixels."""
     return Attestation(
@@ -251,6 +260,6 @@ def honest_farm() -> Farm:
     assert lied.verdict.outcome is Outcome.REJECTED
     farm.submit(first, STRANGERS[1], token=2)
     farm.submit(second, OWN)
-    farm.submit(third, STRANGERS[2], lost_round=True)
+    farm.submit(third, STRANGERS[2], attempt=2)
     farm.submit(fourth, STRANGERS[1], forced="The tile is one colour all over, so it is audited.")
     return farm

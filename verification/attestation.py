@@ -7,6 +7,7 @@ in many ways; messages are told apart by what they say.
 """
 
 import hashlib
+import secrets
 import sys
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -15,6 +16,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from frame_splitter.appointments import Appointment, Rate, Terms
 from frame_splitter.errors import Forbidden
 from frame_splitter.fields import Digest, Name
 from frame_splitter.ids import LeaseToken, TaskId
@@ -61,20 +63,22 @@ class Attestation:
 @dataclass(frozen=True, slots=True)
 class Submission:
     """The farm says: I had this attestation (its digest, hexadecimal) at this time in milliseconds since
-    the epoch, and beacon round `round` decides whether it is audited, with a chance of `rate` in a
-    million. `commitment` is the sha256 of that round's value, or zeros where the beacon makes none.
+    the epoch. The rest is as in the node's appointment, from which everything is drawn: nothing that
+    the farm alone says here decides anything.
     """
 
     attestation: Digest
     time: Whole
     round: Whole
     commitment: Digest
-    rate: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
+    rate: Rate
 
 
 @dataclass(frozen=True, slots=True)
 class LogHead:
-    """The farm says: when beacon round `round` was out, the log had `size` leaves under `root`."""
+    """The farm says: what beacon round `round` decides about are leaves of my log's first `size`, under
+    `root`. It is signed one round before that round is out.
+    """
 
     round: Whole
     size: Whole
@@ -99,11 +103,19 @@ TYPES: dict[type, list[tuple[str, str]]] = {
         ("commitment", "bytes32"),
         ("rate", "uint32"),
     ],
+    Appointment: [
+        ("attestation", "bytes32"),
+        ("salt", "bytes32"),
+        ("attempt", "uint32"),
+        ("round", "uint64"),
+        ("commitment", "bytes32"),
+        ("rate", "uint32"),
+    ],
     LogHead: [("round", "uint64"), ("size", "uint64"), ("root", "bytes32")],
 }
 """The EIP-712 types. Receipts of frames are signed as documents (`receipts.py`)."""
 
-Signed = Enrolment | Attestation | Submission | LogHead
+Signed = Enrolment | Attestation | Appointment | Submission | LogHead
 
 
 @cache
@@ -139,6 +151,18 @@ def digest(message: Signed, farm: str) -> bytes:
     """The 32 bytes that are signed. `farm` is the farm's address."""
     hashed: bytes = _eth().messages._hash_eip191_message(_signable(message, farm))
     return hashed
+
+
+def appoint(message: Attestation, terms: Terms, attempt: int, farm: str) -> Appointment:
+    """The appointment by which a node accepts the farm's terms for what it attested."""
+    said = attempt, terms.round, terms.commitment, terms.rate
+    return Appointment(digest(message, farm).hex(), secrets.token_hex(32), *said)
+
+
+def is_receipt_of(receipt: Submission, appointed: Appointment) -> bool:
+    """Whether the farm's receipt says what the node's appointment says."""
+    said = (receipt.attestation, receipt.round, receipt.commitment, receipt.rate)
+    return said == (appointed.attestation, appointed.round, appointed.commitment, appointed.rate)
 
 
 def sign_document(data: bytes, key: bytes) -> str:

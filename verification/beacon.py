@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Beacons: public randomness in numbered rounds that nobody knows before a round is out.
 
-`LocalBeacon` is commit and reveal: a receipt names the sha256 of a value that is told later. It keeps
-nodes from knowing what will be audited; it cannot keep the farm's operator from knowing. `drand.py`
-reads a public beacon that nobody controls.
+`LocalBeacon` is commit and reveal: a node signs the sha256 of a value that is told later. It keeps nodes
+from knowing what will be audited, and the farm from choosing the value for what it was handed; it cannot
+keep the farm's operator from knowing all values beforehand. `drand.py` reads a public beacon that nobody
+controls.
 """
 
 import hashlib
@@ -41,6 +42,20 @@ def next_round(beacon: Beacon, now: float) -> int:
 def round_time(beacon: Beacon, round_number: int) -> float:
     """When a round is out, in seconds since the epoch."""
     return beacon.genesis + (round_number - 1) * beacon.period
+
+
+def closing_time(beacon: Beacon, round_number: int) -> float:
+    """When the farm's log is closed for what a round decides about: as soon as the round before is out."""
+    return round_time(beacon, round_number - 1)
+
+
+GRACE = 0.5
+"""Seconds that a node has, at least, from hearing of a round until the log is closed for it."""
+
+
+def open_round(beacon: Beacon, now: float) -> int:
+    """The round that terms name at time `now`: the first that stays open for `GRACE` seconds."""
+    return next_round(beacon, now + GRACE) + 1
 
 
 class LocalBeacon:

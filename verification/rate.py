@@ -45,6 +45,13 @@ def audit_rate(node: Standing, operator: Standing, own: bool, rates: Rates) -> i
     return max(rates.floor, round(MILLION * rates.halving / (rates.halving + passed)))
 
 
+def appointed_rate(node: Standing, operator: Standing, own: bool, attempt: int, rates: Rates) -> int:
+    """The chance by an appointment. A stranger's whose first came to nothing is certain, so that neither farm
+    nor node gains by letting rounds pass.
+    """
+    return audit_rate(node, operator, own, rates) if own or attempt == 1 else MILLION
+
+
 def chance_caught(
     rate: float, detection: float, colluding: float, repeat: float, own_first: float = 0.0
 ) -> float:

@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 
+from frame_splitter.appointments import Appointment
 from frame_splitter.audits import AuditOrder
 from frame_splitter.errors import InvalidInput
 from frame_splitter.fields import (
@@ -31,7 +32,7 @@ from verification.sampling import MILLION, AuditPolicy
 from verification.verdict import Outcome
 
 KIND: Final = "render farm: receipt of a frame"
-VERSION: Final = 1
+VERSION: Final = 2
 MOST_BYTES = 32 << 20
 MOST_TILES = 10_000
 FRACTION = "_millionths"
@@ -65,7 +66,7 @@ class ReceiptRules:
 
 @dataclass(frozen=True, slots=True)
 class ReceiptProof:
-    """The place of a receipt of submission in the log as it was when its round was out."""
+    """The place of a receipt of submission in the log as it was when it was closed for its round."""
 
     leaf: Whole
     size: Whole
@@ -124,6 +125,8 @@ class ReceiptTile:
     own: bool
     attestation: Attestation
     signature: Signature
+    appointment: Appointment
+    appointment_signature: Signature
     receipt: Submission
     receipt_signature: Signature
     proof: ReceiptProof
@@ -144,7 +147,7 @@ class Receipt:
     """
 
     kind: Literal["render farm: receipt of a frame"]
-    version: Literal[1]
+    version: Literal[2]
     farm: Address
     rules: ReceiptRules
     job: JobId

@@ -3,10 +3,11 @@
 
 It is JSON in one canonical form (sorted keys, no spaces, UTF-8, whole numbers only), signed by the farm.
 Inside it are the nodes' and the auditors' own signatures, the farm's receipts of submission, the beacon
-rounds that decided what was audited, and proofs that each submission stood in the farm's log before its
-round was out. `docs/verify_receipt.py` checks it with nothing of ours; `receipt_checks.py` is the farm's
-own check. What it cannot prove: that the finished files were made of these tiles (the farm says so), and
-that a crop nobody looked at was right (`detection` says how likely a cheat would have been met).
+rounds that decided what was audited, and proofs that each submission stood in the head of the farm's log
+that was signed for its round. `docs/verify_receipt.py` checks it with nothing of ours; `receipt_checks.py`
+is the farm's own check. What it cannot prove: that the finished files were made of these tiles (the farm
+says so), that a crop nobody looked at was right (`detection` says how likely a cheat would have been met),
+and that a head was signed before its round was out: for that, heads are kept (`witness.py`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -107,14 +108,9 @@ def _number(task: TaskId) -> tuple[int, str]:
 
 
 def _rounds(submissions: Sequence[SubmissionRecord], rounds: Iterable[Round]) -> list[Round]:
-    """The rounds the submissions name, and for each that is missing the next that came."""
-    ordered = sorted(rounds, key=lambda one: one.round)
+    """The rounds the submissions name."""
     needed = {one.receipt.round for one in submissions}
-    missing = {one.round for one in ordered if one.round in needed and not one.value}
-    for number in sorted(missing):
-        later = next((one.round for one in ordered if one.round > number and one.value), None)
-        needed |= set() if later is None else {later}
-    found = [one for one in ordered if one.round in needed]
+    found = [one for one in sorted(rounds, key=lambda one: one.round) if one.round in needed]
     if needed - {one.round for one in found}:
         raise Conflict("A round that decided about this frame is not out yet, so it has no receipt.")
     return found
@@ -133,6 +129,8 @@ def _tile(submission: SubmissionRecord, proofs: Mapping[int, LogProof]) -> Recei
         own=submission.own,
         attestation=submission.attestation,
         signature=submission.signature,
+        appointment=submission.appointment,
+        appointment_signature=submission.appointment_signature,
         receipt=submission.receipt,
         receipt_signature=submission.receipt_signature,
         proof=ReceiptProof(proof.leaf, proof.size, proof.path, proof.root),

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 
+from frame_splitter.appointments import Appointment
 from frame_splitter.audits import AuditOrder, CheckReport
 from frame_splitter.fields import Address, Digest, Name, Seconds, Sentence, Signature, StoredFile
 from frame_splitter.ids import DeviceClass, JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
@@ -31,13 +32,13 @@ class FarmRules:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """A beacon round that some receipts named. `value` is hexadecimal, '' where it was never to be had;
-    `size` and `root` are those of the log once the round was out, `signature` is the farm's over them
-    (`attestation.LogHead`). `beacon_signature` is the public beacon's own, '' for a local one.
+    """A beacon round that some appointments named. `value` is hexadecimal; `size` and `root` are those of the
+    log when it was closed for the round, `signature` is the farm's over them (`attestation.LogHead`).
+    `beacon_signature` is the public beacon's own, '' for a local one.
     """
 
     round: int
-    value: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$")]
+    value: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
     size: Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
     root: Digest
     signature: Signature | None = None
@@ -69,7 +70,7 @@ class AuditRecord:
 class SubmissionRecord:
     """A submission from its lease to its verdict.
 
-    `standing` and `operator_standing` are what the rate on the receipt was made from. `forced` says why
+    `standing` and `operator_standing` are what the rate in the appointment was made from. `forced` says why
     the submission was audited although its round did not say so ('' otherwise). `asked` are the nodes that
     could have audited it when its round came out, and `audits_before` the audits that its operator's work had
     had; `candidates` those that are asked, in the drawn order (`verification.selection`). `case` is
@@ -87,6 +88,8 @@ class SubmissionRecord:
     device_class: DeviceClass
     attestation: Attestation
     signature: Signature
+    appointment: Appointment
+    appointment_signature: Signature
     receipt: Submission
     receipt_signature: Signature
     leaf: int
@@ -120,6 +123,25 @@ class JobVerification:
     submissions: tuple[SubmissionRecord, ...]
     rounds: tuple[Round, ...] = field(default=())
     signature: Signature | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SignedHead:
+    """A head of the farm's log under the farm's signature (`attestation.LogHead`)."""
+
+    round: Annotated[int, msgspec.Meta(ge=1, le=1 << 53)]
+    size: Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+    root: Digest
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class LogConsistency:
+    """That the log of `second` leaves begins with the one of `first` (RFC 6962, 2.1.2), hexadecimal."""
+
+    first: Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+    second: Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+    path: Annotated[tuple[Digest, ...], msgspec.Meta(max_length=128)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,7 @@ def _wrong_record(verification: JobVerification, one: SubmissionRecord, facts: F
         yield "its node signed another Blender build."
     named = facts.by_number.get(one.receipt.round)
     if named is not None and one.leaf >= named.size:
-        yield "it was not in the log when its round came out."
+        yield "it was not in the log that was closed for its round."
 
 
 def _wrong_audits(one: SubmissionRecord, facts: Facts) -> Iterator[str]:

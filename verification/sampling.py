@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a beacon round decides about a submission: audited or not, where, and by whom.
 
-Everything is drawn from the round's value and the digest of the farm's receipt of submission, by
-HMAC-SHA256 under a name for each purpose, so that anybody who has both can repeat every choice.
+Everything is drawn from the round's value and the digest of the node's appointment, which was signed before
+the value was out, by HMAC-SHA256 under a name for each purpose, so that anybody who has both can repeat every
+choice. Nothing that the farm says afterwards enters.
 """
 
 import hmac
@@ -49,10 +50,10 @@ class AuditPolicy:
 
 
 class Draws:
-    """The draws of one submission. `value` is the beacon round's, `receipt` the receipt's digest."""
+    """The draws of one submission. `value` is the beacon round's, `appointment` the appointment's digest."""
 
-    def __init__(self, value: bytes, receipt: bytes) -> None:
-        self._seed = hmac.digest(value, receipt, "sha256")
+    def __init__(self, value: bytes, appointment: bytes) -> None:
+        self._seed = hmac.digest(value, appointment, "sha256")
 
     def number(self, purpose: str, below: int) -> int:
         """A whole number from 0 to `below` - 1; 256 bits make the bias of the remainder nothing."""
@@ -64,7 +65,7 @@ class Draws:
 
 
 def is_audited(draws: Draws, rate: int) -> bool:
-    """Whether the submission is audited. `rate` in a million stands on its receipt."""
+    """Whether the submission is audited. `rate` in a million stands in its appointment."""
     return draws.happens("audit", rate)
 
 

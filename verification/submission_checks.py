@@ -3,7 +3,7 @@
 round decided what was done. Receipts and replays are made of these checks; each yields sentences.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,7 +12,7 @@ from frame_splitter.errors import FarmError
 from frame_splitter.fields import Tile
 from verification import attestation, beacon, drand, sampling
 from verification.attestation import LogHead
-from verification.rate import Rates, audit_rate
+from verification.rate import Rates, appointed_rate
 from verification.receipt_records import ReceiptAudit, ReceiptTile
 from verification.records import AuditRecord, Round, SubmissionRecord
 from verification.sampling import AuditPolicy, Draws
@@ -41,22 +41,13 @@ class Facts:
         """The rounds, the last of those that are told twice."""
         return {one.round: one for one in self.rounds}
 
-    @cached_property
-    def told(self) -> Sequence[Round]:
-        """The rounds that have a value, in order."""
-        return [one for _, one in sorted(self.by_number.items()) if one.value]
-
-    def drawn(self, number: int) -> Round | None:
-        """The round whose value is used where a receipt names this one: it, or the next that came."""
-        return next((one for one in self.told if one.round >= number), None)
-
 
 def draws_of(submitted: Submitted, facts: Facts) -> Draws | None:
-    """The draws of a submission; None where no round came."""
-    drawn = facts.drawn(submitted.receipt.round)
-    if drawn is None:
+    """The draws of a submission: by the round that its node named, and no other; None where it is missing."""
+    one = facts.by_number.get(submitted.appointment.round)
+    if one is None:
         return None
-    return Draws(bytes.fromhex(drawn.value), attestation.digest(submitted.receipt, facts.farm))
+    return Draws(bytes.fromhex(one.value), attestation.digest(submitted.appointment, facts.farm))
 
 
 def wrong_rounds(facts: Facts) -> Iterator[str]:
@@ -72,7 +63,7 @@ def wrong_rounds(facts: Facts) -> Iterator[str]:
         if one.size < size:
             yield f"round {number}: the log is shorter than before."
         size = max(size, one.size)
-        if facts.beacon != beacon.LOCAL and one.value:
+        if facts.beacon != beacon.LOCAL:
             wrong = drand.wrong(facts.beacon, number, one.value, one.beacon_signature)
             yield from [f"round {number}: {wrong}"] if wrong else []
 
@@ -83,9 +74,7 @@ def wrong_submission(submitted: Submitted, task: str, tile: Tile, facts: Facts) 
         yield "its node signed another task."
     yield from _wrong_signatures(submitted, facts)
     yield from _wrong_time(submitted, facts)
-    expected = audit_rate(submitted.standing, submitted.operator_standing, submitted.own, facts.rates)
-    if submitted.receipt.rate != expected:
-        yield f"its chance of an audit was {submitted.receipt.rate} in a million, and should be {expected}."
+    yield from _wrong_rate(submitted, facts)
     for audit in submitted.audits:
         yield from (f"audit {audit.task}: {wrong}" for wrong in _wrong_audit(submitted, audit, tile, facts))
     yield from _wrong_choice(submitted, tile, facts)
@@ -106,8 +95,25 @@ def _wrong_signatures(submitted: Submitted, facts: Facts) -> Iterator[str]:
     yield from _wrong_signer(
         "the farm's receipt of submission", receipt, facts, submitted.receipt_signature, facts.farm
     )
-    if attestation.digest(signed, facts.farm).hex() != receipt.attestation:
-        yield "the farm's receipt of submission is of another attestation."
+    appointed, by = submitted.appointment, submitted.appointment_signature
+    yield from _wrong_signer("the node's appointment", appointed, facts, by, submitted.address)
+    if attestation.digest(signed, facts.farm).hex() != appointed.attestation:
+        yield "its node's appointment is for another attestation."
+    if not attestation.is_receipt_of(receipt, appointed):
+        yield "the farm's receipt of submission is not of its node's appointment."
+
+
+def _wrong_rate(submitted: Submitted, facts: Facts) -> Iterator[str]:
+    told = submitted.appointment.rate
+    expected = appointed_rate(
+        submitted.standing,
+        submitted.operator_standing,
+        submitted.own,
+        submitted.appointment.attempt,
+        facts.rates,
+    )
+    if told != expected:
+        yield f"its chance of an audit was {told} in a million, and should be {expected}."
 
 
 def _wrong_time(submitted: Submitted, facts: Facts) -> Iterator[str]:
@@ -115,12 +121,13 @@ def _wrong_time(submitted: Submitted, facts: Facts) -> Iterator[str]:
     one = facts.by_number.get(receipt.round)
     if one is None:
         yield f"round {receipt.round}, which decides about it, is missing."
-    elif one.value and not beacon.keeps_commitment(bytes.fromhex(one.value), receipt.commitment):
+    elif not beacon.keeps_commitment(bytes.fromhex(one.value), receipt.commitment):
         yield "its round's value is not the one that was committed to."
     if facts.beacon == beacon.LOCAL and receipt.commitment == beacon.NO_COMMITMENT:
         yield "the farm did not commit to its round's value."
-    if receipt.time >= (facts.genesis + (receipt.round - 1) * facts.period) * 1000:
-        yield "its round was already out when it was submitted."
+    # The log is closed for a round when the one before it is out (`beacon.closing_time`).
+    if receipt.time >= (facts.genesis + (receipt.round - 2) * facts.period) * 1000:
+        yield "the log was already closed for its round when it was submitted."
 
 
 def _wrong_audit(submitted: Submitted, audit: Audited, tile: Tile, facts: Facts) -> Iterator[str]:
@@ -151,14 +158,12 @@ def _wrong_choice(submitted: Submitted, tile: Tile, facts: Facts) -> Iterator[st
     if draws is None:
         yield "no round's value is there to draw from."
         return
-    named = facts.by_number.get(submitted.receipt.round)
-    missed = named is not None and not named.value
-    due = missed or sampling.is_audited(draws, submitted.receipt.rate)
+    due = sampling.is_audited(draws, submitted.appointment.rate)
     if due and not submitted.audited:
         yield "its round says that it is audited, and it was not."
     if submitted.audited and not due and not submitted.forced:
         yield "it was audited although its round does not say so, and no reason is given."
-    if submitted.forced and due and not missed:
+    if submitted.forced and due:
         yield "it is said to be audited for another reason, but its round says that it is."
     yield from _wrong_orders(submitted, tile, draws, facts)
 

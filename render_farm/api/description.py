@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 
+from frame_splitter.appointments import Terms
 from frame_splitter.records import Heartbeat, HeartbeatAnswer, LeaseRequest, Manifest, TaskFailure, TaskResult
 from payments.promises import Promises, SignedOffer, SignedRelease
 from payments.quotes import Quote
@@ -20,7 +21,7 @@ from render_farm.api import leases, people
 from render_farm.api.edge import schemas
 from render_farm.intake import JobOrder
 from verification.receipt_records import SignedReceipt
-from verification.records import JobVerification, LogProof, Round
+from verification.records import JobVerification, LogConsistency, LogProof, Round, SignedHead
 
 _RECORDS = [
     answers.Health,
@@ -52,6 +53,9 @@ _RECORDS = [
     SignedReceipt,
     Round,
     LogProof,
+    LogConsistency,
+    SignedHead,
+    Terms,
     answers.Problem,
     people.OwnerOrder,
     people.NodeOrder,

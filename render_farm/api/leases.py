@@ -2,9 +2,11 @@
 """The node's side: leases, heartbeats, the leased scene, uploads, results and failures."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
+from frame_splitter.appointments import Terms
 from frame_splitter.errors import InvalidInput
 from frame_splitter.ids import TaskId
 from frame_splitter.records import (
@@ -60,6 +62,20 @@ async def uploads(task: str, token: int, request: Request, caller: Node) -> Resp
     order, _ = await body(request, UploadOrder)
     links = await farm_of(request).results.uploads(caller, TaskId(task), token, order.files)
     return answer(UploadList(links))
+
+
+@router.get("/{task}/terms", **described(Terms))
+async def terms(
+    task: str,
+    token: int,
+    request: Request,
+    caller: Node,
+    attempt: Annotated[int, Query(ge=1, le=1 << 31)] = 1,
+) -> Response:
+    """By which round, and with what chance, it will be decided whether a tile is audited. The node signs them
+    before it submits; `attempt` counts what it asked for one result.
+    """
+    return answer(await farm_of(request).results.terms(caller, TaskId(task), token, attempt))
 
 
 @router.post("/{task}/result", **described(ResultAnswer, TaskResult))

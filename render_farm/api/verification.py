@@ -2,16 +2,23 @@
 """What anybody may check: the farm's rules and log, and to its owner a job's verification and receipts."""
 
 from dataclasses import fields
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from frame_splitter.errors import NotFound
 from render_farm.answers import FarmView
 from render_farm.api.edge import Owner, answer, described, farm_of
 from render_farm.api.jobs import visible
 from verification.receipt_records import SignedReceipt
-from verification.records import FarmRules, JobVerification, LogProof, Round
+from verification.records import (
+    FarmRules,
+    JobVerification,
+    LogConsistency,
+    LogProof,
+    Round,
+    SignedHead,
+)
 
 router = APIRouter(tags=["verification"])
 
@@ -51,6 +58,31 @@ async def show_round(number: int, request: Request) -> Response:
     if found is None:
         raise NotFound(f"No receipt named round {number}, or it is not out yet.")
     return answer(found)
+
+
+@router.get("/log/head", **described(SignedHead))
+async def show_newest_head(request: Request) -> Response:
+    """The newest signed head of the log. It is signed before its round is out."""
+    return answer(_there(await farm_of(request).rounds.head(), "The log has no head yet."))
+
+
+@router.get("/log/heads/{number}", **described(SignedHead))
+async def show_head(number: int, request: Request) -> Response:
+    """The head of the log for a round, from when it was closed for it."""
+    found = await farm_of(request).rounds.head(number) if 0 < number < LARGEST else None
+    return answer(_there(found, f"No appointment named round {number}, or the log is still open for it."))
+
+
+def _there(head: SignedHead | None, otherwise: str) -> SignedHead:
+    if head is None:
+        raise NotFound(otherwise)
+    return head
+
+
+@router.get("/log/consistency", **described(LogConsistency))
+async def show_consistency(request: Request, first: Annotated[int, Query(alias="from")], to: int) -> Response:
+    """That the log of `to` leaves begins with the log of `from`."""
+    return answer(await farm_of(request).rounds.consistency(first, to))
 
 
 @router.get("/log/proof", **described(LogProof))

@@ -59,6 +59,12 @@ LOG_SIZE = "farm:log:size"
 ROUNDS = "farm:rounds"
 """Sorted set: beacon rounds that something waits for, by number."""
 
+CLOSED = "farm:rounds:closed"
+"""String: the last round that the log was closed for."""
+
+LOG_HEAD = "farm:log:head"
+"""String: the log's newest signed head."""
+
 NODES = "farm:nodes"
 """Sorted set: every node by the time it was last heard of."""
 

@@ -12,20 +12,29 @@ from render_farm.store.connection import Connection
 from render_farm.store.jobs import batched
 from verification import log, merkle
 from verification.log import Place
-from verification.records import LogProof, Round
+from verification.records import LogConsistency, LogProof, Round, SignedHead
 
 LEAVES_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
+class Closed:
+    """The log as it was closed for a round: `size` leaves. `outcome` is closed, again (somebody did it
+    before) or early (a lower round comes first).
+    """
+
+    outcome: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Recorded:
-    """A round as it was fixed: '' for a value that never came; `size` leaves of the log before it was out.
-    `outcome` is recorded, again (somebody did it before) or early (a lower one comes first).
+    """A round's value as it was fixed. `outcome` is recorded, again (somebody did it before) or early (the
+    log is not closed for it, or a lower one comes first).
     """
 
     outcome: str
     value: str
-    size: int
     beacon_signature: str
 
 
@@ -40,14 +49,44 @@ class Rounds:
         found = await self._store.do("ZRANGE", keys.ROUNDS, 0, 0)
         return int(found[0]) if found else None
 
-    async def record(self, number: int, value: str, beacon_signature: str, after: int) -> Recorded:
-        """Fix a round's value, or that it has none; then round `after` decides if none else is waited for."""
+    async def first_open(self) -> int | None:
+        """The lowest round that something waits for and the log is not closed for."""
+        after = f"({await self.last_closed()}"
+        found = await self._store.do("ZRANGEBYSCORE", keys.ROUNDS, after, "+inf", "LIMIT", 0, 1)
+        return int(found[0]) if found else None
+
+    async def last_closed(self) -> int:
+        """The last round that the log was closed for; 0 where there was none."""
+        return int(await self._store.do("GET", keys.CLOSED) or 0)
+
+    async def close(self, number: int, late: bool) -> Closed:
+        """Close the log for a round; `late` says that its value may be known already."""
         places = [keys.ROUNDS, keys.round_of(number), keys.LOG]
-        found = await self._store.run("record_round", places, number, value, beacon_signature, after)
-        return Recorded(found[0], found[1], int(found[2]), found[3])
+        found = await self._store.run("close_round", places, number, int(late))
+        return Closed(found[0], int(found[1]))
+
+    async def was_late(self, number: int) -> bool:
+        """Whether the log was closed for a round only when its value may have been known."""
+        return bool(await self._store.do("HGET", keys.round_of(number), "late") == "1")
+
+    async def publish_head(self, head: SignedHead) -> None:
+        """Keep a signed head and tell it to the jobs it is about. Repeating it is harmless."""
+        places = [keys.round_of(head.round), keys.LOG_HEAD]
+        await self._store.run("publish_head", places, head.round, encode(head))
+
+    async def head(self, number: int | None = None) -> SignedHead | None:
+        """The head of a round that the log is closed for, or the newest; None where there is none."""
+        newest = ("GET", keys.LOG_HEAD)
+        found = await self._store.do(*(newest if number is None else ("HGET", keys.round_of(number), "head")))
+        return None if found is None else decode(found, SignedHead)
+
+    async def record(self, number: int, value: str, beacon_signature: str) -> Recorded:
+        """Fix the value of a round that the log is closed for."""
+        places = [keys.ROUNDS, keys.round_of(number)]
+        return Recorded(*await self._store.run("record_round", places, number, value, beacon_signature))
 
     async def publish(self, record: Round) -> None:
-        """Keep a round with the log's root."""
+        """Keep a round that is out."""
         await self._store.do("HSET", keys.round_of(record.round), "record", encode(record))
 
     async def waiting(self, number: int) -> list[tuple[TaskId, int]]:
@@ -87,6 +126,17 @@ class Rounds:
         nodes = await self._nodes(sorted(needs))
         path = tuple(one.hex() for one in log.proof(leaf, size, nodes))
         return LogProof(leaf, size, path, log.root(size, nodes).hex())
+
+    async def consistency(self, first: int, second: int) -> LogConsistency:
+        """That the log of `second` leaves begins with that of `first`. Raises NotFound without such two."""
+        known = await self._integrated()
+        if not 0 <= first <= second <= known:
+            raise NotFound(
+                f"The log has {known} leaves so far: {first} and {second} are not two of its sizes."
+            )
+        nodes = await self._nodes(log.consistency_needs(first, second))
+        path = tuple(one.hex() for one in log.consistency(first, second, nodes))
+        return LogConsistency(first, second, path)
 
     async def _integrated(self) -> int:
         return int(await self._store.do("GET", keys.LOG_SIZE) or 0)

@@ -35,6 +35,15 @@ class Submitter:
 
 
 @dataclass(frozen=True, slots=True)
+class Agreed:
+    """What the terms under a lease are made from, whatever happens until its result comes."""
+
+    token: int
+    standing: Standing
+    operator_standing: Standing
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """What of a task and its job a submission depends on."""
 
@@ -95,6 +104,24 @@ class Submissions:
             ]
         )
         return Submitter(mine[0] or "", _standing(*mine[1:]), _standing(*theirs))
+
+    async def agree(self, task: TaskId, token: int, now: Submitter) -> Agreed:
+        """What terms under a lease are made from: what was true when they were first asked for."""
+        known = await self.agreed(task, token)
+        if known is None:
+            known = Agreed(token, now.standing, now.operator_standing)
+            await self._store.do("HSET", keys.task(task), "terms", encode(known))
+        return known
+
+    async def agreed(self, task: TaskId, token: int) -> Agreed | None:
+        """What terms under a lease were made from; None where nobody asked for them."""
+        kept = await self._store.do("HGET", keys.task(task), "terms")
+        found = None if kept is None else decode(kept, Agreed)
+        return found if found is not None and found.token == token else None
+
+    async def last_closed(self) -> int:
+        """The last round that the log was closed for; 0 where there was none."""
+        return int(await self._store.do("GET", keys.CLOSED) or 0)
 
     async def work(self, task: TaskId) -> Work:
         """A task that exists."""

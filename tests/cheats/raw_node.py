@@ -24,7 +24,9 @@ class RawNode(Node):
         return self.sign(lease, result)
 
     def submit(self, lease: dict[str, Any], result: TaskResult) -> Answer:
-        """Submit exactly this."""
+        """Submit this, by the farm's terms where it takes it by such."""
+        if lease["task"]["kind"] == "render" and result.signature and result.pixel_root:
+            result = self.appoint(lease, result)
         return self.call("POST", f"{under(lease)}/result?token={lease['token']}", result)
 
     def uploaded(self, lease: dict[str, Any], content: bytes) -> TaskResult:

@@ -27,9 +27,14 @@ FARM = address_of(KEY)
 NODE = "node-1"
 
 
-def receipt_of(attestation, number=0, farm=FARM, key=KEY):
-    """A receipt of submission, as JSON."""
-    submission = Submission(digest(attestation, farm).hex(), 1_700_000_000_000, 12, "ab" * 32, 1_000_000)
+TERMS = {"round": 12, "commitment": "ab" * 32, "rate": 1_000_000, "closes_in": 1.0, "out_in": 2.0}
+
+
+def receipt_of(attestation, number=0, farm=FARM, key=KEY, **other):
+    """A receipt of submission, as JSON; with other terms than those that were told where those are given."""
+    terms = TERMS | other
+    said = terms["round"], terms["commitment"], terms["rate"]
+    submission = Submission(digest(attestation, farm).hex(), 1_700_000_000_000, *said)
     return {
         "submission": dataclasses.asdict(submission),
         "signature": sign(submission, farm, key),
@@ -187,6 +192,8 @@ class _Handler(BaseHTTPRequestHandler):
                     ]
                 },
             )
+        if what == "terms":
+            return self.answer(200, TERMS)
         with farm.changed:
             if what == "result":
                 result = msgspec.json.decode(body, type=TaskResult)
@@ -237,4 +244,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(data)
 
 
-__all__ = ["FARM", "KEY", "NODE", "TOKEN", "FakeCoordinator", "Lease", "receipt_of"]
+__all__ = ["FARM", "KEY", "NODE", "TERMS", "TOKEN", "FakeCoordinator", "Lease", "receipt_of"]

@@ -4,6 +4,7 @@
 import asyncio
 import hashlib
 
+from frame_splitter.appointments import Appointment
 from frame_splitter.fields import StoredFile, Tile
 from frame_splitter.ids import DeviceClass, JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
 from frame_splitter.records import Exactness, RenderSettings, Task, TaskKind
@@ -53,9 +54,9 @@ def receipt_of(frame: int, file: bytes, frames: int = 2, key: bytes = FARM_KEY) 
 def _submission(frame: int) -> SubmissionRecord:
     task = Task(TaskId(f"{JOB}.f{frame}.t0"), JOB, TaskKind.RENDER, frame, WHOLE)
     signed = Attestation(task.id, frame, "ab" * 32, "cd" * 32, DEVICE, DEVICE.rpartition(":")[2], 1500)
-    receipt = Submission(
-        attestation.digest(signed, FARM).hex(), 499_000 + frame, ROUND, BEACON.commitment(ROUND), 0
-    )
+    digest, commitment = attestation.digest(signed, FARM).hex(), BEACON.commitment(ROUND)
+    appointed = Appointment(digest, "ef" * 32, 1, ROUND, commitment, 0)
+    receipt = Submission(digest, 498_000 + frame, ROUND, commitment, 0)
     return SubmissionRecord(
         job=JOB,
         task=task,
@@ -67,6 +68,8 @@ def _submission(frame: int) -> SubmissionRecord:
         device_class=DEVICE,
         attestation=signed,
         signature=attestation.sign(signed, FARM, NODE_KEY),
+        appointment=appointed,
+        appointment_signature=attestation.sign(appointed, FARM, NODE_KEY),
         receipt=receipt,
         receipt_signature=attestation.sign(receipt, FARM, FARM_KEY),
         leaf=frame - 1,

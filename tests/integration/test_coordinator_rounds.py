@@ -11,7 +11,7 @@ from frame_splitter.errors import NotFound, Unavailable
 from frame_splitter.records import LeaseRequest, OutputFile, SlotOffer, TaskKind, TaskResult
 from render_farm import rules as farm_rules
 from render_farm.dispatch import Bell
-from render_farm.rounds import LOOK_AGAIN_SECONDS, MISSED_SECONDS, Ticker
+from render_farm.rounds import LOOK_AGAIN_SECONDS, Ticker
 from render_farm.scheduler import Asker, Choice
 from render_farm.standstills import Standstills
 from render_farm.store.connection import Connection
@@ -22,6 +22,7 @@ from render_farm.store.peers import Peers
 from render_farm.store.rounds import Rounds
 from render_farm.store.submissions import Submissions
 from render_farm.submissions import Counter, Equivocation
+from tests.appointed import by_terms
 from tests.integration.test_coordinator_states import new_job
 from verification import attestation, merkle
 from verification.rate import Rates
@@ -104,7 +105,8 @@ class World:
         if before:
             return before
         held = await self.leases.submitting(taken.task.id, taken.token, "n", result)
-        return (await self.counter.take(NODE, held, result, signer))[1]
+        appointed = await by_terms(self.counter, NODE, held, result, KEY, self.rules.address)
+        return (await self.counter.take(NODE, held, appointed, signer))[1]
 
     async def state(self, number=0):
         return await self.connection.do("HGET", f"farm:task:j.f{number}.t0", "state")
@@ -136,14 +138,21 @@ def test_nothing_pending_asks_nobody(url):
     run(url, work)
 
 
-def test_sleeps_exactly_until_the_next_round(url):
+def test_sleeps_exactly_until_the_log_is_closed_and_the_round_is_out(url):
     async def work(world):
         receipt = await world.submit(await world.lease())
-        assert receipt.submission.round == 1002, "round 1001 is out at 1000 seconds"
-        assert world.named == [1002]
-        assert await world.ticker.step() == pytest.approx(0.5)
+        assert receipt.submission.round == 1004, "the first that stays open for a while"
+        assert world.named == [1004]
+        assert await world.ticker.step() == pytest.approx(1.5)
+        world.now += 1.5
+        assert await world.rounds.head(1004) is None
+        assert await world.ticker.step() == 0.0
+        head = await world.rounds.head(1004)
+        assert (head.round, head.size) == (1004, 1)
+        assert await world.rounds.head() == head
+        assert await world.ticker.step() == pytest.approx(1.0)
         assert world.beacon.asked == []
-        world.now += 0.5
+        world.now += 1.0
         assert await world.ticker.step() == 0.0
         assert await world.state() == "auditing"
         assert await world.ticker.step() == LOOK_AGAIN_SECONDS
@@ -155,9 +164,9 @@ def test_a_submission_wakes_the_ticker(url):
     async def work(world):
         world.counter = Counter(world.leases, world.submissions, world.rules, world.ticker.named, world.clock)
         running = asyncio.create_task(world.ticker.run())
-        world.now = 1000.99
         await world.submit(await world.lease())
-        world.now += 0.02
+        world.now += 2.6
+        world.ticker.named(0)
         await until_audited(world)
         running.cancel()
 
@@ -167,60 +176,43 @@ def test_a_submission_wakes_the_ticker(url):
 def test_a_late_value_is_waited_for(url):
     async def work(world):
         await world.submit(await world.lease())
-        world.beacon.missing.add(1002)
-        world.now = 1001.0 + MISSED_SECONDS - 1
+        world.beacon.missing.add(1004)
+        world.now = 1030.0
+        assert await world.ticker.step() == 0.0
         assert await world.ticker.step() == 1.0
         assert await world.state() == "submitted"
         world.beacon.missing.clear()
         assert await world.ticker.step() == 0.0
         one = await world.submissions.progressed("j.f0.t0", 1)
         assert (one.record.audited, one.record.forced) == (True, "")
-        assert await world.rounds.get(1002) is not None
+        assert await world.rounds.get(1004) is not None
 
     run(url, work)
 
 
-def test_a_round_that_never_comes_means_an_audit_drawn_from_the_next(url):
+def test_a_round_that_comes_very_late_decides_and_no_other(url):
+    """Whatever later rounds are out by then: nobody can choose among them."""
+
     async def work(world):
         await world.is_trusted()
         receipt = await world.submit(await world.lease())
         assert receipt.submission.rate == 1
-        later = await world.lease()
-        world.beacon.missing.add(1002)
-        world.now = 1001.0 + MISSED_SECONDS
-        assert await world.ticker.step() == 0.0
-        assert (await world.rounds.get(1002)).value == ""
-        await world.submit(later)
-        assert await world.ticker.step() > 0, "the next round is not out yet"
-        world.now += 1.0
-        assert await world.ticker.step() == 0.0
+        world.beacon.missing.add(1004)
+        world.now = 5000.0
+        await until_idle(world.ticker)
+        assert await world.state() == "submitted"
+        assert await world.rounds.get(1004) is None
+        later = await world.submit(await world.lease())
+        world.now = 5010.0
+        await until_idle(world.ticker)
+        assert (await world.rounds.head(later.submission.round)).size == 2, "the log is closed all the same"
+        world.beacon.missing.clear()
+        await until_idle(world.ticker)
         one = await world.submissions.progressed("j.f0.t0", 1)
-        assert one.record.audited
-        assert "never came" in one.record.forced
-        numbers = await world.submissions.rounds_of("j")
-        rounds = await world.rounds.some(numbers)
-        drawn = next(found for found in rounds if found.round > 1002 and found.value)
-        assert one.value == drawn.value
-        assert (await world.submissions.progressed("j.f1.t0", 1)).record.forced == ""
-
-    run(url, work, rates=SELDOM)
-
-
-def test_many_rounds_missed_in_a_row(url):
-    async def work(world):
-        await world.submit(await world.lease())
-        for _ in range(3):
-            number = await world.rounds.first()
-            world.beacon.missing.add(number)
-            world.now = number - 1 + MISSED_SECONDS
-            assert await world.ticker.step() == 0.0
-            assert await world.state() == "submitted"
-        world.now = await world.rounds.first() - 1
-        assert await world.ticker.step() == 0.0
-        assert await world.state() == "auditing"
+        assert one.value == (await world.rounds.get(1004)).value
         assert await world.rounds.first() is None
 
-    run(url, work)
+    run(url, work, rates=SELDOM)
 
 
 def test_a_job_that_waits_for_a_beacon_that_is_away_says_so_until_it_is_back(url):
@@ -234,20 +226,17 @@ def test_a_job_that_waits_for_a_beacon_that_is_away_says_so_until_it_is_back(url
 
         await world.submit(await world.lease())
         world.beacon.missing = set(range(1000, 2000))
-        world.now = 1001.5
-        await world.ticker.step()
+        world.now = 1003.5
+        await until_idle(world.ticker)
         assert await said() == "", "a round may be a little late"
-        # Rounds that do not come are given up, one after the other.
         for _ in range(4):
-            world.now += MISSED_SECONDS / 3
-            while await world.ticker.step() == 0.0:
-                pass
+            world.now += 10.0
+            await until_idle(world.ticker)
         assert "round" in (told := await said())
         assert "none of its servers gives" in told
         world.beacon.missing = set()
         world.now += 5
-        while await world.ticker.step() == 0.0:
-            pass
+        await until_idle(world.ticker)
         assert await world.state() == "auditing"
         assert "beacon" not in await said()
         events = await world.jobs.follow("j", "0", 0)
@@ -261,8 +250,9 @@ def test_two_coordinators_decide_once(url):
     async def work(world):
         for _ in range(3):
             await world.submit(await world.lease())
-        world.now += 1.0
-        await asyncio.gather(*(world.another().step() for _ in range(6)))
+        world.now += 2.5
+        for _ in range(2):
+            await asyncio.gather(*(world.another().step() for _ in range(6)))
         assert await world.rounds.first() is None
         audits = [(await world.submissions.progressed(f"j.f{n}.t0", 1)).record.audits for n in range(3)]
         assert [len(one) for one in audits] == [1, 1, 1]
@@ -270,6 +260,12 @@ def test_two_coordinators_decide_once(url):
         assert job.audits.audited == 3
 
     run(url, work)
+
+
+async def until_idle(ticker):
+    """Whatever it is time for."""
+    while await ticker.step() == 0.0:
+        pass
 
 
 async def until_audited(world):
@@ -282,7 +278,7 @@ async def until_audited(world):
 
 
 async def steps_of(ticker):
-    for _ in range(3):
+    for _ in range(4):
         await ticker.step()
 
 
@@ -290,14 +286,14 @@ class Dies(Exception):
     """The coordinator is killed here."""
 
 
-@pytest.mark.parametrize("step", range(1, 12))
+@pytest.mark.parametrize("step", range(1, 22))
 def test_killed_between_any_two_steps(url, step):
     """Whatever was done when the coordinator died, the next one ends with the same."""
 
     async def work(world):
         for _ in range(2):
             await world.submit(await world.lease())
-        world.now += 1.0
+        world.now += 2.5
         done, steps = world.connection.run, iter(range(1, 100))
         plain = world.connection.do
 
@@ -313,11 +309,11 @@ def test_killed_between_any_two_steps(url, step):
         with pytest.raises(Dies):
             await steps_of(world.ticker)
         world.connection.run, world.connection.do = done, plain
-        await world.another().step()
+        await until_idle(world.another())
         assert await world.rounds.first() is None
         assert [await world.state(number) for number in range(2)] == ["auditing"] * 2
         assert (await world.jobs.get("j")).audits.audited == 2
-        found = await world.rounds.get(1002)
+        found = await world.rounds.get(1004)
         assert found.size == 2
         leaves = [merkle.leaf_hash(bytes.fromhex(leaf)) for leaf in await plain("LRANGE", "farm:log", 0, -1)]
         assert found.root == merkle.root(leaves).hex()
@@ -325,18 +321,18 @@ def test_killed_between_any_two_steps(url, step):
     run(url, work)
 
 
-def test_no_receipt_names_a_round_that_was_recorded(url):
-    """A coordinator whose clock is behind, or that was held up, makes the receipt again."""
+def test_no_receipt_names_a_round_that_the_log_was_closed_for(url):
+    """Not of a coordinator whose clock is behind either."""
 
     async def work(world):
         first, second = await world.lease(), await world.lease()
         await world.submit(first)
-        world.now += 1.0
+        world.now += 1.5
         await world.ticker.step()
-        world.now -= 1.0
+        world.now -= 1.5
         receipt = await world.submit(second)
-        assert receipt.submission.round == 1003
-        assert (await world.rounds.get(1002)).size == 1
+        assert receipt.submission.round == 1005
+        assert (await world.rounds.head(1004)).size == 1
 
     run(url, work)
 
@@ -348,7 +344,7 @@ def test_log_grows_and_every_head_holds(url):
             await world.submit(await world.lease())
             number = await world.rounds.first()
             world.now = number - 0.5
-            await world.ticker.step()
+            await until_idle(world.ticker)
             heads.append(await world.rounds.get(number))
         leaves = [
             merkle.leaf_hash(bytes.fromhex(leaf))
@@ -371,11 +367,11 @@ def test_cancelled_before_its_round(url):
     async def work(world):
         await world.submit(await world.lease())
         await world.jobs.intend("j", "cancel")
-        world.now += 1.0
-        assert await world.ticker.step() == 0.0
+        world.now += 2.5
+        await until_idle(world.ticker)
         assert await world.state() == "cancelled"
         assert (await world.submissions.progressed("j.f0.t0", 1)).record.audits == ()
-        assert (await world.rounds.get(1002)).size == 1, "what was submitted stays in the log"
+        assert (await world.rounds.get(1004)).size == 1, "what was submitted stays in the log"
 
     run(url, work)
 
@@ -389,8 +385,8 @@ def test_caught_since_means_an_audit(url, who):
         receipt = await world.submit(await world.lease())
         assert receipt.submission.rate == 1
         await world.connection.do("HINCRBY", who, "failed", 1)
-        world.now += 1.0
-        await world.ticker.step()
+        world.now += 2.5
+        await until_idle(world.ticker)
         one = (await world.submissions.progressed("j.f0.t0", 1)).record
         assert one.audited
         assert "found false" in one.forced
@@ -411,8 +407,8 @@ def test_equivocation_after_the_verdict_is_kept_and_counts_once(url):
         assert await world.connection.do("HMGET", "farm:node:n", "failed", "passed") == ["1", "0"]
         one = (await world.submissions.progressed("j.f0.t0", 1)).record
         assert one.second.pixelRoot == "ef" * 32
-        world.now += 1.0
-        await world.ticker.step()
+        world.now += 2.5
+        await until_idle(world.ticker)
         assert await world.state() == "ready", "its round decides nothing any more"
 
     run(url, work)
@@ -421,7 +417,7 @@ def test_equivocation_after_the_verdict_is_kept_and_counts_once(url):
 def test_a_store_that_is_away_is_asked_again(url):
     async def work(world):
         await world.submit(await world.lease())
-        world.now += 1.0
+        world.now += 2.5
         real = world.rounds.first
 
         async def away():

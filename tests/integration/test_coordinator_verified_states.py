@@ -37,6 +37,7 @@ from render_farm.store.submissions import Submissions
 from render_farm.submissions import Counter, Equivocation
 from render_farm.verdicts import Verdicts
 from tests.api_calls import fine
+from tests.appointed import by_terms
 from tests.integration.test_coordinator_states import new_job
 from verification import attestation
 from verification.rate import Rates
@@ -124,6 +125,7 @@ class Day:
         if held is None:
             return
         if lease.task.kind is TaskKind.RENDER:
+            result = await by_terms(self.counter, caller, held, result, KEY, self.rules.address)
             await self.counter.take(caller, held, result, signer)
             self.done.append((node, lease))
         elif lease.task.kind is TaskKind.AUDIT:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from frame_splitter.appointments import Appointment
 from frame_splitter.audits import AuditOrder, CheckReport, CropFinding, Fault
 from frame_splitter.device_classes import Summation
 from frame_splitter.fields import Tile
@@ -37,6 +38,8 @@ ONE = SubmissionRecord(
     device_class="cpu:a:5",
     attestation=SIGNED,
     signature="0x" + "0" * 130,
+    appointment=Appointment("ef" * 32, "cd" * 32, 1, 7, "00" * 32, MILLION),
+    appointment_signature="0x" + "0" * 130,
     receipt=Submission("ef" * 32, 1, 7, "00" * 32, MILLION),
     receipt_signature="0x" + "0" * 130,
     leaf=0,
@@ -49,11 +52,11 @@ NODES = [Online("x", "eve", False, True, frozenset({"cpu:a:5"}))]
 
 
 def with_rate(one, rate):
-    return replace(one, receipt=replace(one.receipt, rate=rate))
+    return replace(one, appointment=replace(one.appointment, rate=rate))
 
 
-def decided(one, forced="", missed=False):
-    return decide(one, VALUE, forced, missed, JOB, NODES, RULES)
+def decided(one, forced=""):
+    return decide(one, VALUE, forced, JOB, NODES, RULES)
 
 
 def test_never_drawn_is_checked_or_accepted():
@@ -66,7 +69,7 @@ def test_always_drawn_is_audited_by_whom_the_draw_says():
     assert (made.how, made.forced, made.candidates, made.wishes[0].ranked) == ("audit", "", ("x",), ("x",))
     assert made.wishes[0].audit.crops
     assert decided(ONE) == made, "the same value decides the same"
-    other = decide(ONE, "22" * 32, "", False, JOB, NODES, RULES)
+    other = decide(ONE, "22" * 32, "", JOB, NODES, RULES)
     assert other.wishes[0].audit != made.wishes[0].audit
 
 
@@ -79,24 +82,23 @@ AREA = Tile(0, 0, 128, 64)
 
 def test_one_tile_of_a_large_job_also_gets_a_strip_with_more_around_it():
     job = replace(JOB, strip_of=AREA)
-    made = decide(with_rate(ONE, 0), VALUE, "", False, job, NODES, RULES)
+    made = decide(with_rate(ONE, 0), VALUE, "", job, NODES, RULES)
     first, strip = made.wishes
     assert (made.how, first) == ("audit", decided(with_rate(ONE, 0), "why").wishes[0])
     assert (strip.audit, strip.own_only) == (AuditOrder((Tile(56, 0, 64, 64),)), True)
     assert strip.context == 64
     assert "strip" in made.forced
-    drawn = decide(ONE, VALUE, "", False, job, NODES, RULES)
+    drawn = decide(ONE, VALUE, "", job, NODES, RULES)
     assert (drawn.forced, len(drawn.wishes)) == ("", 2)
 
 
 def test_a_frame_that_is_not_cut_has_no_strips():
-    assert decide(ONE, VALUE, "", False, replace(JOB, strip_of=TILE), NODES, RULES) == decided(ONE)
+    assert decide(ONE, VALUE, "", replace(JOB, strip_of=TILE), NODES, RULES) == decided(ONE)
 
 
 def test_a_reason_is_given_only_where_the_round_does_not_say_so_itself():
     assert decided(with_rate(ONE, 0), "caught since").forced == "caught since"
     assert decided(ONE, "caught since").forced == ""
-    assert decided(ONE, "never came", missed=True).forced == "never came"
 
 
 # --- after a check ----------------------------------------------------------------------------------

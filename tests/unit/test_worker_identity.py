@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from frame_splitter.errors import Conflict, InvalidInput, Unavailable
+from frame_splitter.appointments import Terms
 from frame_splitter.fields import Tile
 from frame_splitter.ids import DeviceClass, JobId, LeaseToken, OwnerId, SceneId, TaskId
 from frame_splitter.records import Lease, OutputFile, RenderSettings, Task, TaskKind, TaskResult
@@ -23,7 +24,7 @@ from gpu_worker.signed import Contradiction
 from verification.attestation import BadSignature, Enrolment, address_of, attest, require_signer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fakes"))
-from fake_coordinator import FARM, receipt_of
+from fake_coordinator import FARM, TERMS, receipt_of
 
 URL = "https://farm.example"
 TILE = Tile(0, 0, 8, 8)
@@ -228,8 +229,13 @@ def test_a_node_that_cannot_remember_does_not_sign(notary, tmp_path):
         notary.sign(LEASE, RESULT)
 
 
+def appointed(notary):
+    """The result as it is handed in."""
+    return notary.appoint(LEASE, notary.sign(LEASE, RESULT), Terms(**TERMS), 1)
+
+
 def test_a_good_receipt_is_kept_as_a_line(notary, tmp_path):
-    signed = notary.sign(LEASE, RESULT)
+    signed = appointed(notary)
     for number in range(2):
         notary.keep(LEASE, signed, answer_of(receipt_of(attest(TASK.id, LEASE.token, RESULT), number)))
     assert [json.loads(line)["leaf"] for line in lines_of(tmp_path)] == [0, 1]
@@ -239,7 +245,7 @@ def test_a_good_receipt_is_kept_as_a_line(notary, tmp_path):
 def test_a_line_that_a_power_cut_left_half_done_does_not_spoil_the_next(notary, tmp_path):
     (tmp_path / "receipts.jsonl").write_text('{"leaf": 7}\n{"le')
     message = attest(TASK.id, LEASE.token, RESULT)
-    notary.keep(LEASE, notary.sign(LEASE, RESULT), answer_of(receipt_of(message, 8)))
+    notary.keep(LEASE, appointed(notary), answer_of(receipt_of(message, 8)))
     lines = lines_of(tmp_path)
     assert [lines[0], lines[1]] == ['{"leaf": 7}', '{"le']
     assert json.loads(lines[2])["leaf"] == 8
@@ -263,6 +269,9 @@ GOOD = receipt_of(attest(TASK.id, LEASE.token, RESULT))
         GOOD | {"submission": GOOD["submission"] | {"rate": 1 << 40}},
         GOOD | {"submission": GOOD["submission"] | {"commitment": "xyz"}},
         GOOD | {"submission": GOOD["submission"] | {"attestation": "ab" * 32}},
+        receipt_of(attest(TASK.id, LEASE.token, RESULT), round=13),
+        receipt_of(attest(TASK.id, LEASE.token, RESULT), rate=180_000),
+        receipt_of(attest(TASK.id, LEASE.token, RESULT), commitment="cd" * 32),
         receipt_of(attest(TASK.id, LeaseToken(8), RESULT)),
         receipt_of(attest(TaskId("other"), LEASE.token, RESULT)),
         receipt_of(attest(TASK.id, LEASE.token, replace(RESULT, pixel_root="cc" * 32))),
@@ -272,18 +281,34 @@ GOOD = receipt_of(attest(TASK.id, LEASE.token, RESULT))
 )
 def test_a_receipt_that_proves_nothing_is_refused(notary, tmp_path, receipt):
     with pytest.raises(WrongReceipt):
-        notary.keep(LEASE, notary.sign(LEASE, RESULT), answer_of(receipt))
+        notary.keep(LEASE, appointed(notary), answer_of(receipt))
     assert lines_of(tmp_path) == []
 
 
+def test_terms_after_the_first_are_kept_as_evidence(notary, tmp_path):
+    signed = notary.sign(LEASE, RESULT)
+    first, second = (notary.appoint(LEASE, signed, Terms(**TERMS), attempt) for attempt in (1, 2))
+    assert first.appointment.salt != second.appointment.salt
+    require_signer(second.appointment, FARM, second.appointment_signature, load_identity(tmp_path).address)
+    (line,) = map(json.loads, (tmp_path / "appointments.jsonl").read_text().splitlines())
+    assert (line["task"], line["attempt"], line["salt"]) == (TASK.id, 2, second.appointment.salt)
+
+
+def test_a_receipt_that_comes_after_the_round_is_said_and_marked(notary, tmp_path, capsys):
+    late = notary.appoint(LEASE, notary.sign(LEASE, RESULT), Terms(**TERMS | {"out_in": 0.0}), 1)
+    notary.keep(LEASE, late, answer_of(GOOD))
+    assert json.loads(lines_of(tmp_path)[0])["in_time"] is False
+    assert "receipt_late" in "".join(capsys.readouterr())
+
+
 def test_what_is_accepted_at_once_needs_no_receipt(notary, tmp_path):
-    notary.keep(LEASE, notary.sign(LEASE, RESULT), answer_of(None, state="accepted"))
+    notary.keep(LEASE, appointed(notary), answer_of(None, state="accepted"))
     assert lines_of(tmp_path) == []
 
 
 def test_a_full_disk_does_not_lose_the_receipt_silently(notary, tmp_path, capsys):
     (tmp_path / "receipts.jsonl").mkdir()
-    notary.keep(LEASE, notary.sign(LEASE, RESULT), answer_of(GOOD))
+    notary.keep(LEASE, appointed(notary), answer_of(GOOD))
     assert GOOD["signature"] in "".join(capsys.readouterr())
 
 

@@ -22,7 +22,7 @@
 -- ARGV[13] pixel root
 -- ARGV[14] operator
 -- Returns  {'accepted' | 'submitted' | 'again' | 'other' (submitted before with another result) | 'stale' |
---          'late' (the round is out already), the leaf's number, or the last round where late}
+--          'late' (the log is closed for the round), the leaf's number, or the last closed round where late}
 -- Also changes farm:job:{job}, farm:frame:{job}:{frame}, the frame's finish task, lanes and events.
 
 local task, token, node = ARGV[1], ARGV[2], ARGV[3]
@@ -39,7 +39,7 @@ else
 end
 local job = held(task, token, node)
 if not job or is_off_class(job, task) then return { 'stale', 0 } end
-local last = tonumber(filled(redis.call('GET', KEYS[4] .. ':last')) or 0)
+local last = tonumber(filled(redis.call('GET', KEYS[4] .. ':closed')) or 0)
 if how ~= '' and tonumber(round) <= last then return { 'late', last } end
 
 redis.call('HSET', KEYS[1], 'result', ARGV[4], 'digest', ARGV[5], 'render_seconds', ARGV[6], 'progress', '', 'hold',

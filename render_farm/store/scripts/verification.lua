@@ -20,9 +20,12 @@
 --   farm:log                   list: digests of receipts of submission, the leaves of the farm's log
 --   farm:rounds                sorted set: rounds that something waits for, by number
 --   farm:round:{round}:waiting list: 'task token' of what the round decides
---   farm:round:{round}         hash: value, size, beacon_signature, record (JSON Round, once the root is known)
---   farm:rounds:last           the last round that was recorded
+--   farm:round:{round}         hash: size (of the log when it was closed for it), late ('1': its value may have been
+--                              out then), head (JSON SignedHead), value, beacon_signature, record (JSON Round)
+--   farm:rounds:closed         the last round that the log was closed for
+--   farm:log:head              the newest head (JSON SignedHead)
 --
+-- A leased tile's task also has terms (JSON Agreed: what its node's terms were made from).
 -- An audit's task also has audit (JSON order), ranked (JSON list of nodes), asked_at, tried (JSON list),
 -- own_only, repeat, fresh ('1': in a Blender that opens the scene for it), misses, own_misses, and once done address, operator, own, same_class, contradicted.
 
