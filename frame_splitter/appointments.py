@@ -19,7 +19,7 @@ RoundNumber = Annotated[int, msgspec.Meta(ge=1, le=1 << 53)]
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class AuditTerms:
     """What the farm offers a result to be decided by: beacon round `round`, with a chance of `rate` in a
     million. `commitment` is the sha256 of the round's value (hexadecimal), or zeros where its beacon makes
     none. The farm takes the result under these terms for `closes_in` seconds more, and the round is out in

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from frame_splitter.appointments import Terms
+from frame_splitter.appointments import AuditTerms
 from frame_splitter.ids import JobId, SceneId
 from frame_splitter.records import (
     Heartbeat,
@@ -38,7 +38,7 @@ class Node(Protocol):
     def uploads(self, lease: Lease, files: tuple[OutputFile, ...]) -> tuple[Upload, ...]:
         """Where to put files."""
 
-    def terms(self, lease: Lease, attempt: int) -> Terms:
+    def terms(self, lease: Lease, attempt: int) -> AuditTerms:
         """By what it will be decided whether a tile is audited."""
 
     def submit(self, lease: Lease, result: TaskResult) -> SubmitAnswer:

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 import urllib3
 
-from frame_splitter.appointments import Terms
+from frame_splitter.appointments import AuditTerms
 from frame_splitter.errors import (
     Conflict,
     FarmError,
@@ -145,9 +145,9 @@ class Coordinator:
         """Where to put the files of a finished task."""
         return decode(self._call("POST", _of(lease, "uploads"), encode({"files": files})), _Uploads).uploads
 
-    def terms(self, lease: Lease, attempt: int) -> Terms:
+    def terms(self, lease: Lease, attempt: int) -> AuditTerms:
         """By what it will be decided whether a tile is audited."""
-        return decode(self._call("GET", f"{_of(lease, 'terms')}&attempt={attempt}"), Terms)
+        return decode(self._call("GET", f"{_of(lease, 'terms')}&attempt={attempt}"), AuditTerms)
 
     def log_head(self, number: int | None = None) -> bytes:
         """The signed head of the farm's log for a round, or the newest; not decoded. Raises NotFound."""

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import structlog
 
-from frame_splitter.appointments import Terms
+from frame_splitter.appointments import AuditTerms
 from frame_splitter.errors import Conflict, FarmError, RoundClosed, StaleLease, Unavailable
 from frame_splitter.records import (
     FailureCode,
@@ -37,7 +37,7 @@ class Receiver(Protocol):
     def uploads(self, lease: Lease, files: tuple[OutputFile, ...]) -> tuple[Upload, ...]:
         """Where to put files."""
 
-    def terms(self, lease: Lease, attempt: int) -> Terms:
+    def terms(self, lease: Lease, attempt: int) -> AuditTerms:
         """By what it will be decided whether a tile is audited."""
 
     def submit(self, lease: Lease, result: TaskResult) -> SubmitAnswer:
@@ -57,7 +57,7 @@ class Signer(Protocol):
     def sign(self, lease: Lease, result: TaskResult) -> TaskResult:
         """The result, signed."""
 
-    def appoint(self, lease: Lease, result: TaskResult, terms: Terms, attempt: int) -> TaskResult:
+    def appoint(self, lease: Lease, result: TaskResult, terms: AuditTerms, attempt: int) -> TaskResult:
         """The signed result under the farm's terms, signed too."""
 
     def keep(self, lease: Lease, result: TaskResult, answer: SubmitAnswer) -> None:

@@ -26,6 +26,7 @@ from gpu_worker.devices import backend_for
 from gpu_worker.identity import Identity, enrol, load_identity
 from gpu_worker.kernels import KERNELS
 from gpu_worker.libraries import install_line, missing_libraries
+from gpu_worker.log_watch import LogWatch
 from gpu_worker.money.operator import load_operator
 from gpu_worker.money.purse import Purse
 from gpu_worker.money.selling import Operator, Selling, stop_selling
@@ -71,10 +72,16 @@ def _serve(config: NodeConfig, cluster: RayCluster, identity: Identity, sandboxe
     selling = _selling(config, coordinator, operator, known, identity.address, benches) if operator else None
     if selling is None:
         stop_selling(coordinator, config.state)
-    notary = Notary(identity, known.farm, config.state, selling)
+    watch = LogWatch(coordinator, known.farm, config.state)
+    notary = Notary(identity, known.farm, config.state, selling, watch)
     pace = Pace(silence=config.silence_seconds)
     agent = Agent(coordinator, benches, notary, pace, selling, _sign_of_life(config.state))
-    with _stopped_by_signals(agent) as stop_on_signals, _selling_meanwhile(selling):
+    watch.fail = agent.fail
+    with (
+        _stopped_by_signals(agent) as stop_on_signals,
+        _selling_meanwhile(selling),
+        _watching(watch),
+    ):
         log.info(
             "node_started",
             slots=[bench.slot.name for bench in benches],
@@ -159,6 +166,15 @@ def _selling_meanwhile(selling: Selling | None) -> Iterator[None]:
         yield
     finally:
         selling.stop()
+
+
+@contextlib.contextmanager
+def _watching(watch: LogWatch) -> Iterator[None]:
+    watch.start()
+    try:
+        yield
+    finally:
+        watch.stop()
 
 
 class _Plans:

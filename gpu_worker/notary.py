@@ -15,7 +15,7 @@ from typing import Annotated, Protocol
 import msgspec
 import structlog
 
-from frame_splitter.appointments import Appointment, Terms
+from frame_splitter.appointments import Appointment, AuditTerms
 from frame_splitter.errors import Conflict, InvalidInput
 from frame_splitter.fields import Signature, decode
 from frame_splitter.records import Lease, TaskResult
@@ -109,7 +109,7 @@ class Notary:
         self._signed.remember(message, self._farm)
         return replace(result, signature=self._identity.sign(message, self._farm))
 
-    def appoint(self, lease: Lease, result: TaskResult, terms: Terms, attempt: int) -> TaskResult:
+    def appoint(self, lease: Lease, result: TaskResult, terms: AuditTerms, attempt: int) -> TaskResult:
         """The result with this node's signature over the farm's terms for it."""
         asked = time.monotonic()
         one = appoint(attest(lease.task.id, lease.token, result), terms, attempt, self._farm)

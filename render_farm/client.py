@@ -62,7 +62,7 @@ from render_farm.job_events import FINAL_STATES, Event, parse
 from render_farm.transfers import LinkExpired, Transfers
 
 if TYPE_CHECKING:
-    from verification.records import JobVerification
+    from verification.records import JobVerification, LogConsistency
 
 UPLOADS_AT_ONCE = 4
 VAIN_OFFERS = 8
@@ -290,6 +290,13 @@ class FarmClient:
         from verification.records import JobVerification  # noqa: PLC0415 - signatures take long to load
 
         return self._link.get(f"/jobs/{_id(job)}/verification", JobVerification)
+
+    def log_consistency(self, first: int, second: int) -> "LogConsistency":
+        """The farm's proof that its log of `second` leaves begins with that of `first`. Raises NotFound."""
+        from verification.records import LogConsistency  # noqa: PLC0415 - signatures take long to load
+
+        query = {"from": str(first), "to": str(second)}
+        return self._link.get("/log/consistency", LogConsistency, query)
 
     def receipt(self, job: JobId, frame: int) -> bytes:
         """The signed receipt of a frame that is done, byte for byte (`verification.receipts`).

@@ -14,8 +14,8 @@ FINAL_STATES = frozenset({JobState.COMPLETE, JobState.SETTLED, JobState.FAILED, 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened to a job. `kind` is job, task, progress, frame, audit, verdict, lost, notice or
-    money; `data` is JSON.
+    """One thing that happened to a job. `kind` is job, task, progress, frame, audit, verdict, head, lost,
+    notice or money; `data` is JSON.
     """
 
     id: str

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from frame_splitter.appointments import Terms
+from frame_splitter.appointments import AuditTerms
 from frame_splitter.audits import AuditAnswer, CheckOrder
 from frame_splitter.errors import Conflict, InvalidInput, NotFound
 from frame_splitter.fields import StoredFile, Tile
@@ -148,7 +148,7 @@ class Results:
             for file in files
         )
 
-    async def terms(self, caller: Caller, task: TaskId, token: int, attempt: int) -> Terms:
+    async def terms(self, caller: Caller, task: TaskId, token: int, attempt: int) -> AuditTerms:
         """The terms for the result of a tile that the node holds now. Raises StaleLease for any other."""
         held = await self._leases.holding(task, token, caller.node)
         if held.lane not in TILE_LANES:

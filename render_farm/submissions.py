@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from frame_splitter.appointments import Appointment, Terms
+from frame_splitter.appointments import Appointment, AuditTerms
 from frame_splitter.errors import Conflict, FarmError, Forbidden, InvalidInput, RoundClosed, StaleLease
 from frame_splitter.ids import LeaseToken, TaskId
 from frame_splitter.records import TaskResult, TaskState
@@ -90,14 +90,14 @@ class Counter:
         await self._submissions.equivocate(known, signer.message, signature, reason, self._clock())
         raise Equivocation("This node signed another result under this lease before: both are kept.")
 
-    async def terms(self, caller: Caller, held: Holding, attempt: int) -> Terms:
+    async def terms(self, caller: Caller, held: Holding, attempt: int) -> AuditTerms:
         """By what it will be decided whether a tile is audited; said before the farm knows what is signed."""
         submitter = await self._submissions.submitter(caller.node, caller.owner)
         rules = await self._submissions.rules(held.job, self._rules)
         agreed = await self._submissions.agree(held.task, held.token, submitter)
         now = self._clock()
         number = max(open_round(rules.beacon, now), await self._submissions.last_closed() + 1)
-        return Terms(
+        return AuditTerms(
             round=number,
             commitment=rules.beacon.commitment(number),
             rate=_rate(agreed, caller, attempt, rules),

@@ -12,7 +12,7 @@ from typing import Any
 
 import urllib3
 
-from frame_splitter.appointments import Terms
+from frame_splitter.appointments import AuditTerms
 from frame_splitter.audits import CheckReport, CropFinding
 from frame_splitter.facts import SceneFacts
 from frame_splitter.fields import Tile, decode, encode
@@ -143,7 +143,7 @@ class Node(Api):
         if told.status != 200:
             return result
         message = attestation.attest(lease["task"]["id"], lease["token"], result)
-        one = attestation.appoint(message, decode(encode(told.body), Terms), attempt, self.farm)
+        one = attestation.appoint(message, decode(encode(told.body), AuditTerms), attempt, self.farm)
         signature = attestation.sign(one, self.farm, self.key)
         return replace(result, appointment=one, appointment_signature=signature)
 

@@ -93,7 +93,7 @@ class Farm:
         number = open_round(BEACON, self.now)
         appointed = Appointment(
             attestation=attestation.digest(signed, FARM).hex(),
-            salt=hashlib.sha256(f"salt of {task.id} {token}".encode()).hexdigest(),
+            salt=hashlib.sha256(f"salt of {task.id} {token} 0".encode()).hexdigest(),
             attempt=attempt,
             round=number,
             commitment=BEACON.commitment(number),

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from frame_splitter.appointments import Appointment, Rate, Terms
+from frame_splitter.appointments import Appointment, AuditTerms, Rate
 from frame_splitter.errors import Forbidden
 from frame_splitter.fields import Digest, Name
 from frame_splitter.ids import LeaseToken, TaskId
@@ -153,7 +153,7 @@ def digest(message: Signed, farm: str) -> bytes:
     return hashed
 
 
-def appoint(message: Attestation, terms: Terms, attempt: int, farm: str) -> Appointment:
+def appoint(message: Attestation, terms: AuditTerms, attempt: int, farm: str) -> Appointment:
     """The appointment by which a node accepts the farm's terms for what it attested."""
     said = attempt, terms.round, terms.commitment, terms.rate
     return Appointment(digest(message, farm).hex(), secrets.token_hex(32), *said)

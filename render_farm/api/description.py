@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 
-from frame_splitter.appointments import Terms
+from frame_splitter.appointments import AuditTerms
 from frame_splitter.records import Heartbeat, HeartbeatAnswer, LeaseRequest, Manifest, TaskFailure, TaskResult
 from payments.promises import Promises, SignedOffer, SignedRelease
 from payments.quotes import Quote
@@ -55,7 +55,7 @@ _RECORDS = [
     LogProof,
     LogConsistency,
     SignedHead,
-    Terms,
+    AuditTerms,
     answers.Problem,
     people.OwnerOrder,
     people.NodeOrder,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from frame_splitter.appointments import Terms
+from frame_splitter.appointments import AuditTerms
 from frame_splitter.errors import InvalidInput
 from frame_splitter.ids import TaskId
 from frame_splitter.records import (
@@ -64,7 +64,7 @@ async def uploads(task: str, token: int, request: Request, caller: Node) -> Resp
     return answer(UploadList(links))
 
 
-@router.get("/{task}/terms", **described(Terms))
+@router.get("/{task}/terms", **described(AuditTerms))
 async def terms(
     task: str,
     token: int,

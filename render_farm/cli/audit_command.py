@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from frame_splitter.ids import JobId
 from render_farm.cli.access import open_farm
+from render_farm.cli.compare_heads import compare
 from render_farm.cli.console import Console
 from render_farm.cli.receipts import address
 from render_farm.cli.table import table
@@ -64,6 +65,8 @@ class Replayed:
 
 def run(chosen: argparse.Namespace, console: Console) -> int:
     """List a job's submissions, or repeat the farm's choices; 1 where those were others."""
+    if chosen.action == "compare-heads":
+        return compare(chosen.files, console)
     farm = address(chosen.farm) if chosen.action == "replay" else None
     with open_farm(chosen, console.say, node=False) as access:
         verification = access.client.verification(JobId(chosen.job))

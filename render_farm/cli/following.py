@@ -62,10 +62,11 @@ def follow(
     receipts: Receipts | None = None,
     send_again: Callable[[], object] | None = None,
     paused: str = PAUSED,
+    watch_log: Callable[[bytes], None] = lambda _: None,
 ) -> Outcome:
     """Follow a job to its end and fetch its frames, with their `receipts` where those are wanted.
     `send_again` brings the farm what it has lost of the scene; `paused` is said when the job is paused, with
-    {job} for its id.
+    {job} for its id; `watch_log` gets each head of the farm's log that the job's stream tells.
 
     Raises JobFailed or JobCancelled with the reason, after the frames that are done were fetched.
     """
@@ -89,6 +90,8 @@ def follow(
             for event in client.events(job.job):
                 if event.kind == "verdict":
                     _heed_verdict(decode(event.data, VerdictEvent), status, shown, names)
+                elif event.kind == "head":
+                    watch_log(event.data)
                 elif event.kind == "lost":
                     _heed_loss(client.job(job.job), send_again, shown)
                 else:

@@ -13,6 +13,7 @@ from render_farm.answers import Frame, Job, JobList, TaskView
 from render_farm.cli.access import open_farm
 from render_farm.cli.console import Console
 from render_farm.cli.fetching import Fetched, Fetcher, receipt_path
+from render_farm.cli.log_watch import LogWatch
 from render_farm.cli.outputs import targets
 from render_farm.cli.receipts import Receipts
 from render_farm.cli.scene_options import checked_scene, facts_to_send, read_wish, render_slots, send_scene
@@ -186,7 +187,8 @@ def _fetched(
         chosen.output, stem.strip(". ")[:200] or "job", job.spec.frames, job.extension, (), written=written
     )
     goals.prepare()
-    receipts = Receipts(client, job, goals) if chosen.receipts else None
+    watch = LogWatch(client, state_folder(chosen.state_dir).path)
+    receipts = Receipts(client, job, goals, watch) if chosen.receipts else None
 
     def saved(fetched: Fetched) -> None:
         path = f"Frame {fetched.frame.frame}: {fetched.path}"

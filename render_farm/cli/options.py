@@ -107,7 +107,10 @@ _AUDIT = """examples:
   render-farm audit replay JOB                         repeats every choice of the farm, from public data
   render-farm audit list JOB --json | jq '.submissions[] | select(.verdict == "rejected")'
 
-`replay` exits with 1 when the farm chose otherwise than its rule says.
+  render-farm audit compare-heads mine.jsonl 0001.png.receipt.json     was one log told to both?
+
+`replay` exits with 1 when the farm chose otherwise than its rule says, `compare-heads` when it signed two
+logs. Heads are kept in DIR/heads of a --state-dir DIR, of nodes too. It needs no farm and no network.
 """
 
 
@@ -166,7 +169,7 @@ def _parser(known: Mapping[str, str]) -> argparse.ArgumentParser:
     add_job(_command(commands, "job", help=JOB, epilog=JOB_EXAMPLES), _command, common, known)
     _add_people(commands, common)
     _add_audit(commands, common)
-    _add_receipt(commands)
+    _add_receipt(commands, known)
     _add_money(commands, common, known)
     return parser
 
@@ -335,6 +338,11 @@ def _add_audit(commands: "argparse._SubParsersAction[_Parser]", common: argparse
         action.add_argument("job", metavar="JOB", help="the job's id")
         if name == "replay":
             _add_farm(action)
+    compare = _command(
+        actions, "compare-heads", help="say whether two were told one log of a farm", epilog=_AUDIT
+    )
+    compare.add_argument("files", metavar="FILE", type=Path, nargs="+", help="kept heads, receipts, evidence")
+    _add_json(compare)
 
 
 def _add_money(
@@ -358,10 +366,17 @@ def _add_farm(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_receipt(commands: "argparse._SubParsersAction[_Parser]") -> None:
+def _add_receipt(commands: "argparse._SubParsersAction[_Parser]", known: Mapping[str, str]) -> None:
     receipt = _command(commands, "receipt", help="check the receipt of a frame", epilog=_RECEIPT)
     actions = receipt.add_subparsers(dest="action", metavar="ACTION", required=True)
     verify = _command(actions, "verify", help="say whether a receipt holds", epilog=_RECEIPT)
     verify.add_argument("file", metavar="FILE", type=Path, help="such as out/0001.png.receipt.json")
     _add_farm(verify)
+    verify.add_argument(
+        "--state-dir",
+        metavar="DIR",
+        type=Path,
+        default=_state_dir(known),
+        help="the folder with what you were told of farms' logs before (default: %(default)s)",
+    )
     _add_json(verify)

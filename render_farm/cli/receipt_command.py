@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from frame_splitter.errors import FarmError
 from render_farm.cli.console import Console
+from render_farm.cli.log_watch import compared
 from render_farm.cli.receipts import address, beside, is_file, read_bounded, read_receipt, shortened
+from render_farm.embedded.supervisor import state_folder
 from render_farm.wording import counted
 
 if TYPE_CHECKING:
@@ -52,13 +54,14 @@ class ReceiptChecked:
 
 def run(chosen: argparse.Namespace, console: Console) -> int:
     """Check a receipt; 1 when something is wrong with it."""
-    checked = _checked(chosen.file, address(chosen.farm))
+    checked = _checked(chosen.file, address(chosen.farm), state_folder(chosen.state_dir).path)
     console.result(checked, "\n".join(_lines(checked, bool(chosen.farm))))
     return 0 if checked.holds else 1
 
 
-def _checked(path: Path, farm: str | None) -> ReceiptChecked:
+def _checked(path: Path, farm: str | None, state: Path) -> ReceiptChecked:
     from verification.receipts import verify  # noqa: PLC0415 - takes long to load
+    from verification.witness import SplitView  # noqa: PLC0415
 
     document = read_bounded(path)
     try:
@@ -66,6 +69,11 @@ def _checked(path: Path, farm: str | None) -> ReceiptChecked:
     except FarmError as error:
         return ReceiptChecked(str(path), False, (error.sentence,))
     problems = verify(document, farm)
+    try:
+        if not problems:
+            compared(state, receipt)
+    except SplitView as error:
+        problems.append(error.sentence)
     found = _frame_beside(path, receipt)
     if found is not None and not found.matches:
         problems.append(f"{found.path} is not the file the receipt is about.")

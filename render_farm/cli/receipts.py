@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from frame_splitter.errors import FarmError, InvalidInput, NotFound
 from render_farm.answers import Job
+from render_farm.cli.log_watch import LogWatch
 from render_farm.cli.outputs import Targets
 from render_farm.client import FarmClient
 from render_farm.hashing import hash_file
@@ -39,8 +40,8 @@ class Kept:
 class Receipts:
     """The receipts of one job's frames. Safe to use from several threads."""
 
-    def __init__(self, client: FarmClient, job: Job, targets: Targets) -> None:
-        self._client, self._job, self._targets = client, job, targets
+    def __init__(self, client: FarmClient, job: Job, targets: Targets, watch: LogWatch | None = None) -> None:
+        self._client, self._job, self._targets, self._watch = client, job, targets, watch
         self._lock, self._told = threading.Lock(), False
 
     def prepare(self) -> None:
@@ -75,7 +76,17 @@ class Receipts:
 
         receipt = read_receipt(document)
         wrong = [*self._strayed(receipt, frame, sha256), *verify(document, self._farm)]
-        return shortened(wrong)
+        return shortened(wrong or [*self._other_log(receipt)])
+
+    def _other_log(self, receipt: "Receipt") -> Iterator[str]:
+        """A receipt that holds, but by another log of the farm than this user was told."""
+        from verification.witness import SplitView  # noqa: PLC0415
+
+        try:
+            if self._watch is not None:
+                self._watch.heed_receipt(receipt)
+        except SplitView as error:
+            yield error.sentence
 
     def _strayed(self, receipt: "Receipt", frame: int, sha256: str) -> Iterator[str]:
         """A true receipt, but of something else than what was asked for."""

@@ -23,6 +23,7 @@ from render_farm.cli.access import Access, open_farm
 from render_farm.cli.console import Console
 from render_farm.cli.finished import give_back, newest_finished
 from render_farm.cli.following import PAUSED, PAUSED_ELSEWHERE, JobCancelled, JobFailed, Outcome, follow
+from render_farm.cli.log_watch import LogWatch
 from render_farm.cli.outputs import Targets, targets
 from render_farm.cli.program import Interrupted
 from render_farm.cli.receipts import Receipts
@@ -218,9 +219,11 @@ class _Rendering:
         return result_of(outcome, outcome.last - began, 0.0, 1, statement)
 
     def _follow(self, job: Job) -> Outcome:
-        receipts = Receipts(self._client, job, self._goals) if self._chosen.receipts else None
+        watch = LogWatch(self._client, state_folder(self._chosen.state_dir).path)
+        receipts = Receipts(self._client, job, self._goals, watch) if self._chosen.receipts else None
         paused = PAUSED_ELSEWHERE if self._access.temporary else PAUSED
-        return follow(self._client, job, self._goals, self._say, receipts, self._send, paused)
+        goals, say = self._goals, self._say
+        return follow(self._client, job, goals, say, receipts, self._send, paused, watch.heed)
 
     def _paying(self) -> "Paying | None":
         """Who pays for the job, where it is to be paid for."""

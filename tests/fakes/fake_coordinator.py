@@ -61,6 +61,7 @@ class FakeCoordinator:
         self.refuse_token = False
         self.address = None
         self.spoil = lambda answer: answer
+        self.log = lambda path, query: None
         self.calls = defaultdict(int)
         fake = self
 
@@ -153,11 +154,20 @@ class _Handler(BaseHTTPRequestHandler):
                 farm.beats.append(beats)
                 farm.changed.notify_all()
             return self.answer(200, {"lost": [beat.task for beat in beats if beat.task in farm.lost]})
+        if path.startswith("/log/"):
+            return self.about_log(path, parse_qs(parts.query))
         _, _, task, what = path.split("/")
         task, token = unquote(task), int(parse_qs(parts.query)["token"][0])
         if task in farm.lost:
             return self.answer(409, {"code": "stale_lease", "detail": "The lease passed on."})
         return self.about_task(task, token, what, body)
+
+    def about_log(self, path, query):
+        """What the test has the farm say of its log: by path and query, or nothing."""
+        said = self.farm.log(path, {name: int(values[0]) for name, values in query.items()})
+        if said is None:
+            return self.answer(404, {"code": "not_found", "detail": "The log has no head yet."})
+        return self.answer(200, said)
 
     def about_node(self, body):
         """Who the node is; with a body it shows its key."""

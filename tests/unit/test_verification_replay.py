@@ -34,7 +34,7 @@ def test_the_honest_job_has_all_that_can_happen() -> None:
     assert any(audit.repeat for audit in audits)
     assert any(one.audited is False for one in HONEST.submissions)
     assert any(one.forced for one in HONEST.submissions)
-    assert any(not one.value for one in HONEST.rounds)
+    assert any(one.appointment.attempt > 1 for one in HONEST.submissions)
     assert {one.verdict.outcome for one in HONEST.submissions if one.verdict} == {
         Outcome.ACCEPTED, Outcome.REJECTED
     }  # fmt: skip
@@ -165,7 +165,7 @@ LIES: dict[str, tuple[Callable[[SubmissionRecord], bool], Change, str]] = {
     "not in the log": (audited, lambda one: replace(one, leaf=9_999), "not in the log"),
     "other address": (audited, lambda one: replace(one, address=OWN.address), "attestation"),
     "later time": (audited, lambda one:
-        replace(one, receipt=replace(one.receipt, time=9_999_999)), "already out"),
+        replace(one, receipt=replace(one.receipt, time=9_999_999)), "already closed"),
     "equivocation made up": (audited, second_picture(STRANGERS[2].key), "second picture"),
     "equivocation accepted": (audited, lambda one: second_picture(
         next(machine.key for machine in STRANGERS if machine.node == one.node))(one), "was not rejected"),
@@ -205,7 +205,9 @@ def test_rounds_that_are_wrong_are_found() -> None:
     assert any("committed to" in w for w in resigned(rounds=(replace(first, value="11" * 32), *rest)))
     assert any("log's head" in wrong for wrong in resigned(rounds=(replace(first, size=9), *rest)))
     assert any("shorter" in wrong for wrong in resigned(rounds=(replace(first, size=9), *rest)))
-    assert any("draw from" in w for w in resigned(rounds=tuple(replace(r, value="") for r in HONEST.rounds)))
+    assert any("draw from" in wrong for wrong in resigned(rounds=tuple(rest)))
+    with pytest.raises(InvalidInput):
+        resigned(rounds=(replace(first, value=""), *rest))
 
 
 def test_rules_that_are_not_those_of_the_draws_are_found() -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from frame_splitter.appointments import AuditTerms
 from frame_splitter.errors import Conflict, InvalidInput, Unavailable
-from frame_splitter.appointments import Terms
 from frame_splitter.fields import Tile
 from frame_splitter.ids import DeviceClass, JobId, LeaseToken, OwnerId, SceneId, TaskId
 from frame_splitter.records import Lease, OutputFile, RenderSettings, Task, TaskKind, TaskResult
@@ -231,7 +231,7 @@ def test_a_node_that_cannot_remember_does_not_sign(notary, tmp_path):
 
 def appointed(notary):
     """The result as it is handed in."""
-    return notary.appoint(LEASE, notary.sign(LEASE, RESULT), Terms(**TERMS), 1)
+    return notary.appoint(LEASE, notary.sign(LEASE, RESULT), AuditTerms(**TERMS), 1)
 
 
 def test_a_good_receipt_is_kept_as_a_line(notary, tmp_path):
@@ -287,7 +287,7 @@ def test_a_receipt_that_proves_nothing_is_refused(notary, tmp_path, receipt):
 
 def test_terms_after_the_first_are_kept_as_evidence(notary, tmp_path):
     signed = notary.sign(LEASE, RESULT)
-    first, second = (notary.appoint(LEASE, signed, Terms(**TERMS), attempt) for attempt in (1, 2))
+    first, second = (notary.appoint(LEASE, signed, AuditTerms(**TERMS), attempt) for attempt in (1, 2))
     assert first.appointment.salt != second.appointment.salt
     require_signer(second.appointment, FARM, second.appointment_signature, load_identity(tmp_path).address)
     (line,) = map(json.loads, (tmp_path / "appointments.jsonl").read_text().splitlines())
@@ -295,7 +295,7 @@ def test_terms_after_the_first_are_kept_as_evidence(notary, tmp_path):
 
 
 def test_a_receipt_that_comes_after_the_round_is_said_and_marked(notary, tmp_path, capsys):
-    late = notary.appoint(LEASE, notary.sign(LEASE, RESULT), Terms(**TERMS | {"out_in": 0.0}), 1)
+    late = notary.appoint(LEASE, notary.sign(LEASE, RESULT), AuditTerms(**TERMS | {"out_in": 0.0}), 1)
     notary.keep(LEASE, late, answer_of(GOOD))
     assert json.loads(lines_of(tmp_path)[0])["in_time"] is False
     assert "receipt_late" in "".join(capsys.readouterr())
