@@ -13,7 +13,7 @@ from typing import Protocol
 
 import structlog
 
-from frame_splitter.errors import FarmError
+from frame_splitter.errors import FarmError, InvalidInput, NotFound
 from frame_splitter.fields import decode
 from gpu_worker.notary import Due, SubmissionReceipt
 from verification import merkle
@@ -76,7 +76,7 @@ class LogWatch:
         self._folder = state / HEADS
         self._witness = Witness(self._folder, farm)
         self._expected: list[_Expected] = []
-        self._news = threading.Condition()
+        self._lock, self._news = threading.Lock(), threading.Event()
         self._ended = False
         self._thread = threading.Thread(target=self._watch, name="log-watch", daemon=True)
 
@@ -87,27 +87,26 @@ class LogWatch:
 
     def stop(self) -> None:
         """End the thread."""
-        with self._news:
-            self._ended = True
-            self._news.notify_all()
+        self._ended = True
+        self._news.set()
 
     def expect(self, receipt: SubmissionReceipt, due: Due) -> None:
         """See that a receipt's leaf is in the log that is closed for its round."""
-        with self._news:
+        with self._lock:
             self._expected.append(_Expected(due, receipt))
-            self._news.notify_all()
+        self._news.set()
 
     def _watch(self) -> None:
         while (pause := self._once()) is not None:
-            with self._news:
-                self._news.wait(pause)
+            self._news.wait(pause)
+            self._news.clear()
 
     def _once(self) -> float | None:
         """Do what is due; returns for how many seconds there is nothing to do, None at the end."""
         now = time.monotonic()
-        with self._news:
-            if self._ended:
-                return None
+        if self._ended:
+            return None
+        with self._lock:
             due = [one for one in self._expected if one.due.closed <= now]
             self._expected = [one for one in self._expected if one.due.closed > now]
             left = min((one.due.closed - now for one in self._expected), default=IDLE_SECONDS)
@@ -119,7 +118,7 @@ class LogWatch:
             log.error("farm_log_is_wrong", reason=error.sentence)
             self.fail(error)
             return None
-        with self._news:
+        with self._lock:
             self._expected += again
         return min(AGAIN_SECONDS, left) if again else left
 
@@ -139,7 +138,7 @@ class LogWatch:
         number = one.receipt.submission.round
         try:
             head = self._keep(self._source.log_head(number))
-            proof = decode(self._source.log_proof(one.receipt.leaf, head.size), LogProof)
+            proof = self._proof(one.receipt, head)
         except FarmError as error:
             if isinstance(error, FATAL):
                 raise
@@ -147,9 +146,16 @@ class LogWatch:
         late = time.monotonic() - one.due.out
         if late > 0:
             log.warning("log_head_late", round=number, seconds=round(late, 2))
-        if not self._holds(one.receipt, head, proof):
+        if proof is None or not self._holds(one.receipt, head, proof):
             self._accuse(one.receipt, head, proof)
         return True
+
+    def _proof(self, receipt: SubmissionReceipt, head: SignedHead) -> LogProof | None:
+        """What the farm shows of a leaf in a head of its own; None where it shows nothing."""
+        try:
+            return decode(self._source.log_proof(receipt.leaf, head.size), LogProof)
+        except (NotFound, InvalidInput):
+            return None
 
     def _given_up(self, one: _Expected) -> bool:
         if time.monotonic() - one.due.out < PATIENCE_SECONDS:
@@ -170,14 +176,14 @@ class LogWatch:
         path = [bytes.fromhex(step) for step in proof.path]
         return merkle.verify(leaf, receipt.leaf, head.size, path, bytes.fromhex(head.root))
 
-    def _accuse(self, receipt: SubmissionReceipt, head: SignedHead, proof: LogProof) -> None:
+    def _accuse(self, receipt: SubmissionReceipt, head: SignedHead, proof: LogProof | None) -> None:
         said = {
             "farm": self._farm,
             "submission": asdict(receipt.submission),
             "receipt_signature": receipt.signature,
             "leaf": receipt.leaf,
             "head": asdict(head),
-            "proof": asdict(proof),
+            "proof": asdict(proof) if proof else None,
         }
         path = self._folder / f"left-out-{receipt.submission.attestation[:16]}.json"
         self._folder.mkdir(parents=True, exist_ok=True)
