@@ -28,8 +28,9 @@ from typing import Any
 import psutil
 import urllib3
 
+from frame_splitter.appointments import AuditTerms
 from frame_splitter.facts import Adaptive, FileFormat, SceneFacts
-from frame_splitter.fields import encode
+from frame_splitter.fields import decode, encode
 from frame_splitter.ids import DeviceClass
 from frame_splitter.records import (
     Blob,
@@ -46,7 +47,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests import servers
 from verification import attestation
 
-STEPS = ("lease", "uploads", "put", "submit")
+STEPS = ("lease", "uploads", "put", "terms", "submit")
 TILES = 9
 DEVICE = DeviceClass("benchmark")
 KINDS = (TaskKind.RENDER, TaskKind.FINISH)
@@ -172,6 +173,12 @@ def work(url: str, token: str, size: int, start: Any, done: Any) -> None:
         result = TaskResult((file,), 0.0, 0.0, DEVICE, pixel_root=file.sha256)
         message = attestation.attest(leases[0]["task"]["id"], leases[0]["token"], result)
         signed = replace(result, signature=attestation.sign(message, farm_address, key))
+        if leases[0]["task"]["kind"] == TaskKind.RENDER:
+            terms = decode(encode(api.call("GET", f"{lease}/terms?{token_of}")), AuditTerms)
+            one = attestation.appoint(message, terms, 1, farm_address)
+            proof = attestation.sign(one, farm_address, key)
+            signed = replace(signed, appointment=one, appointment_signature=proof)
+        times.append(time.perf_counter())
         api.call("POST", f"{lease}/result?{token_of}", signed)
         times.append(time.perf_counter())
         rows.append(times)
