@@ -173,9 +173,20 @@ def _end_of_change(data: mmap.mmap, at: int) -> int | None:
     return at
 
 
+def _set_heads_aside(state: Path, now: str) -> None:
+    """What this farm's own node and user kept of its log may be of what was cut off: to them it would look as
+    if the farm had rewritten it.
+    """
+    for kept in (state / "node" / "heads").glob("*.jsonl"):
+        for path in (kept, state / "heads" / kept.name):
+            if path.exists():
+                path.rename(path.with_name(f"{path.name}.before-{now}"))
+
+
 def _cut(file: Path, at: int, folder: Path) -> Cut:
     size = file.stat().st_size - at
-    copy = folder / f"cut-{time.strftime('%Y%m%d-%H%M%S')}-{file.name}-at-{at}"
+    now = time.strftime("%Y%m%d-%H%M%S")
+    copy = folder / f"cut-{now}-{file.name}-at-{at}"
     with file.open("rb") as source, copy.open("xb") as target:
         source.seek(at)
         while chunk := source.read(1 << 20):
@@ -185,4 +196,5 @@ def _cut(file: Path, at: int, folder: Path) -> Cut:
     with file.open("r+b") as handle:
         handle.truncate(at)
         os.fsync(handle.fileno())
+    _set_heads_aside(folder.parent, now)
     return Cut(file, at, size, copy)

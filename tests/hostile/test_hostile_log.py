@@ -22,6 +22,7 @@ from render_farm.cli.log_watch import LogWatch as ClientWatch
 from render_farm.cli.outputs import targets
 from render_farm.cli.program import run as command
 from render_farm.client import FarmClient
+from render_farm.embedded import append_only
 from tests.fakes.scripted_server import Answer, Asked, scripted
 from tests.integration.test_coordinator_rounds import World, run, until_idle
 from tests.unit.test_cli_following import Coordinator, started
@@ -30,6 +31,15 @@ from verification import attestation, heads, log, merkle
 from verification.attestation import LogHead, Submission
 from verification.records import LogConsistency, LogProof, SignedHead
 from verification.witness import SplitView, UnsignedHead, Witness
+
+OTHER_KEY = b"\x33" * 32
+OTHER = attestation.address_of(OTHER_KEY)
+"""Another farm."""
+
+
+def signed_by_other() -> SignedHead:
+    one = LogHead(1, 1, "ab" * 32)
+    return SignedHead(one.round, one.size, one.root, attestation.sign(one, OTHER, OTHER_KEY))
 
 
 @dataclass
@@ -283,6 +293,22 @@ def test_a_farm_that_is_away_is_no_reason_to_stop(watching: Any) -> None:
     node.watch.expect(receipt_for(0), now())
     assert node.watch._once() is not None
     assert node.errors == []
+
+
+def test_an_operator_whose_store_was_cut_is_not_accused_by_its_own_node_and_user(tmp_path: Path) -> None:
+    farm = Log().add("a", "b")
+    for folder in (tmp_path / "heads", tmp_path / "node" / "heads"):
+        Witness(folder, FARM).keep(farm.head(3), farm.prove)
+        Witness(folder, OTHER).keep(signed_by_other(), farm.prove)
+    (tmp_path / "node" / "heads" / f"{OTHER.lower()}.jsonl").unlink()
+    (tmp_path / "valkey").mkdir()
+    file = tmp_path / "valkey" / "store.aof"
+    file.write_bytes(b"good" + bytes(9))
+    append_only._cut(file, 4, tmp_path / "valkey")
+    assert file.read_bytes() == b"good"
+    for folder in (tmp_path / "heads", tmp_path / "node" / "heads"):
+        Witness(folder, FARM).keep(Log().add("a").head(4), Log().add("a").prove)
+    assert Witness(tmp_path / "heads", OTHER).newest is not None, "other farms' heads stay"
 
 
 # --- a client ----------------------------------------------------------------------------------------------
