@@ -60,6 +60,9 @@ class Signer(Protocol):
     def appoint(self, lease: Lease, result: TaskResult, terms: AuditTerms, attempt: int) -> TaskResult:
         """The signed result under the farm's terms, signed too."""
 
+    def refused(self, lease: Lease, result: TaskResult) -> None:
+        """The farm did not take a result under its own terms: keep what was signed."""
+
     def keep(self, lease: Lease, result: TaskResult, answer: SubmitAnswer) -> None:
         """Check and store the farm's receipt. Raises WrongReceipt."""
 
@@ -132,6 +135,7 @@ class Delivery:
             answer = self._receiver.submit(lease, appointed)
         except RoundClosed:
             self._appointed = None
+            self._signer.refused(lease, appointed)
             raise
         self._signer.keep(lease, appointed, answer)
 

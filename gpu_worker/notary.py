@@ -36,7 +36,7 @@ from verification.attestation import (
 RECEIPTS_FILE = "receipts.jsonl"
 SIGNED_FILE = "signed"
 APPOINTMENTS_FILE = "appointments.jsonl"
-"""Of results that the farm did not take under the first terms: all that were signed for them."""
+"""What was signed for terms that the farm did not keep to: the log was closed when the result came."""
 
 log = structlog.get_logger()
 
@@ -114,13 +114,22 @@ class Notary:
         asked = time.monotonic()
         one = appoint(attest(lease.task.id, lease.token, result), terms, attempt, self._farm)
         signature = self._identity.sign(one, self._farm)
-        if attempt > 1:
-            # A farm that lets rounds pass has the tile audited for certain, and this says that it did.
-            log.warning("log_was_closed", task=lease.task.id, attempt=attempt, round=terms.round)
-            self._write(self._appointments, {"farm": self._farm, "task": lease.task.id, **asdict(one)})
         with self._lock:
             self._dues[one] = Due(asked + terms.closes_in, asked + terms.out_in)
         return replace(result, appointment=one, appointment_signature=signature)
+
+    def refused(self, lease: Lease, result: TaskResult) -> None:
+        """Keep an appointment that the farm did not keep. Its next one is audited for certain, so a farm that
+        lets rounds pass gains nothing, and this shows that it did.
+        """
+        one = result.appointment
+        if one is None:
+            return
+        with self._lock:
+            self._dues.pop(one, None)
+        log.warning("log_was_closed", task=lease.task.id, attempt=one.attempt, round=one.round)
+        said = {"appointment": asdict(one), "appointment_signature": result.appointment_signature}
+        self._write(self._appointments, {"farm": self._farm, "task": lease.task.id, **said})
 
     def keep(self, lease: Lease, result: TaskResult, answer: SubmitAnswer) -> None:
         """Check the farm's receipt for a signed result and store it. Raises WrongReceipt."""

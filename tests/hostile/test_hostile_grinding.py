@@ -5,17 +5,26 @@ whoever checks sees it; and a node that lets rounds pass gains nothing either.
 
 import contextlib
 import io
+import json
 import runpy
 import sys
+import threading
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from frame_splitter.appointments import AuditTerms
 from frame_splitter.errors import InvalidInput, RoundClosed
+from gpu_worker.coordinator import SubmitAnswer
+from gpu_worker.delivery import Delivery
+from gpu_worker.identity import load_identity
+from gpu_worker.notary import Notary
 from tests import verified_job
 from tests.integration.test_coordinator_rounds import KEY, NODE, SELDOM, World, run, until_idle
+from tests.unit.test_worker_identity import LEASE, RESULT
 from tests.verified_job import BEACON, FARM, FARM_KEY, STRANGERS, Farm, received
 from verification import attestation, merkle, receipts, sampling
 from verification.attestation import LogHead
@@ -325,3 +334,47 @@ def test_standing_that_changes_after_the_terms_changes_nothing(valkey_server):
         assert (await world.counter.terms(NODE, held, 1)).rate == before.rate == MILLION
 
     run(valkey_server.url, work)
+
+
+class Closing:
+    """A coordinator that lets the first rounds of every result pass."""
+
+    def __init__(self, times: int) -> None:
+        self.left, self.attempts = times, list[int]()
+
+    def uploads(self, lease, files):
+        return ()
+
+    def terms(self, lease, attempt):
+        self.attempts.append(attempt)
+        return AuditTerms(10 + attempt, "00" * 32, MILLION if attempt > 1 else 1, 1.0, 2.0)
+
+    def submit(self, lease, result):
+        if self.left:
+            self.left -= 1
+            raise RoundClosed("The log is closed.")
+        message = attestation.attest(lease.task.id, lease.token, result)
+        one = result.appointment
+        assert one.attestation == attestation.digest(message, FARM).hex()
+        said = received(one, 1.0)
+        signed_by_farm = attestation.sign(said, FARM, FARM_KEY)
+        receipt = {"submission": asdict(said), "signature": signed_by_farm, "leaf": 0}
+        return SubmitAnswer("submitted", msgspec.Raw(msgspec.json.encode(receipt)))
+
+
+class Placed:
+    def deliver(self, lease, uploads):
+        """Nothing is left to do."""
+
+
+def test_a_node_signs_again_where_the_farm_lets_rounds_pass_and_keeps_proof(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("gpu_worker.delivery.backoff", lambda attempt, longest: 0.0)
+    farm = Closing(7)
+    notary = Notary(load_identity(tmp_path), FARM, tmp_path)
+    delivery = Delivery(farm, Placed(), notary, threading.Event(), 60.0, 60.0)
+    assert delivery.deliver(LEASE, RESULT, threading.Event()) is None
+    assert farm.attempts == [1, 2, 3, 4, 5, 6, 7, 8]
+    kept = [json.loads(line) for line in (tmp_path / "appointments.jsonl").read_text().splitlines()]
+    assert [one["appointment"]["attempt"] for one in kept] == [1, 2, 3, 4, 5, 6, 7]
+    (receipt,) = map(json.loads, (tmp_path / "receipts.jsonl").read_text().splitlines())
+    assert receipt["appointment"]["attempt"] == 8

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from frame_splitter.appointments import AuditTerms
+from frame_splitter.appointments import Appointment, AuditTerms
 from frame_splitter.errors import Conflict, InvalidInput, Unavailable
 from frame_splitter.fields import Tile
 from frame_splitter.ids import DeviceClass, JobId, LeaseToken, OwnerId, SceneId, TaskId
@@ -285,13 +285,15 @@ def test_a_receipt_that_proves_nothing_is_refused(notary, tmp_path, receipt):
     assert lines_of(tmp_path) == []
 
 
-def test_terms_after_the_first_are_kept_as_evidence(notary, tmp_path):
+def test_terms_that_came_to_nothing_are_kept_as_evidence(notary, tmp_path):
     signed = notary.sign(LEASE, RESULT)
     first, second = (notary.appoint(LEASE, signed, AuditTerms(**TERMS), attempt) for attempt in (1, 2))
     assert first.appointment.salt != second.appointment.salt
-    require_signer(second.appointment, FARM, second.appointment_signature, load_identity(tmp_path).address)
+    notary.refused(LEASE, first)
     (line,) = map(json.loads, (tmp_path / "appointments.jsonl").read_text().splitlines())
-    assert (line["task"], line["attempt"], line["salt"]) == (TASK.id, 2, second.appointment.salt)
+    kept = Appointment(**line["appointment"])
+    assert (line["task"], kept) == (TASK.id, first.appointment)
+    require_signer(kept, FARM, line["appointment_signature"], load_identity(tmp_path).address)
 
 
 def test_a_receipt_that_comes_after_the_round_is_said_and_marked(notary, tmp_path, capsys):
