@@ -10,6 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
+from frame_splitter.errors import RoundClosed
 from frame_splitter.ids import JobId
 from frame_splitter.records import LeaseRequest, OutputFile, SlotOffer, TaskKind, TaskResult
 from payments import signing
@@ -177,8 +178,13 @@ class SettledFarm:
         await self.counter.before(node.caller, task, lease.token, result, signer)
         held = await self.leases.submitting(task, lease.token, node.name, result)
         if lease.task.kind is TaskKind.RENDER:
-            result = await by_terms(self.counter, node.caller, held, result, node.key.reveal(), FARM)
-            await self.counter.take(node.caller, held, result, signer)
+            key, taken = node.key.reveal(), False
+            while not taken:
+                offered = await by_terms(self.counter, node.caller, held, result, key, FARM)
+                # On a loaded machine the log may be closed meanwhile.
+                with contextlib.suppress(RoundClosed):
+                    await self.counter.take(node.caller, held, offered, signer)
+                    taken = True
         else:
             await self.leases.submit(held, result, self.clock())
 
