@@ -14,6 +14,9 @@ TaskId = NewType("TaskId", str)
 NodeId = NewType("NodeId", str)
 OwnerId = NewType("OwnerId", str)
 
+OPERATOR = OwnerId("admin")
+"""The farm's operator, who is an owner too."""
+
 LeaseToken = NewType("LeaseToken", int)
 """Fencing token: grows with every lease of a task; only the newest may act on it."""
 

@@ -17,6 +17,8 @@ EXAMPLES = """examples:
   gpu-worker run --coordinator https://farm.example:8470 --token TOKEN
   gpu-worker run --coordinator https://farm.example:8470 --token TOKEN --device OPTIX --cache-size 50GB
   gpu-worker run --coordinator https://farm.example:8470 --token TOKEN --ray-address auto
+  gpu-worker run --coordinator http://127.0.0.1:8700 --token TOKEN --trust-farm 0x5FbDB... --owner ann
+  FARM_CA_FILE=studio-ca.pem gpu-worker run --coordinator https://render.studio.lan:8700 --token TOKEN
   gpu-worker inspect scene.blend --json
   gpu-worker doctor
 """
@@ -146,7 +148,33 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     option("--payee", metavar="ADDRESS", help="who is paid (the wallet itself)")
     option("--capacity", type=int, default=1_000_000_000, metavar="U", help="render units to sell in all")
     option("--offer-days", type=float, default=30.0, metavar="D", help="how long an offer holds (30)")
-    option("--no-sandbox", action="store_true", help="take only scenes of this node's own user, unsandboxed")
+    option(
+        "--no-sandbox",
+        action="store_true",
+        help="open scenes unsandboxed: those of --owner only, at the farm that --trust-farm names",
+    )
+    option(
+        "--trust-farm",
+        metavar="KEY",
+        help="your own farm's address (0x...), needed without a sandbox (or FARM_TRUST_FARM)",
+    )
+    option(
+        "--owner",
+        metavar="NAME",
+        help="whose scenes are opened without a sandbox: yours (or FARM_NODE_OWNER)",
+    )
+    option(
+        "--objects",
+        action="append",
+        metavar="URL",
+        help="the farm's object store, where it is at a private address and the farm itself is not "
+        "(or FARM_OBJECTS)",
+    )
+    option(
+        "--insecure",
+        action="store_true",
+        help="plain http beyond this machine, in a network that is private itself (or FARM_INSECURE=1)",
+    )
     option("--die-with-parent", action="store_true", help="stop when the process that started this one ends")
     option("--handed-over", metavar="DIR", help=argparse.SUPPRESS)
     option("--child-program", metavar="FILE", help=argparse.SUPPRESS)

@@ -3,12 +3,15 @@
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from frame_splitter.links import Links
 from frame_splitter.records import Lease, Progress, TaskFailure, TaskResult, Upload
+from gpu_worker import transfer
 from gpu_worker.checking import Rendered
 from gpu_worker.coordinator import Coordinator
+from gpu_worker.folders import private_folder
 from gpu_worker.handed_over import fetcher
 from gpu_worker.logs import configure_logs
 from gpu_worker.readiness import Prepared, SlotInfo
@@ -26,6 +29,7 @@ class SlotOrder:
     coordinator: str
     token: str
     handed_over: Path | None = None
+    links: Links = field(default_factory=Links)
 
 
 class SlotActor:
@@ -37,8 +41,17 @@ class SlotActor:
         configure_logs()
         if fresh:
             shutil.rmtree(order.plan.folder, ignore_errors=True)
-        cache = SceneCache(order.cache_folder, order.cache_bytes, fetcher(order.handed_over))
-        self._slot = Slot(order.plan, cache, Coordinator(order.coordinator, order.token))
+        transfer.follow(order.links)
+        for folder in (order.cache_folder, order.plan.folder):
+            private_folder(folder)
+        cache = SceneCache(
+            order.cache_folder,
+            order.cache_bytes,
+            fetcher(order.handed_over),
+            strict=order.plan.owner is not None,
+        )
+        source = Coordinator(order.coordinator, order.token, ca_file=order.links.ca_file)
+        self._slot = Slot(order.plan, cache, source)
 
     def describe(self) -> SlotInfo:
         """Wait until Blender has loaded."""

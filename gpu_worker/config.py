@@ -40,7 +40,11 @@ class SellingConfig:
 
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
-    """What `gpu-worker run` was asked for. Sizes in bytes, times in seconds; None: as suits the machine."""
+    """What `gpu-worker run` was asked for. Sizes in bytes, times in seconds; None: as suits the machine.
+
+    Without a sandbox only scenes of `owner` are opened, at the farm that signs as `trusted_farm`. `objects`
+    are object stores that the node's user named; `insecure`: plain http is allowed beyond this machine.
+    """
 
     coordinator: str
     token: str
@@ -60,6 +64,11 @@ class NodeConfig:
     die_with_parent: bool
     selling: SellingConfig | None = None
     handed_over: Path | None = None
+    trusted_farm: str = ""
+    owner: str = ""
+    objects: tuple[str, ...] = ()
+    insecure: bool = False
+    ca_file: str = ""
 
 
 def node_config(arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> NodeConfig:
@@ -92,6 +101,11 @@ def node_config(arguments: argparse.Namespace, environment: Mapping[str, str] = 
         die_with_parent=arguments.die_with_parent,
         selling=_selling(arguments, environment),
         handed_over=arguments.handed_over and Path(arguments.handed_over).absolute(),
+        trusted_farm=arguments.trust_farm or environment.get("FARM_TRUST_FARM", ""),
+        owner=arguments.owner or environment.get("FARM_NODE_OWNER", ""),
+        objects=tuple(map(checked_url, arguments.objects or environment.get("FARM_OBJECTS", "").split())),
+        insecure=arguments.insecure or environment.get("FARM_INSECURE", "") not in ("", "0"),
+        ca_file=environment.get("FARM_CA_FILE", ""),
     )
 
 

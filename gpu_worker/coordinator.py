@@ -3,12 +3,14 @@
 
 import random
 import threading
-from typing import Annotated, Any
-from urllib.parse import quote, urlsplit
+from typing import Annotated, Any, Protocol
+from urllib.parse import quote
 
 import msgspec
 import urllib3
 
+from frame_splitter import web
+from frame_splitter.addresses import origin_of
 from frame_splitter.appointments import AuditTerms
 from frame_splitter.errors import (
     Conflict,
@@ -22,6 +24,7 @@ from frame_splitter.errors import (
     Unavailable,
 )
 from frame_splitter.fields import Address, Digest, Name, StoredFile, decode, decoder, encode
+from frame_splitter.links import MOST_ORIGINS
 from frame_splitter.records import (
     Heartbeat,
     HeartbeatAnswer,
@@ -38,6 +41,9 @@ from payments.promises import Promises, SignedOffer, SignedRelease
 LARGEST_ANSWER = 256 << 20
 """Bytes: the listing of a scene with a hundred thousand files, each with a signed link."""
 
+CHALLENGE, SIGNATURE = "Farm-Challenge", "Farm-Signature"
+"""Headers by which the farm is asked to show its key, and does."""
+
 TRIES = 5
 """How often a call is made that the coordinator may safely hear twice."""
 
@@ -53,6 +59,10 @@ _ERRORS: tuple[type[FarmError], ...] = (
 )
 
 
+class Unreachable(Unavailable):
+    """No coordinator answers. The sentence has the socket's words, which are for this machine's user only."""
+
+
 class SceneListing(msgspec.Struct, frozen=True):
     """The files of a leased scene, by relative path, with links to fetch them; `main` is to be opened,
     `color_config` as in its Manifest.
@@ -65,13 +75,17 @@ class SceneListing(msgspec.Struct, frozen=True):
 
 
 class NodeSelf(msgspec.Struct, frozen=True):
-    """A node, as the farm knows it; `farm` is the address the farm signs with."""
+    """A node, as the farm knows it; `farm` is the address the farm signs with. Links of the farm lead to
+    `objects` (scheme://host:port), or to the farm itself where it names none; `owner` is whose node it is.
+    """
 
     node: Name
     name: Name
     own: bool
     farm: Address
     address: Address | None = None
+    objects: Annotated[tuple[Name, ...], msgspec.Meta(max_length=MOST_ORIGINS)] = ()
+    owner: Name = ""
 
 
 class SubmitAnswer(msgspec.Struct, frozen=True):
@@ -105,33 +119,50 @@ class _Problem(msgspec.Struct, frozen=True):
     code: str = ""
 
 
+class Prover(Protocol):
+    """Has the farm show its key with an answer (`gpu_worker.trust.Proof`)."""
+
+    def challenge(self) -> str:
+        """What the farm is to sign with its answer."""
+
+    def check(self, challenge: str, answer: bytes, signature: str | None) -> None:
+        """Raises Forbidden where it did not."""
+
+
 class Coordinator:
-    """The coordinator at `url`, as the node that `token` names. May be used from several threads.
+    """The coordinator at `url`, as the node that `token` names. May be used from several threads. With a
+    `proof` the farm has to show its key with what decides about files that are opened. `peer` is the address
+    it answered from last; `ca_file` has the certificates it is checked by ('': the system's).
 
     Every method raises the FarmError the coordinator answered with, or Unavailable where it does not
     answer.
     """
 
-    def __init__(self, url: str, token: str, tries: int = TRIES) -> None:
+    def __init__(
+        self, url: str, token: str, tries: int = TRIES, *, ca_file: str = "", proof: Prover | None = None
+    ) -> None:
         self._base = checked_url(url).rstrip("/") + "/api/v1"
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        self._tries = tries
-        self._pool = urllib3.PoolManager(maxsize=16, retries=False)
+        self._tries, self._proof = tries, proof
+        self.peer = ""
+        self._pool = web.pool(maxsize=16, ca_file=ca_file, met=self._met)
         self._closed = threading.Event()
 
     def myself(self) -> NodeSelf:
         """What the farm knows of this node."""
-        return decode(self._call("GET", "/nodes/self"), NodeSelf)
+        return decode(self._call("GET", "/nodes/self", proven=True), NodeSelf)
 
     def enrol(self, address: Address, signature: str) -> NodeSelf:
         """Bind this node's address to its token. Raises Conflict where it has another one."""
         body = encode({"address": address, "signature": signature})
-        return decode(self._call("POST", "/nodes/self", body), NodeSelf)
+        return decode(self._call("POST", "/nodes/self", body, proven=True), NodeSelf)
 
     def lease(self, request: LeaseRequest) -> tuple[Lease, ...]:
         """Ask for work; not repeated, because an answer lost on the way holds leases."""
-        body = self._call("POST", "/leases", encode(request), tries=1, patience=request.wait)
-        return decode(body, _Leases).leases
+        return decode(self._lease(encode(request), request.wait), _Leases).leases
+
+    def _lease(self, request: bytes, wait: float) -> bytes:
+        return self._call("POST", "/leases", request, tries=1, patience=wait, proven=True)
 
     def heartbeat(self, heartbeat: Heartbeat) -> HeartbeatAnswer:
         """Renew leases; the answer names those that are lost."""
@@ -194,25 +225,38 @@ class Coordinator:
         """End waits between tries; calls after this are made once."""
         self._closed.set()
 
+    def _met(self, address: str) -> None:
+        self.peer = address
+
     def _call(
-        self, method: str, path: str, body: bytes | None = None, tries: int | None = None, patience: float = 0
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        tries: int | None = None,
+        patience: float = 0,
+        proven: bool = False,
     ) -> bytes:
+        proof = self._proof if proven else None
         wanted = tries or self._tries
         for attempt in range(1, wanted + 1):
             try:
-                return self._once(method, path, body, patience)
+                return self._once(method, path, body, patience, proof)
             except Unavailable:
                 if attempt == wanted or self._closed.wait(backoff(attempt, longest=5.0)):
                     raise
         raise AssertionError("unreachable")
 
-    def _once(self, method: str, path: str, body: bytes | None, patience: float) -> bytes:
+    def _once(
+        self, method: str, path: str, body: bytes | None, patience: float, proof: Prover | None
+    ) -> bytes:
+        challenge = proof.challenge() if proof else ""
         try:
             response = self._pool.request(
                 method,
                 self._base + path,
                 body=body,
-                headers=self._headers,
+                headers={**self._headers, **({CHALLENGE: challenge} if proof else {})},
                 timeout=urllib3.Timeout(connect=10, read=30 + patience),
                 redirect=False,
                 preload_content=False,
@@ -222,23 +266,19 @@ class Coordinator:
             finally:
                 response.release_conn()
         except urllib3.exceptions.HTTPError as error:
-            raise Unavailable(f"The coordinator at {self._base} does not answer: {_reason(error)}") from error
+            raise Unreachable(f"The coordinator at {self._base} does not answer: {_reason(error)}") from error
         if response.status >= 400:
             raise _problem(response.status, answer)
         if response.status >= 300:
             raise InvalidInput(f"The coordinator's address moved ({response.status}): give the new one.")
+        if proof:
+            proof.check(challenge, answer, response.headers.get(SIGNATURE))
         return answer
 
 
 def checked_url(url: str) -> str:
     """`url`, if it names a host over http or https. Raises InvalidInput."""
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.username
-    except ValueError:
-        good = False
-    if not good:
-        raise InvalidInput(f"'{url[:200]}' is not an http:// or https:// address.")
+    origin_of(url)
     return url
 
 

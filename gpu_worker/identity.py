@@ -4,7 +4,6 @@
 The key is read by the node's own process only: neither slots nor sandboxes ever see it.
 """
 
-import json
 import os
 import secrets
 import stat
@@ -14,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-import msgspec
 import structlog
 
 from frame_splitter.errors import Conflict, InvalidInput, Unavailable
-from frame_splitter.fields import Address, Name, decoder
+from frame_splitter.fields import Address
 from gpu_worker.coordinator import NodeSelf, backoff
+from gpu_worker.pins import first_said
 from verification.attestation import BadSignature, Enrolment, Signed, address_of, sign
 
 T = TypeVar("T")
@@ -118,12 +117,17 @@ class Farm(Protocol):
         """Bind this node's address to its token."""
 
 
+def meet(farm: Farm) -> NodeSelf:
+    """What the farm says of this node. Waits for a farm that is away."""
+    return _patiently(farm.myself)
+
+
 def enrol(farm: Farm, url: str, identity: Identity, state: Path) -> NodeSelf:
     """Show the farm at `url` the node's key, and remember the farm's. Waits for a farm that is away.
 
     Raises Conflict where the farm has another key of this node, or signs with another key than before.
     """
-    known = _patiently(farm.myself)
+    known = meet(farm)
     _remember(state / FARMS_FILE, url, known.farm)
     message = Enrolment(known.node, identity.address)
     signature = identity.sign(message, known.farm)
@@ -147,25 +151,9 @@ def _patiently(ask: Callable[[], T]) -> T:
 
 def _remember(path: Path, url: str, address: Address) -> None:
     """The address the farm at `url` signs with, kept from the first time on."""
-    farms = _farms(path)
-    before = farms.setdefault(url, address)
+    before = first_said(path, Address, url, address)
     if before.lower() != address.lower():
         raise Conflict(
             f"The farm at {url} signs as {address}, but was {before} before: receipts of another farm are "
             f"worth nothing here. If that change is right, remove {path}."
         )
-    draft = path.with_name(path.name + ".new")
-    with draft.open("w") as file:
-        file.write(json.dumps(farms, indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-
-
-def _farms(path: Path) -> dict[Name, Address]:
-    try:
-        return decoder(dict[Name, Address]).decode(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, msgspec.DecodeError) as error:
-        raise InvalidInput(f"{path} cannot be read ({error}): remove it.") from error

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import structlog
 
+from frame_splitter.addresses import require_encrypted
 from frame_splitter.errors import Conflict, InvalidInput, Unavailable
 from frame_splitter.ids import DeviceClass
+from frame_splitter.links import Links, links, trusted_links
 from frame_splitter.records import TaskKind
 from gpu_worker import sandbox
 from gpu_worker.actor import SlotOrder
@@ -23,7 +25,8 @@ from gpu_worker.blender import ChildLimits, Device
 from gpu_worker.config import NodeConfig, cores, default_memory, default_slots, default_threads
 from gpu_worker.coordinator import Coordinator, NodeSelf
 from gpu_worker.devices import backend_for
-from gpu_worker.identity import Identity, enrol, load_identity
+from gpu_worker.folders import private_folder
+from gpu_worker.identity import Identity, enrol, load_identity, meet
 from gpu_worker.kernels import KERNELS
 from gpu_worker.libraries import install_line, missing_libraries
 from gpu_worker.log_watch import LogWatch
@@ -32,10 +35,12 @@ from gpu_worker.money.purse import Purse
 from gpu_worker.money.selling import Operator, Selling, stop_selling
 from gpu_worker.money.witness import chain_witness
 from gpu_worker.notary import Notary
+from gpu_worker.pins import pinned_objects
 from gpu_worker.ray_cluster import RayCluster, Resources
 from gpu_worker.ray_slots import RaySlot
 from gpu_worker.slot import SlotPlan
 from gpu_worker.stage import ChildPlan
+from gpu_worker.trust import Proof, Trust, required_trust
 
 log = structlog.get_logger()
 
@@ -45,24 +50,27 @@ ALIVE_FILE = "alive"
 
 def run_node(config: NodeConfig) -> int:
     """Run until SIGTERM, Ctrl-C, or an error that no waiting helps. The exit status."""
+    require_encrypted(config.coordinator, "The farm's address", config.insecure)
     _check_libraries()
     with _state_folder(config.state), _life_of_parent(config.die_with_parent):
         sandboxed = _sandboxed(config.sandbox)
+        trust = None if sandboxed else required_trust(config.trusted_farm, config.owner)
         identity = load_identity(config.state)
         _quit_on_signals()
         cluster = RayCluster(config.state, config.ray_address, cpus=_cpus(config))
         _quit_on_signals()  # Ray takes SIGTERM for itself, and waits for its actors first
         try:
-            return _serve(config, cluster, identity, sandboxed)
+            return _serve(config, cluster, identity, trust)
         finally:
             cluster.close()
 
 
-def _serve(config: NodeConfig, cluster: RayCluster, identity: Identity, sandboxed: bool) -> int:
-    plans = _Plans(config, cluster.resources(), sandboxed)
+def _serve(config: NodeConfig, cluster: RayCluster, identity: Identity, trust: Trust | None) -> int:
+    plans = _Plans(config, cluster.resources(), trust, _links(config))
     slots = [RaySlot(cluster, order, plans.cpus, plans.gpus) for order in plans.rendering()]
     slots += [RaySlot(cluster, order, 0, 0) for order in plans.finishing()]
-    coordinator = Coordinator(config.coordinator, config.token)
+    proof = Proof(trust.farm) if trust else None
+    coordinator = Coordinator(config.coordinator, config.token, ca_file=config.ca_file, proof=proof)
     # While the slots' Blenders load.
     known = enrol(coordinator, config.coordinator, identity, config.state)
     log.info("node_enrolled", node=known.node, address=identity.address, farm=known.farm)
@@ -86,13 +94,28 @@ def _serve(config: NodeConfig, cluster: RayCluster, identity: Identity, sandboxe
             "node_started",
             slots=[bench.slot.name for bench in benches],
             backend=plans.backend,
-            sandboxed=sandboxed,
+            sandboxed=trust is None,
+            links=plans.links.origins,
         )
         for slot in late:
             agent.expect(slot)
         cluster.watch(agent.fail, lambda: agent.do_in_run(stop_on_signals))
         agent.run()
     return 0
+
+
+def _links(config: NodeConfig) -> Links:
+    """Where this farm's links may lead: to the object stores that its user named, or that the farm names and
+    named when the node joined it.
+    """
+    farm = Coordinator(config.coordinator, config.token, ca_file=config.ca_file)
+    named = config.objects or pinned_objects(config.state, config.coordinator, meet(farm).objects)
+    for one in named:
+        require_encrypted(one, "The farm's object store", config.insecure)
+    log.info("links_lead_to", origins=named)
+    if config.objects:
+        return trusted_links(named, config.ca_file)
+    return links(named, config.coordinator, farm.peer, config.ca_file)
 
 
 def _benches(slots: list[RaySlot], cluster: RayCluster) -> tuple[list[Bench], list[RaySlot]]:
@@ -180,8 +203,8 @@ def _watching(watch: LogWatch) -> Iterator[None]:
 class _Plans:
     """Which slots a node has."""
 
-    def __init__(self, config: NodeConfig, resources: Resources, sandboxed: bool) -> None:
-        self._config, self._sandboxed = config, sandboxed
+    def __init__(self, config: NodeConfig, resources: Resources, trust: Trust | None, allowed: Links) -> None:
+        self._config, self._trust, self.links = config, trust, allowed
         self.backend = backend_for(config.device, resources.gpus, resources.names)
         on_gpu = self.backend != "CPU"
         self._slots = (
@@ -223,7 +246,7 @@ class _Plans:
         config = self._config
         memory = config.memory_per_slot or default_memory(self._slots)
         limits = ChildLimits(memory, config.stall_seconds, config.task_seconds)
-        child = ChildPlan(device, limits, self._sandboxed, config.child_program)
+        child = ChildPlan(device, limits, self._trust is None, config.child_program)
         plan = SlotPlan(
             name,
             kinds,
@@ -231,11 +254,10 @@ class _Plans:
             child,
             picture_memory=default_memory(2),
             kernels=config.state / KERNELS,
+            owner=self._trust.owner if self._trust else None,
         )
-        cache = config.state / "cache"
-        return SlotOrder(
-            plan, cache, config.cache_bytes, config.coordinator, config.token, config.handed_over
-        )
+        cache, farm = config.state / "cache", (config.coordinator, config.token)
+        return SlotOrder(plan, cache, config.cache_bytes, *farm, config.handed_over, self.links)
 
 
 def _cpus(config: NodeConfig) -> int:
@@ -249,7 +271,7 @@ def _cpus(config: NodeConfig) -> int:
 def _sandboxed(wanted: bool) -> bool:
     reason = sandbox.unavailable() if wanted else "--no-sandbox"
     if reason is not None:
-        log.warning("no_sandbox", consequence="only scenes of this node's own user are taken", reason=reason)
+        log.warning("no_sandbox", consequence="only scenes of this node's own user are opened", reason=reason)
     return reason is None
 
 
@@ -261,9 +283,9 @@ def _check_libraries() -> None:
 
 @contextlib.contextmanager
 def _state_folder(folder: Path) -> Iterator[None]:
-    """The node's folder, for this node alone."""
+    """The node's folder, for this node and its user alone."""
+    private_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(folder / "node.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise InvalidInput(f"The state folder cannot be used: {error}") from error

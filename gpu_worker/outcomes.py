@@ -4,12 +4,18 @@
 from collections.abc import Callable
 from typing import TypeVar
 
+import structlog
+
 from frame_splitter.errors import FarmError
+from frame_splitter.links import LinkRefused
 from frame_splitter.records import FailureCode, TaskFailure
 from gpu_worker import transfer
+from gpu_worker.coordinator import Unreachable
 from gpu_worker.failures import TaskError
 
 T = TypeVar("T")
+
+log = structlog.get_logger()
 
 
 def outcome_of(action: Callable[[], T]) -> T | TaskFailure:
@@ -21,6 +27,14 @@ def outcome_of(action: Callable[[], T]) -> T | TaskFailure:
     except transfer.ObjectLost as error:
         return TaskFailure(FailureCode.LOST, error.sentence, lost=(error.sha256,))
     except FarmError as error:
-        return TaskFailure(FailureCode.NODE, error.sentence)
+        return TaskFailure(FailureCode.NODE, _for_the_farm(error))
     except OSError as error:
         return TaskFailure(FailureCode.NODE, f"This node's disk failed: {error}")
+
+
+def _for_the_farm(error: FarmError) -> str:
+    """What a farm hears of an error: not what is at an address that it had a node ask, nor a socket's words."""
+    told = {Unreachable: "The coordinator does not answer.", LinkRefused: transfer.AWAY}.get(type(error))
+    if told:
+        log.warning("not_told_to_the_farm", reason=error.sentence)
+    return told or error.sentence

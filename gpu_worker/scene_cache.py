@@ -33,6 +33,7 @@ from frame_splitter.fields import StoredFile, decoder
 from frame_splitter.ids import SceneId, Sha256
 from frame_splitter.outputs import is_color_config, laid_out_name, safe_relative
 from frame_splitter.records import Blob, Manifest
+from frame_splitter.scene_ids import scene_id
 from gpu_worker.coordinator import SceneListing
 
 Download = Callable[[StoredFile, Path, threading.Event], None]
@@ -89,12 +90,14 @@ class HeldScene:
 
 
 class SceneCache:
-    """At most `limit` bytes of scenes under `root`; those used longest ago go first."""
+    """At most `limit` bytes of scenes under `root`; those used longest ago go first. `strict`: a listing must
+    be of the very scene that was leased, by the digest that its id is.
+    """
 
-    def __init__(self, root: Path, limit: int, download: Download) -> None:
+    def __init__(self, root: Path, limit: int, download: Download, *, strict: bool = False) -> None:
         self.root = root
         self.limit = limit
-        self._download = download
+        self._download, self._strict = download, strict
         for name in ("blobs", "scenes", "locks", "incoming"):
             (root / name).mkdir(parents=True, exist_ok=True)
 
@@ -140,6 +143,8 @@ class SceneCache:
             manifest = decoder(Manifest).decode(self._record(scene).read_bytes())
         except (FileNotFoundError, msgspec.DecodeError):
             return None
+        if self._strict and scene_id(manifest) != scene:
+            return None
         return manifest if all(self._has(blob) for blob in manifest.files.values()) else None
 
     def _has(self, blob: Blob) -> bool:
@@ -150,6 +155,8 @@ class SceneCache:
 
     def _fetch(self, scene: SceneId, listing: SceneListing, stopped: threading.Event) -> Manifest:
         manifest = _checked(listing)
+        if self._strict and scene_id(manifest) != scene:
+            raise InvalidInput("The scene's listing is of another scene than the one that was leased.")
         started = time.monotonic()
         with self._locked():
             _write_whole(self._record(scene), msgspec.json.encode(manifest))

@@ -17,6 +17,7 @@ import structlog
 from frame_splitter.audits import SPARSE, SeamReport, crop_name
 from frame_splitter.errors import FarmError, InvalidInput
 from frame_splitter.fields import Tile
+from frame_splitter.ids import OwnerId
 from frame_splitter.outputs import safe_relative
 from frame_splitter.records import (
     FailureCode,
@@ -71,6 +72,7 @@ class SlotPlan:
     """A slot: its name within the node, the kinds it takes, its own folder, and its children. `kernels` is
     the node's folder of GPU kernels.
 
+    `owner`: whose scenes only are opened; None for everybody's, where a sandbox is around Blender.
     `picture_memory` is bytes for the process that decodes pictures; `commands_per_child` how many a
     child carries out before a fresh one takes its place.
     """
@@ -82,6 +84,7 @@ class SlotPlan:
     picture_memory: int = 4 << 30
     commands_per_child: int = 1000
     kernels: Path | None = None
+    owner: OwnerId | None = None
 
     @property
     def on_gpu(self) -> bool:
@@ -231,6 +234,11 @@ class Slot:
 
     def _work(self, lease: Lease) -> Rendered:
         began, self._seam = time.monotonic(), None
+        if self.plan.owner is not None and lease.owner != self.plan.owner:
+            raise TaskError(
+                FailureCode.NODE,
+                f"This node has no sandbox, and opens nothing but what '{self.plan.owner}' made.",
+            )
         self.discard(lease)
         if lease.task.kind is TaskKind.CHECK:
             return self._check(lease, began)

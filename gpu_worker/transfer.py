@@ -6,17 +6,24 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import structlog
 import urllib3
 
+from frame_splitter import web
 from frame_splitter.errors import FarmError, InvalidInput, Unavailable
 from frame_splitter.fields import StoredFile
+from frame_splitter.links import LARGEST_OBJECT, LinkRefused, Links, checked_headers
 from frame_splitter.records import Upload
-from gpu_worker.coordinator import backoff, checked_url
+from gpu_worker.coordinator import backoff
 
 CHUNK = 1 << 20
 TIMEOUT = urllib3.Timeout(connect=10, read=60)
 DOWNLOAD_TRIES = 6
+AWAY = "The object store does not answer."
+
+log = structlog.get_logger()
 
 
 class LinkExpired(FarmError):
@@ -38,16 +45,33 @@ class ObjectLost(InvalidInput):
         return ObjectLost, (self.sentence, self.sha256)
 
 
-_pool = urllib3.PoolManager(maxsize=8, retries=False)
+class _Store:
+    """Where links may lead, and connections that lead nowhere else."""
+
+    def __init__(self, links: Links) -> None:
+        self.links = links
+        self.pool = web.pool(maxsize=8, ca_file=links.ca_file, allows=links.allows)
+
+
+_store = _Store(Links())
+
+
+def follow(links: Links) -> None:
+    """Follow these links only, in this process. Before, only those of this machine itself are followed."""
+    global _store  # noqa: PLW0603 - a slot has a process of its own, and says so once
+    _store = _Store(links)
 
 
 def download(file: StoredFile, target: Path, stopped: threading.Event) -> None:
     """Fetch `file` to `target` (a new file), bounded by its size and checked by its sha256.
 
-    Leaves nothing behind on failure. Raises Unavailable where the store does not answer, LinkExpired,
-    ObjectLost where it has nothing there or other bytes, OSError where they cannot be written.
+    Leaves nothing behind on failure. Raises LinkRefused for a link that is not followed, Unavailable where
+    the store does not answer, LinkExpired, ObjectLost where it has nothing there or other bytes, OSError
+    where they cannot be written.
     """
-    checked_url(file.url)
+    _store.links.checked(file.url)
+    if file.size > LARGEST_OBJECT:
+        raise LinkRefused("The farm named a file that is larger than any object may be.")
     for attempt in range(1, DOWNLOAD_TRIES + 1):
         try:
             _download_once(file, target, stopped)
@@ -71,7 +95,7 @@ def _download_once(file: StoredFile, target: Path, stopped: threading.Event) -> 
 def _receive(file: StoredFile, write: Callable[[bytes], object], stopped: threading.Event) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
     try:
-        response = _pool.request("GET", file.url, preload_content=False, redirect=False, timeout=TIMEOUT)
+        response = _request("GET", file.url)
         try:
             if response.status == 404:
                 raise ObjectLost(f"The object store has lost {file.name}.", file.sha256)
@@ -88,20 +112,43 @@ def _receive(file: StoredFile, write: Callable[[bytes], object], stopped: thread
         finally:
             response.close()
     except urllib3.exceptions.HTTPError as error:
-        raise Unavailable(f"The object store does not answer: {str(error)[:300]}") from error
+        raise _away(error) from error
     return digest.hexdigest(), size
 
 
+def _request(method: str, url: str, **more: Any) -> urllib3.BaseHTTPResponse:
+    return _store.pool.request(
+        method, url, preload_content=False, redirect=False, timeout=TIMEOUT, decode_content=False, **more
+    )
+
+
+def _away(error: Exception) -> Unavailable:
+    """What the farm may hear of a store that cannot be asked: no word of the socket's, which would tell what
+    else is at an address. The log has it.
+    """
+    log.info("object_store_away", reason=str(error)[:300])
+    return Unavailable(AWAY)
+
+
 def upload(path: Path, to: Upload) -> None:
-    """PUT a file as signed. Raises Unavailable, LinkExpired, or InvalidInput where it is refused."""
-    headers = {**to.headers, "Content-Length": str(os.path.getsize(path))}
+    """PUT a file as signed. Raises LinkRefused, Unavailable, LinkExpired, or InvalidInput where the store
+    does not want it. What the store says beside its status is not read.
+    """
+    size = os.path.getsize(path)
+    given = checked_headers(to.headers)
+    headers = {name: value for name, value in given.items() if name.lower() != "content-length"}
     try:
         with path.open("rb") as body:
-            response = _pool.request(
-                "PUT", checked_url(to.url), body=body, headers=headers, redirect=False, timeout=TIMEOUT
+            # An empty body must be bytes: a file would be sent in chunks, which the store refuses.
+            response = _request(
+                "PUT",
+                _store.links.checked(to.url),
+                body=body if size else b"",
+                headers={**headers, "Content-Length": str(size)},
             )
+        response.close()
     except urllib3.exceptions.HTTPError as error:
-        raise Unavailable(f"The object store does not answer: {str(error)[:300]}") from error
+        raise _away(error) from error
     _check_status(response.status, f"storing {to.name}")
 
 
@@ -109,6 +156,8 @@ def _check_status(status: int, doing: str) -> None:
     if status == 403:
         raise LinkExpired(f"The object store refused the link for {doing}.")
     if status >= 500 or status in (408, 429):
-        raise Unavailable(f"The object store answered {status} when {doing}.")
-    if status >= 300:
-        raise InvalidInput(f"The object store answered {status} when {doing}.")
+        log.info("object_store_away", status=status, when=doing)
+        raise Unavailable(AWAY)
+    if not 200 <= status < 300:
+        log.info("object_store_refuses", status=status, when=doing)
+        raise InvalidInput(f"The object store did not do what was asked when {doing}.")

@@ -76,11 +76,12 @@ class OwnerList:
 
 @dataclass(frozen=True, slots=True)
 class NewNode:
-    """A node and its token, which is shown this once."""
+    """A node of an owner and its token, which is shown this once."""
 
     node: NodeId
     name: str
     token: str
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,9 +234,12 @@ class OfferAnswer:
 
 @dataclass(frozen=True, slots=True)
 class FarmView(FarmRules):
-    """A farm's identity and rules, and where it settles; null where it takes no payments."""
+    """A farm's identity and rules, and where it settles; null where it takes no payments. Its links lead to
+    `objects` (scheme://host:port).
+    """
 
     network: Network | None = None
+    objects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,7 +350,7 @@ class ResultAnswer:
 @dataclass(frozen=True, slots=True)
 class NodeSelf:
     """A node as it must know itself: its id is what it signs for, `farm` whom it signs to, `address` what
-    its token is bound to.
+    its token is bound to, `owner` whose it is. Links of the farm lead to `objects` (scheme://host:port).
     """
 
     node: NodeId
@@ -354,6 +358,8 @@ class NodeSelf:
     own: bool
     farm: Address
     address: Address | None
+    objects: tuple[str, ...] = ()
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)

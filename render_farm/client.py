@@ -4,7 +4,7 @@
     from pathlib import Path
     from render_farm.client import FarmClient
 
-    with FarmClient("http://farm.example:8000", token) as farm:
+    with FarmClient("https://farm.example:8700", token) as farm:
         scene = farm.upload_scene(bundled.manifest, bundled.root)
         job = farm.submit(JobSpec(scene=scene, frames=(1, 2, 3)), facts)
         for event in farm.events(job.job):
@@ -14,7 +14,9 @@
 
 Every method raises FarmError (or one of its kinds in `frame_splitter.errors`) with a sentence. A
 coordinator that is away for a moment is waited for, `patience` seconds long, or until `gone` says that
-waiting is in vain; `say` gets a sentence when that takes long.
+waiting is in vain; `say` gets a sentence when that takes long. Plain http beyond this machine has to be
+allowed with `insecure`; `ca_file` has the certificates a farm is checked by ('': the system's). A farm that
+is its user's `own`, on this machine, is taken at its word.
 """
 
 import time
@@ -27,10 +29,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
+from frame_splitter.addresses import require_encrypted
 from frame_splitter.errors import Conflict, FarmError
 from frame_splitter.facts import SceneFacts
 from frame_splitter.fields import StoredFile
 from frame_splitter.ids import JobId, SceneId
+from frame_splitter.links import Links, links, trusted_links
 from frame_splitter.outputs import laid_out_name
 from frame_splitter.records import Blob, JobSpec, Manifest
 from payments.quotes import Quote
@@ -91,9 +95,16 @@ class FarmClient:
         patience: float = 60.0,
         gone: Callable[[], bool] = lambda: False,
         say: Callable[[str], None] = lambda _: None,
+        insecure: bool = False,
+        ca_file: str = "",
+        own: bool = False,
     ) -> None:
-        self._link = Connection(url, token, patience=patience, gone=gone, say=say)
-        self._transfers = Transfers(self._link)
+        plain = insecure or own
+        self._link = Connection(
+            url, token, patience=patience, gone=gone, say=say, insecure=plain, ca_file=ca_file
+        )
+        self._own = own
+        self._transfers = Transfers(self._link, self._links, ca_file)
         self.url = self._link.url
 
     def __enter__(self) -> Self:
@@ -108,6 +119,15 @@ class FarmClient:
         """End all waiting, in every thread, and drop the connections."""
         self._link.close()
         self._transfers.close()
+
+    def _links(self) -> Links:
+        """Where the farm's links may lead; asked for once, and only where they do not lead to itself."""
+        link, named = self._link, self.rules().objects
+        if self._own:
+            return trusted_links(named, link.ca_file)
+        for origin in named:
+            require_encrypted(origin, "The farm's object store", link.insecure)
+        return links(named, link.url, link.peer, link.ca_file)
 
     def health(self) -> Health:
         """Whether the coordinator, its store and its object store answer."""

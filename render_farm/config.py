@@ -10,8 +10,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+from frame_splitter.addresses import require_encrypted
 from frame_splitter.audits import MOST_CROPS
 from frame_splitter.errors import InvalidInput
 from payments import network
@@ -20,6 +22,7 @@ from payments.statements import NOBODY
 from render_farm import rules
 from render_farm.objects import Place
 from render_farm.rules import Arbiters, Rules
+from render_farm.tls import Certificate, certificate, require_cover
 from verification.attestation import address_of
 from verification.beacon import LOCAL
 from verification.rate import Rates
@@ -43,6 +46,9 @@ _FLAGS = {
     "audit-suspects": ("", "crops of an audit where its sparse pass fits least"),
     "audit-sparse-samples": ("", "samples of an audit's sparse pass"),
     "bind": ("127.0.0.1", "address to listen on"),
+    "tls-cert": ("", "the certificate to listen with, in PEM, with those between it and its root"),
+    "tls-key": ("", "its key, in PEM, without a password"),
+    "local-port": ("", "with a certificate: also listen on this port of 127.0.0.1, without"),
     "port": ("8700", "port to listen on; 0 picks a free one"),
     "public-url": ("", "the address by which clients and nodes reach this coordinator"),
     "redis-url": ("redis://127.0.0.1:6379/0", "the store: redis://, rediss:// or unix://"),
@@ -76,12 +82,15 @@ class Config:
     arbiters: Arbiters | None = None
     unit_price: int = UNIT_PRICE
     handed_over: Path | None = None
+    certificate: Certificate | None = None
+    local_port: int | None = None
 
 
 def read(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Config:
     """Merge flags and environment. Raises InvalidInput for what cannot be used."""
     known = os.environ if environment is None else environment
     chosen = vars(_parser(known).parse_args(list(arguments)))
+    local = chosen["local_port"]
     return Config(
         bind=chosen["bind"],
         port=int(_number(chosen["port"], "port", 0, 65_535)),
@@ -95,7 +104,17 @@ def read(arguments: Sequence[str], environment: Mapping[str, str] | None = None)
         arbiters=_arbiters(chosen),
         unit_price=_price(chosen["unit_price"]),
         handed_over=Path(chosen["handed_over"]) if chosen["handed_over"] else None,
+        certificate=_certificate(chosen),
+        local_port=int(_number(local, "local-port", 1, 65_535)) if local else None,
     )
+
+
+def _certificate(chosen: dict[str, Any]) -> Certificate | None:
+    found = certificate(chosen["tls_cert"], chosen["tls_key"])
+    require_cover(chosen["bind"], found, chosen["insecure"])
+    if chosen["s3_public_endpoint"]:
+        require_encrypted(chosen["s3_public_endpoint"], "--s3-public-endpoint", chosen["insecure"])
+    return found
 
 
 def _parser(known: Mapping[str, str]) -> argparse.ArgumentParser:
@@ -105,6 +124,12 @@ def _parser(known: Mapping[str, str]) -> argparse.ArgumentParser:
         parser.add_argument(
             f"--{name}", default=known.get(variable) or default, help=f"{meaning} [{variable}]"
         )
+    parser.add_argument(
+        "--insecure",
+        action="store_true",
+        default=known.get("FARM_INSECURE", "") not in ("", "0"),
+        help="plain http beyond this machine, in a network that is private itself [FARM_INSECURE=1]",
+    )
     return parser
 
 

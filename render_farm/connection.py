@@ -15,6 +15,8 @@ from urllib.parse import urlencode
 import msgspec
 import urllib3
 
+from frame_splitter import web
+from frame_splitter.addresses import require_encrypted
 from frame_splitter.errors import (
     Conflict,
     FarmError,
@@ -105,13 +107,20 @@ class Connection:
         patience: float = 60.0,
         gone: Callable[[], bool] = lambda: False,
         say: Say = lambda _: None,
+        insecure: bool = False,
+        ca_file: str = "",
     ) -> None:
-        self.url = _checked(url)
+        self.url, self.insecure, self.ca_file, self.peer = _checked(url), insecure, ca_file, ""
+        require_encrypted(self.url, "The farm's address", insecure)
         self.patience, self._gone = patience, gone
         self._outage = Outage(say)
         self.stopped = threading.Event()
         self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
-        self._pool = urllib3.PoolManager(maxsize=16, retries=False)
+        self._pool = web.pool(maxsize=16, ca_file=ca_file, met=self._met)
+
+    def _met(self, address: str) -> None:
+        """The address that the coordinator answers from."""
+        self.peer = address
 
     def close(self) -> None:
         """End all waiting and drop the connections."""

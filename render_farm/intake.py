@@ -2,7 +2,6 @@
 """What owners bring: scenes, checked before they are sealed, and jobs, cut into tasks."""
 
 import asyncio
-import hashlib
 import secrets
 import time
 from collections.abc import Callable
@@ -15,10 +14,10 @@ from frame_splitter.audits import Sums
 from frame_splitter.errors import Conflict, InvalidInput, NotFound
 from frame_splitter.exactness import Plan, classify
 from frame_splitter.facts import SceneFacts
-from frame_splitter.fields import encode
 from frame_splitter.ids import JobId, OwnerId, SceneId, Sha256
 from frame_splitter.outputs import is_color_config, laid_out_name
 from frame_splitter.records import JobSpec, Manifest, RenderSettings, TaskOutput, blob_digests
+from frame_splitter.scene_ids import scene_id
 from frame_splitter.split import extension, fingerprint, pin, split
 from frame_splitter.tiles import border_area, frame_size
 from payments.quotes import Quote
@@ -50,14 +49,6 @@ class JobOrder:
     spec: JobSpec
     facts: SceneFacts
     payment: Payment | None = None
-
-
-def scene_id(manifest: Manifest) -> SceneId:
-    """The sha256 of a manifest, whatever order its files were listed in."""
-    ordered: dict[str, object] = {"main": manifest.main, "files": dict(sorted(manifest.files.items()))}
-    if manifest.color_config:
-        ordered["color_config"] = manifest.color_config
-    return SceneId(hashlib.sha256(encode(ordered)).hexdigest())
 
 
 def check_manifest(manifest: Manifest) -> None:

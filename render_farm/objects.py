@@ -29,6 +29,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.utils import percent_encode
 
 from frame_splitter import handed_over
+from frame_splitter.addresses import origin_of
 from frame_splitter.errors import Unavailable
 from frame_splitter.ids import JobId, OwnerId, TaskId
 from frame_splitter.records import OutputFile
@@ -119,6 +120,11 @@ class Objects:
         self._heads = Heads(place.endpoint)
         self._client: Any = None
         self._skew = 0.0
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Where links lead, as scheme://host:port."""
+        return (origin_of(self._place.public),)
 
     async def close(self) -> None:
         """Let go of connections and threads."""

@@ -12,7 +12,9 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -21,6 +23,7 @@ from render_farm import config
 from render_farm.api.app import create
 from render_farm.event_log import log_to_stderr
 from render_farm.farm import Farm
+from render_farm.tls import HANDSHAKE_SECONDS, Certificate
 
 GRACE_SECONDS = 3
 
@@ -34,13 +37,40 @@ class Server(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then say so."""
-        await super().startup(sockets)
+        """Listen, then say so. With a certificate the farm's door is one of its own, beside which uvicorn
+        listens on loopback, or nowhere.
+        """
+        chosen = self._farm.config
+        await super().startup([] if chosen.certificate and not chosen.local_port else sockets)
+        if self.started and chosen.certificate:
+            self.servers.insert(0, await self._encrypted(chosen, chosen.certificate))
         if self.started:
             # What was imported stays for good: the collector need not look at it again and again.
             gc.collect()
             gc.freeze()
             print(json.dumps({"listening": self._address()}), flush=True)
+
+    async def _encrypted(self, chosen: config.Config, found: Certificate) -> asyncio.Server:
+        protocol: Any = self.config.http_protocol_class
+        made = partial(
+            protocol,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        try:
+            return await self._loop.create_server(
+                made,
+                chosen.bind,
+                chosen.port,
+                ssl=found.context(),
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+                backlog=self.config.backlog,
+            )
+        except OSError as error:
+            print(f"The coordinator cannot listen at {chosen.bind}: {error.strerror}.", file=sys.stderr)
+            await self.lifespan.shutdown()
+            sys.exit(1)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal to stop: nobody who waits is kept waiting."""
@@ -54,7 +84,7 @@ class Server(uvicorn.Server):
             return public
         bound = self.servers[0].sockets[0].getsockname()
         host = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-        return f"http://{host}:{bound[1]}"
+        return f"{'https' if self._farm.config.certificate else 'http'}://{host}:{bound[1]}"
 
 
 async def serve(chosen: config.Config) -> None:
@@ -62,8 +92,8 @@ async def serve(chosen: config.Config) -> None:
     farm = Farm(chosen)
     settings = uvicorn.Config(
         create(farm),
-        host=chosen.bind,
-        port=chosen.port,
+        host="127.0.0.1" if chosen.certificate else chosen.bind,
+        port=(chosen.local_port or 0) if chosen.certificate else chosen.port,
         http="httptools",
         loop="uvloop",
         ws="none",

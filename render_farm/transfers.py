@@ -9,14 +9,17 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
 import urllib3
 
+from frame_splitter import web
+from frame_splitter.addresses import origin_of
 from frame_splitter.errors import FarmError, InvalidInput, Unavailable
 from frame_splitter.fields import StoredFile
+from frame_splitter.links import Links, checked_headers
 
 CHUNK = 1 << 20
 _AGAIN = frozenset({429, 500, 502, 503, 504})
@@ -44,6 +47,8 @@ class DamagedDownload(FarmError):
 class Waits(Protocol):
     """Counts attempts and waits between them (`render_farm.connection.Connection`)."""
 
+    url: str
+
     def attempts(self) -> Iterator[int]:
         """0, 1, 2 ... until patience is used up."""
 
@@ -51,13 +56,29 @@ class Waits(Protocol):
 class Transfers:
     """Uploads and downloads of whole files, tried again while the store is away."""
 
-    def __init__(self, waits: Waits) -> None:
-        self._waits = waits
-        self._pool = urllib3.PoolManager(maxsize=16, retries=False)
+    def __init__(self, waits: Waits, links: Callable[[], Links], ca_file: str = "") -> None:
+        self._waits, self._links = waits, links
+        # Those to the farm's own address, which its user named.
+        self._pool = web.pool(maxsize=16, ca_file=ca_file)
+        self._elsewhere: tuple[Links, urllib3.PoolManager] | None = None
 
     def close(self) -> None:
         """Drop the connections."""
         self._pool.clear()
+        if self._elsewhere:
+            self._elsewhere[1].clear()
+
+    def _pool_for(self, url: str) -> urllib3.PoolManager:
+        """Connections that may be made for a link. Raises InvalidInput and LinkRefused."""
+        if not url.startswith(("http://", "https://")):
+            raise InvalidInput("The coordinator gave a link that is not http.")
+        if origin_of(url) == origin_of(self._waits.url):
+            return self._pool
+        if self._elsewhere is None:
+            found = self._links()
+            self._elsewhere = found, web.pool(maxsize=16, ca_file=found.ca_file, allows=found.allows)
+        self._elsewhere[0].checked(url)
+        return self._elsewhere[1]
 
     def upload(self, path: Path, url: str, headers: Mapping[str, str]) -> None:
         """PUT a file. Raises LinkExpired, or FarmError with what the store says."""
@@ -78,17 +99,21 @@ class Transfers:
     def _put(self, path: Path, url: str, headers: Mapping[str, str]) -> tuple[int, str]:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            response = self._pool.request(
+            response = self._pool_for(url).request(
                 "PUT",
-                _web(url),
+                url,
                 # An empty body must be bytes: a file would be sent in chunks, which the store refuses.
                 body=file if size else b"",
-                headers={**headers, "Content-Length": str(size)},
+                headers={**_without_length(headers), "Content-Length": str(size)},
                 redirect=False,
                 timeout=urllib3.Timeout(connect=5.0, read=120.0),
                 decode_content=False,
+                preload_content=False,
             )
-        return response.status, response.data[:1000].decode("utf-8", "replace")
+        try:
+            return response.status, response.read(1000).decode("utf-8", "replace")
+        finally:
+            _let_go(response)
 
     def download(self, file: StoredFile, target: Path) -> None:
         """Fetch `file` to `target`, complete and checked or not at all.
@@ -108,9 +133,9 @@ class Transfers:
         raise damaged or Unavailable(f"The object store does not answer, {target.name} could not be fetched.")
 
     def _fetch(self, file: StoredFile, target: Path) -> None:
-        response = self._pool.request(
+        response = self._pool_for(file.url).request(
             "GET",
-            _web(file.url),
+            file.url,
             preload_content=False,
             redirect=False,
             timeout=urllib3.Timeout(connect=5.0, read=60.0),
@@ -130,9 +155,21 @@ class Transfers:
                 raise DamagedDownload(f"The object store has no {target.name} ({response.status}).")
             _write(response, file, target)
         finally:
-            if response.closed or response.length_remaining:
-                response.close()
-            response.release_conn()
+            _let_go(response)
+
+
+def _without_length(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers of a link to upload, where all are of the kind that S3 signs. Raises LinkRefused."""
+    return {
+        name: value for name, value in checked_headers(headers).items() if name.lower() != "content-length"
+    }
+
+
+def _let_go(response: urllib3.BaseHTTPResponse) -> None:
+    """Keep the connection for the next, where nothing is left on it."""
+    if response.closed or response.length_remaining:
+        response.close()
+    response.release_conn()
 
 
 def _write(response: urllib3.BaseHTTPResponse, file: StoredFile, target: Path) -> None:
@@ -179,9 +216,3 @@ def _umask() -> int:
     with contextlib.suppress(OSError, ValueError), open("/proc/self/status") as status:
         return next(int(line.split()[1], 8) for line in status if line.startswith("Umask:"))
     return 0o022
-
-
-def _web(url: str) -> str:
-    if not url.startswith(("http://", "https://")):
-        raise InvalidInput("The coordinator gave a link that is not http.")
-    return url

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A whole node as a process, on a real local Ray, with a fake child; and leases for it."""
 
+import hashlib
 import json
 import os
 import signal
@@ -12,9 +13,10 @@ from pathlib import Path
 import psutil
 
 from frame_splitter.fields import Tile
-from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
-from frame_splitter.records import Lease, RenderSettings, Task, TaskKind
-from tests.fakes.fake_coordinator import TOKEN
+from frame_splitter.ids import JobId, LeaseToken, OwnerId, TaskId
+from frame_splitter.records import Blob, Lease, Manifest, RenderSettings, Task, TaskKind
+from frame_splitter.scene_ids import scene_id
+from tests.fakes.fake_coordinator import FARM, TOKEN
 
 FAKES = Path(__file__).parent / "fakes"
 
@@ -37,6 +39,8 @@ class Node:
             "--memory-limit",
             "300MB",
         ]
+        # For a machine that gives no sandbox.
+        command += ["--trust-farm", FARM, "--owner", "o"]
         command += ["--child-program", str(FAKES / "fake_child.py"), *options]
         self.process = subprocess.Popen(
             command,
@@ -83,8 +87,10 @@ class Node:
 
 
 def lease_of(farm, scene, number, kind=TaskKind.RENDER, **behaviours):
-    farm.add_scene(scene, json.dumps(behaviours).encode())
+    body = json.dumps({"called": scene, **behaviours}).encode()
+    farm.add_scene(scene, body)
+    blob = Blob(hashlib.sha256(body).hexdigest(), len(body))
     task = Task(TaskId(f"{scene}:{number}"), JobId("j"), kind, 7, WHOLE)
     settings = RenderSettings(4, 0, 100, "PNG")
-    scene_id, owner = SceneId(scene + json.dumps(behaviours)), OwnerId("o")
-    return Lease(task, LeaseToken(3), "", 30.0, scene_id, owner, settings, 32, 16, WHOLE, WHOLE)
+    made = scene_id(Manifest("scene.blend", {"scene.blend": blob}))
+    return Lease(task, LeaseToken(3), "", 30.0, made, OwnerId("o"), settings, 32, 16, WHOLE, WHOLE)

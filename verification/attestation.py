@@ -85,6 +85,16 @@ class LogHead:
     root: Digest
 
 
+@dataclass(frozen=True, slots=True)
+class FarmAnswer:
+    """The farm says: this answer (its sha256) is mine, to whoever asked with this challenge. Both are
+    hexadecimal. A node without a sandbox wants to see it.
+    """
+
+    challenge: Digest
+    answer: Digest
+
+
 TYPES: dict[type, list[tuple[str, str]]] = {
     Enrolment: [("node", "string"), ("address", "address")],
     Attestation: [
@@ -112,10 +122,11 @@ TYPES: dict[type, list[tuple[str, str]]] = {
         ("rate", "uint32"),
     ],
     LogHead: [("round", "uint64"), ("size", "uint64"), ("root", "bytes32")],
+    FarmAnswer: [("challenge", "bytes32"), ("answer", "bytes32")],
 }
 """The EIP-712 types. Receipts of frames are signed as documents (`receipts.py`)."""
 
-Signed = Enrolment | Attestation | Appointment | Submission | LogHead
+Signed = Enrolment | Attestation | Appointment | Submission | LogHead | FarmAnswer
 
 
 @cache

@@ -2,6 +2,8 @@
 """What every call goes through: who asks, the bounded body, the answer's bytes, and its description."""
 
 import asyncio
+import hashlib
+import re
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -12,6 +14,7 @@ from frame_splitter.fields import decode, encode
 from render_farm.farm import Farm
 from render_farm.store.identities import Caller, Repeat, Role
 from render_farm.store.jobs import digest_of
+from verification.attestation import FarmAnswer, sign
 
 T = TypeVar("T")
 
@@ -117,6 +120,18 @@ def repeat_of(request: Request, caller: Caller, raw: bytes) -> Repeat:
 def answer(record: object, status: int = 200) -> Response:
     """A record as the answer."""
     return Response(encode(record), status, media_type="application/json")
+
+
+async def shown(request: Request, response: Response) -> Response:
+    """The answer, with the farm's signature over it where the caller wants to see whose it is: it sent a
+    challenge of its own, 64 hexadecimal digits.
+    """
+    challenge = request.headers.get("farm-challenge", "")
+    if re.fullmatch("[0-9a-f]{64}", challenge):
+        rules = farm_of(request).rules
+        told = FarmAnswer(challenge, hashlib.sha256(bytes(response.body)).hexdigest())
+        response.headers["farm-signature"] = await asyncio.to_thread(sign, told, rules.address, rules.key)
+    return response
 
 
 def described(answers: type, body_of: type | None = None, status: int = 200) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from frame_splitter.records import (
     TaskResult,
 )
 from render_farm.answers import LeasedScene, LeaseList, ResultAnswer, StateAnswer, UploadList
-from render_farm.api.edge import Node, answer, body, described, farm_of
+from render_farm.api.edge import Node, answer, body, described, farm_of, shown
 
 router = APIRouter(prefix="/leases", tags=["leases"])
 
@@ -40,7 +40,8 @@ async def lease(request: Request, caller: Node) -> Response:
     farm = farm_of(request)
     taken = await farm.dispatch.lease(caller, offered, request.is_disconnected)
     seconds = farm.dispatch.lease_seconds
-    return answer(LeaseList(tuple(farm.results.lease(lease, seconds) for lease in taken)))
+    leases = LeaseList(tuple(farm.results.lease(lease, seconds) for lease in taken))
+    return await shown(request, answer(leases))
 
 
 @router.post("/heartbeat", **described(HeartbeatAnswer, Heartbeat))

@@ -23,7 +23,7 @@ from render_farm.answers import (
     OwnerView,
     SlotView,
 )
-from render_farm.api.edge import Admin, Node, Owner, answer, body, described, farm_of, repeat_of
+from render_farm.api.edge import Admin, Node, Owner, answer, body, described, farm_of, repeat_of, shown
 from render_farm.farm import Farm
 from render_farm.store.identities import Caller, Repeat, Role
 from render_farm.store.identities import Node as StoredNode
@@ -90,7 +90,7 @@ async def add_node(request: Request, caller: Owner) -> Response:
     name = _named(order.name)
     made = await farm.identities.create_node(NodeId(node), owner, name, order.own, token, repeat)
     _same(made, node)
-    return answer(NewNode(made, name, token), 201)
+    return answer(NewNode(made, name, token, owner), 201)
 
 
 async def _whose(farm: Farm, caller: Caller, order: NodeOrder) -> OwnerId:
@@ -126,7 +126,7 @@ async def retire_node(node: str, request: Request, caller: Owner) -> Response:
 @router.get("/nodes/self", **described(NodeSelf))
 async def show_myself(request: Request, caller: Node) -> Response:
     """What a node must know of itself before it signs anything."""
-    return answer(await _myself(farm_of(request), caller))
+    return await shown(request, answer(await _myself(farm_of(request), caller)))
 
 
 @router.post("/nodes/self", **described(NodeSelf, Binding))
@@ -137,12 +137,13 @@ async def bind(request: Request, caller: Node) -> Response:
     message = Enrolment(caller.node, binding.address)
     require_signer(message, farm.rules.address, binding.signature, binding.address)
     await farm.identities.bind(caller.node, caller.owner, binding.address)
-    return answer(await _myself(farm, caller))
+    return await shown(request, answer(await _myself(farm, caller)))
 
 
 async def _myself(farm: Farm, caller: Caller) -> NodeSelf:
     name, address = await farm.identities.itself(caller.node)
-    return NodeSelf(caller.node, name, caller.own, farm.rules.address, address)
+    objects = farm.objects.origins
+    return NodeSelf(caller.node, name, caller.own, farm.rules.address, address, objects, caller.owner)
 
 
 @router.get("/nodes", **described(NodeList))

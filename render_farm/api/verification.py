@@ -29,7 +29,8 @@ LARGEST = 1 << 53
 async def show_farm(request: Request) -> Response:
     """Whom the farm signs as, the rules it verifies by, and where it settles."""
     farm = farm_of(request)
-    return answer(FarmView(**_fields(farm.rules.public()), network=farm.config.network))
+    known = _fields(farm.rules.public())
+    return answer(FarmView(**known, network=farm.config.network, objects=farm.objects.origins))
 
 
 def _fields(rules: FarmRules) -> dict[str, Any]:

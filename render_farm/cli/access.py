@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from frame_splitter.errors import FarmError, Unavailable
 from render_farm.cli.options import UsageError
@@ -50,19 +51,24 @@ def open_farm(
     if chosen.coordinator:
         if not chosen.token:
             raise UsageError("--coordinator needs --token as well (or FARM_TOKEN).")
-        with _connected(chosen.coordinator, chosen.token, say) as client:
+        more = {"insecure": chosen.insecure, "ca_file": chosen.ca_file}
+        with _connected(chosen.coordinator, chosen.token, say, **more) as client:
             yield Access(client, chosen.coordinator.rstrip("/"))
         return
     folder = state_folder(chosen.state_dir)
     while True:
         running = find_running(folder, say)
         if running is not None:
-            with _connected(running.url, running.token, say, gone=lambda: not folder.in_use()) as client:
+            gone = lambda: not folder.in_use()  # noqa: E731
+            with _connected(running.url, running.token, say, gone=gone, own=True) as client:
                 yield Access(client, running.public_url, chain=running.chain, temporary=running.temporary)
             return
         farm = Farm(folder, FarmOptions(slots=slots, node=node, temporary=True, money=money), say)
         try:
-            with farm.running(), FarmClient(farm.url, farm.token, patience=PATIENCE, say=say) as client:
+            with (
+                farm.running(),
+                FarmClient(farm.url, farm.token, patience=PATIENCE, say=say, own=True) as client,
+            ):
                 yield Access(client, farm.public_url, farm, farm.chain_url)
             return
         except FolderInUse:
@@ -71,12 +77,10 @@ def open_farm(
 
 
 @contextmanager
-def _connected(
-    url: str, token: str, say: Callable[[str], None], gone: Callable[[], bool] = lambda: False
-) -> Iterator[FarmClient]:
-    with FarmClient(url, token, patience=FIRST_PATIENCE, gone=gone, say=say) as quick:
+def _connected(url: str, token: str, say: Callable[[str], None], **more: Any) -> Iterator[FarmClient]:
+    with FarmClient(url, token, patience=FIRST_PATIENCE, say=say, **more) as quick:
         quick.health()
-    with FarmClient(url, token, patience=PATIENCE, gone=gone, say=say) as client:
+    with FarmClient(url, token, patience=PATIENCE, say=say, **more) as client:
         yield client
 
 
@@ -99,7 +103,7 @@ def find_running(folder: Folder, say: Callable[[str], None]) -> RunningFarm | No
 
 def _answers(running: RunningFarm) -> bool:
     try:
-        with FarmClient(running.url, running.token, patience=0.5) as client:
+        with FarmClient(running.url, running.token, patience=0.5, own=True) as client:
             client.health()
     except FarmError:
         return False

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from frame_splitter.addresses import is_clear
 from frame_splitter.errors import InvalidInput
 from frame_splitter.records import SlotState
 from render_farm.answers import NodeList, NodeView
@@ -18,12 +19,15 @@ from render_farm.client import FarmClient
 
 @dataclass(frozen=True, slots=True)
 class NodeAdded:
-    """A node, its token, and the line to give on its machine."""
+    """A node, its token, and the line to give on its machine. `trust` are the options that it needs besides
+    where it has no sandbox: it then opens nothing but its owner's scenes, by the word of this farm's key.
+    """
 
     node: str
     name: str
     token: str
     command: str
+    trust: str = ""
 
 
 def run(chosen: argparse.Namespace, console: Console) -> int:
@@ -46,7 +50,12 @@ def _add(access: Access, name: str, owner: str, console: Console) -> None:
     command = (
         f"gpu-worker run --coordinator {shlex.quote(access.public_url)} --token {shlex.quote(added.token)}"
     )
-    console.result(NodeAdded(added.node, added.name, added.token, command), command)
+    if is_clear(access.public_url):
+        command += " --insecure"
+        console.say("This farm is reached in clear: let nobody on the way read it (docs/tls.md).")
+    trust = f"--trust-farm {access.client.rules().address} --owner {shlex.quote(added.owner)}"
+    console.say(f"Where that machine has no sandbox, add {trust}: it opens scenes of that owner only.")
+    console.result(NodeAdded(added.node, added.name, added.token, command, trust), command)
 
 
 def _list(client: FarmClient, console: Console) -> None:

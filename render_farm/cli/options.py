@@ -68,8 +68,10 @@ _UP = """examples:
   render-farm up
   render-farm up --slots 4
   render-farm up --audit-floor 0.2 --beacon https://api.drand.sh
-  render-farm up --bind 0.0.0.0:8700 --public-url http://farm.example:8700 \\
-      --s3-endpoint http://minio:9000 --s3-public-endpoint http://farm.example:9000
+  render-farm up --bind 0.0.0.0:8700 --public-url https://farm.example:8700 \\
+      --tls-cert fullchain.pem --tls-key privkey.pem
+  render-farm up --bind 10.8.0.1:8700 --insecure       in a VPN, which encrypts by itself
+  render-farm up --s3-endpoint http://minio:9000 --s3-public-endpoint https://objects.example
 
 With an outside object store, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set.
 Ctrl-C stops the farm; jobs go on at the next start.
@@ -194,6 +196,13 @@ def _common(known: Mapping[str, str]) -> argparse.ArgumentParser:
         default=_state_dir(known),
         help="the folder an embedded farm lives in [FARM_STATE_DIR] (default: %(default)s)",
     )
+    group.add_argument(
+        "--insecure",
+        action="store_true",
+        default=known.get("FARM_INSECURE", "") not in ("", "0"),
+        help="plain http beyond this machine, in a network that is private itself [FARM_INSECURE=1]",
+    )
+    common.set_defaults(ca_file=known.get("FARM_CA_FILE", ""))
     _add_json(common)
     return common
 
@@ -275,6 +284,8 @@ def _add_up(
         ("s3-public-endpoint", "the S3 server as clients and nodes reach it"),
         ("bind", "host or host:port to listen on (default: 127.0.0.1)"),
         ("public-url", "the coordinator as clients and nodes reach it"),
+        ("tls-cert", "a certificate in PEM, for --bind to more than this machine (docs/tls.md)"),
+        ("tls-key", "the certificate's key in PEM"),
     ):
         variable = f"FARM_{name.upper().replace('-', '_')}"
         group.add_argument(

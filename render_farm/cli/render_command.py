@@ -331,7 +331,7 @@ class _Rendering:
         commands that joined this farm are theirs.
         """
         paused = []
-        with suppress(FarmError), FarmClient(farm.url, farm.token, patience=2.0) as client:
+        with suppress(FarmError), FarmClient(farm.url, farm.token, patience=2.0, own=True) as client:
             for job in client.jobs(unfinished=True):
                 if self._wanted and job.fingerprint == self._wanted:
                     client.pause(job.job)

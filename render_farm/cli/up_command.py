@@ -12,6 +12,7 @@ from render_farm.cli.options import RULES, UsageError
 from render_farm.client import FarmClient
 from render_farm.embedded.money import Outside
 from render_farm.embedded.supervisor import Farm, FarmOptions, state_folder
+from render_farm.tls import certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,8 @@ def _options(chosen: argparse.Namespace) -> FarmOptions:
         chain=_outside(chosen),
         silence=_hang_seconds(chosen),
         cut_store=chosen.cut_store,
+        certificate=certificate(chosen.tls_cert, chosen.tls_key),
+        insecure=chosen.insecure,
     )
 
 
@@ -91,8 +94,10 @@ def _tell(farm: Farm, console: Console) -> None:
     console.say(f"Its folder is {farm.folder.path}, with its logs in logs/.")
     if not farm.is_local:
         console.say("Other machines can join: `render-farm node add NAME` prints what to run there.")
-    with FarmClient(farm.url, farm.token) as client:
-        address = client.rules().address
+    with FarmClient(farm.url, farm.token, own=True) as client:
+        rules = client.rules()
+    address = rules.address
+    console.say(f"Its files go to and from {' '.join(rules.objects)}.")
     console.say(f"Its receipts are signed by {address}: `render-farm receipt verify FILE --farm {address}`.")
     result = UpResult(farm.public_url, farm.token, str(farm.folder.path), address)
     console.result(result, "")

@@ -4,6 +4,7 @@
 import errno
 import os
 import socket
+from urllib.parse import urlsplit
 
 from frame_splitter.errors import InvalidInput
 from render_farm.embedded.part import PartFailed
@@ -44,3 +45,14 @@ def outward_address() -> str:
         except OSError:
             return "127.0.0.1"
         return str(probe.getsockname()[0])
+
+
+def public_host(bound: str, public_url: str) -> str:
+    """The machine's name for others: as the URL has it, or the address bound to, or the one that leads out
+    of it; in brackets where it is of IPv6.
+    """
+    named = urlsplit(public_url).hostname or bound
+    if named in EVERYWHERE and bound not in LOOPBACK:
+        named = outward_address()
+    named = named or "127.0.0.1"
+    return f"[{named}]" if ":" in named else named

@@ -31,7 +31,7 @@ class OwnNodeStart:
         would not take for the old one: it is enrolled anew, and the old one retired. Raises FarmError.
         """
         known = self._folder.own_node()
-        with FarmClient(self._url, self._admin) as client:
+        with FarmClient(self._url, self._admin, own=True) as client:
             made = self._enrolled(client, known)
             if not self._has_key() and _is_bound(self._url, made):
                 known = OwnNode(known.enrolled_anew + 1)
@@ -46,7 +46,7 @@ class OwnNodeStart:
 
     def is_online(self) -> bool:
         """Whether the node has spoken since it was started: it may count as online from before."""
-        with suppress(FarmError), FarmClient(self._url, self._admin, patience=1.0) as client:
+        with suppress(FarmError), FarmClient(self._url, self._admin, patience=1.0, own=True) as client:
             return any(
                 one.node == self._node and (one.last_seen or 0) >= self._since for one in client.nodes()
             )
@@ -65,5 +65,5 @@ class OwnNodeStart:
 
 def _is_bound(url: str, node: NewNode) -> bool:
     """Whether the farm knows the address that a node signs with."""
-    with FarmClient(url, node.token) as client:
+    with FarmClient(url, node.token, own=True) as client:
         return client.myself().address is not None

@@ -24,7 +24,7 @@ import structlog
 from frame_splitter.errors import FarmError, Unavailable
 from render_farm.embedded import leash
 from render_farm.embedded.health import Patience, Question, Watched, always
-from render_farm.embedded.state import Process
+from render_farm.embedded.state import Process, RunningFarm
 
 log = structlog.get_logger()
 
@@ -267,3 +267,17 @@ def _as_failure(program: Program, error: Exception) -> FarmError:
     ending = f" It ends with: {last}" if last else ""
     advice = f" {program.advice}" if program.advice else ""
     return PartFailed(f"{reason} Its log is {program.log}.{ending}{advice}")
+
+
+def end_leftovers(farm: RunningFarm | None) -> None:
+    """End processes of a farm that was killed, where the kernel left any."""
+    for name, left in (farm.parts if farm else {}).items():
+        with suppress(psutil.Error):
+            process = psutil.Process(left.pid)
+            if abs(process.create_time() - left.started) > 1.0:
+                continue
+            log.warning("leftover_killed", part=name, pid=left.pid)
+            for child in [*process.children(recursive=True), process]:
+                with suppress(psutil.Error):
+                    child.kill()
+            process.wait(10)

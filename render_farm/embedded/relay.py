@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`python -m render_farm.embedded.relay HOST PORT TARGET`: lets other machines reach one loopback port.
+"""`python -m render_farm.embedded.relay HOST PORT TARGET [CERT KEY]`: lets other machines reach one loopback
+port, encrypted where it has a certificate.
 
 The embedded object store is several servers in one process, most of which ask nobody who they are. They
 stay on loopback; only its S3 door, where every request is signed, is passed on, byte for byte.
@@ -9,12 +10,16 @@ import asyncio
 import contextlib
 import json
 import sys
+from collections.abc import Mapping
+from typing import Any
+
+from render_farm.tls import HANDSHAKE_SECONDS, certificate
 
 CHUNK = 1 << 18
 MOST_CONNECTIONS = 1000
 
 
-async def serve(host: str, port: int, target: int) -> None:
+async def serve(host: str, port: int, target: int, encryption: Mapping[str, Any]) -> None:
     """Pass on every connection until the process ends; says on stdout that it listens."""
     room = asyncio.Semaphore(MOST_CONNECTIONS)
 
@@ -24,10 +29,16 @@ async def serve(host: str, port: int, target: int) -> None:
                 await _pass_on(reader, writer, target)
             writer.close()
 
-    server = await asyncio.start_server(connected, host or None, port, limit=CHUNK)
+    server = await asyncio.start_server(connected, host or None, port, limit=CHUNK, **encryption)
     print(json.dumps({"listening": f"{host}:{port}"}), flush=True)
     async with server:
         await server.serve_forever()
+
+
+def encryption(cert: str = "", key: str = "") -> dict[str, Any]:
+    """What asyncio's server is told of a certificate."""
+    found = certificate(cert, key)
+    return {"ssl": found.context(), "ssl_handshake_timeout": HANDSHAKE_SECONDS} if found else {}
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: int) -> None:
@@ -48,4 +59,4 @@ async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
 
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
+        asyncio.run(serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), encryption(*sys.argv[4:])))

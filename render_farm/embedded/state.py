@@ -5,6 +5,7 @@ lock          held (flock) by the process that runs the farm
 farm.json     where the running farm answers, its operator's token, its processes
 secrets.json  generated once; mode 0600
 own-node.json how often the own node was enrolled anew
+address.json  what the farm signs as, by the digest of its key
 ports.json    loopback ports, chosen once, kept so that a restart answers where it did before
 valkey/ seaweed/ node/ bundles/ logs/
 chain/        the farm's own chain, its wallets, and what names its contracts
@@ -13,6 +14,7 @@ chain/        the farm's own chain, its wallets, and what names its contracts
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import secrets
@@ -145,6 +147,20 @@ class Folder:
             known = replace(known, signing_key=secrets.token_hex(32))
             write_private(path, encode(known))
         return known
+
+    def farm_address(self) -> str:
+        """What the farm signs as. It is kept: to work it out takes half a second of loading."""
+        path, key = self.path / "address.json", self.secrets().signing_key
+        digest = hashlib.sha256(key.encode()).hexdigest()
+        with contextlib.suppress(DamagedFile):
+            known = read_record(path, dict[str, str], "") or {}
+            if digest in known:
+                return known[digest]
+        from verification.attestation import address_of  # noqa: PLC0415
+
+        address = address_of(bytes.fromhex(key))
+        write_private(path, json.dumps({digest: address}).encode())
+        return address
 
     def choose_port(self, name: str, host: str = "127.0.0.1") -> int:
         """The port a part is to listen on: the remembered one, or where somebody else took

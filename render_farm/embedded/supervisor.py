@@ -8,8 +8,6 @@ Outside parts replace embedded ones by their addresses. Everything stops when th
 dies with the process whatever ends it.
 """
 
-import json
-import select
 import signal
 import sys
 import threading
@@ -17,25 +15,28 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
-from urllib.parse import urlsplit
 
 import psutil
 import structlog
 
 from frame_splitter import handed_over
+from frame_splitter.ids import OPERATOR
 from render_farm.embedded import append_only, money, seaweed, valkey, volume_index
-from render_farm.embedded.addresses import EVERYWHERE, LOOPBACK, outward_address, parse_bind, require_free
-from render_farm.embedded.health import Patience, TouchedFile, http_question, patience_of
+from render_farm.embedded.addresses import EVERYWHERE, LOOPBACK, parse_bind, public_host, require_free
+from render_farm.embedded.health import Patience, TouchedFile, http_question, patience_of, said_listening
 from render_farm.embedded.money import Outside
 from render_farm.embedded.own_node import OwnNodeStart
-from render_farm.embedded.part import Part, Program
+from render_farm.embedded.part import Part, Program, end_leftovers
 from render_farm.embedded.state import Folder, Process, RunningFarm
+from render_farm.tls import Certificate, require_cover
 
 log = structlog.get_logger()
 
 NODE_GOODBYE = 1.5
 """Seconds the node has for giving back its leases before the coordinator ends."""
+
+INSIDE = "coordinator inside"
+"""The port that this machine's own parts know a farm with a certificate by."""
 
 Say = Callable[[str], None]
 
@@ -44,7 +45,8 @@ Say = Callable[[str], None]
 class FarmOptions:
     """What `render-farm up` can change. Empty addresses mean the embedded part.
 
-    `bind` is `host` or `host:port`; `slots` and `threads` are the own node's, None lets it choose;
+    `bind` is `host` or `host:port`, other than loopback only with a `certificate` or where that may be
+    `insecure`; `slots` and `threads` are the own node's, None lets it choose;
     `rules` are options of the coordinator about audits, with their values. With `money` the farm takes
     paid jobs: on its own chain, or on `chain`. A part that answers nothing for `silence` seconds is killed
     and started again. With `cut_store` damage inside the embedded store's file is cut off with what follows.
@@ -64,6 +66,8 @@ class FarmOptions:
     chain: Outside | None = None
     silence: float = Patience().silence
     cut_store: bool = False
+    certificate: Certificate | None = None
+    insecure: bool = False
 
 
 class Farm:
@@ -87,11 +91,12 @@ class Farm:
         The own node starts too, but is not waited for (`wait_for_node`). Raises FolderInUse or
         PartFailed.
         """
+        require_cover(self._host, self.options.certificate, self.options.insecure)
         self.folder.create()
         with ExitStack() as stack:
             stack.enter_context(self.folder.locked())
             require_free(self._host, self._port)
-            _end_leftovers(self.folder.announced())
+            end_leftovers(self.folder.announced())
             stack.callback(self._stop)
             services = self._start_services()
             if self.options.money:
@@ -176,7 +181,11 @@ class Farm:
         self._port = self._port or self.folder.choose_port("coordinator", self._host or "127.0.0.1")
         host = "127.0.0.1" if self._host in ("", *EVERYWHERE) else self._host
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
-        self.public_url = self.options.public_url.rstrip("/") or f"http://{self._public_host()}:{self._port}"
+        if self.options.certificate:
+            # This machine's own parts need no certificate to know each other by.
+            self.url = f"http://127.0.0.1:{self.folder.choose_port(INSIDE)}"
+        at = f"{self._scheme}://{public_host(self._host, self.options.public_url)}:{self._port}"
+        self.public_url = self.options.public_url.rstrip("/") or at
         self.token = self.folder.secrets().admin_token
         return self._add("coordinator", self._coordinator_program())
 
@@ -231,7 +240,7 @@ class Farm:
             "--port": str(self._port),
             "--redis-url": self._redis_url(),
             "--s3-endpoint": endpoint,
-            "--s3-public-endpoint": given.s3_public_endpoint or self._public_objects() or endpoint,
+            "--s3-public-endpoint": self._objects,
             "--public-url": self.public_url,
             "--handed-over": str(self.folder.path / handed_over.FOLDER),
             **dict(given.rules),
@@ -242,17 +251,30 @@ class Farm:
         environment["FARM_CHAIN"] = ""
         if not given.s3_endpoint:
             environment |= {"AWS_ACCESS_KEY_ID": secrets.s3_key, "AWS_SECRET_ACCESS_KEY": secrets.s3_secret}
-        words = [word for pair in options.items() for word in pair]
+        words = [word for pair in options.items() for word in pair] + ["--insecure"] * given.insecure
+        if given.certificate:
+            words += [*given.certificate.words, "--local-port", str(self.folder.port(INSIDE))]
         return Program(
             name="coordinator",
             command=lambda: [sys.executable, "-m", "render_farm.serve", *words],
             environment=lambda: environment,
             log=self.folder.log("coordinator"),
-            ready=_said_listening,
+            ready=said_listening,
             speaks=True,
             # What it answers by itself: it is not to blame for a store that hangs.
             answers=http_question(f"{self.url}/api/v1/farm"),
         )
+
+    @property
+    def _scheme(self) -> str:
+        return "https" if self.options.certificate else "http"
+
+    @property
+    def _objects(self) -> str:
+        """Where nodes and clients reach the object store."""
+        given = self.options
+        embedded = given.s3_endpoint or seaweed.url(self.folder.port("seaweed"))
+        return given.s3_public_endpoint or self._public_objects() or embedded
 
     @property
     def _shares_objects(self) -> bool:
@@ -263,21 +285,17 @@ class Farm:
         """The embedded object store as other machines reach it; empty when they do not."""
         if not self._shares_objects:
             return ""
-        return f"http://{self._public_host()}:{self.folder.choose_port('relay', self._host)}"
-
-    def _public_host(self) -> str:
-        """The machine's name for others: as --public-url has it, or the address bound to, or the one
-        that leads out of it.
-        """
-        named = urlsplit(self.options.public_url).hostname or self._host
-        if named in EVERYWHERE and not self.is_local:
-            named = outward_address()
-        named = named or "127.0.0.1"
-        return f"[{named}]" if ":" in named else named
+        host, port = (
+            public_host(self._host, self.options.public_url),
+            self.folder.choose_port("relay", self._host),
+        )
+        return f"{self._scheme}://{host}:{port}"
 
     def _relay_program(self) -> Program:
         target = self.folder.port("seaweed")
         words = [self._host, str(self.folder.port("relay")), str(target)]
+        if found := self.options.certificate:
+            words += [str(found.cert), str(found.key)]
         here = http_question(f"{self._public_objects()}/healthz")
 
         def answers(seconds: float) -> bool:
@@ -288,7 +306,7 @@ class Farm:
             name="relay",
             command=lambda: [sys.executable, "-m", "render_farm.embedded.relay", *words],
             log=self.folder.log("relay"),
-            ready=_said_listening,
+            ready=said_listening,
             speaks=True,
             answers=answers,
         )
@@ -297,6 +315,8 @@ class Farm:
         start = OwnNodeStart(self.folder, self.url, self.token)
         words = ["run", "--coordinator", self.url, "--own", "--state-dir", str(self.folder.path / "node")]
         words += ["--handed-over", str(self.folder.path / handed_over.FOLDER)]
+        # Its own farm's word for what it may do, however its own machine is set up.
+        words += ["--objects", self._objects, "--owner", OPERATOR, "--insecure"]
         if self.options.slots:
             words += ["--slots", str(self.options.slots)]
         if self.options.threads:
@@ -314,7 +334,11 @@ class Farm:
         return Program(
             name="node",
             command=line,
-            environment=lambda: {**environment, "FARM_NODE_TOKEN": start.token},
+            environment=lambda: {
+                **environment,
+                "FARM_NODE_TOKEN": start.token,
+                "FARM_TRUST_FARM": self.folder.farm_address(),
+            },
             log=self.folder.log("node"),
             ready=lambda _: start.is_online(),
             start_seconds=180.0,
@@ -367,32 +391,6 @@ class Farm:
             with suppress(OSError):
                 volume_index.stopped_cleanly(self.folder.path / "seaweed")
         log.info("farm_stopped", folder=str(self.folder.path))
-
-
-def _said_listening(stdout: IO[bytes] | None) -> bool:
-    """Whether the coordinator has said that it listens."""
-    assert stdout is not None
-    if not select.select([stdout], [], [], 0)[0]:
-        return False
-    line = stdout.readline()
-    try:
-        return bool(line) and "listening" in json.loads(line)
-    except json.JSONDecodeError:
-        return False
-
-
-def _end_leftovers(farm: RunningFarm | None) -> None:
-    """End processes of a farm that was killed, where the kernel left any."""
-    for name, left in (farm.parts if farm else {}).items():
-        with suppress(psutil.Error):
-            process = psutil.Process(left.pid)
-            if abs(process.create_time() - left.started) > 1.0:
-                continue
-            log.warning("leftover_killed", part=name, pid=left.pid)
-            for child in [*process.children(recursive=True), process]:
-                with suppress(psutil.Error):
-                    child.kill()
-            process.wait(10)
 
 
 def state_folder(path: Path) -> Folder:

@@ -9,7 +9,7 @@ import msgspec
 
 from frame_splitter.errors import Conflict, NotFound
 from frame_splitter.fields import decode
-from frame_splitter.ids import NodeId, OwnerId, TaskId
+from frame_splitter.ids import OPERATOR, NodeId, OwnerId, TaskId
 from frame_splitter.records import Progress, SlotState, SlotTrouble
 from render_farm.store import keys
 from render_farm.store.connection import Connection
@@ -18,7 +18,7 @@ from verification.rate import Standing
 REMEMBERED_SECONDS = 7 * 24 * 3600
 """How long an Idempotency-Key gives the same answer."""
 
-ADMIN = OwnerId("admin")
+ADMIN = OPERATOR
 
 
 class Role(StrEnum):

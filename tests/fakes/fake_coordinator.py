@@ -18,7 +18,16 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import msgspec
 
 from frame_splitter.records import Heartbeat, Lease, LeaseRequest, TaskFailure, TaskResult
-from verification.attestation import Enrolment, Submission, address_of, attest, digest, require_signer, sign
+from verification.attestation import (
+    Enrolment,
+    FarmAnswer,
+    Submission,
+    address_of,
+    attest,
+    digest,
+    require_signer,
+    sign,
+)
 
 TOKEN = "node-token"
 KEY = b"\x11" * 32
@@ -196,7 +205,7 @@ class _Handler(BaseHTTPRequestHandler):
                         {
                             "name": name,
                             "url": f"{farm.url}/store/{task}/{name}",
-                            "headers": {"x-signed": "yes"},
+                            "headers": {"x-amz-checksum-sha256": "signed"},
                         }
                         for name in names
                     ]
@@ -236,7 +245,7 @@ class _Handler(BaseHTTPRequestHandler):
     def store(self, method, path, body):
         farm, path = self.farm, unquote(path)
         if method == "PUT":
-            assert self.headers["x-signed"] == "yes"
+            assert self.headers["x-amz-checksum-sha256"] == "signed"
             with farm.changed:
                 farm.objects[path] = body
                 farm.changed.notify_all()
@@ -249,6 +258,9 @@ class _Handler(BaseHTTPRequestHandler):
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
+        if challenge := self.headers["Farm-Challenge"]:
+            shown = FarmAnswer(challenge, hashlib.sha256(data).hexdigest())
+            self.send_header("Farm-Signature", sign(shown, FARM, KEY))
         self.end_headers()
         with contextlib.suppress(ConnectionError):
             self.wfile.write(data)

@@ -389,7 +389,12 @@ class FakeFarm:
     def _offer(self, manifest: Manifest) -> Answer:
         self.offers += 1
         missing = [
-            {"sha256": b.sha256, "size": b.size, "url": f"{self.url}/put/{b.sha256}", "headers": {"x-a": "1"}}
+            {
+                "sha256": b.sha256,
+                "size": b.size,
+                "url": f"{self.url}/put/{b.sha256}",
+                "headers": {"content-type": "1"},
+            }
             for b in manifest.files.values()
             if b.sha256 not in self.blobs
         ]
@@ -406,7 +411,7 @@ def test_a_scene_is_uploaded_once_and_sealed(tmp_path: Path, expire: bool) -> No
         assert client.upload_scene(manifest, tmp_path) == "s"
         assert sorted(farm.blobs.values()) == [b"", b"BLENDER", b"png"]
         puts = server.to("/put")
-        assert all(one.headers["x-a"] == "1" and "authorization" not in one.headers for one in puts)
+        assert all(one.headers["content-type"] == "1" and "authorization" not in one.headers for one in puts)
         before = len(puts)
         client.upload_scene(manifest, tmp_path)
         assert len(server.to("/put")) == before

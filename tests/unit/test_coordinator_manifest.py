@@ -5,7 +5,8 @@ import pytest
 
 from frame_splitter.errors import InvalidInput
 from frame_splitter.records import Blob, Manifest, OutputFile
-from render_farm.intake import check_manifest, scene_id
+from frame_splitter.scene_ids import scene_id
+from render_farm.intake import check_manifest
 from render_farm.results import check_files
 
 BLOB = Blob("0" * 64, 1)

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a scene is called: by all that is in it."""
+
+import hashlib
+
+from frame_splitter.fields import encode
+from frame_splitter.ids import SceneId
+from frame_splitter.records import Manifest
+
+
+def scene_id(manifest: Manifest) -> SceneId:
+    """The sha256 of a manifest, whatever order its files were listed in."""
+    ordered: dict[str, object] = {"main": manifest.main, "files": dict(sorted(manifest.files.items()))}
+    if manifest.color_config:
+        ordered["color_config"] = manifest.color_config
+    return SceneId(hashlib.sha256(encode(ordered)).hexdigest())
