@@ -33,7 +33,7 @@ def outcome_of(action: Callable[[], T]) -> T | TaskFailure:
 
 
 def _for_the_farm(error: FarmError) -> str:
-    """What a farm hears of an error: not what is at an address that it had a node ask, nor a socket's words."""
+    """What a farm hears of an error: not what is at an address it named, and no words of a socket's."""
     told = {Unreachable: "The coordinator does not answer.", LinkRefused: transfer.AWAY}.get(type(error))
     if told:
         log.warning("not_told_to_the_farm", reason=error.sentence)
