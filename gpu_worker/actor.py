@@ -42,7 +42,8 @@ class SlotActor:
         if fresh:
             shutil.rmtree(order.plan.folder, ignore_errors=True)
         transfer.follow(order.links)
-        for folder in (order.cache_folder, order.plan.folder):
+        # Those inside may be open: sandboxes run as other users, and see them by their mounts.
+        for folder in (order.cache_folder, order.plan.folder.parent):
             private_folder(folder)
         cache = SceneCache(
             order.cache_folder,
