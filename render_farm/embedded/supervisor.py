@@ -91,11 +91,11 @@ class Farm:
         The own node starts too, but is not waited for (`wait_for_node`). Raises FolderInUse or
         PartFailed.
         """
-        require_cover(self._host, self.options.certificate, self.options.insecure)
         self.folder.create()
         with ExitStack() as stack:
             stack.enter_context(self.folder.locked())
             require_free(self._host, self._port)
+            require_cover(self._host, self.options.certificate, self.options.insecure)
             end_leftovers(self.folder.announced())
             stack.callback(self._stop)
             services = self._start_services()
