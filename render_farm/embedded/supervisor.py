@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import psutil
@@ -269,9 +270,9 @@ class Farm:
     def _scheme(self) -> str:
         return "https" if self.options.certificate else "http"
 
-    @property
+    @cached_property
     def _objects(self) -> str:
-        """Where nodes and clients reach the object store."""
+        """Where nodes and clients reach the object store. Asked for before anybody listens there."""
         given = self.options
         embedded = given.s3_endpoint or seaweed.url(self.folder.port("seaweed"))
         return given.s3_public_endpoint or self._public_objects() or embedded
@@ -296,7 +297,7 @@ class Farm:
         words = [self._host, str(self.folder.port("relay")), str(target)]
         if found := self.options.certificate:
             words += [str(found.cert), str(found.key)]
-        here = http_question(f"{self._public_objects()}/healthz")
+        here = http_question(f"{self._objects}/healthz")
 
         def answers(seconds: float) -> bool:
             # It passes on: nobody can tell while there is nothing behind it.

@@ -21,6 +21,8 @@ from gpu_worker.coordinator import Coordinator
 from render_farm import config
 from render_farm.client import FarmClient
 from render_farm.embedded.seaweed import free_port
+from render_farm.embedded.state import Folder
+from render_farm.embedded.supervisor import Farm, FarmOptions
 from render_farm.tls import certificate
 from tests import servers
 from tests.fakes.scripted_server import Answer, scripted
@@ -265,3 +267,15 @@ def test_the_example_names_what_the_docs_say():
     told = (NGINX.parent / "tls.md").read_text()
     ports = re.findall(r"proxy_pass http://127\.0\.0\.1:(\d+);", NGINX.read_text())
     assert [f":{ports[0]}" in told, f'"seaweed": {ports[1]}' in told] == [True, True]
+
+
+def test_an_own_node_is_told_of_the_relay_that_runs(files, tmp_path):
+    """The relay's port is taken by then, by the relay itself: where it is asked for anew, another is chosen."""
+    options = FarmOptions(bind="127.0.0.2", certificate=certificate(*map(str, files)))
+    farm = Farm(Folder(tmp_path), options, print)
+    farm.folder.create()
+    farm.folder.choose_port("seaweed")
+    told = farm._objects
+    with socket.create_server(("127.0.0.2", int(told.rpartition(":")[2]))):
+        assert told.startswith("https://127.0.0.2:")
+        assert farm._objects == told
