@@ -45,7 +45,10 @@ class Links:
         """The link, where it may be followed. Raises LinkRefused, and InvalidInput for what is no link."""
         origin = origin_of(url)
         if origin not in self.origins and (self.origins or not is_loopback_name(host_of(origin))):
-            raise LinkRefused("The farm named a link that does not lead to its object store.")
+            raise LinkRefused(
+                f"The farm named a link to {origin}, which is not its object store "
+                f"({' '.join(self.origins)}): it is not followed."
+            )
         return url
 
     def allows(self, address: str) -> bool:

@@ -74,7 +74,10 @@ def _connected(link: HTTPConnection, allows: Allows, met: Callable[[str], None])
     """A connection to the first allowed address that answers. Certificates are checked by the name."""
     allowed = [address for address in _addresses(link) if allows(address)]
     if not allowed:
-        raise LinkRefused("The farm named a link to an address where none of this farm may lead.")
+        raise LinkRefused(
+            f"The farm keeps its files at {link.host}, which is at an address inside a network that the farm "
+            "itself is not in. If that is right, name it: --objects URL, or FARM_OBJECTS."
+        )
     for address in allowed[:-1]:
         try:
             made = _connect(link, address)

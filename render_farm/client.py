@@ -16,7 +16,8 @@ Every method raises FarmError (or one of its kinds in `frame_splitter.errors`) w
 coordinator that is away for a moment is waited for, `patience` seconds long, or until `gone` says that
 waiting is in vain; `say` gets a sentence when that takes long. Plain http beyond this machine has to be
 allowed with `insecure`; `ca_file` has the certificates a farm is checked by ('': the system's). A farm that
-is its user's `own`, on this machine, is taken at its word.
+is its user's `own`, on this machine, is taken at its word; so is where its files are, where the user named
+that with `objects`.
 """
 
 import time
@@ -98,12 +99,13 @@ class FarmClient:
         insecure: bool = False,
         ca_file: str = "",
         own: bool = False,
+        objects: tuple[str, ...] = (),
     ) -> None:
         plain = insecure or own
         self._link = Connection(
             url, token, patience=patience, gone=gone, say=say, insecure=plain, ca_file=ca_file
         )
-        self._own = own
+        self._own, self._objects = own, objects
         self._transfers = Transfers(self._link, self._links, ca_file)
         self.url = self._link.url
 
@@ -122,11 +124,12 @@ class FarmClient:
 
     def _links(self) -> Links:
         """Where the farm's links may lead; asked for once, and only where they do not lead to itself."""
-        link, named = self._link, self.rules().objects
-        if self._own:
-            return trusted_links(named, link.ca_file)
+        link = self._link
+        named = self._objects or self.rules().objects
         for origin in named:
             require_encrypted(origin, "The farm's object store", link.insecure)
+        if self._own or self._objects:
+            return trusted_links(named, link.ca_file)
         return links(named, link.url, link.peer, link.ca_file)
 
     def health(self) -> Health:

@@ -51,7 +51,7 @@ def open_farm(
     if chosen.coordinator:
         if not chosen.token:
             raise UsageError("--coordinator needs --token as well (or FARM_TOKEN).")
-        more = {"insecure": chosen.insecure, "ca_file": chosen.ca_file}
+        more = {"insecure": chosen.insecure, "ca_file": chosen.ca_file, "objects": tuple(chosen.objects)}
         with _connected(chosen.coordinator, chosen.token, say, **more) as client:
             yield Access(client, chosen.coordinator.rstrip("/"))
         return

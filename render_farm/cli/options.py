@@ -202,6 +202,13 @@ def _common(known: Mapping[str, str]) -> argparse.ArgumentParser:
         default=known.get("FARM_INSECURE", "") not in ("", "0"),
         help="plain http beyond this machine, in a network that is private itself [FARM_INSECURE=1]",
     )
+    group.add_argument(
+        "--objects",
+        metavar="URL",
+        action="append",
+        default=known.get("FARM_OBJECTS", "").split(),
+        help="the farm's object store, where it is in a private network and the farm is not [FARM_OBJECTS]",
+    )
     common.set_defaults(ca_file=known.get("FARM_CA_FILE", ""))
     _add_json(common)
     return common

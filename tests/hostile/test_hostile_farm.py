@@ -411,6 +411,21 @@ def test_an_artist_follows_links_to_the_object_store_that_the_farm_names(tmp_pat
     assert (tmp_path / "f").read_bytes() == b"secret"
 
 
+def test_an_artist_asks_inside_the_network_only_where_the_farm_is_there_or_the_artist_says_so(
+    tmp_path, monkeypatch
+):
+    with scripted(lambda _: Answer(body=b"secret")) as store:
+        file = StoredFile("f", SECRET, 6, store.url + "/f")
+        with scripted(lambda _: Answer(body=rules(store.url))) as server:
+            with FarmClient(server.url, "t", patience=0.1) as client:
+                known, client._link.peer = client.rules(), "8.8.8.8"
+                monkeypatch.setattr(client, "rules", lambda: known)
+                with pytest.raises(LinkRefused, match="--objects"):
+                    client.download(file, tmp_path / "f")
+            with FarmClient(server.url, "t", objects=(store.url,)) as client:
+                client.download(file, tmp_path / "f")
+
+
 def test_an_artists_upload_carries_no_header_of_the_farms_choosing(tmp_path):
     (tmp_path / "scene.blend").write_bytes(b"BLENDER")
     with scripted(lambda _: Answer()) as server, FarmClient(server.url, "t", patience=0.1) as client:
