@@ -159,10 +159,8 @@ class Coordinator:
 
     def lease(self, request: LeaseRequest) -> tuple[Lease, ...]:
         """Ask for work; not repeated, because an answer lost on the way holds leases."""
-        return decode(self._lease(encode(request), request.wait), _Leases).leases
-
-    def _lease(self, request: bytes, wait: float) -> bytes:
-        return self._call("POST", "/leases", request, tries=1, patience=wait, proven=True)
+        body = self._call("POST", "/leases", encode(request), tries=1, patience=request.wait, proven=True)
+        return decode(body, _Leases).leases
 
     def heartbeat(self, heartbeat: Heartbeat) -> HeartbeatAnswer:
         """Renew leases; the answer names those that are lost."""
