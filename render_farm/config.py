@@ -17,7 +17,8 @@ from frame_splitter.errors import InvalidInput
 from payments import network
 from payments.network import Network
 from payments.statements import NOBODY
-from render_farm import rules
+from render_farm import limits, rules
+from render_farm.limits import Limits
 from render_farm.objects import Place
 from render_farm.rules import Arbiters, Rules
 from verification.attestation import address_of
@@ -57,6 +58,7 @@ _FLAGS = {
     "unit-price": (str(UNIT_PRICE), "what quotes say a render unit costs where no node sells"),
     "handed-over": ("", "the folder where commands on this machine leave scenes for its own node"),
     "admin-token-file": ("", "file that holds the operator's token (or FARM_ADMIN_TOKEN)"),
+    **limits.FLAGS,
 }
 
 
@@ -76,6 +78,7 @@ class Config:
     arbiters: Arbiters | None = None
     unit_price: int = UNIT_PRICE
     handed_over: Path | None = None
+    limits: Limits = field(default_factory=Limits)
 
 
 def read(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Config:
@@ -95,6 +98,7 @@ def read(arguments: Sequence[str], environment: Mapping[str, str] | None = None)
         arbiters=_arbiters(chosen),
         unit_price=_price(chosen["unit_price"]),
         handed_over=Path(chosen["handed_over"]) if chosen["handed_over"] else None,
+        limits=limits.read(chosen),
     )
 
 
