@@ -56,6 +56,8 @@ def decode(data: bytes | str, kind: type[T]) -> T:
     """JSON bytes as a record of `kind`. Raises InvalidInput naming the field that is wrong."""
     try:
         return decoder(kind).decode(data)
+    except RecursionError as error:
+        raise InvalidInput(f"This is not a valid {kind.__name__}: it is nested too deeply.") from error
     except (msgspec.DecodeError, ValueError) as error:
         raise InvalidInput(f"This is not a valid {kind.__name__}: {error}") from error
 

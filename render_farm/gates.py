@@ -3,9 +3,9 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
 from frame_splitter.errors import FarmError, Unavailable
@@ -70,26 +70,40 @@ class Gate:
             self.leave(caller)
 
 
-class Workshop:
-    """Work too long for the event loop, in a few threads: one piece of a caller's at a time, the others of
-    its wait behind it.
+class Turns:
+    """Lets `each` at a time through for one caller, and `most` in all. Others wait for their turn, so many of
+    a caller that more are refused.
     """
 
-    def __init__(self, threads: int = 2, each: int = 32, most: int = 256) -> None:
+    def __init__(self, what: str, each: int, most: int, waiting: int = 32) -> None:
+        self._gate = Gate(what, waiting, most * waiting)
+        self._each, self._room = each, asyncio.Semaphore(most)
+        self._of: dict[str, asyncio.Semaphore] = {}
+
+    @asynccontextmanager
+    async def taken(self, caller: Caller) -> AsyncIterator[None]:
+        """Wait for the turn, and have it until the block ends. Raises as `Gate.enter`."""
+        with self._gate.inside(caller):
+            mine = self._of.setdefault(_name(caller), asyncio.Semaphore(self._each))
+            try:
+                async with mine, self._room:
+                    yield
+            finally:
+                if self._gate.used(caller) == 1:
+                    self._of.pop(_name(caller), None)
+
+
+class Workshop:
+    """Work too long for the event loop, in a few threads: one piece of a caller's at a time."""
+
+    def __init__(self, threads: int = 2) -> None:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="workshop")
-        self._gate = Gate("long requests", each, most)
-        self._turns: dict[str, asyncio.Lock] = {}
+        self._turns = Turns("long requests", 1, threads)
 
     async def do(self, caller: Caller, work: Callable[[], T]) -> T:
         """The work's outcome. Raises as `Gate.enter` where too much waits already."""
-        with self._gate.inside(caller):
-            turn = self._turns.setdefault(_name(caller), asyncio.Lock())
-            try:
-                async with turn:
-                    return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-            finally:
-                if self._gate.used(caller) == 1:
-                    self._turns.pop(_name(caller), None)
+        async with self._turns.taken(caller):
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def close(self) -> None:
         """Let the threads go."""

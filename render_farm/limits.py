@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What one caller may take of the coordinator, and how long things are kept: the options, and their bounds."""
+"""What one caller may take of the coordinator, and how long things are kept: options and their bounds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +14,7 @@ DAY = 86_400.0
 FLAGS = {
     "max-connections": ("4096", "open connections in all, as far as this process may have files open"),
     "max-connections-per-address": ("512", "open connections of one address"),
+    "head-seconds": ("10", "seconds that a request's headers may take to arrive"),
     "trusted-proxy": ("", "addresses of reverse proxies, comma between: their X-Forwarded-For is believed"),
     "quota-jobs": ("200", "unfinished jobs of an owner"),
     "quota-tasks": ("200000", "tasks of an owner's unfinished jobs"),
@@ -57,6 +58,7 @@ def read(chosen: Mapping[str, str]) -> Limits:
     connections = Connections(
         most=_count(chosen, "max-connections", 65_536),
         per_address=_count(chosen, "max-connections-per-address", 65_536),
+        head_seconds=_count(chosen, "head-seconds", 3600),
         trusted=_addresses(chosen["trusted_proxy"]),
     )
     return Limits(connections, quota, _days(chosen["retention_days"]) * DAY)

@@ -81,6 +81,11 @@ def result_key(job: JobId, task: TaskId, token: int, file: OutputFile) -> str:
     return f"results/{job}/{task}/{token}/{file.sha256}/{file.name}"
 
 
+def results_of(job: JobId) -> str:
+    """What the keys of all files of a job's results begin with."""
+    return f"results/{job}/"
+
+
 LARGEST_SKEW = 60.0
 """Seconds that the object store's clock may be from ours before it is said; at 900 S3 refuses us."""
 
@@ -210,6 +215,19 @@ class Objects:
         if file is not None:
             file.unlink(missing_ok=True)
         await self._in_thread(lambda: self._status("DELETE", key, {}))
+
+    async def remove_under(self, prefix: str) -> None:
+        """Throw away all objects whose keys begin so."""
+        await self._in_thread(lambda: self._remove_under(prefix))
+
+    def _remove_under(self, prefix: str) -> None:
+        try:
+            pages = self._boto().get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self._place.bucket, Prefix=prefix):
+                for found in page.get("Contents", ()):
+                    self._status("DELETE", found["Key"], {})
+        except (ClientError, BotoCoreError) as error:
+            raise Unavailable(OBJECTS_AWAY) from error
 
     async def prepare(self) -> None:
         """Make the bucket if it is not there."""

@@ -5,7 +5,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -28,6 +28,7 @@ from frame_splitter.records import (
 from render_farm.answers import Frame, Job, LeasedScene, ResultAnswer
 from render_farm.dispatch import Bell
 from render_farm.fallbacks import Fallback, fails, seams
+from render_farm.gates import Workshop
 from render_farm.losses import Losses
 from render_farm.objects import LARGEST_OBJECT, Objects, blob_key, result_key
 from render_farm.store.identities import Caller
@@ -37,9 +38,15 @@ from render_farm.store.scenes import Scenes
 from render_farm.submissions import Counter, Signer
 from render_farm.verdicts import Verdicts
 
+T = TypeVar("T")
 log = structlog.get_logger()
 
 MOST_FILES = 1000
+LARGEST_RESULT = 50 * 1000**3
+"""Bytes of all files of one result."""
+
+FEW_LINKS = 16
+"""So many are signed at once: a signature takes a tenth of a millisecond or two."""
 
 MOST_SAID = 500
 """Letters of a node's sentence that are repeated in a job's."""
@@ -57,8 +64,10 @@ class Results:
         counter: Counter,
         verdicts: Verdicts,
         losses: Losses,
+        workshop: Workshop,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._workshop = workshop
         self._leases = leases
         self._scenes = scenes
         self._objects = objects
@@ -68,8 +77,16 @@ class Results:
         self._losses = losses
         self._clock = clock
 
-    def lease(self, taken: Taken, expires_in: float) -> Lease:
-        """The lease as the node is told it, with links to what it starts from."""
+    async def leases(self, caller: Caller, taken: Sequence[Taken], expires_in: float) -> tuple[Lease, ...]:
+        """Leases as the node is told them, with links to what they start from."""
+        links = sum(_links(one) for one in taken)
+        return await self._linked(caller, links, lambda: tuple(self._lease(one, expires_in) for one in taken))
+
+    async def _linked(self, caller: Caller, links: int, work: Callable[[], T]) -> T:
+        """Work that signs so many links: a few at once, many aside, since each takes a while."""
+        return work() if links <= FEW_LINKS else await self._workshop.do(caller, work)
+
+    def _lease(self, taken: Taken, expires_in: float) -> Lease:
         inputs = tuple(
             TileInput(
                 entry.task.id,
@@ -125,14 +142,15 @@ class Results:
             await self._objects.publish(
                 {blob_key(owner, blob.sha256): (blob.sha256, blob.size) for blob in blobs}
             )
-        # A signature a file: too long for the event loop where files are many.
-        files = await asyncio.to_thread(
+        files = await self._linked(
+            caller,
+            len(found.manifest.files),
             lambda: {
                 name: StoredFile(
                     name, blob.sha256, blob.size, self._objects.get_link(blob_key(owner, blob.sha256))
                 )
                 for name, blob in found.manifest.files.items()
-            }
+            },
         )
         return LeasedScene(scene, found.manifest.main, files, found.manifest.color_config)
 
@@ -142,9 +160,13 @@ class Results:
         """Where to PUT each file of a live lease."""
         check_files(files)
         held = await self._leases.holding(task, token, caller.node)
-        return tuple(
-            Upload(file.name, *self._objects.put_link(_key(held, file), file.sha256, file.size))
-            for file in files
+        return await self._linked(
+            caller,
+            len(files),
+            lambda: tuple(
+                Upload(file.name, *self._objects.put_link(_key(held, file), file.sha256, file.size))
+                for file in files
+            ),
         )
 
     async def submit(self, caller: Caller, task: TaskId, token: int, result: TaskResult) -> ResultAnswer:
@@ -224,8 +246,12 @@ class Results:
         held = await self._leases.holding(task, token, caller.node)
         return fails(await self._leases.frame_of(held.task), failure.message[:MOST_SAID])
 
-    def frame(self, job: Job, stored: StoredFrame) -> Frame:
-        """A frame with links to its files."""
+    async def frames(self, caller: Caller, job: Job, stored: Sequence[StoredFrame]) -> list[Frame]:
+        """Frames with links to their files."""
+        links = sum(len(one.files) for one in stored)
+        return await self._linked(caller, links, lambda: [self._frame(job, one) for one in stored])
+
+    def _frame(self, job: Job, stored: StoredFrame) -> Frame:
         unfinished = stored.state == "rendering" and job.state in FINISHED
         return Frame(
             frame=stored.frame,
@@ -236,7 +262,7 @@ class Results:
             files=tuple(self.stored(job.job, stored.by, stored.by_token, file) for file in stored.files),
         )
 
-    def frame_event(self, job: JobId, event: StoredEvent) -> dict[str, Any]:
+    async def frame_event(self, caller: Caller, job: JobId, event: StoredEvent) -> dict[str, Any]:
         """A frame's event with links to its files."""
         data = dict(event.data)
         by, token = TaskId(data.pop("by", "")), int(data.pop("by_token", 0))
@@ -245,16 +271,23 @@ class Results:
         ]
         seconds = data.get("render_seconds", 0.0)
         return data | {
-            "files": [self.stored(job, by, token, file) for file in files],
+            "files": await self._all_stored(caller, job, by, token, files),
             "render_seconds": seconds,
         }
 
-    def verdict_event(self, job: JobId, event: StoredEvent) -> dict[str, Any]:
+    async def verdict_event(self, caller: Caller, job: JobId, event: StoredEvent) -> dict[str, Any]:
         """A verdict's event with links to its evidence."""
         data = dict(event.data)
         by, token = TaskId(data.pop("by", "")), int(data.pop("by_token", 0))
         files = [OutputFile(file["name"], file["sha256"], int(file["size"])) for file in data["evidence"]]
-        return data | {"evidence": [self.stored(job, by, token, file) for file in files]}
+        return data | {"evidence": await self._all_stored(caller, job, by, token, files)}
+
+    async def _all_stored(
+        self, caller: Caller, job: JobId, task: TaskId, token: int, files: Sequence[OutputFile]
+    ) -> list[StoredFile]:
+        return await self._linked(
+            caller, len(files), lambda: [self.stored(job, task, token, file) for file in files]
+        )
 
     def stored(self, job: JobId, task: TaskId, token: int, file: OutputFile) -> StoredFile:
         """A file of a result, with a link to fetch it."""
@@ -271,10 +304,18 @@ def compared(tile: Tile, audits: Sequence[StoredAudit]) -> tuple[StoredAudit, ..
     return crops or tuple(audit for audit in audits if not audit.own or audit is mine[0])
 
 
+def _links(taken: Taken) -> int:
+    """How many links a lease is told with."""
+    audits = taken.check.audits if taken.check else ()
+    return len(taken.inputs) + sum(len(audit.files) for audit in audits)
+
+
 def check_files(files: tuple[OutputFile, ...]) -> None:
     """Raises InvalidInput for names that leave their folder, repeat, or are too many, and for sizes."""
     if not 1 <= len(files) <= MOST_FILES:
         raise InvalidInput(f"A result has from 1 to {MOST_FILES} files, not {len(files)}.")
+    if sum(file.size for file in files) > LARGEST_RESULT:
+        raise InvalidInput(f"A result has at most {LARGEST_RESULT // 1000**3} GB in all.")
     seen = set()
     for file in files:
         safe_relative(file.name)

@@ -20,8 +20,8 @@ import uvicorn
 from frame_splitter.errors import FarmError
 from render_farm import config
 from render_farm.api.app import create
-from render_farm.doors import Doors
 from render_farm.api.protocol import guarded
+from render_farm.doors import Doors
 from render_farm.event_log import log_to_stderr
 from render_farm.farm import Farm
 

@@ -15,6 +15,7 @@ from render_farm.api import (
     money,
     people,
     problems,
+    quota,
     quotes,
     scenes,
     verification,
@@ -40,10 +41,9 @@ def create(farm: Farm) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.farm = farm
-    app.state.streams = events.Streams()
     problems.install(app)
     # Routes are tried in order: those that every task passes through come first.
-    for module in (leases, events, jobs, scenes, people, verification, money, quotes):
+    for module in (leases, events, jobs, scenes, people, verification, money, quotes, quota):
         app.include_router(module.router, prefix="/api/v1")
     app.include_router(description.router)
     app.openapi = lambda: description.openapi(app)  # type: ignore[method-assign]

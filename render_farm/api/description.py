@@ -52,6 +52,7 @@ _RECORDS = [
     SignedReceipt,
     Round,
     LogProof,
+    answers.QuotaView,
     answers.Problem,
     people.OwnerOrder,
     people.NodeOrder,

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request, Response
 
 from frame_splitter.errors import NotFound
 from frame_splitter.ids import JobId
-from render_farm.answers import FrameList, Job, JobList, TaskList
-from render_farm.api.edge import LARGE_BODY, Owner, answer, body, described, farm_of, repeat_of
+from render_farm.answers import Frame, FrameList, Job, JobList, TaskList
+from render_farm.api.edge import Owner, answer, described, farm_of, large_body, repeat_of
 from render_farm.intake import JobOrder
 from render_farm.store.identities import Caller, Role
 from render_farm.store.jobs import FINISHED
@@ -27,9 +27,9 @@ async def visible(request: Request, caller: Caller, job: str) -> Job:
 @router.post("", **described(Job, JobOrder, 201))
 async def add_job(request: Request, caller: Owner) -> Response:
     """Start a job on a sealed scene."""
-    order, raw = await body(request, JobOrder, LARGE_BODY)
     farm = farm_of(request)
-    job = await farm.intake.job(caller.owner, order, repeat_of(request, caller, raw))
+    async with large_body(request, caller, JobOrder) as (order, raw):
+        job = await farm.intake.job(caller, order, repeat_of(request, caller, raw))
     farm.dispatch.bell.ring()
     return answer(job, 201)
 
@@ -86,7 +86,9 @@ async def list_frames(job: str, request: Request, caller: Owner) -> Response:
     """A job's frames, with links to the files of those that are done."""
     found = await visible(request, caller, job)
     farm = farm_of(request)
-    frames = [farm.results.frame(found, frame) async for frame in farm.jobs.frames(found.job)]
+    frames: list[Frame] = []
+    async for some in farm.jobs.frames(found.job):
+        frames += await farm.results.frames(caller, found, some)
     return answer(FrameList(tuple(frames)))
 
 

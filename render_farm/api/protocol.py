@@ -25,8 +25,8 @@ class TooMuch(Exception):
         self.answer = _raw(status, phrase, code, detail)
 
 
-HEAD_TOO_LONG = (431, "Request Header Fields Too Large", "head_too_large", "The request's headers are too long.")
-QUEUE_TOO_LONG = (400, "Bad Request", "too_many_queued", "Too many requests were sent before the first was answered.")
+HEAD_TOO_LONG = (431, "Request Header Fields Too Large", "head_too_large", "The headers are too long.")
+QUEUE_TOO_LONG = (400, "Bad Request", "too_many_queued", "Wait for an answer before sending so much more.")
 
 
 def _raw(status: int, phrase: str, code: str, detail: str) -> bytes:
@@ -91,9 +91,9 @@ class Guarded(HttpToolsProtocol):
         more, that has asked nothing for long, or whose peer does not read.
         """
         limits, transport = self.doors.limits, self.transport
-        if self._unsent.is_stuck(transport.written, transport.get_write_buffer_size(), now):  # type: ignore[attr-defined]
-            transport.abort()
-        elif self._ending_since and now - self._ending_since > limits.linger_seconds:
+        left, written = transport.get_write_buffer_size(), transport.written  # type: ignore[attr-defined]
+        lingers = self._ending_since and now - self._ending_since > limits.linger_seconds
+        if self._unsent.is_stuck(written, left, now) or lingers:
             transport.abort()
         elif self._reading_head and now - self._quiet_since > limits.head_seconds:
             self._say_and_leave(TOO_SLOW)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who connects and sends nothing, or half, or too much, or reads nothing: others are answered all the same."""
+"""Who connects and sends nothing, half, too much, or reads nothing: others are answered all the same."""
 
+import contextlib
 import json
 import resource
 import socket
@@ -25,6 +26,7 @@ def farm(tmp_path_factory, seaweed_server):
     """A coordinator that takes few connections, and waits as long as any does."""
     folder = tmp_path_factory.mktemp("doors")
     options = ("--max-connections-per-address", str(FEW), "--max-connections", str(2 * FEW))
+    options += ("--head-seconds", "2")
     with (
         servers.valkey(folder / "valkey") as store,
         servers.coordinator(folder / "process", store.url, seaweed_server, *options) as running,
@@ -119,10 +121,8 @@ def test_heads_have_an_end(farm, head):
 
 
 def send_quietly(link, content):
-    try:
+    with contextlib.suppress(OSError):
         link.sendall(content)
-    except OSError:
-        pass
 
 
 def test_requests_are_not_queued_without_end(farm):
@@ -135,12 +135,18 @@ def test_requests_are_not_queued_without_end(farm):
 
 def test_a_body_that_nobody_waits_for_does_not_go_on(farm):
     """A chunked body without an end after its answer."""
-    link = connect(farm.url, b"POST /api/v1/nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    link = connect(
+        farm.url, b"POST /api/v1/nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
     assert status_of(link.recv(1 << 16)) == 404
-    with pytest.raises(OSError):  # noqa: PT011 - whichever way it is ended
-        while True:
+    ended, deadline = False, time.monotonic() + 60
+    while not ended and time.monotonic() < deadline:
+        try:
             link.sendall(b"4\r\naaaa\r\n")
             time.sleep(0.01)
+        except OSError:
+            ended = True
+    assert ended
 
 
 @pytest.mark.parametrize("method", ["TRACE", "PATCH", "PROPFIND", "CONNECT", "OPTIONS", "BREW", "get"])
@@ -251,10 +257,9 @@ def test_idle_connections_do_not_close_the_way_to_the_objects(relay, sent):
 
 
 def test_the_relay_waits_for_no_head_without_end(relay):
-    assert told(connect(relay, b"GET /healthz HTTP/1.1\r\nX: ")) == b""
-    endless = connect(relay)
+    endless, slow = connect(relay), connect(relay, b"GET /healthz HTTP/1.1\r\nX: ")
     threading.Thread(target=send_quietly, args=(endless, b"a" * 300_000), daemon=True).start()
-    assert told(endless) == b""
+    assert told(endless) == told(slow) == b""
 
 
 def test_a_transfer_goes_on_while_others_crowd(relay):
