@@ -49,15 +49,41 @@ class Guest(Protocol):
         """End if it has taken too long over something; `now` by the loop's clock."""
 
 
+class _Waiting:
+    """Connections that wait, new ones apart, each kind in order."""
+
+    def __init__(self) -> None:
+        self._new: dict[Guest, None] = {}
+        self._known: dict[Guest, None] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._new or self._known)
+
+    def __contains__(self, guest: object) -> bool:
+        return guest in self._new or guest in self._known
+
+    def add(self, guest: Guest, new: bool) -> None:
+        (self._new if new else self._known)[guest] = None
+
+    def discard(self, guest: Guest) -> None:
+        self._new.pop(guest, None)
+        self._known.pop(guest, None)
+
+    def first(self) -> Guest | None:
+        return next(iter(self._new or self._known), None)
+
+
 class Doors:
-    """All connections of a server. Those that wait for a request are kept in the order they began to."""
+    """All connections of a server. Those that wait for a request are kept in the order they began to: those
+    that never asked anything make room before those that did.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self._guests: set[Guest] = set()
         self._of_address: Counter[str] = Counter()
-        self._waiting: dict[Guest, None] = {}
-        self._waiting_of: dict[str, dict[Guest, None]] = {}
+        self._waiting = _Waiting()
+        self._waiting_of: dict[str, _Waiting] = {}
         self.turned_away = 0
 
     @property
@@ -66,10 +92,10 @@ class Doors:
         return len(self._guests)
 
     def enter(self, guest: Guest) -> bool:
-        """Let one in, and have the one that has waited longest make room if need be; False: there is none."""
+        """Let one in, and have one that waits make room if need be; False: there is none."""
         limits, address = self.limits, guest.address
         crowded = address not in limits.trusted and self._of_address[address] >= limits.per_address
-        if crowded and not self._make_room(self._waiting_of.get(address)):
+        if crowded and not self._make_room(self._waiting_of.get(address, _Waiting())):
             self.turned_away += 1
             return False
         if len(self._guests) >= limits.most and not self._make_room(self._waiting):
@@ -77,23 +103,23 @@ class Doors:
             return False
         self._guests.add(guest)
         self._of_address[address] += 1
-        self.waits(guest)
+        self.waits(guest, new=True)
         return True
 
-    def _make_room(self, waiting: dict[Guest, None] | None) -> bool:
-        if not waiting:
+    def _make_room(self, waiting: "_Waiting") -> bool:
+        first = waiting.first()
+        if first is None:
             return False
-        oldest = next(iter(waiting))
-        self.gone(oldest)
-        oldest.leave()
+        self.gone(first)
+        first.leave()
         return True
 
-    def waits(self, guest: Guest) -> None:
-        """It has no request that is being answered."""
+    def waits(self, guest: Guest, new: bool = False) -> None:
+        """It has no request that is being answered. `new`: it never had one."""
         self.works(guest)
         if guest in self._guests:
-            self._waiting[guest] = None
-            self._waiting_of.setdefault(guest.address, {})[guest] = None
+            self._waiting.add(guest, new)
+            self._waiting_of.setdefault(guest.address, _Waiting()).add(guest, new)
 
     def is_waiting(self, guest: Guest) -> bool:
         """Whether it would make room for another."""
@@ -101,11 +127,12 @@ class Doors:
 
     def works(self, guest: Guest) -> None:
         """A request of its is being answered."""
-        self._waiting.pop(guest, None)
-        of_address = self._waiting_of.get(guest.address, {})
-        of_address.pop(guest, None)
-        if not of_address:
-            self._waiting_of.pop(guest.address, None)
+        self._waiting.discard(guest)
+        of_address = self._waiting_of.get(guest.address)
+        if of_address is not None:
+            of_address.discard(guest)
+            if not of_address:
+                del self._waiting_of[guest.address]
 
     def gone(self, guest: Guest) -> None:
         """It has ended."""

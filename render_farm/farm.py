@@ -74,7 +74,7 @@ class Farm:
         self.jobs = Jobs(self.store)
         self.closing = asyncio.Event()
         self.workshop = Workshop()
-        self.bodies = Turns("large requests", 2, 4)
+        self.bodies = Turns("large requests", 1, 2)
         self.streams = Gate("event streams", config.limits.quota.streams, MOST_STREAMS)
         self.waits = Gate("calls that wait", MOST_WAITS_EACH, MOST_WAITS)
         self.rules = config.rules

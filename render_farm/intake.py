@@ -154,10 +154,10 @@ class Intake:
     async def scene(self, caller: Caller, manifest: Manifest) -> SceneAnswer:
         """Note a scene; says which blobs are still to be uploaded, and where."""
         owner = caller.owner
-        scene = await self._workshop.do(caller, lambda: checked_scene(manifest))
+        scene, text = await self._workshop.do(caller, lambda: (checked_scene(manifest), encode(manifest)))
         blobs = blob_digests(manifest)
         most = 0 if caller.role is Role.ADMIN else self._quota.bytes
-        is_new = await self._scenes.put(owner, scene, manifest)
+        is_new = await self._scenes.put(owner, scene, text)
         try:
             await self._scenes.announce(owner, blobs, most)
         except OverQuota:

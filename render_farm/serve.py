@@ -26,6 +26,8 @@ from render_farm.event_log import log_to_stderr
 from render_farm.farm import Farm
 
 GRACE_SECONDS = 3
+SWITCH_SECONDS = 0.001
+"""How long work in a thread keeps the event loop waiting at a time."""
 
 
 class Server(uvicorn.Server):
@@ -90,6 +92,7 @@ async def serve(chosen: config.Config) -> None:
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit status."""
     log_to_stderr()
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         chosen = config.read(arguments)
     except FarmError as error:

@@ -108,17 +108,18 @@ async def body(request: Request, kind: type[T], limit: int = SMALL_BODY) -> tupl
 
 
 @asynccontextmanager
-async def large_body(request: Request, caller: Caller, kind: type[T]) -> AsyncIterator[tuple[T, bytes]]:
-    """The body of a call that may bring much, as a record, and its bytes. Until the block ends it is the
+async def large_body(request: Request, caller: Caller, kind: type[T]) -> AsyncIterator[tuple[T, str]]:
+    """The body of a call that may bring much, as a record, and its digest. Until the block ends it is the
     caller's turn. Raises as `body`, and where too many of the caller's wait.
     """
     if 0 < _announced(request) <= AT_ONCE:
-        yield await body(request, kind, AT_ONCE)
+        record, raw = await body(request, kind, AT_ONCE)
+        yield record, digest_of(raw)
         return
     farm = farm_of(request)
     async with farm.bodies.taken(caller):
         raw = await _read(request, LARGE_BODY)
-        yield await farm.workshop.do(caller, lambda: _decode(raw, kind)), raw
+        yield await farm.workshop.do(caller, lambda: (_decode(raw, kind), digest_of(raw)))
 
 
 def _decode(raw: bytes, kind: type[T]) -> T:
@@ -163,13 +164,13 @@ async def _read(request: Request, limit: int) -> bytes:
     return bytes(received)
 
 
-def repeat_of(request: Request, caller: Caller, raw: bytes) -> Repeat:
-    """The request's Idempotency-Key, if it has one, which counts for this call only."""
+def repeat_of(request: Request, caller: Caller, digest: str) -> Repeat:
+    """The request's Idempotency-Key, if it has one, which counts for this call only. `digest`: its body's."""
     key = request.headers.get("idempotency-key", "")
     if len(key) > LONGEST_KEY or not key.isprintable():
         raise InvalidInput(f"The Idempotency-Key must be printable and at most {LONGEST_KEY} letters.")
     place = f"{request.url.path}:{key}" if key else ""
-    return Repeat(caller.owner, place, digest_of(raw))
+    return Repeat(caller.owner, place, digest)
 
 
 def answer(record: object, status: int = 200) -> Response:

@@ -28,8 +28,8 @@ async def visible(request: Request, caller: Caller, job: str) -> Job:
 async def add_job(request: Request, caller: Owner) -> Response:
     """Start a job on a sealed scene."""
     farm = farm_of(request)
-    async with large_body(request, caller, JobOrder) as (order, raw):
-        job = await farm.intake.job(caller, order, repeat_of(request, caller, raw))
+    async with large_body(request, caller, JobOrder) as (order, digest):
+        job = await farm.intake.job(caller, order, repeat_of(request, caller, digest))
     farm.dispatch.bell.ring()
     return answer(job, 201)
 

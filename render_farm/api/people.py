@@ -27,6 +27,7 @@ from render_farm.api.edge import Admin, Node, Owner, answer, body, described, fa
 from render_farm.farm import Farm
 from render_farm.store.identities import Caller, Repeat, Role
 from render_farm.store.identities import Node as StoredNode
+from render_farm.store.jobs import digest_of
 from render_farm.store.new_jobs import OverQuota
 from verification.attestation import Enrolment, require_signer
 from verification.rate import audit_rate
@@ -74,7 +75,7 @@ async def health(request: Request) -> Response:
 async def add_owner(request: Request, caller: Admin) -> Response:
     """Add an owner; the answer holds its token."""
     order, raw = await body(request, OwnerOrder)
-    farm, repeat = farm_of(request), repeat_of(request, caller, raw)
+    farm, repeat = farm_of(request), repeat_of(request, caller, digest_of(raw))
     owner, token = _new(farm, "owner", repeat)
     made = await farm.identities.create_owner(OwnerId(owner), _named(order.name), token, repeat)
     _same(made, owner)
@@ -85,7 +86,7 @@ async def add_owner(request: Request, caller: Admin) -> Response:
 async def add_node(request: Request, caller: Owner) -> Response:
     """Add a node of the caller's, or of whom the operator names; the answer holds its token."""
     order, raw = await body(request, NodeOrder)
-    farm, repeat = farm_of(request), repeat_of(request, caller, raw)
+    farm, repeat = farm_of(request), repeat_of(request, caller, digest_of(raw))
     owner = await _whose(farm, caller, order)
     await _require_room(farm, caller, owner)
     node, token = _new(farm, "node", repeat)

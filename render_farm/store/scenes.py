@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from frame_splitter.fields import decode, encode
+from frame_splitter.fields import decode
 from frame_splitter.ids import JobId, OwnerId, SceneId, Sha256
 from frame_splitter.records import Manifest
 from render_farm.store import keys
@@ -41,10 +41,10 @@ class Scenes:
     def __init__(self, connection: Connection) -> None:
         self._store = connection
 
-    async def put(self, owner: OwnerId, scene: SceneId, manifest: Manifest) -> bool:
-        """Keep a manifest. Returns whether it is new; one that is there stays, sealed or not."""
+    async def put(self, owner: OwnerId, scene: SceneId, manifest: bytes) -> bool:
+        """Keep a manifest (JSON). Returns whether it is new; one that is there stays, sealed or not."""
         place = keys.scene(owner, scene)
-        is_new = bool(await self._store.do("HSETNX", place, "manifest", encode(manifest)))
+        is_new = bool(await self._store.do("HSETNX", place, "manifest", manifest))
         await self._store.do("HSET", place, "used", time.time())
         return is_new
 

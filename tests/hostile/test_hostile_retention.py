@@ -57,7 +57,7 @@ class World:
         manifest = Manifest(contents[0].decode(), files)
         name = hashlib.sha256(encode(manifest)).hexdigest()
         blobs = {blob.sha256: blob.size for blob in files.values()}
-        await self.scenes.put("ann", name, manifest)
+        await self.scenes.put("ann", name, encode(manifest))
         await self.scenes.announce("ann", blobs, 0)
         for content in contents:
             await self.put(blob_key("ann", hashlib.sha256(content).hexdigest()), content)
