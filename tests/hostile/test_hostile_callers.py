@@ -7,12 +7,13 @@ import threading
 from contextlib import ExitStack
 from pathlib import Path
 
+import msgspec
 import pytest
 import urllib3
 
 from frame_splitter.errors import InvalidInput
 from frame_splitter.facts import SceneFacts
-from frame_splitter.fields import decode, encode
+from frame_splitter.fields import decode, decoder, encode
 from frame_splitter.records import Blob, JobSpec, Manifest, OutputFile
 from frame_splitter.split import fingerprint
 from render_farm.api.edge import AT_ONCE, LARGE_BODY, MOST_ITEMS
@@ -154,8 +155,10 @@ def test_deep_bodies_of_nodes_are_refused(admin, path):
 
 @pytest.mark.parametrize("kind", [Manifest, JobSpec, SceneFacts, dict])
 def test_deep_json_is_a_sentence_for_everybody(kind):
-    with pytest.raises(InvalidInput):
+    with pytest.raises(InvalidInput, match="nested too deeply"):
         decode(b'{"a":' * 100_000, kind)
+    with pytest.raises(msgspec.DecodeError):
+        decoder(kind).decode(b'{"a":' * 100_000)
 
 
 def test_bodies_have_bounds_of_items(ann):
