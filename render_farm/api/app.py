@@ -20,6 +20,7 @@ from render_farm.api import (
     scenes,
     verification,
 )
+from render_farm.api.forwarded import PerForwarded
 from render_farm.farm import Farm
 
 
@@ -41,6 +42,8 @@ def create(farm: Farm) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.farm = farm
+    if farm.config.limits.connections.trusted:
+        app.add_middleware(PerForwarded, limits=farm.config.limits.connections)
     problems.install(app)
     # Routes are tried in order: those that every task passes through come first.
     for module in (leases, events, jobs, scenes, people, verification, money, quotes, quota):

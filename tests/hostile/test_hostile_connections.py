@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Who connects and sends nothing, half, too much, or reads nothing: others are answered all the same."""
 
+import asyncio
 import contextlib
 import json
 import resource
@@ -12,6 +13,7 @@ import time
 
 import pytest
 
+from render_farm.api.forwarded import PerForwarded
 from render_farm.doors import Doors, Limits, Unsent, raise_open_files
 from render_farm.embedded.seaweed import free_port
 from tests import servers
@@ -203,6 +205,46 @@ def test_a_proxy_that_is_named_brings_many():
     guests = [Somebody("p") for _ in range(8)]
     assert all(doors.enter(guest) for guest in guests)
     assert not any(guest.left for guest in guests)
+
+
+def answered(app, peer, *forwarded):
+    """The status of one request through `PerForwarded`, from a peer with such headers."""
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"x-forwarded-for", value) for value in forwarded]
+    asyncio.run(app({"type": "http", "client": (peer, 1), "headers": headers}, None, send))
+    return sent[0]["status"]
+
+
+def test_behind_a_proxy_each_address_is_counted():
+    """The last address is the proxy's word; what a client wrote before it, or to us directly, is nobody's."""
+
+    async def nested(scope, receive, send):
+        """Answers while the same address, and others, ask too."""
+        inner = {}
+
+        async def keep(message):
+            inner.setdefault("status", message.get("status"))
+
+        if depth:
+            depth.pop()
+            await app(dict(scope, **next_scope), receive, keep)
+        await send({"type": "http.response.start", "status": inner.get("status", 200)})
+
+    app = PerForwarded(nested, Limits(per_address=2, trusted=frozenset({"10.0.0.1"})))
+    for peer, first, second, status in (
+        ("10.0.0.1", b"192.0.2.1", b"192.0.2.1", 429),
+        ("10.0.0.1", b"192.0.2.1", b"192.0.2.1, 192.0.2.2", 200),
+        ("10.0.0.1", b"192.0.2.9, 192.0.2.1", b"192.0.2.8, 192.0.2.1", 429),
+        ("10.0.0.2", b"192.0.2.1", b"192.0.2.1", 200),
+        ("10.0.0.1", b"nonsense", b"nonsense", 200),
+    ):
+        depth = [None, None]
+        next_scope = {"headers": [(b"x-forwarded-for", second)]}
+        assert answered(app, peer, first) == status, (peer, first, second)
 
 
 def test_as_many_files_may_be_open_as_are_allowed():
