@@ -74,7 +74,7 @@ class Farm:
         self.jobs = Jobs(self.store)
         self.closing = asyncio.Event()
         self.workshop = Workshop()
-        self.bodies = Turns("large requests", 1, 2)
+        self.bodies = Turns("large requests", 1, 8)
         self.streams = Gate("event streams", config.limits.quota.streams, MOST_STREAMS)
         self.waits = Gate("calls that wait", MOST_WAITS_EACH, MOST_WAITS)
         self.rules = config.rules
@@ -128,6 +128,11 @@ class Farm:
         self.publication = Publication(submissions, self.rounds, self.jobs, self.results, self.rules)
         self._admin_digest = hashlib.sha256(config.admin_token.encode()).digest()
         self._known: dict[bytes, tuple[float, Caller]] = {}
+
+    async def make_room(self, caller: Caller) -> None:
+        """Let the oldest of an owner's ended jobs go where they take too much of the store."""
+        if caller.role is not Role.ADMIN:
+            await self._keeper.make_room(caller.owner, self.config.limits.quota.records)
 
     def close(self) -> None:
         """End everything that is held open, so that the server can stop."""

@@ -156,8 +156,10 @@ class Intake:
         owner = caller.owner
         scene, text = await self._workshop.do(caller, lambda: (checked_scene(manifest), encode(manifest)))
         blobs = blob_digests(manifest)
-        most = 0 if caller.role is Role.ADMIN else self._quota.bytes
-        is_new = await self._scenes.put(owner, scene, text)
+        most, lists = self._quota.bytes, self._quota.records // 2
+        if caller.role is Role.ADMIN:
+            most = lists = 0
+        is_new = await self._scenes.put(owner, scene, text, lists)
         try:
             await self._scenes.announce(owner, blobs, most)
         except OverQuota:

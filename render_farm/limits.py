@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from frame_splitter.errors import InvalidInput
 from render_farm.doors import Limits as Connections
 
-GIGABYTE = 1000**3
+GIGABYTE, MEGABYTE = 1000**3, 1000**2
 DAY = 86_400.0
 
 FLAGS = {
@@ -19,6 +19,7 @@ FLAGS = {
     "quota-jobs": ("200", "unfinished jobs of an owner"),
     "quota-tasks": ("200000", "tasks of an owner's unfinished jobs"),
     "quota-gigabytes": ("500", "gigabytes of scenes that an owner has stored, or asked links for"),
+    "quota-records": ("500", "megabytes of an owner's ended jobs in the store, beyond which the oldest go"),
     "quota-nodes": ("500", "nodes of an owner"),
     "quota-streams": ("20", "event streams of an owner at a time; the operator may have ten times as many"),
     "retention-days": ("30", "days after which ended jobs and unused scenes are deleted; 0 keeps them"),
@@ -28,12 +29,15 @@ FLAGS = {
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What one owner may have. `bytes` of scenes; `tasks` of unfinished jobs."""
+    """What one owner may have. `bytes` of scenes; `tasks` of unfinished jobs; `records`: bytes of ended jobs
+    in the store, and half as many of the lists of scenes' files.
+    """
 
     jobs: int = 200
     tasks: int = 200_000
     bytes: int = 500 * GIGABYTE
     nodes: int = 500
+    records: int = 500 * MEGABYTE
     streams: int = 20
 
 
@@ -52,6 +56,7 @@ def read(chosen: Mapping[str, str]) -> Limits:
         jobs=_count(chosen, "quota-jobs", 1_000_000),
         tasks=_count(chosen, "quota-tasks", 100_000_000),
         bytes=_count(chosen, "quota-gigabytes", 1_000_000) * GIGABYTE,
+        records=_count(chosen, "quota-records", 1_000_000) * MEGABYTE,
         nodes=_count(chosen, "quota-nodes", 1_000_000),
         streams=_count(chosen, "quota-streams", 1_000),
     )

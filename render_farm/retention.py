@@ -61,9 +61,15 @@ class Keeper:
             log.exception("clearing_failed")
 
     async def finish_endings(self) -> None:
-        """End the tasks of jobs that were given up."""
+        """End the tasks of jobs that were given up, and delete what has left."""
         for job in await self._jobs.ending():
             await self._jobs.end_tasks(job)
+        await self._clear_leaving(self._clock())
+
+    async def make_room(self, owner: OwnerId, most: int) -> None:
+        """Let the oldest of an owner's ended jobs leave where all of them take more than `most` bytes."""
+        for job in await self._retention.beyond(owner, most):
+            await self._retention.leave(job, self._clock())
 
     async def sweep(self) -> None:
         """Delete what has ended long enough ago."""
@@ -73,13 +79,16 @@ class Keeper:
         if self._seconds:
             for job in await self._retention.ended_jobs(now - self._seconds):
                 await self._retention.leave(job, now)
+        await self._clear_leaving(now)
+        if self._seconds:
+            await self._sweep_scenes(now)
+
+    async def _clear_leaving(self, now: float) -> None:
         for job in await self._retention.leaving():
             await self._retention.leave(job, now)
             await self._objects.remove_under(results_of(job))
             await self._retention.clear(job)
             log.info("job_deleted", job=job)
-        if self._seconds:
-            await self._sweep_scenes(now)
 
     async def _sweep_scenes(self, now: float) -> None:
         before, kept = now - self._seconds, await self._retention.scenes(now)

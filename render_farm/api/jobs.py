@@ -11,8 +11,11 @@ from render_farm.api.edge import Owner, answer, described, farm_of, large_body, 
 from render_farm.intake import JobOrder
 from render_farm.store.identities import Caller, Role
 from render_farm.store.jobs import FINISHED
+from render_farm.store.new_jobs import batched
 
 log = structlog.get_logger()
+LISTED_AT_ONCE, MOST_LISTED, MOST_FRAMES_LISTED = 50, 1000, 1_000_000
+
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 
@@ -29,6 +32,7 @@ async def add_job(request: Request, caller: Owner) -> Response:
     """Start a job on a sealed scene."""
     farm = farm_of(request)
     async with large_body(request, caller, JobOrder) as (order, digest):
+        await farm.make_room(caller)
         job = await farm.intake.job(caller, order, repeat_of(request, caller, digest))
     farm.dispatch.bell.ring()
     return answer(job, 201)
@@ -40,12 +44,19 @@ async def list_jobs(
 ) -> Response:
     """The caller's jobs, newest first; with `fingerprint` those of the same scene and spec.
 
-    The operator sees all jobs, but by fingerprint only the operator's own.
+    The operator sees all jobs, but by fingerprint only the operator's own. Of very many the newest are told:
+    a thousand, or those of a million frames.
     """
     farm = farm_of(request)
     everybody = caller.role is Role.ADMIN and fingerprint is None
-    jobs = await farm.jobs.some(await farm.jobs.ids(None if everybody else caller.owner, fingerprint))
-    return answer(JobList(tuple(job for job in jobs if not unfinished or job.state not in FINISHED)))
+    jobs: list[Job] = []
+    names = await farm.jobs.ids(None if everybody else caller.owner, fingerprint)
+    for some in batched(names, LISTED_AT_ONCE):
+        found = await farm.jobs.some(list(some))
+        jobs += [job for job in found if not unfinished or job.state not in FINISHED]
+        if len(jobs) >= MOST_LISTED or sum(len(job.spec.frames) for job in jobs) > MOST_FRAMES_LISTED:
+            break
+    return answer(JobList(tuple(jobs)))
 
 
 @router.get("/{job}", **described(Job))

@@ -22,6 +22,7 @@ async def ask(request: Request, caller: Owner) -> Response:
     """Ask what a job on a sealed scene would take. Its id ends it, too: `POST /jobs/{quote}/cancel`."""
     farm = farm_of(request)
     async with large_body(request, caller, JobOrder) as (order, digest):
+        await farm.make_room(caller)
         quote = await farm.quotes.ask(caller, order, repeat_of(request, caller, digest))
     farm.dispatch.bell.ring()
     return answer(quote, 201)

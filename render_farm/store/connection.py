@@ -45,7 +45,7 @@ class StoreFull(Unavailable):
     status = 507
 
 
-BEGINS = frozenset({"add_tasks", "create_job", "enrol", "announce"})
+BEGINS = frozenset({"add_tasks", "create_job", "enrol", "announce", "put_scene"})
 """Scripts that begin something new. All others may go beyond the store's memory, so that what was begun, or
 is deleted, comes to its end."""
 

@@ -210,6 +210,16 @@ def owner_bytes(owner_id: str) -> str:
     return f"farm:owner:{owner_id}:bytes"
 
 
+def owner_manifests(owner_id: str) -> str:
+    """Sorted set: an owner's scenes by the bytes of their manifests."""
+    return f"farm:owner:{owner_id}:manifests"
+
+
+def owner_kept(owner_id: str) -> str:
+    """Sorted set: an owner's ended jobs and quotes that are kept, by about how many bytes they take."""
+    return f"farm:owner:{owner_id}:kept"
+
+
 def owner_going(owner_id: str) -> str:
     """Set: blobs of an owner that are counted no more, and whose objects are to be deleted."""
     return f"farm:owner:{owner_id}:going"

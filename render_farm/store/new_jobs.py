@@ -24,6 +24,9 @@ from render_farm.store import keys
 
 Item = TypeVar("Item")
 
+BYTES_OF_TASK = 800
+"""What the store takes for a task, its frame, and events of both."""
+
 WRITTEN_AT_ONCE = 150
 """Tasks that the store makes in one go: a few hundredths of a second."""
 
@@ -146,6 +149,7 @@ def job_fields(new: NewJob) -> dict[str, str]:
     """The job's hash."""
     return {
         "owner": new.owner,
+        "weight": str(BYTES_OF_TASK * len(new.tasks) + 8 * len(new.spec.frames)),
         "name": new.spec.name,
         "scene": new.spec.scene,
         "spec": encode(new.spec).decode(),

@@ -67,9 +67,29 @@ class Retention:
         if owner is None:
             return
         places = (keys.owner_jobs(owner), keys.owner_quotes(owner), keys.same_work(owner, mark))
-        for place in (*places, keys.owner_unfinished(owner), keys.owner_unfinished(owner, quotes=True)):
+        going_on = (keys.owner_unfinished(owner), keys.owner_unfinished(owner, quotes=True))
+        for place in (*places, *going_on, keys.owner_kept(owner)):
             await self._store.do("ZREM", place, job)
         await self._store.do("SREM", keys.scene_waiting(owner, scene), job)
+
+    async def beyond(self, owner: OwnerId, most: int) -> list[JobId]:
+        """The oldest of an owner's ended jobs and quotes without which the others take `most` bytes at most.
+        Paid jobs whose money is not all where it belongs are none of them.
+        """
+        found = await self._store.do("ZRANGE", keys.owner_kept(owner), 0, -1, "WITHSCORES")
+        weights = {job: float(weight) for job, weight in zip(found[::2], found[1::2], strict=True)}
+        too_much = sum(weights.values()) - most
+        if too_much <= 0:
+            return []
+        paid = set(await self._store.do("ZRANGE", keys.PAID_JOBS, 0, -1))
+        places = (keys.owner_quotes(owner), keys.owner_jobs(owner))
+        named = [job for place in places for job in await self._store.do("ZRANGE", place, 0, -1)]
+        oldest: list[JobId] = []
+        for job in named:
+            if too_much > 0 and job in weights and job not in paid:
+                oldest.append(JobId(job))
+                too_much -= weights[job]
+        return oldest
 
     async def never_made(self, before: float) -> list[JobId]:
         """Jobs whose making began before a time and was never finished."""
@@ -115,7 +135,7 @@ class Retention:
         """Delete a scene's record, unless it was used since `before`. The owner's blobs are then `loose`."""
         await self._store.keep("SADD", keys.LOOSE_BLOBS, one.owner)
         places = [keys.scene(one.owner, one.scene), keys.scene_waiting(one.owner, one.scene)]
-        await self._store.run("forget_scene", places, before)
+        await self._store.run("forget_scene", [*places, keys.owner_manifests(one.owner)], before, one.scene)
 
     async def loose(self) -> list[OwnerId]:
         """Owners some of whose blobs may be in no scene."""

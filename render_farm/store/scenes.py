@@ -13,7 +13,7 @@ from render_farm.store import keys
 from render_farm.store.connection import Argument, Connection
 from render_farm.store.new_jobs import OverQuota, batched
 
-GIGABYTE = 1000**3
+GIGABYTE, MEGABYTE = 1000**3, 1000**2
 AT_ONCE = 1000
 """Blobs that the store is asked about in one go."""
 
@@ -41,12 +41,18 @@ class Scenes:
     def __init__(self, connection: Connection) -> None:
         self._store = connection
 
-    async def put(self, owner: OwnerId, scene: SceneId, manifest: bytes) -> bool:
-        """Keep a manifest (JSON). Returns whether it is new; one that is there stays, sealed or not."""
-        place = keys.scene(owner, scene)
-        is_new = bool(await self._store.do("HSETNX", place, "manifest", manifest))
-        await self._store.do("HSET", place, "used", time.time())
-        return is_new
+    async def put(self, owner: OwnerId, scene: SceneId, manifest: bytes, most: int = 0) -> bool:
+        """Keep a manifest (JSON). Returns whether it is new; one that is there stays, sealed or not. Raises
+        OverQuota where the owner's would have more than `most` bytes (0: any).
+        """
+        places = [keys.scene(owner, scene), keys.owner_manifests(owner)]
+        outcome = await self._store.run("put_scene", places, scene, manifest, time.time(), most)
+        if outcome == "full":
+            raise OverQuota(
+                f"The lists of files of your scenes have {most / MEGABYTE:g} MB at most: the farm deletes "
+                "scenes that no job has used for a while."
+            )
+        return bool(outcome == "new")
 
     async def get(self, owner: OwnerId, scene: SceneId) -> StoredScene | None:
         """The owner's scene, or None."""
@@ -61,6 +67,7 @@ class Scenes:
 
     async def drop(self, owner: OwnerId, scene: SceneId) -> None:
         """Forget a scene that was just put."""
+        await self._store.do("ZREM", keys.owner_manifests(owner), scene)
         await self._store.do("UNLINK", keys.scene(owner, scene))
 
     async def lacking(self, owner: OwnerId, blobs: dict[Sha256, int]) -> dict[Sha256, int]:

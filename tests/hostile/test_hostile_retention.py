@@ -142,6 +142,26 @@ def test_a_paid_job_stays_until_its_money_is_where_it_belongs(world):
     world(story)
 
 
+def test_beyond_an_owners_room_the_oldest_go(world):
+    """Made and cancelled again and again, jobs would fill the store for a month."""
+
+    async def story(farm):
+        for number in range(6):
+            farm.now += 1
+            await farm.job(f"j{number}", frames=5)
+            await farm.jobs.intend(f"j{number}", "cancel")
+        farm.now += 1
+        await farm.job("going", frames=5)
+        weight = int(await farm.connection.do("HGET", "farm:job:j0", "weight"))
+        await farm.connection.do("ZADD", "farm:jobs:paid", 1, "j1")
+        await farm.keeper.make_room("ann", 3 * weight)
+        assert await farm.jobs.ids("ann", None) == ["going", "j5", "j4", "j1"]
+        await farm.keeper.finish_endings()
+        assert not [key for key in await farm.keys() if "j0" in key]
+
+    world(story)
+
+
 def test_scenes_go_when_no_job_needs_them(world):
     async def story(farm):
         old = await farm.scene(b"main", b"shared", b"alone")

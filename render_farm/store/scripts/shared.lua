@@ -49,7 +49,8 @@
 --                              whole ('1': one Blender renders it instead of the job's first tasks for it)
 --   farm:node:{node}:leases    set: tasks the node holds
 --   farm:owner:{owner}:unfinished  sorted set: the owner's unfinished jobs by how many tasks they have;
---                              farm:owner:{owner}:probing of its quotes
+--                              farm:owner:{owner}:probing of its quotes; farm:owner:{owner}:kept of those that
+--                              ended, by the job's weight (about how many bytes the store has of it)
 --   farm:jobs:ending           sorted set: jobs that were given up and have tasks left to end; a job's
 --                              ended_to says how many were
 --   farm:leases                sorted set: leased tasks by the time their lease ends
@@ -205,9 +206,16 @@ end
 
 -- What an owner has going on: its jobs, or its quotes, with how many tasks each.
 local function count_unfinished(job, state)
-  local owner, probe, total = get(job_key(job), 'owner', 'probe', 'total')
-  local key = 'farm:owner:' .. (owner or '') .. (filled(probe) and ':probing' or ':unfinished')
-  if ENDED[state] then redis.call('ZREM', key, job) else redis.call('ZADD', key, total or 0, job) end
+  local owner, probe, total, weight = get(job_key(job), 'owner', 'probe', 'total', 'weight')
+  local of_owner = 'farm:owner:' .. (owner or '')
+  local key = of_owner .. (filled(probe) and ':probing' or ':unfinished')
+  if ENDED[state] then
+    redis.call('ZREM', key, job)
+    redis.call('ZADD', of_owner .. ':kept', weight or 0, job)
+  else
+    redis.call('ZADD', key, total or 0, job)
+    redis.call('ZREM', of_owner .. ':kept', job)
+  end
 end
 
 -- Every script that changed a job ends with this: is it open to nodes, has its state changed?
