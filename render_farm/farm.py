@@ -127,6 +127,7 @@ class Farm:
         )
         self.publication = Publication(submissions, self.rounds, self.jobs, self.results, self.rules)
         self._admin_digest = hashlib.sha256(config.admin_token.encode()).digest()
+        self._asked: asyncio.Task[tuple[bool, bool]] | None = None
         self._known: dict[bytes, tuple[float, Caller]] = {}
 
     async def make_room(self, caller: Caller) -> None:
@@ -189,6 +190,17 @@ class Farm:
         """A secret only this farm can make, the same for the same parts."""
         message = "\0".join((purpose, *parts)).encode()
         return hmac.new(self.config.admin_token.encode(), message, hashlib.sha256).hexdigest()
+
+    async def parts_answer(self) -> tuple[bool, bool]:
+        """Whether the store and the object store answer now. Who asks while that is found out is told the
+        same: anybody may ask, as often as they like.
+        """
+        if self._asked is None or self._asked.done():
+            self._asked = asyncio.create_task(self._ask_parts())
+        return await asyncio.shield(self._asked)
+
+    async def _ask_parts(self) -> tuple[bool, bool]:
+        return await self.store_answers(), await self.objects.ready()
 
     async def store_answers(self) -> bool:
         """Whether the store answers now."""

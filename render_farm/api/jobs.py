@@ -14,7 +14,7 @@ from render_farm.store.jobs import FINISHED
 from render_farm.store.new_jobs import batched
 
 log = structlog.get_logger()
-LISTED_AT_ONCE, MOST_LISTED, MOST_FRAMES_LISTED = 50, 1000, 1_000_000
+LISTED_AT_ONCE, MOST_LISTED, MOST_FRAMES_LISTED = 10, 1000, 1_000_000
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 

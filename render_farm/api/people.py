@@ -65,7 +65,7 @@ class Binding:
 async def health(request: Request) -> Response:
     """Whether the coordinator and the parts it stands on answer."""
     farm = farm_of(request)
-    store, objects = await farm.store_answers(), await farm.objects.ready()
+    store, objects = await farm.parts_answer()
     status = "ok" if store and objects else "degraded"
     time, notices = farm.clock(), (*farm.timekeeper.notices(), *farm.objects.notices())
     return answer(Health(status, version("render-farm"), store, objects, time, notices))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Owners and nodes with tokens that ask too much: it is refused, or done beside the others' calls."""
 
+import asyncio
 import hashlib
 import json
 import threading
@@ -17,6 +18,7 @@ from frame_splitter.fields import decode, decoder, encode
 from frame_splitter.records import Blob, JobSpec, Manifest, OutputFile
 from frame_splitter.split import fingerprint
 from render_farm.api.edge import AT_ONCE, LARGE_BODY, MOST_ITEMS
+from render_farm.farm import Farm
 from render_farm.intake import MOST_FOLDERS, check_manifest
 from render_farm.quotes import MOST_AT_ONCE
 from tests import servers
@@ -124,6 +126,31 @@ def test_many_links_are_signed_beside_others(admin, ann):
 def test_frames_have_bounds_of_tiles(ann):
     order = {"spec": JobSpec(ann.scene(), (1,), "999x999"), "facts": FACTS}
     assert "tiles" in ann.refused(422, "invalid_input", "POST", "/jobs", order)
+
+
+def test_many_who_ask_whether_all_is_well_ask_the_parts_once():
+    """Anybody may ask: a thousand at once would keep results from being looked at."""
+    asked = []
+
+    class Slow:
+        """A coordinator whose parts take a while."""
+
+        _asked = None
+        parts_answer = Farm.parts_answer
+
+        async def _ask_parts(self):
+            asked.append(1)
+            await asyncio.sleep(0)
+            return True, True
+
+    async def story():
+        farm = Slow()
+        assert await asyncio.gather(*(farm.parts_answer() for _ in range(100))) == [(True, True)] * 100
+        assert len(asked) == 1
+        await farm.parts_answer()
+        assert len(asked) == 2
+
+    asyncio.run(story())
 
 
 # --- bodies and headers ------------------------------------------------------------------------------
