@@ -3,15 +3,20 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import TypeVar
 
 from frame_splitter.errors import FarmError, Unavailable
 from render_farm.store.identities import Caller, Role
 
 T = TypeVar("T")
+Item = TypeVar("Item")
+
+PIECE = 500
+"""Items of one caller that are worked on before it is others' turn."""
 
 ADMINS_SHARE = 10
 """The operator may have so many times as much at a time as an owner."""
@@ -104,6 +109,14 @@ class Workshop:
         """The work's outcome. Raises as `Gate.enter` where too much waits already."""
         async with self._turns.taken(caller):
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    async def each(self, caller: Caller, items: Sequence[Item], work: Callable[[Item], T]) -> list[T]:
+        """The outcome for each item, in order; after every few hundred it is others' turn. Raises as `do`."""
+        found: list[T] = []
+        for first in range(0, len(items), PIECE):
+            some = items[first : first + PIECE]
+            found += await self.do(caller, partial(list, map(work, some)))
+        return found
 
     def close(self) -> None:
         """Let the threads go."""

@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import structlog
 
@@ -183,8 +184,8 @@ class Intake:
             for sha, size in lacking.items()
             if found[sha] not in {Found(size, sha), Found(size, None)}
         }
-        missing = await self._workshop.do(caller, lambda: self._missing(owner, absent))
-        return SceneAnswer(scene, False, missing)
+        missing = await self._workshop.each(caller, list(absent.items()), partial(self._missing, owner))
+        return SceneAnswer(scene, False, tuple(missing))
 
     def _handed(self, owner: OwnerId, blobs: dict[Sha256, int]) -> dict[Sha256, Found | None]:
         return {sha: self._objects.handed(blob_key(owner, sha)) for sha in blobs}
@@ -197,11 +198,9 @@ class Intake:
             found |= zip(some, await asyncio.gather(*looks), strict=True)
         return found
 
-    def _missing(self, owner: OwnerId, blobs: dict[Sha256, int]) -> tuple[MissingBlob, ...]:
-        return tuple(
-            MissingBlob(sha, size, *self._objects.put_link(blob_key(owner, sha), sha, size))
-            for sha, size in blobs.items()
-        )
+    def _missing(self, owner: OwnerId, blob: tuple[Sha256, int]) -> MissingBlob:
+        sha, size = blob
+        return MissingBlob(sha, size, *self._objects.put_link(blob_key(owner, sha), sha, size))
 
     async def seal(self, caller: Caller, scene: SceneId) -> None:
         """Check every uploaded blob's size and sha256. Raises Conflict naming those that are wrong."""

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -164,13 +164,16 @@ class Objects:
         """Bring what was only handed over into the bucket, for nodes on other machines: sha256 and size of
         blobs by their keys.
         """
-        for key, (sha256, size) in blobs.items():
-            file = self._handed.file(key) if self._handed and key not in self._published else None
-            if file is None:
-                continue
+        handed = await asyncio.to_thread(self._handed_only, blobs) if self._handed else {}
+        for key, file in handed.items():
+            sha256, size = blobs[key]
             if await self._look(key) is None:
                 await self._in_thread(partial(self._put, key, sha256, size, file))
             self._published.add(key)
+
+    def _handed_only(self, keys: Iterable[str]) -> dict[str, Path]:
+        new = [key for key in keys if key not in self._published]
+        return {key: file for key in new if self._handed and (file := self._handed.file(key))}
 
     def _put(self, key: str, sha256: str, size: int, file: Path) -> None:
         link, headers = self.put_link(key, sha256, size)

@@ -39,6 +39,7 @@ from render_farm.submissions import Counter, Signer
 from render_farm.verdicts import Verdicts
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 log = structlog.get_logger()
 
 MOST_FILES = 1000
@@ -80,11 +81,17 @@ class Results:
     async def leases(self, caller: Caller, taken: Sequence[Taken], expires_in: float) -> tuple[Lease, ...]:
         """Leases as the node is told them, with links to what they start from."""
         links = sum(_links(one) for one in taken)
-        return await self._linked(caller, links, lambda: tuple(self._lease(one, expires_in) for one in taken))
+        return tuple(await self._linked(caller, links, taken, lambda one: self._lease(one, expires_in)))
 
-    async def _linked(self, caller: Caller, links: int, work: Callable[[], T]) -> T:
-        """Work that signs so many links: a few at once, many aside, since each takes a while."""
-        return work() if links <= FEW_LINKS else await self._workshop.do(caller, work)
+    async def _linked(
+        self, caller: Caller, links: int, items: Sequence[Item], work: Callable[[Item], T]
+    ) -> list[T]:
+        """Work on each item that signs so many links in all: a few at once, many aside and in pieces, since
+        each takes a while.
+        """
+        if links <= FEW_LINKS:
+            return [work(one) for one in items]
+        return await self._workshop.each(caller, items, work)
 
     def _lease(self, taken: Taken, expires_in: float) -> Lease:
         inputs = tuple(
@@ -137,21 +144,17 @@ class Results:
         found = await self._scenes.get(owner, scene)
         if found is None:
             raise NotFound("The scene of this lease is gone.")
+        blobs = tuple(found.manifest.files.values())
         if not caller.own:
-            blobs = found.manifest.files.values()
             await self._objects.publish(
                 {blob_key(owner, blob.sha256): (blob.sha256, blob.size) for blob in blobs}
             )
-        files = await self._linked(
-            caller,
-            len(found.manifest.files),
-            lambda: {
-                name: StoredFile(
-                    name, blob.sha256, blob.size, self._objects.get_link(blob_key(owner, blob.sha256))
-                )
-                for name, blob in found.manifest.files.items()
-            },
-        )
+        keys = [blob_key(owner, blob.sha256) for blob in blobs]
+        links = await self._linked(caller, len(keys), keys, self._objects.get_link)
+        files = {
+            name: StoredFile(name, blob.sha256, blob.size, link)
+            for name, blob, link in zip(found.manifest.files, blobs, links, strict=True)
+        }
         return LeasedScene(scene, found.manifest.main, files, found.manifest.color_config)
 
     async def uploads(
@@ -160,14 +163,11 @@ class Results:
         """Where to PUT each file of a live lease."""
         check_files(files)
         held = await self._leases.holding(task, token, caller.node)
-        return await self._linked(
-            caller,
-            len(files),
-            lambda: tuple(
-                Upload(file.name, *self._objects.put_link(_key(held, file), file.sha256, file.size))
-                for file in files
-            ),
-        )
+
+        def upload(file: OutputFile) -> Upload:
+            return Upload(file.name, *self._objects.put_link(_key(held, file), file.sha256, file.size))
+
+        return tuple(await self._linked(caller, len(files), files, upload))
 
     async def submit(self, caller: Caller, task: TaskId, token: int, result: TaskResult) -> ResultAnswer:
         """Take a signed result once its objects are there. The same submit again is answered alike."""
@@ -249,7 +249,7 @@ class Results:
     async def frames(self, caller: Caller, job: Job, stored: Sequence[StoredFrame]) -> list[Frame]:
         """Frames with links to their files."""
         links = sum(len(one.files) for one in stored)
-        return await self._linked(caller, links, lambda: [self._frame(job, one) for one in stored])
+        return await self._linked(caller, links, stored, lambda one: self._frame(job, one))
 
     def _frame(self, job: Job, stored: StoredFrame) -> Frame:
         unfinished = stored.state == "rendering" and job.state in FINISHED
@@ -285,9 +285,7 @@ class Results:
     async def _all_stored(
         self, caller: Caller, job: JobId, task: TaskId, token: int, files: Sequence[OutputFile]
     ) -> list[StoredFile]:
-        return await self._linked(
-            caller, len(files), lambda: [self.stored(job, task, token, file) for file in files]
-        )
+        return await self._linked(caller, len(files), files, lambda file: self.stored(job, task, token, file))
 
     def stored(self, job: JobId, task: TaskId, token: int, file: OutputFile) -> StoredFile:
         """A file of a result, with a link to fetch it."""

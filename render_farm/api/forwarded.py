@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from render_farm.api.problems import problem
+from render_farm.api.problems import AGAIN, problem
 from render_farm.doors import Limits
 
 HEADER = b"x-forwarded-for"
@@ -27,7 +27,9 @@ class PerForwarded:
         if not address:
             return await self._app(scope, receive, send)
         if self._of[address] >= self._limits.per_address:
-            refusal = problem(429, "quota", "Too many requests of your address are open: wait for some.")
+            refusal = problem(
+                429, "quota", "Too many requests of your address are open: wait for some.", AGAIN
+            )
             return await refusal(scope, receive, send)
         self._of[address] += 1
         try:

@@ -20,8 +20,8 @@ _SENTENCES = {
     405: "This address does not take this method.",
 }
 
-_AGAIN = {"Retry-After": "1"}
-_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 429: _AGAIN, 503: _AGAIN}
+AGAIN = {"Retry-After": "1"}
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 429: AGAIN, 503: AGAIN}
 
 
 def problem(status: int, code: str, detail: str, headers: dict[str, str] | None = None) -> Response:

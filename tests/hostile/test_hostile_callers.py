@@ -19,8 +19,10 @@ from frame_splitter.records import Blob, JobSpec, Manifest, OutputFile
 from frame_splitter.split import fingerprint
 from render_farm.api.edge import AT_ONCE, LARGE_BODY, MOST_ITEMS
 from render_farm.farm import Farm
+from render_farm.gates import PIECE, Busy, Turns, Workshop
 from render_farm.intake import MOST_FOLDERS, check_manifest
 from render_farm.quotes import MOST_AT_ONCE
+from render_farm.store.identities import Caller, Role
 from tests import servers
 from tests.api_calls import FACTS, Api, events, under
 
@@ -126,6 +128,50 @@ def test_many_links_are_signed_beside_others(admin, ann):
 def test_frames_have_bounds_of_tiles(ann):
     order = {"spec": JobSpec(ann.scene(), (1,), "999x999"), "facts": FACTS}
     assert "tiles" in ann.refused(422, "invalid_input", "POST", "/jobs", order)
+
+
+def test_long_work_of_others_is_a_piece_long():
+    """Two owners ask for a great many links each; a third has a few in between."""
+    ann, bob, eve = (Caller(Role.OWNER, name, "") for name in ("ann", "bob", "eve"))
+    done, begun = [], threading.Event()
+
+    def work(number):
+        done.append(number)
+        begun.set()
+
+    async def story():
+        workshop = Workshop()
+        many = [asyncio.create_task(workshop.each(one, range(20 * PIECE), work)) for one in (ann, bob)]
+        assert await asyncio.to_thread(begun.wait, 60)
+        assert await workshop.do(eve, lambda: "done") == "done"
+        before = len(done)
+        await asyncio.gather(*many)
+        workshop.close()
+        assert before < len(done) == 40 * PIECE
+
+    asyncio.run(story())
+
+
+def test_one_caller_does_not_fill_the_queue():
+    """What waits for its turn is counted: more of a caller's is refused, others come in."""
+    ann, eve = (Caller(Role.OWNER, name, "") for name in ("ann", "eve"))
+
+    async def story():
+        turns, opened = Turns("things", 1, 2, waiting=3), asyncio.Event()
+
+        async def hold(caller):
+            async with turns.taken(caller):
+                await opened.wait()
+
+        held = [asyncio.create_task(hold(ann)) for _ in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(Busy):
+            await hold(ann)
+        opened.set()
+        await hold(eve)
+        await asyncio.gather(*held, hold(ann))
+
+    asyncio.run(story())
 
 
 def test_many_who_ask_whether_all_is_well_ask_the_parts_once():
