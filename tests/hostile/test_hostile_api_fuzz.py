@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Schemathesis asks everything the API describes, as each kind of caller, in right and wrong ways.
 
-The seed is fixed and the time is bounded. A failure says how to send its request again by curl.
+The seed is fixed, and so is how much is asked. A failure says how to send its request again by curl.
 """
 
 import json
@@ -17,8 +17,9 @@ from frame_splitter.records import JobSpec
 from tests import servers
 from tests.api_calls import FACTS, Api
 
-SECONDS = 10
-EXAMPLES = 5
+EXAMPLES = 2
+"""Of each call."""
+
 CALLERS = ("admin", "owner", "node", "nobody")
 ENDLESS = "/events$"
 """Streams do not end by themselves."""
@@ -63,12 +64,12 @@ def test_whatever_is_asked_the_coordinator_does_not_stumble(farm, there, caller,
     lines = [f'"path.{name}" = {json.dumps(value)}' for name, value in there.names.items()]
     (tmp_path / "schemathesis.toml").write_text("\n".join(["[parameters]", *lines, ""]))
     words = [sys.executable, "-m", "schemathesis.cli", "run", f"{farm.url}/api/v1/openapi.json"]
-    words += ["--url", farm.url, "--seed", "1", "--max-examples", str(EXAMPLES), "--max-time", str(SECONDS)]
+    words += ["--url", farm.url, "--seed", "1", "--max-examples", str(EXAMPLES)]
     words += ["--checks", "not_a_server_error", "--exclude-path-regex", ENDLESS, "--no-shrink"]
-    words += ["--request-timeout", "40", "--warnings", "off", "--phases", "coverage,fuzzing"]
+    words += ["--request-timeout", "40", "--warnings", "off", "--phases", "fuzzing"]
     words += ["--header", f"Authorization: Bearer {there.tokens[caller]}"] if there.tokens[caller] else []
     before = len(Path(farm.log).read_text())
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False)
     said = Path(farm.log).read_text()[before:]
     assert "request_crashed" not in said, said[-4000:]
     assert "Traceback" not in said, said[-4000:]

@@ -28,7 +28,7 @@ def farm(tmp_path_factory, seaweed_server):
     """A coordinator that takes few connections, and waits as long as any does."""
     folder = tmp_path_factory.mktemp("doors")
     options = ("--max-connections-per-address", str(FEW), "--max-connections", str(2 * FEW))
-    options += ("--head-seconds", "2")
+    options += ("--head-seconds", "1")
     with (
         servers.valkey(folder / "valkey") as store,
         servers.coordinator(folder / "process", store.url, seaweed_server, *options) as running,
