@@ -3,7 +3,7 @@
 
 import threading
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
@@ -23,11 +23,27 @@ Address = Annotated[str, msgspec.Meta(pattern="^0x[0-9a-fA-F]{40}$", max_length=
 Signature = Annotated[str, msgspec.Meta(pattern="^0x[0-9a-f]{130}$", max_length=132)]
 
 
+class Decoder(Generic[T]):
+    """msgspec's, for JSON that strangers wrote: what is nested deeper than Python goes is no JSON either."""
+
+    __slots__ = ("_decoder",)
+
+    def __init__(self, kind: type[T]) -> None:
+        self._decoder = msgspec.json.Decoder(kind)
+
+    def decode(self, data: bytes | bytearray | str) -> T:
+        """The record. Raises msgspec.DecodeError, of which ValidationError is one, and ValueError."""
+        try:
+            return self._decoder.decode(data)
+        except RecursionError as error:
+            raise msgspec.DecodeError("it is nested too deeply") from error
+
+
 _building = threading.Lock()
-_decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
+_decoders: dict[Any, Decoder[Any]] = {}
 
 
-def decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
+def decoder(kind: type[T]) -> Decoder[T]:
     """The decoder of `kind`, made once. Nothing else may make one, or call `msgspec.json.decode` with a type.
 
     What msgspec knows of a dataclass is put on the class before it is filled in, with Python running
@@ -37,7 +53,7 @@ def decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
     found = _decoders.get(kind)
     if found is None:
         with _building:
-            found = _decoders[kind] = msgspec.json.Decoder(kind)
+            found = _decoders[kind] = Decoder(kind)
     return found
 
 

@@ -131,12 +131,23 @@ def _unsafe(name: str) -> str:
         (name.startswith("/"), "it is absolute"),
         (_DRIVE.match(name), "it starts with a drive letter"),
         ("\\" in name, "it holds a backslash"),
-        (any(unicodedata.category(letter) in _UNWANTED for letter in name), "it holds a control character"),
+        (not name.isprintable() and any(map(_is_unwanted, name)), "it holds a control character"),
         (".." in parts, "it climbs out of its folder"),
         ("" in parts or "." in parts, "it has an empty part"),
-        (any(_bytes(part) > MAX_PART for part in parts), f"a part of it is longer than {MAX_PART} bytes"),
+        (
+            _bytes(name) > MAX_PART and any(_bytes(part) > MAX_PART for part in parts),
+            f"a part of it is longer than {MAX_PART} bytes",
+        ),
     )
     return next((reason for wrong, reason in checks if wrong), "")
+
+
+def _has_long_part(name: str) -> bool:
+    return _bytes(name) > MAX_PART and any(_bytes(part) > MAX_PART for part in name.split("/"))
+
+
+def _is_unwanted(letter: str) -> bool:
+    return unicodedata.category(letter) in _UNWANTED
 
 
 def _bytes(name: str) -> int:
@@ -165,14 +176,17 @@ def carried_name(name: str) -> str:
 
 def laid_out_name(name: str) -> PurePosixPath:
     """The path a file that travelled under `name` has on disk. Raises InvalidInput as `safe_relative`."""
-    parts = [_ESCAPED.sub(_unescape, part) for part in safe_relative(name).parts]
+    plain = safe_relative(name)
+    if "~" not in name:
+        return plain
+    parts = [_ESCAPED.sub(_unescape, part) for part in plain.parts]
     if any("/" in part or "\0" in part or part in {".", ".."} or _bytes(part) > MAX_PART for part in parts):
         raise InvalidInput(f"'{_shown(name)}' cannot be a file of a scene or a frame.")
     return PurePosixPath(*parts)
 
 
 def _is_odd(letter: str) -> bool:
-    return letter == "\\" or unicodedata.category(letter) in _UNWANTED
+    return letter == "\\" or _is_unwanted(letter)
 
 
 def _escape(letter: str) -> str:

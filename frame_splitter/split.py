@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator
 
 import msgspec
@@ -47,7 +48,7 @@ def validate(spec: JobSpec, facts: SceneFacts) -> None:
     Raises InvalidInput with the first thing that is wrong.
     """
     if len(FrameRange(spec.frames)) != len(spec.frames):
-        twice = next(frame for frame in spec.frames if spec.frames.count(frame) > 1)
+        twice = Counter(spec.frames).most_common(1)[0][0]
         raise InvalidInput(f"Frame {twice} is listed twice: name every frame once.")
     if _samples(spec, facts) < 1:
         raise InvalidInput("0 samples render nothing: ask for 1 or more.")

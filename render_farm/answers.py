@@ -363,6 +363,31 @@ class NodeSelf:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """How much of something an owner has, and may have (None: any amount)."""
+
+    used: int
+    most: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaView:
+    """What an owner may have. `jobs` and `tasks` are unfinished ones, `bytes` those of scenes, brought or
+    asked links for, `quotes` those in the making, `streams` open event streams; `priority` is the highest a
+    job may have, `retention` after how many seconds ended jobs and unused scenes are deleted (0: never).
+    """
+
+    jobs: Share
+    tasks: Share
+    bytes: Share
+    nodes: Share
+    quotes: Share
+    streams: Share
+    priority: int
+    retention: float
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """An error, as application/problem+json."""
 

@@ -19,7 +19,8 @@ from frame_splitter.errors import InvalidInput
 from payments import network
 from payments.network import Network
 from payments.statements import NOBODY
-from render_farm import rules
+from render_farm import limits, rules
+from render_farm.limits import Limits
 from render_farm.objects import Place
 from render_farm.rules import Arbiters, Rules
 from render_farm.tls import Certificate, certificate, require_cover
@@ -63,6 +64,7 @@ _FLAGS = {
     "unit-price": (str(UNIT_PRICE), "what quotes say a render unit costs where no node sells"),
     "handed-over": ("", "the folder where commands on this machine leave scenes for its own node"),
     "admin-token-file": ("", "file that holds the operator's token (or FARM_ADMIN_TOKEN)"),
+    **limits.FLAGS,
 }
 
 
@@ -84,6 +86,7 @@ class Config:
     handed_over: Path | None = None
     certificate: Certificate | None = None
     local_port: int | None = None
+    limits: Limits = field(default_factory=Limits)
 
 
 def read(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Config:
@@ -106,6 +109,7 @@ def read(arguments: Sequence[str], environment: Mapping[str, str] | None = None)
         handed_over=Path(chosen["handed_over"]) if chosen["handed_over"] else None,
         certificate=_certificate(chosen),
         local_port=int(_number(local, "local-port", 1, 65_535)) if local else None,
+        limits=limits.read(chosen),
     )
 
 

@@ -39,7 +39,7 @@ Say = Callable[[str], None]
 ANSWER_LIMIT = 256 << 20
 """Bytes of the longest answer read; a job of 100,000 frames stays below half of it."""
 
-_AGAIN = frozenset({502, 503, 504})
+_AGAIN = frozenset({429, 502, 503, 504})
 _BY_STATUS = {
     401: Unauthorized,
     403: Forbidden,

@@ -15,6 +15,7 @@ from frame_splitter.ids import NodeId
 from render_farm.clock import FarmClock, Timekeeper
 from render_farm.config import Config
 from render_farm.dispatch import Dispatch
+from render_farm.gates import Gate, Turns, Workshop
 from render_farm.intake import Intake
 from render_farm.losses import Losses
 from render_farm.objects import Handed, Objects
@@ -22,6 +23,7 @@ from render_farm.paying import Cashier
 from render_farm.publication import Publication
 from render_farm.quotes import Quotes
 from render_farm.results import Results
+from render_farm.retention import Keeper
 from render_farm.rounds import Ticker
 from render_farm.selling import Selling
 from render_farm.standstills import Standstills
@@ -33,6 +35,7 @@ from render_farm.store.leases import Leases
 from render_farm.store.money import Money
 from render_farm.store.peers import Peers
 from render_farm.store.quotes import QuoteStore
+from render_farm.store.retention import Retention
 from render_farm.store.rounds import Rounds
 from render_farm.store.scenes import Scenes
 from render_farm.store.submissions import Submissions
@@ -50,6 +53,11 @@ TOKEN_KNOWN_SECONDS = 30.0
 
 MOST_TOKENS_KNOWN = 10_000
 HEALTH_SECONDS = 5.0
+MOST_STREAMS = 400
+"""Open event streams: each waits on a connection of its own to the store."""
+
+MOST_WAITS_EACH, MOST_WAITS = 128, 2048
+"""Calls of one caller, and of all, that are held open until something happens."""
 NO_NODE = NodeId("")
 
 
@@ -65,8 +73,13 @@ class Farm:
         self.identities = Identities(self.store)
         self.jobs = Jobs(self.store)
         self.closing = asyncio.Event()
+        self.workshop = Workshop()
+        self.bodies = Turns("large requests", 1, 8)
+        self.streams = Gate("event streams", config.limits.quota.streams, MOST_STREAMS)
+        self.waits = Gate("calls that wait", MOST_WAITS_EACH, MOST_WAITS)
         self.rules = config.rules
         leases, scenes = Leases(self.store), Scenes(self.store)
+        self.scenes = scenes
         self.dispatch = Dispatch(leases, config.lease_seconds, self.clock)
         self.timekeeper = Timekeeper(self.clock, Clocks(self.store), leases, config.lease_seconds)
         self.money, network = Money(self.store), config.network
@@ -79,10 +92,13 @@ class Farm:
             self.rules,
             config.unit_price,
             self.dispatch.online_seconds,
+            self.workshop,
             self.clock,
         )
         cashier = Cashier(QuoteStore(self.store), self.rules, network, config.arbiters)
-        self.intake = Intake(scenes, self.jobs, self.objects, cashier, self.clock)
+        self.intake = Intake(
+            scenes, self.jobs, self.objects, cashier, self.workshop, config.limits.quota, self.clock
+        )
         self._waking = Waking(self.money, self.dispatch.bell)
         self.selling = Selling(self.money, self.identities, network, self.rules.address, self._waking)
         submissions, self.rounds = Submissions(self.store), Rounds(self.store)
@@ -96,11 +112,28 @@ class Farm:
         self._standstills = Standstills(Peers(self.store), online, self.clock, beacon=self._ticker.away)
         losses = Losses(scenes, self.objects)
         self.results = Results(
-            leases, scenes, self.objects, self.dispatch.bell, counter, verdicts, losses, self.clock
+            leases,
+            scenes,
+            self.objects,
+            self.dispatch.bell,
+            counter,
+            verdicts,
+            losses,
+            self.workshop,
+            self.clock,
+        )
+        self._keeper = Keeper(
+            Retention(self.store), self.jobs, self.objects, config.limits.retention, self.clock
         )
         self.publication = Publication(submissions, self.rounds, self.jobs, self.results, self.rules)
         self._admin_digest = hashlib.sha256(config.admin_token.encode()).digest()
+        self._asked: asyncio.Task[tuple[bool, bool]] | None = None
         self._known: dict[bytes, tuple[float, Caller]] = {}
+
+    async def make_room(self, caller: Caller) -> None:
+        """Let the oldest of an owner's ended jobs go where they take too much of the store."""
+        if caller.role is not Role.ADMIN:
+            await self._keeper.make_room(caller.owner, self.config.limits.quota.records)
 
     def close(self) -> None:
         """End everything that is held open, so that the server can stop."""
@@ -114,7 +147,7 @@ class Farm:
         bucket = asyncio.create_task(self._make_bucket())
         with contextlib.suppress(Unavailable, TimeoutError):
             await asyncio.wait_for(self.timekeeper.tick(), START_SECONDS)
-        looks = (self._ticker.run(), self._standstills.run())
+        looks = (self._ticker.run(), self._standstills.run(), self._keeper.run())
         loops = (self.timekeeper.run(), self.dispatch.sweep(), self._waking.run(), *looks)
         work = [*map(asyncio.create_task, loops), bucket]
         # Usually the bucket is there before the first upload; without it the farm starts all the same.
@@ -126,6 +159,7 @@ class Farm:
             for task in work:
                 task.cancel()
             await asyncio.gather(*work, return_exceptions=True)
+            self.workshop.close()
             await self.store.close()
             await self.objects.close()
 
@@ -156,6 +190,17 @@ class Farm:
         """A secret only this farm can make, the same for the same parts."""
         message = "\0".join((purpose, *parts)).encode()
         return hmac.new(self.config.admin_token.encode(), message, hashlib.sha256).hexdigest()
+
+    async def parts_answer(self) -> tuple[bool, bool]:
+        """Whether the store and the object store answer now. Who asks while that is found out is told the
+        same: anybody may ask, as often as they like.
+        """
+        if self._asked is None or self._asked.done():
+            self._asked = asyncio.create_task(self._ask_parts())
+        return await asyncio.shield(self._asked)
+
+    async def _ask_parts(self) -> tuple[bool, bool]:
+        return await self.store_answers(), await self.objects.ready()
 
     async def store_answers(self) -> bool:
         """Whether the store answers now."""

@@ -2,18 +2,22 @@
 """What owners bring: scenes, checked before they are sealed, and jobs, cut into tasks."""
 
 import asyncio
+import math
+import re
 import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import structlog
 
 from frame_splitter import seams
 from frame_splitter.audits import Sums
-from frame_splitter.errors import Conflict, InvalidInput, NotFound
+from frame_splitter.errors import Conflict, Forbidden, InvalidInput, NotFound
 from frame_splitter.exactness import Plan, classify
 from frame_splitter.facts import SceneFacts
+from frame_splitter.fields import encode
 from frame_splitter.ids import JobId, OwnerId, SceneId, Sha256
 from frame_splitter.outputs import is_color_config, laid_out_name
 from frame_splitter.records import JobSpec, Manifest, RenderSettings, TaskOutput, blob_digests
@@ -23,15 +27,24 @@ from frame_splitter.tiles import border_area, frame_size
 from payments.quotes import Quote
 from payments.statements import Payment
 from render_farm.answers import Job, MissingBlob, SceneAnswer
+from render_farm.gates import Workshop
+from render_farm.limits import Quota
 from render_farm.objects import LARGEST_OBJECT, Found, Objects, blob_key
 from render_farm.paying import Cashier
-from render_farm.store.identities import Repeat
-from render_farm.store.jobs import Jobs, NewJob
+from render_farm.store.identities import Caller, Repeat, Role
+from render_farm.store.jobs import Jobs
+from render_farm.store.new_jobs import ANY_ROOM, NewJob, OverQuota, Room, batched
 from render_farm.store.scenes import Scenes
 
 log = structlog.get_logger()
 
 MOST_FILES = 100_000
+MOST_FOLDERS = 32
+"""That a file of a scene may lie in, one in another."""
+
+MOST_PARTS = 1_000_000
+"""Folders in the names of all files of a scene, each counted as often as it is named."""
+
 MOST_FRAMES = 250_000
 NAMED = 10
 """How many files a message names before it says how many more there are."""
@@ -39,7 +52,12 @@ NAMED = 10
 MOST_TASKS = 100_000
 """So many that the store is held up for a second or two when the job starts or is cancelled."""
 
+MOST_TILES = 4096
+"""Of a frame."""
+
+USUAL_PRIORITY = 50
 LOOKS_AT_ONCE = 16
+_SCENE = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +77,13 @@ def check_manifest(manifest: Manifest) -> None:
         raise InvalidInput("The manifest's OCIO configuration is none of its files.")
     if len(manifest.files) > MOST_FILES:
         raise InvalidInput(f"The scene has more than {MOST_FILES} files.")
+    if sum(name.count("/") for name in manifest.files) > MOST_PARTS:
+        raise InvalidInput("The scene's files lie in too many folders, all in all.")
     sizes: dict[str, int] = {}
     for name, blob in manifest.files.items():
         laid_out_name(name)
+        if name.count("/") > MOST_FOLDERS:
+            raise InvalidInput(f"'{name[:80]}' lies in more than {MOST_FOLDERS} folders.")
         if blob.size > LARGEST_OBJECT:
             raise InvalidInput(f"'{name}' is larger than {LARGEST_OBJECT // 1000**3} GB.")
         if sizes.setdefault(blob.sha256, blob.size) != blob.size:
@@ -70,13 +92,35 @@ def check_manifest(manifest: Manifest) -> None:
 
 
 def _check_folders(names: set[str]) -> None:
-    """A name cannot be a file and, in another name, a folder."""
+    """A name cannot be a file and, in another name, a folder. Each folder is looked at once."""
+    seen: set[str] = set()
     for name in names:
-        folder = name
-        while "/" in folder:
-            folder = folder.rpartition("/")[0]
+        folder = name.rpartition("/")[0]
+        while folder and folder not in seen:
             if folder in names:
                 raise InvalidInput(f"'{folder}' is a file and, in '{name}', also a folder.")
+            seen.add(folder)
+            folder = folder.rpartition("/")[0]
+
+
+def checked_scene(manifest: Manifest) -> SceneId:
+    """The name of a manifest that can be laid out. Raises as `check_manifest`."""
+    check_manifest(manifest)
+    return scene_id(manifest)
+
+
+def require_scene_id(scene: str) -> None:
+    """Raises InvalidInput for what is the name of no scene."""
+    if not _SCENE.fullmatch(scene):
+        raise InvalidInput("A scene's name is the sha256 of its manifest: 64 hexadecimal digits.")
+
+
+def require_priority(caller: Caller, priority: int) -> None:
+    """Raises Forbidden for more than the usual, which would go before everybody's."""
+    if priority > USUAL_PRIORITY and caller.role is not Role.ADMIN:
+        raise Forbidden(
+            f"Only the farm's operator may give a job a priority above {USUAL_PRIORITY}: leave it out."
+        )
 
 
 class Intake:
@@ -88,22 +132,39 @@ class Intake:
         jobs: Jobs,
         objects: Objects,
         cashier: Cashier,
+        workshop: Workshop,
+        quota: Quota,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._scenes = scenes
         self._jobs = jobs
         self._objects = objects
         self._cashier = cashier
+        self._workshop = workshop
+        self._quota = quota
         self._clock = clock
 
-    async def scene(self, owner: OwnerId, manifest: Manifest) -> SceneAnswer:
+    async def scene(self, caller: Caller, manifest: Manifest) -> SceneAnswer:
         """Note a scene; says which blobs are still to be uploaded, and where."""
-        check_manifest(manifest)
-        scene = scene_id(manifest)
-        is_new = await self._scenes.put(owner, scene, manifest)
-        lacking = await self._scenes.lacking(owner, blob_digests(manifest))
+        owner = caller.owner
+        scene, text = await self._workshop.do(caller, lambda: (checked_scene(manifest), encode(manifest)))
+        blobs = blob_digests(manifest)
+        most, lists = self._quota.bytes, self._quota.records // 2
+        if caller.role is Role.ADMIN:
+            most = lists = 0
+        is_new = await self._scenes.put(owner, scene, text, lists)
+        try:
+            await self._scenes.announce(owner, blobs, most)
+        except OverQuota:
+            if is_new:
+                await self._scenes.drop(owner, scene)
+            raise
+        lacking = await self._scenes.lacking(owner, blobs)
         # Of a scene never heard of nothing is looked for: thousands of answers would all be no.
-        found = self._handed(owner, lacking) if is_new else await self._look_at(owner, lacking)
+        if is_new:
+            found = await asyncio.to_thread(self._handed, owner, lacking)
+        else:
+            found = await self._look_at(owner, lacking)
         checked = {sha: size for sha, size in lacking.items() if found[sha] == Found(size, sha)}
         if len(checked) == len(lacking):
             await self._scenes.seal(owner, scene, checked)
@@ -115,29 +176,27 @@ class Intake:
             for sha, size in lacking.items()
             if found[sha] not in {Found(size, sha), Found(size, None)}
         }
-        return SceneAnswer(scene, False, await asyncio.to_thread(self._missing, owner, absent))
+        missing = await self._workshop.each(caller, list(absent.items()), partial(self._missing, owner))
+        return SceneAnswer(scene, False, tuple(missing))
 
     def _handed(self, owner: OwnerId, blobs: dict[Sha256, int]) -> dict[Sha256, Found | None]:
         return {sha: self._objects.handed(blob_key(owner, sha)) for sha in blobs}
 
     async def _look_at(self, owner: OwnerId, blobs: dict[Sha256, int]) -> dict[Sha256, Found | None]:
         """What is stored of some blobs, looked at a few at a time."""
-        gate = asyncio.Semaphore(LOOKS_AT_ONCE)
+        found: dict[Sha256, Found | None] = {}
+        for some in batched(list(blobs), LOOKS_AT_ONCE):
+            looks = (self._objects.look(blob_key(owner, sha)) for sha in some)
+            found |= zip(some, await asyncio.gather(*looks), strict=True)
+        return found
 
-        async def look(sha: Sha256) -> Found | None:
-            async with gate:
-                return await self._objects.look(blob_key(owner, sha))
+    def _missing(self, owner: OwnerId, blob: tuple[Sha256, int]) -> MissingBlob:
+        sha, size = blob
+        return MissingBlob(sha, size, *self._objects.put_link(blob_key(owner, sha), sha, size))
 
-        return dict(zip(blobs, await asyncio.gather(*map(look, blobs)), strict=True))
-
-    def _missing(self, owner: OwnerId, blobs: dict[Sha256, int]) -> tuple[MissingBlob, ...]:
-        return tuple(
-            MissingBlob(sha, size, *self._objects.put_link(blob_key(owner, sha), sha, size))
-            for sha, size in blobs.items()
-        )
-
-    async def seal(self, owner: OwnerId, scene: SceneId) -> None:
+    async def seal(self, caller: Caller, scene: SceneId) -> None:
         """Check every uploaded blob's size and sha256. Raises Conflict naming those that are wrong."""
+        owner = caller.owner
         stored = await self._scenes.get(owner, scene)
         if stored is None:
             raise NotFound("There is no such scene: send its manifest first.")
@@ -162,29 +221,34 @@ class Intake:
             return "has other contents than the manifest says"
         return ""
 
-    async def job(self, owner: OwnerId, order: JobOrder, repeat: Repeat) -> Job:
+    async def job(self, caller: Caller, order: JobOrder, repeat: Repeat) -> Job:
         """Start a job. Raises InvalidInput for what cannot be rendered, Conflict for an unsealed scene."""
         before = await self._jobs.made_before(repeat)
         if before is None:
-            if not await self._scenes.sealed(owner, order.spec.scene):
+            require_scene_id(order.spec.scene)
+            require_priority(caller, order.spec.priority)
+            if not await self._scenes.sealed(caller.owner, order.spec.scene):
                 raise Conflict("The job's scene is not sealed: upload it and seal it first.")
-            before = await self._start(owner, order, repeat)
+            before = await self._start(caller, order, repeat)
         job = await self._jobs.get(before)
         if job is None:
             raise NotFound("The job is gone.")
         return job
 
-    async def _start(self, owner: OwnerId, order: JobOrder, repeat: Repeat) -> JobId:
-        quote = None
+    async def _start(self, caller: Caller, order: JobOrder, repeat: Repeat) -> JobId:
+        quote, owner = None, caller.owner
         if order.payment is not None:
             quote = await self._cashier.quote(owner, order.payment, order.spec, order.facts)
         # Cutting a long job takes a while, and other requests are waiting.
-        new = await asyncio.to_thread(self._plan, owner, order, quote)
-        job = await self._jobs.create(new, repeat)
+        new = await self._workshop.do(caller, lambda: self._plan(owner, order, quote))
+        job = await self._jobs.create(new, repeat, self._room(caller))
         paid = new.money is not None
         scene = new.allowed.in_order
         log.info("job_created", job=job, owner=owner, tasks=len(new.tasks), exactness=scene, paid=paid)
         return job
+
+    def _room(self, caller: Caller) -> Room:
+        return ANY_ROOM if caller.role is Role.ADMIN else Room(self._quota.jobs, self._quota.tasks)
 
     def _plan(self, owner: OwnerId, order: JobOrder, quote: Quote | None) -> NewJob:
         new = plan(owner, order, self._clock())
@@ -205,6 +269,8 @@ def plan(owner: OwnerId, order: JobOrder, now: float) -> NewJob:
     width, height = frame_size(facts, settings.resolution_percentage)
     area, canvas = border_area(facts, width, height)
     job = JobId(f"j{secrets.token_hex(6)}")
+    if math.prod(map(int, spec.tiles.split("x")) if spec.tiles != "auto" else ()) > MOST_TILES:
+        raise InvalidInput(f"A frame has at most {MOST_TILES} tiles.")
     tasks = split(job, spec, facts, decided, settings)
     looks = _seams(spec, decided, area.area * settings.samples)
     if len(tasks) > MOST_TASKS:

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -80,6 +80,11 @@ def result_key(job: JobId, task: TaskId, token: int, file: OutputFile) -> str:
     link which was asked for and not used cannot change what was submitted.
     """
     return f"results/{job}/{task}/{token}/{file.sha256}/{file.name}"
+
+
+def results_of(job: JobId) -> str:
+    """What the keys of all files of a job's results begin with."""
+    return f"results/{job}/"
 
 
 LARGEST_SKEW = 60.0
@@ -165,13 +170,16 @@ class Objects:
         """Bring what was only handed over into the bucket, for nodes on other machines: sha256 and size of
         blobs by their keys.
         """
-        for key, (sha256, size) in blobs.items():
-            file = self._handed.file(key) if self._handed and key not in self._published else None
-            if file is None:
-                continue
+        handed = await asyncio.to_thread(self._handed_only, blobs) if self._handed else {}
+        for key, file in handed.items():
+            sha256, size = blobs[key]
             if await self._look(key) is None:
                 await self._in_thread(partial(self._put, key, sha256, size, file))
             self._published.add(key)
+
+    def _handed_only(self, keys: Iterable[str]) -> dict[str, Path]:
+        new = [key for key in keys if key not in self._published]
+        return {key: file for key in new if self._handed and (file := self._handed.file(key))}
 
     def _put(self, key: str, sha256: str, size: int, file: Path) -> None:
         link, headers = self.put_link(key, sha256, size)
@@ -216,6 +224,19 @@ class Objects:
         if file is not None:
             file.unlink(missing_ok=True)
         await self._in_thread(lambda: self._status("DELETE", key, {}))
+
+    async def remove_under(self, prefix: str) -> None:
+        """Throw away all objects whose keys begin so."""
+        await self._in_thread(lambda: self._remove_under(prefix))
+
+    def _remove_under(self, prefix: str) -> None:
+        try:
+            pages = self._boto().get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self._place.bucket, Prefix=prefix):
+                for found in page.get("Contents", ()):
+                    self._status("DELETE", found["Key"], {})
+        except (ClientError, BotoCoreError) as error:
+            raise Unavailable(OBJECTS_AWAY) from error
 
     async def prepare(self) -> None:
         """Make the bucket if it is not there."""

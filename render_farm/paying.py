@@ -21,7 +21,7 @@ from render_farm import terms
 from render_farm.rules import Arbiters, JobRules, Rules
 from render_farm.selling import NoChain
 from render_farm.settlement.orders import MOST_CLAIM_TASKS
-from render_farm.store.jobs import NewJob, NewMoney
+from render_farm.store.new_jobs import NewJob, NewMoney
 from render_farm.store.quotes import StoredQuote
 from verification.sampling import AuditPolicy
 

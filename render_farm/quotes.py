@@ -18,13 +18,15 @@ from frame_splitter.records import Demand, JobState, Task, TaskKind, TaskOutput
 from payments.forecast import probed_frames
 from payments.quotes import Quote, QuoteState
 from render_farm import quoting
-from render_farm.intake import JobOrder, plan
+from render_farm.gates import Workshop
+from render_farm.intake import USUAL_PRIORITY, JobOrder, plan, require_scene_id
 from render_farm.paying import audit_share
 from render_farm.quoting import Market
 from render_farm.rules import Rules
-from render_farm.store.identities import Identities, Repeat
-from render_farm.store.jobs import Jobs, NewJob, NewProbe
+from render_farm.store.identities import Caller, Identities, Repeat
+from render_farm.store.jobs import Jobs
 from render_farm.store.money import Money
+from render_farm.store.new_jobs import NewJob, NewProbe, OverQuota, Room
 from render_farm.store.quotes import Probed, QuoteStore, StoredQuote, probe_task
 from render_farm.store.scenes import Scenes
 
@@ -38,6 +40,9 @@ MOST_AT_ONCE = 10
 
 PRIORITY = 100
 """Of probes among jobs: people wait for them."""
+
+URGENT = 2
+"""So many of an owner's quotes in the making go before all jobs; further ones wait their turn."""
 
 LISTENS_SECONDS = 7.0
 """The store is asked no longer at a time: its connections give up after a while."""
@@ -57,6 +62,9 @@ class TooMany(Conflict):
 
     code = "too_many_quotes"
 
+    def __init__(self) -> None:
+        super().__init__(f"You have {MOST_AT_ONCE} quotes in the making: wait for them, or cancel one.")
+
 
 class Quotes:
     """Makes quotes. `unit_price`: what a render unit is said to cost where no node sells."""
@@ -71,22 +79,32 @@ class Quotes:
         rules: Rules,
         unit_price: int,
         online_seconds: float,
+        workshop: Workshop,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store, self._jobs, self._scenes = store, jobs, scenes
         self._identities, self._money, self._rules = identities, money, rules
+        self._workshop = workshop
         self._unit_price, self._online_seconds, self._clock = unit_price, online_seconds, clock
 
-    async def ask(self, owner: OwnerId, order: JobOrder, repeat: Repeat) -> Quote:
+    async def ask(self, caller: Caller, order: JobOrder, repeat: Repeat) -> Quote:
         """Begin a quote for a job. Raises TooMany, or as making the job would."""
-        before = await self._jobs.made_before(repeat)
+        owner, before = caller.owner, await self._jobs.made_before(repeat)
         if before is None:
+            require_scene_id(order.spec.scene)
             if not await self._scenes.sealed(owner, order.spec.scene):
                 raise Conflict("The job's scene is not sealed: upload it and seal it first.")
-            if await self._store.unfinished(owner) >= MOST_AT_ONCE:
-                raise TooMany(f"You have {MOST_AT_ONCE} quotes in the making: wait for them, or cancel one.")
-            new = await asyncio.to_thread(_probe_job, plan(owner, order, self._clock()), order.facts)
-            before = await self._jobs.create(new, repeat)
+            waiting, _ = await self._jobs.unfinished(owner, quotes=True)
+            if waiting >= MOST_AT_ONCE:
+                raise TooMany
+            urgent = waiting < URGENT
+            new = await self._workshop.do(
+                caller, lambda: _probe_job(plan(owner, order, self._clock()), order.facts, urgent)
+            )
+            try:
+                before = await self._jobs.create(new, repeat, Room(MOST_AT_ONCE))
+            except OverQuota as error:
+                raise TooMany from error
             log.info("quote_asked", quote=before, owner=owner, frames=len(order.spec.frames))
         quote = await self.get(owner, before)
         assert quote is not None
@@ -145,7 +163,7 @@ class Quotes:
         )
 
 
-def _probe_job(new: NewJob, facts: SceneFacts) -> NewJob:
+def _probe_job(new: NewJob, facts: SceneFacts, urgent: bool) -> NewJob:
     """The job of a quote: one probe of the frames that tell most of the job."""
     job, frames = JobId(f"q{secrets.token_hex(6)}"), new.spec.frames
     final = any(task.kind is TaskKind.RENDER and task.output is TaskOutput.FINAL for task in new.tasks)
@@ -155,7 +173,7 @@ def _probe_job(new: NewJob, facts: SceneFacts) -> NewJob:
     return replace(
         new,
         job=job,
-        spec=replace(new.spec, priority=PRIORITY),
+        spec=replace(new.spec, priority=PRIORITY if urgent else USUAL_PRIORITY - 1),
         tasks=(task,),
         probe=NewProbe(order, replace(facts, assets=())),
     )

@@ -5,7 +5,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -29,6 +29,7 @@ from frame_splitter.records import (
 from render_farm.answers import Frame, Job, LeasedScene, ResultAnswer
 from render_farm.dispatch import Bell
 from render_farm.fallbacks import Fallback, fails, seams
+from render_farm.gates import Workshop
 from render_farm.losses import Losses
 from render_farm.objects import LARGEST_OBJECT, Objects, blob_key, result_key
 from render_farm.store.identities import Caller
@@ -38,9 +39,16 @@ from render_farm.store.scenes import Scenes
 from render_farm.submissions import Counter, Signer
 from render_farm.verdicts import Verdicts
 
+T = TypeVar("T")
+Item = TypeVar("Item")
 log = structlog.get_logger()
 
 MOST_FILES = 1000
+LARGEST_RESULT = 50 * 1000**3
+"""Bytes of all files of one result."""
+
+FEW_LINKS = 16
+"""So many are signed at once: a signature takes a tenth of a millisecond or two."""
 
 MOST_SAID = 500
 """Letters of a node's sentence that are repeated in a job's."""
@@ -58,8 +66,10 @@ class Results:
         counter: Counter,
         verdicts: Verdicts,
         losses: Losses,
+        workshop: Workshop,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._workshop = workshop
         self._leases = leases
         self._scenes = scenes
         self._objects = objects
@@ -69,8 +79,22 @@ class Results:
         self._losses = losses
         self._clock = clock
 
-    def lease(self, taken: Taken, expires_in: float) -> Lease:
-        """The lease as the node is told it, with links to what it starts from."""
+    async def leases(self, caller: Caller, taken: Sequence[Taken], expires_in: float) -> tuple[Lease, ...]:
+        """Leases as the node is told them, with links to what they start from."""
+        links = sum(_links(one) for one in taken)
+        return tuple(await self._linked(caller, links, taken, lambda one: self._lease(one, expires_in)))
+
+    async def _linked(
+        self, caller: Caller, links: int, items: Sequence[Item], work: Callable[[Item], T]
+    ) -> list[T]:
+        """Work on each item that signs so many links in all: a few at once, many aside and in pieces, since
+        each takes a while.
+        """
+        if links <= FEW_LINKS:
+            return [work(one) for one in items]
+        return await self._workshop.each(caller, items, work)
+
+    def _lease(self, taken: Taken, expires_in: float) -> Lease:
         inputs = tuple(
             TileInput(
                 entry.task.id,
@@ -121,20 +145,17 @@ class Results:
         found = await self._scenes.get(owner, scene)
         if found is None:
             raise NotFound("The scene of this lease is gone.")
+        blobs = tuple(found.manifest.files.values())
         if not caller.own:
-            blobs = found.manifest.files.values()
             await self._objects.publish(
                 {blob_key(owner, blob.sha256): (blob.sha256, blob.size) for blob in blobs}
             )
-        # A signature a file: too long for the event loop where files are many.
-        files = await asyncio.to_thread(
-            lambda: {
-                name: StoredFile(
-                    name, blob.sha256, blob.size, self._objects.get_link(blob_key(owner, blob.sha256))
-                )
-                for name, blob in found.manifest.files.items()
-            }
-        )
+        keys = [blob_key(owner, blob.sha256) for blob in blobs]
+        links = await self._linked(caller, len(keys), keys, self._objects.get_link)
+        files = {
+            name: StoredFile(name, blob.sha256, blob.size, link)
+            for name, blob, link in zip(found.manifest.files, blobs, links, strict=True)
+        }
         return LeasedScene(scene, found.manifest.main, files, found.manifest.color_config)
 
     async def uploads(
@@ -143,10 +164,11 @@ class Results:
         """Where to PUT each file of a live lease."""
         check_files(files)
         held = await self._leases.holding(task, token, caller.node)
-        return tuple(
-            Upload(file.name, *self._objects.put_link(_key(held, file), file.sha256, file.size))
-            for file in files
-        )
+
+        def upload(file: OutputFile) -> Upload:
+            return Upload(file.name, *self._objects.put_link(_key(held, file), file.sha256, file.size))
+
+        return tuple(await self._linked(caller, len(files), files, upload))
 
     async def terms(self, caller: Caller, task: TaskId, token: int, attempt: int) -> AuditTerms:
         """The terms for the result of a tile that the node holds now. Raises StaleLease for any other."""
@@ -232,8 +254,12 @@ class Results:
         held = await self._leases.holding(task, token, caller.node)
         return fails(await self._leases.frame_of(held.task), failure.message[:MOST_SAID])
 
-    def frame(self, job: Job, stored: StoredFrame) -> Frame:
-        """A frame with links to its files."""
+    async def frames(self, caller: Caller, job: Job, stored: Sequence[StoredFrame]) -> list[Frame]:
+        """Frames with links to their files."""
+        links = sum(len(one.files) for one in stored)
+        return await self._linked(caller, links, stored, lambda one: self._frame(job, one))
+
+    def _frame(self, job: Job, stored: StoredFrame) -> Frame:
         unfinished = stored.state == "rendering" and job.state in FINISHED
         return Frame(
             frame=stored.frame,
@@ -244,7 +270,7 @@ class Results:
             files=tuple(self.stored(job.job, stored.by, stored.by_token, file) for file in stored.files),
         )
 
-    def frame_event(self, job: JobId, event: StoredEvent) -> dict[str, Any]:
+    async def frame_event(self, caller: Caller, job: JobId, event: StoredEvent) -> dict[str, Any]:
         """A frame's event with links to its files."""
         data = dict(event.data)
         by, token = TaskId(data.pop("by", "")), int(data.pop("by_token", 0))
@@ -253,16 +279,21 @@ class Results:
         ]
         seconds = data.get("render_seconds", 0.0)
         return data | {
-            "files": [self.stored(job, by, token, file) for file in files],
+            "files": await self._all_stored(caller, job, by, token, files),
             "render_seconds": seconds,
         }
 
-    def verdict_event(self, job: JobId, event: StoredEvent) -> dict[str, Any]:
+    async def verdict_event(self, caller: Caller, job: JobId, event: StoredEvent) -> dict[str, Any]:
         """A verdict's event with links to its evidence."""
         data = dict(event.data)
         by, token = TaskId(data.pop("by", "")), int(data.pop("by_token", 0))
         files = [OutputFile(file["name"], file["sha256"], int(file["size"])) for file in data["evidence"]]
-        return data | {"evidence": [self.stored(job, by, token, file) for file in files]}
+        return data | {"evidence": await self._all_stored(caller, job, by, token, files)}
+
+    async def _all_stored(
+        self, caller: Caller, job: JobId, task: TaskId, token: int, files: Sequence[OutputFile]
+    ) -> list[StoredFile]:
+        return await self._linked(caller, len(files), files, lambda file: self.stored(job, task, token, file))
 
     def stored(self, job: JobId, task: TaskId, token: int, file: OutputFile) -> StoredFile:
         """A file of a result, with a link to fetch it."""
@@ -279,10 +310,18 @@ def compared(tile: Tile, audits: Sequence[StoredAudit]) -> tuple[StoredAudit, ..
     return crops or tuple(audit for audit in audits if not audit.own or audit is mine[0])
 
 
+def _links(taken: Taken) -> int:
+    """How many links a lease is told with."""
+    audits = taken.check.audits if taken.check else ()
+    return len(taken.inputs) + sum(len(audit.files) for audit in audits)
+
+
 def check_files(files: tuple[OutputFile, ...]) -> None:
     """Raises InvalidInput for names that leave their folder, repeat, or are too many, and for sizes."""
     if not 1 <= len(files) <= MOST_FILES:
         raise InvalidInput(f"A result has from 1 to {MOST_FILES} files, not {len(files)}.")
+    if sum(file.size for file in files) > LARGEST_RESULT:
+        raise InvalidInput(f"A result has at most {LARGEST_RESULT // 1000**3} GB in all.")
     seen = set()
     for file in files:
         safe_relative(file.name)

@@ -2,7 +2,6 @@
 """What nodes bring of money: offers, and releases at the end. What the farm promised them goes out here."""
 
 import asyncio
-import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from payments.network import Network
 from payments.promises import Offer, Promises, SignedOffer, SignedRelease
 from payments.signing import require_signer, signer, struct_hash
 from payments.statements import NOBODY
+from render_farm.store.connection import is_event_id
 from render_farm.store.identities import Caller, Identities
 from render_farm.store.money import BEGINNING, Money
 
@@ -25,7 +25,6 @@ log = structlog.get_logger()
 
 LONGEST_OFFER_SECONDS = 366 * 24 * 3600
 LOOK_AGAIN_SECONDS = 5.0
-_STREAM_ID = re.compile(r"\d{1,20}(-\d{1,20})?")
 
 
 class NoChain(Conflict):
@@ -90,7 +89,7 @@ class Selling:
 
     async def promises(self, node: NodeId, after: str, wait: float, closing: asyncio.Event) -> Promises:
         """What a node was promised since `after` ('' for all); waits for the first up to `wait` seconds."""
-        if after and not _STREAM_ID.fullmatch(after):
+        if after and not is_event_id(after):
             raise InvalidInput("'after' is not what an earlier answer said as 'last'.")
         deadline = asyncio.get_running_loop().time() + wait
         while True:

@@ -8,6 +8,7 @@ standard error. SIGTERM and SIGINT end it; what is held open is answered first.
 import asyncio
 import gc
 import json
+import logging
 import signal
 import socket
 import sys
@@ -21,11 +22,15 @@ import uvicorn
 from frame_splitter.errors import FarmError
 from render_farm import config
 from render_farm.api.app import create
+from render_farm.api.protocol import guarded
+from render_farm.doors import Doors
 from render_farm.event_log import log_to_stderr
 from render_farm.farm import Farm
 from render_farm.tls import HANDSHAKE_SECONDS, Certificate
 
 GRACE_SECONDS = 3
+SWITCH_SECONDS = 0.001
+"""How long work in a thread keeps the event loop waiting at a time."""
 
 
 class Server(uvicorn.Server):
@@ -89,12 +94,12 @@ class Server(uvicorn.Server):
 
 async def serve(chosen: config.Config) -> None:
     """Run the coordinator until it is told to stop."""
-    farm = Farm(chosen)
+    farm, doors = Farm(chosen), Doors(chosen.limits.connections.fitting())
     settings = uvicorn.Config(
         create(farm),
         host="127.0.0.1" if chosen.certificate else chosen.bind,
         port=(chosen.local_port or 0) if chosen.certificate else chosen.port,
-        http="httptools",
+        http=guarded(doors),
         loop="uvloop",
         ws="none",
         lifespan="on",
@@ -105,12 +110,19 @@ async def serve(chosen: config.Config) -> None:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    await Server(settings, farm).serve()
+    # What strangers send that is no HTTP would fill the log.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    watch = asyncio.create_task(doors.watch())
+    try:
+        await Server(settings, farm).serve()
+    finally:
+        watch.cancel()
 
 
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit status."""
     log_to_stderr()
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         chosen = config.read(arguments)
     except FarmError as error:

@@ -17,7 +17,7 @@ from payments.promises import (
 )
 from payments.statements import NOBODY, Payment
 from render_farm.rules import JobRules
-from render_farm.store.jobs import NewJob, NewMoney
+from render_farm.store.new_jobs import NewJob, NewMoney
 from verification.rate import Rates
 from verification.sampling import AuditPolicy
 

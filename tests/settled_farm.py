@@ -32,9 +32,10 @@ from render_farm.settlement.settler import Settler
 from render_farm.settlement.watcher import Watcher
 from render_farm.store.connection import Connection
 from render_farm.store.identities import Caller, Repeat, Role
-from render_farm.store.jobs import Jobs, NewMoney
+from render_farm.store.jobs import Jobs
 from render_farm.store.leases import Leases
 from render_farm.store.money import Money
+from render_farm.store.new_jobs import NewMoney
 from render_farm.store.stakes import Stakes
 from render_farm.store.submissions import Submissions
 from render_farm.submissions import Counter

@@ -15,10 +15,12 @@ from render_farm.api import (
     money,
     people,
     problems,
+    quota,
     quotes,
     scenes,
     verification,
 )
+from render_farm.api.forwarded import PerForwarded
 from render_farm.farm import Farm
 
 
@@ -40,10 +42,11 @@ def create(farm: Farm) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.farm = farm
-    app.state.streams = events.Streams()
+    if farm.config.limits.connections.trusted:
+        app.add_middleware(PerForwarded, limits=farm.config.limits.connections)
     problems.install(app)
     # Routes are tried in order: those that every task passes through come first.
-    for module in (leases, events, jobs, scenes, people, verification, money, quotes):
+    for module in (leases, events, jobs, scenes, people, verification, money, quotes, quota):
         app.include_router(module.router, prefix="/api/v1")
     app.include_router(description.router)
     app.openapi = lambda: description.openapi(app)  # type: ignore[method-assign]

@@ -56,6 +56,7 @@ _RECORDS = [
     LogConsistency,
     SignedHead,
     AuditTerms,
+    answers.QuotaView,
     answers.Problem,
     people.OwnerOrder,
     people.NodeOrder,

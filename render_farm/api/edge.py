@@ -4,12 +4,14 @@
 import asyncio
 import hashlib
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 from fastapi import Depends, Request, Response
 
-from frame_splitter.errors import Forbidden, InvalidInput, Unauthorized
+from frame_splitter.errors import Forbidden, InvalidInput, NotFound, Unauthorized
 from frame_splitter.fields import decode, encode
 from render_farm.farm import Farm
 from render_farm.store.identities import Caller, Repeat, Role
@@ -21,6 +23,14 @@ T = TypeVar("T")
 SMALL_BODY = 1 << 20
 LARGE_BODY = 32 << 20
 """Bytes: for manifests and jobs, which name every file and frame."""
+
+MOST_ITEMS = 1_000_000
+"""Commas of a large body: reading one with more would keep others waiting."""
+
+AT_ONCE = 64 << 10
+"""Bytes of a body that is read and understood without waiting for a turn."""
+
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,127}")
 
 BODY_SECONDS = 60.0
 LONGEST_KEY = 200
@@ -38,6 +48,13 @@ class TooSlow(InvalidInput):
 
     code = "too_slow"
     status = 408
+
+
+class Encoded(InvalidInput):
+    """The body is compressed, which could make much of little."""
+
+    code = "unsupported_encoding"
+    status = 415
 
 
 def farm_of(request: Request) -> Farm:
@@ -92,9 +109,50 @@ async def body(request: Request, kind: type[T], limit: int = SMALL_BODY) -> tupl
     return decode(raw, kind), raw
 
 
+@asynccontextmanager
+async def large_body(request: Request, caller: Caller, kind: type[T]) -> AsyncIterator[tuple[T, str]]:
+    """The body of a call that may bring much, as a record, and its digest. Until the block ends it is the
+    caller's turn. Raises as `body`, and where too many of the caller's wait.
+    """
+    if 0 < _announced(request) <= AT_ONCE:
+        record, raw = await body(request, kind, AT_ONCE)
+        yield record, digest_of(raw)
+        return
+    farm = farm_of(request)
+    async with farm.bodies.taken(caller):
+        raw = await _read(request, LARGE_BODY)
+        yield await farm.workshop.do(caller, lambda: (_decode(raw, kind), digest_of(raw)))
+
+
+def _decode(raw: bytes, kind: type[T]) -> T:
+    if raw.count(b",") > MOST_ITEMS:
+        raise TooLarge(f"The body has more than {MOST_ITEMS} items: make several scenes or jobs of it.")
+    return decode(raw, kind)
+
+
+def is_plain(name: str) -> bool:
+    """Whether it could be the name of something that the farm named: others would reach other things."""
+    return _PLAIN.fullmatch(name) is not None
+
+
+def plain(name: str, what: str) -> str:
+    """A name out of an address, if it could be one. Raises NotFound."""
+    if not is_plain(name):
+        raise NotFound(f"There is no {what} of this name.")
+    return name
+
+
+def _announced(request: Request) -> int:
+    """Bytes of the body as the caller says, 0 where it does not."""
+    said = request.headers.get("content-length", "")
+    return int(said[:16]) if said.isascii() and said.isdecimal() else 0
+
+
 async def _read(request: Request, limit: int) -> bytes:
-    announced = request.headers.get("content-length", "0")
-    if announced.isdecimal() and int(announced) > limit:
+    if request.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
+        raise Encoded("Bodies must be sent as they are: leave Content-Encoding out.")
+    announced = _announced(request)
+    if announced > limit:
         raise TooLarge(f"The body has {announced} bytes, but this call takes {limit} at most.")
     received = bytearray()
     try:
@@ -108,13 +166,13 @@ async def _read(request: Request, limit: int) -> bytes:
     return bytes(received)
 
 
-def repeat_of(request: Request, caller: Caller, raw: bytes) -> Repeat:
-    """The request's Idempotency-Key, if it has one, which counts for this call only."""
+def repeat_of(request: Request, caller: Caller, digest: str) -> Repeat:
+    """The request's Idempotency-Key, if it has one, which counts for this call only. `digest`: its body's."""
     key = request.headers.get("idempotency-key", "")
     if len(key) > LONGEST_KEY or not key.isprintable():
         raise InvalidInput(f"The Idempotency-Key must be printable and at most {LONGEST_KEY} letters.")
     place = f"{request.url.path}:{key}" if key else ""
-    return Repeat(caller.owner, place, digest_of(raw))
+    return Repeat(caller.owner, place, digest)
 
 
 def answer(record: object, status: int = 200) -> Response:

@@ -2,20 +2,22 @@
 """A job's events as server-sent events, resumable, ending after the job's last one."""
 
 import asyncio
-import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
-from frame_splitter.errors import FarmError, InvalidInput, Unavailable
+from frame_splitter.errors import FarmError, InvalidInput
 from frame_splitter.fields import encode
 from frame_splitter.records import JobState
 from render_farm.answers import Job
 from render_farm.api.edge import Owner, farm_of
 from render_farm.api.jobs import visible
 from render_farm.farm import Farm
+from render_farm.store.connection import is_event_id
+from render_farm.store.identities import Caller
 from render_farm.store.jobs import FINISHED, StoredEvent
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -23,10 +25,6 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 KEEPALIVE_SECONDS = 7.0
 """Shorter than the store connection's patience, which would otherwise end the wait."""
 
-MOST_STREAMS = 400
-"""Open streams: each waits on a connection of its own to the store."""
-
-_EVENT_ID = re.compile(r"\d{1,20}(-\d{1,20})?")
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Server-sent events: job, task, progress, frame, audit, verdict, lost, notice, money.",
@@ -35,38 +33,35 @@ _STREAM: dict[int | str, dict[str, Any]] = {
 }
 
 
-class Streams:
-    """Counts what is open, so that streams cannot use up the store's connections."""
-
-    def __init__(self) -> None:
-        self.open = 0
-
-    def enter(self) -> None:
-        """One more. Raises Unavailable when there are too many."""
-        if self.open >= MOST_STREAMS:
-            raise Unavailable("Too many event streams are open: close some, or ask for the job instead.")
-        self.open += 1
-
-    def leave(self) -> None:
-        """One less."""
-        self.open -= 1
-
-
 @router.get("/{job}/events", responses=_STREAM, response_class=StreamingResponse)
 async def follow(job: str, request: Request, caller: Owner) -> StreamingResponse:
     """What happens to a job, from its start or after `Last-Event-ID`."""
     after = request.headers.get("last-event-id") or "0"
-    if not _EVENT_ID.fullmatch(after):
+    if not is_event_id(after):
         raise InvalidInput("The Last-Event-ID is not one of this stream.")
     found = await visible(request, caller, job)
-    streams: Streams = request.app.state.streams
-    streams.enter()
-    lines = _lines(farm_of(request), found, after, streams)
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(lines, media_type="text/event-stream", headers=headers)
+    farm = farm_of(request)
+    farm.streams.enter(caller)
+    return _Events(_lines(farm, caller, found, after), lambda: farm.streams.leave(caller))
 
 
-async def _lines(farm: Farm, job: Job, after: str, streams: Streams) -> AsyncIterator[bytes]:
+class _Events(StreamingResponse):
+    """A stream that says when it is over, though it never began."""
+
+    def __init__(self, lines: AsyncIterator[bytes], over: Callable[[], None]) -> None:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(lines, media_type="text/event-stream", headers=headers)
+        self._over = over
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it all."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._over()
+
+
+async def _lines(farm: Farm, caller: Caller, job: Job, after: str) -> AsyncIterator[bytes]:
     try:
         yield b": follow the job\n\n"
         wait = 0.0
@@ -78,13 +73,11 @@ async def _lines(farm: Farm, job: Job, after: str, streams: Streams) -> AsyncIte
             wait = KEEPALIVE_SECONDS
             for event in events:
                 after = event.id
-                yield await _line(farm, job, event)
+                yield await _line(farm, caller, job, event)
                 if _is_last(event):
                     return
     except FarmError:
         return
-    finally:
-        streams.leave()
 
 
 async def _next(farm: Farm, job: Job, after: str, wait: float) -> list[StoredEvent] | None:
@@ -105,18 +98,18 @@ async def _nothing_more(farm: Farm, job: Job, after: str) -> bool:
     return now is None or (now.state in FINISHED and not await farm.jobs.follow(job.job, after, 0))
 
 
-async def _line(farm: Farm, job: Job, event: StoredEvent) -> bytes:
-    data = encode(await _data(farm, job, event))
+async def _line(farm: Farm, caller: Caller, job: Job, event: StoredEvent) -> bytes:
+    data = encode(await _data(farm, caller, job, event))
     return f"id: {event.id}\nevent: {event.name}\ndata: ".encode() + data + b"\n\n"
 
 
-async def _data(farm: Farm, job: Job, event: StoredEvent) -> Any:
+async def _data(farm: Farm, caller: Caller, job: Job, event: StoredEvent) -> Any:
     if event.name == "job":
         return await farm.jobs.get(job.job) or job
     if event.name == "frame":
-        return farm.results.frame_event(job.job, event)
+        return await farm.results.frame_event(caller, job.job, event)
     if event.name == "verdict":
-        return farm.results.verdict_event(job.job, event)
+        return await farm.results.verdict_event(caller, job.job, event)
     return event.data
 
 

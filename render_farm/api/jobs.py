@@ -6,13 +6,16 @@ from fastapi import APIRouter, Request, Response
 
 from frame_splitter.errors import NotFound
 from frame_splitter.ids import JobId
-from render_farm.answers import FrameList, Job, JobList, TaskList
-from render_farm.api.edge import LARGE_BODY, Owner, answer, body, described, farm_of, repeat_of
+from render_farm.answers import Frame, FrameList, Job, JobList, TaskList
+from render_farm.api.edge import Owner, answer, described, farm_of, large_body, repeat_of
 from render_farm.intake import JobOrder
 from render_farm.store.identities import Caller, Role
 from render_farm.store.jobs import FINISHED
+from render_farm.store.new_jobs import batched
 
 log = structlog.get_logger()
+LISTED_AT_ONCE, MOST_LISTED, MOST_FRAMES_LISTED = 10, 1000, 1_000_000
+
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 
@@ -27,9 +30,10 @@ async def visible(request: Request, caller: Caller, job: str) -> Job:
 @router.post("", **described(Job, JobOrder, 201))
 async def add_job(request: Request, caller: Owner) -> Response:
     """Start a job on a sealed scene."""
-    order, raw = await body(request, JobOrder, LARGE_BODY)
     farm = farm_of(request)
-    job = await farm.intake.job(caller.owner, order, repeat_of(request, caller, raw))
+    async with large_body(request, caller, JobOrder) as (order, digest):
+        await farm.make_room(caller)
+        job = await farm.intake.job(caller, order, repeat_of(request, caller, digest))
     farm.dispatch.bell.ring()
     return answer(job, 201)
 
@@ -40,12 +44,19 @@ async def list_jobs(
 ) -> Response:
     """The caller's jobs, newest first; with `fingerprint` those of the same scene and spec.
 
-    The operator sees all jobs, but by fingerprint only the operator's own.
+    The operator sees all jobs, but by fingerprint only the operator's own. Of very many the newest are told:
+    a thousand, or those of a million frames.
     """
     farm = farm_of(request)
     everybody = caller.role is Role.ADMIN and fingerprint is None
-    jobs = await farm.jobs.some(await farm.jobs.ids(None if everybody else caller.owner, fingerprint))
-    return answer(JobList(tuple(job for job in jobs if not unfinished or job.state not in FINISHED)))
+    jobs: list[Job] = []
+    names = await farm.jobs.ids(None if everybody else caller.owner, fingerprint)
+    for some in batched(names, LISTED_AT_ONCE):
+        found = await farm.jobs.some(list(some))
+        jobs += [job for job in found if not unfinished or job.state not in FINISHED]
+        if len(jobs) >= MOST_LISTED or sum(len(job.spec.frames) for job in jobs) > MOST_FRAMES_LISTED:
+            break
+    return answer(JobList(tuple(jobs)))
 
 
 @router.get("/{job}", **described(Job))
@@ -86,7 +97,9 @@ async def list_frames(job: str, request: Request, caller: Owner) -> Response:
     """A job's frames, with links to the files of those that are done."""
     found = await visible(request, caller, job)
     farm = farm_of(request)
-    frames = [farm.results.frame(found, frame) async for frame in farm.jobs.frames(found.job)]
+    frames: list[Frame] = []
+    async for some in farm.jobs.frames(found.job):
+        frames += await farm.results.frames(caller, found, some)
     return answer(FrameList(tuple(frames)))
 
 

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The node's side: leases, heartbeats, the leased scene, uploads, results and failures."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
 from frame_splitter.appointments import AuditTerms
-from frame_splitter.errors import InvalidInput
+from frame_splitter.errors import InvalidInput, StaleLease
 from frame_splitter.ids import TaskId
 from frame_splitter.records import (
     Heartbeat,
@@ -18,7 +19,8 @@ from frame_splitter.records import (
     TaskResult,
 )
 from render_farm.answers import LeasedScene, LeaseList, ResultAnswer, StateAnswer, UploadList
-from render_farm.api.edge import Node, answer, body, described, farm_of, shown
+from render_farm.api.edge import Node, answer, body, described, farm_of, is_plain, shown
+from render_farm.store.leases import STALE
 
 router = APIRouter(prefix="/leases", tags=["leases"])
 
@@ -38,9 +40,9 @@ async def lease(request: Request, caller: Node) -> Response:
     offered, _ = await body(request, LeaseRequest)
     _check_offers(offered)
     farm = farm_of(request)
-    taken = await farm.dispatch.lease(caller, offered, request.is_disconnected)
-    seconds = farm.dispatch.lease_seconds
-    leases = LeaseList(tuple(farm.results.lease(lease, seconds) for lease in taken))
+    with farm.waits.inside(caller):
+        taken = await farm.dispatch.lease(caller, offered, request.is_disconnected)
+    leases = LeaseList(await farm.results.leases(caller, taken, farm.dispatch.lease_seconds))
     return await shown(request, answer(leases))
 
 
@@ -48,20 +50,21 @@ async def lease(request: Request, caller: Node) -> Response:
 async def heartbeat(request: Request, caller: Node) -> Response:
     """Renew all leases the node holds; the answer names those it has lost."""
     beat, _ = await body(request, Heartbeat)
+    _check_names(one.task for one in beat.beats)
     return answer(HeartbeatAnswer(await farm_of(request).dispatch.renew(caller, beat)))
 
 
 @router.get("/{task}/scene", **described(LeasedScene))
 async def leased_scene(task: str, token: int, request: Request, caller: Node) -> Response:
     """The scene of a lease held now, with links to its files."""
-    return answer(await farm_of(request).results.scene(caller, TaskId(task), token))
+    return answer(await farm_of(request).results.scene(caller, _task(task), token))
 
 
 @router.post("/{task}/uploads", **described(UploadList, UploadOrder))
 async def uploads(task: str, token: int, request: Request, caller: Node) -> Response:
     """Links to PUT a result's files, each for exactly its sha256 and size."""
     order, _ = await body(request, UploadOrder)
-    links = await farm_of(request).results.uploads(caller, TaskId(task), token, order.files)
+    links = await farm_of(request).results.uploads(caller, _task(task), token, order.files)
     return answer(UploadList(links))
 
 
@@ -83,14 +86,26 @@ async def terms(
 async def result(task: str, token: int, request: Request, caller: Node) -> Response:
     """Submit a result whose files are uploaded. The same submit again is answered alike."""
     done, _ = await body(request, TaskResult)
-    return answer(await farm_of(request).results.submit(caller, TaskId(task), token, done))
+    return answer(await farm_of(request).results.submit(caller, _task(task), token, done))
 
 
 @router.post("/{task}/failure", **described(StateAnswer, TaskFailure))
 async def failure(task: str, token: int, request: Request, caller: Node) -> Response:
     """Give a task back."""
     failed, _ = await body(request, TaskFailure)
-    return answer(StateAnswer(await farm_of(request).results.give_back(caller, TaskId(task), token, failed)))
+    _check_names(failed.bad_inputs)
+    return answer(StateAnswer(await farm_of(request).results.give_back(caller, _task(task), token, failed)))
+
+
+def _task(name: str) -> TaskId:
+    if not is_plain(name):
+        raise StaleLease(STALE)
+    return TaskId(name)
+
+
+def _check_names(names: Iterable[str]) -> None:
+    if not all(map(is_plain, names)):
+        raise InvalidInput("The request names a task as none is called.")
 
 
 def _check_offers(offered: LeaseRequest) -> None:

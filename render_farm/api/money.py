@@ -63,7 +63,8 @@ async def promises(
 ) -> Response:
     """What the farm promised the node since `after`; held open up to `wait` seconds for the first."""
     farm = farm_of(request)
-    return answer(await farm.selling.promises(caller.node, after, wait, farm.closing))
+    with farm.waits.inside(caller):
+        return answer(await farm.selling.promises(caller.node, after, wait, farm.closing))
 
 
 @router.post("/nodes/self/releases", **described(SignedRelease, SignedRelease))

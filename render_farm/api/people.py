@@ -23,10 +23,12 @@ from render_farm.answers import (
     OwnerView,
     SlotView,
 )
-from render_farm.api.edge import Admin, Node, Owner, answer, body, described, farm_of, repeat_of, shown
+from render_farm.api.edge import Admin, Node, Owner, answer, body, described, farm_of, plain, repeat_of, shown
 from render_farm.farm import Farm
 from render_farm.store.identities import Caller, Repeat, Role
 from render_farm.store.identities import Node as StoredNode
+from render_farm.store.jobs import digest_of
+from render_farm.store.new_jobs import OverQuota
 from verification.attestation import Enrolment, require_signer
 from verification.rate import audit_rate
 
@@ -63,7 +65,7 @@ class Binding:
 async def health(request: Request) -> Response:
     """Whether the coordinator and the parts it stands on answer."""
     farm = farm_of(request)
-    store, objects = await farm.store_answers(), await farm.objects.ready()
+    store, objects = await farm.parts_answer()
     status = "ok" if store and objects else "degraded"
     time, notices = farm.clock(), (*farm.timekeeper.notices(), *farm.objects.notices())
     return answer(Health(status, version("render-farm"), store, objects, time, notices))
@@ -73,7 +75,7 @@ async def health(request: Request) -> Response:
 async def add_owner(request: Request, caller: Admin) -> Response:
     """Add an owner; the answer holds its token."""
     order, raw = await body(request, OwnerOrder)
-    farm, repeat = farm_of(request), repeat_of(request, caller, raw)
+    farm, repeat = farm_of(request), repeat_of(request, caller, digest_of(raw))
     owner, token = _new(farm, "owner", repeat)
     made = await farm.identities.create_owner(OwnerId(owner), _named(order.name), token, repeat)
     _same(made, owner)
@@ -84,13 +86,20 @@ async def add_owner(request: Request, caller: Admin) -> Response:
 async def add_node(request: Request, caller: Owner) -> Response:
     """Add a node of the caller's, or of whom the operator names; the answer holds its token."""
     order, raw = await body(request, NodeOrder)
-    farm, repeat = farm_of(request), repeat_of(request, caller, raw)
+    farm, repeat = farm_of(request), repeat_of(request, caller, digest_of(raw))
     owner = await _whose(farm, caller, order)
+    await _require_room(farm, caller, owner)
     node, token = _new(farm, "node", repeat)
     name = _named(order.name)
     made = await farm.identities.create_node(NodeId(node), owner, name, order.own, token, repeat)
     _same(made, node)
     return answer(NewNode(made, name, token, owner), 201)
+
+
+async def _require_room(farm: Farm, caller: Caller, owner: OwnerId) -> None:
+    most = farm.config.limits.quota.nodes
+    if caller.role is not Role.ADMIN and await farm.identities.count_nodes(owner) >= most:
+        raise OverQuota(f"You have {most} nodes, which is the most: retire one first.")
 
 
 async def _whose(farm: Farm, caller: Caller, order: NodeOrder) -> OwnerId:
@@ -119,7 +128,7 @@ async def retire_node(node: str, request: Request, caller: Owner) -> Response:
     """List a node no longer. Its leases end by themselves; what it did stays valid."""
     farm = farm_of(request)
     whose = None if caller.role is Role.ADMIN else caller.owner
-    found = await farm.identities.retire(NodeId(node), whose)
+    found = await farm.identities.retire(NodeId(plain(node, "node")), whose)
     return answer(NodeSelf(found.node, found.name, found.own, farm.rules.address, found.address))
 
 

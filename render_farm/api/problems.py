@@ -20,6 +20,9 @@ _SENTENCES = {
     405: "This address does not take this method.",
 }
 
+AGAIN = {"Retry-After": "1"}
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 429: AGAIN, 503: AGAIN}
+
 
 def problem(status: int, code: str, detail: str, headers: dict[str, str] | None = None) -> Response:
     """An error as the API answers it."""
@@ -40,7 +43,7 @@ async def _farm_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, FarmError)
     if error.status >= 500:
         log.warning("request_failed", path=request.url.path, code=error.code, reason=error.sentence)
-    headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}.get(error.status)
+    headers = _HEADERS.get(error.status)
     return problem(error.status, error.code, error.sentence, headers)
 
 

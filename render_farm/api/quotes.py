@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from frame_splitter.errors import NotFound
 from frame_splitter.ids import JobId
 from payments.quotes import Quote
-from render_farm.api.edge import LARGE_BODY, Owner, answer, body, described, farm_of, repeat_of
+from render_farm.api.edge import Owner, answer, described, farm_of, large_body, plain, repeat_of
 from render_farm.intake import JobOrder
 from render_farm.store.identities import Role
 
@@ -20,9 +20,10 @@ LONGEST_WAIT = 30.0
 @router.post("", **described(Quote, JobOrder, 201))
 async def ask(request: Request, caller: Owner) -> Response:
     """Ask what a job on a sealed scene would take. Its id ends it, too: `POST /jobs/{quote}/cancel`."""
-    order, raw = await body(request, JobOrder, LARGE_BODY)
     farm = farm_of(request)
-    quote = await farm.quotes.ask(caller.owner, order, repeat_of(request, caller, raw))
+    async with large_body(request, caller, JobOrder) as (order, digest):
+        await farm.make_room(caller)
+        quote = await farm.quotes.ask(caller, order, repeat_of(request, caller, digest))
     farm.dispatch.bell.ring()
     return answer(quote, 201)
 
@@ -35,8 +36,9 @@ async def show(
     wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT)] = 0.0,
 ) -> Response:
     """A quote; while it is being made, the answer is held back up to `wait` seconds."""
-    owner = None if caller.role is Role.ADMIN else caller.owner
-    found = await farm_of(request).quotes.get(owner, JobId(quote), wait) if quote.isalnum() else None
+    owner, farm = None if caller.role is Role.ADMIN else caller.owner, farm_of(request)
+    with farm.waits.inside(caller):
+        found = await farm.quotes.get(owner, JobId(plain(quote, "quote")), wait)
     if found is None:
         raise NotFound(f"You have no quote '{quote}'.")
     return answer(found)

@@ -8,6 +8,9 @@ nothing; `fsync="always"` makes that true of the machine too, at the price of a 
 import socket
 from pathlib import Path
 
+import psutil
+
+LEAST_MEMORY = 512 << 20
 SOCKET_NAME = "valkey.sock"
 _PATH_LIMIT = 100
 """The kernel allows 108 bytes for the path of a Unix socket."""
@@ -30,11 +33,19 @@ def command(
     `folder/valkey.sock`).
     """
     where = _listen_on(port, socket_path or folder / SOCKET_NAME)
+    memory = ["--maxmemory", str(most_memory())]
     keep = ["--appendonly", "yes", "--appendfsync", fsync, "--save", "", "--maxmemory-policy", "noeviction"]
     # A task is a small hash; kept as a list it takes a third of the memory.
     small = ["--hash-max-listpack-value", "2048", "--hash-max-listpack-entries", "64"]
     quiet = ["--daemonize", "no", "--loglevel", "warning", "--logfile", ""]
-    return [str(binary()), *where, "--dir", str(folder), *keep, *small, *quiet]
+    return [str(binary()), *where, "--dir", str(folder), *memory, *keep, *small, *quiet]
+
+
+def most_memory() -> int:
+    """Bytes that the store may hold: a quarter of the machine's memory. A full store begins nothing new; one
+    without a limit would take the machine with it.
+    """
+    return max(LEAST_MEMORY, int(psutil.virtual_memory().total) // 4)
 
 
 def url(folder: Path, *, port: int | None = None, socket_path: Path | None = None) -> str:

@@ -17,7 +17,7 @@ class Clocks:
 
     async def keep(self, now: float) -> None:
         """Write the time down."""
-        await self._store.do("SET", keys.CLOCK, repr(now))
+        await self._store.keep("SET", keys.CLOCK, repr(now))
 
     async def tell(self, sentence: str) -> None:
         """Tell all jobs that are worked on."""

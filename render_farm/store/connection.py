@@ -2,6 +2,7 @@
 """The only place that speaks Redis: plain commands, reads in one round trip, and the scripts."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -19,10 +20,34 @@ Argument = str | bytes | int | float
 
 STORE_AWAY = "The farm's store does not answer. Nothing is lost; try again in a moment."
 STORE_FULL = "The farm's store cannot write, its disk or memory may be full. Nothing was changed."
+STORE_AT_LIMIT = (
+    "The farm's store is full: nothing was changed. What was begun goes on, but nothing new can begin until "
+    "jobs were deleted: the operator can shorten --retention-days, or give the store more memory (maxmemory)."
+)
 ANSWER_SECONDS = 20.0
 """Starting or cancelling a job of a hundred thousand tasks takes the store seconds."""
 
 MAX_CONNECTIONS = 512
+
+
+_EVENT_ID = re.compile("[0-9]{1,20}(-[0-9]{1,20})?")
+
+
+def is_event_id(text: str) -> bool:
+    """Whether it can be the id of a stream's entry: one or two numbers of 64 bits."""
+    return _EVENT_ID.fullmatch(text) is not None and all(int(part) < 1 << 64 for part in text.split("-"))
+
+
+class StoreFull(Unavailable):
+    """The store has as much as it may hold."""
+
+    code = "storage_full"
+    status = 507
+
+
+BEGINS = frozenset({"add_tasks", "create_job", "enrol", "announce", "put_scene"})
+"""Scripts that begin something new. All others may go beyond the store's memory, so that what was begun, or
+is deleted, comes to its end."""
 
 
 @cache
@@ -33,7 +58,8 @@ def script_text(name: str) -> str:
     shared = ["holding", "shared"]
     if own.startswith("-- uses verification.lua\n"):
         shared.append("verification")
-    return "\n".join([*((folder / f"{part}.lua").read_text() for part in shared), own])
+    flags = "" if name in BEGINS else "#!lua flags=allow-oom\n"
+    return flags + "\n".join([*((folder / f"{part}.lua").read_text() for part in shared), own])
 
 
 @cache
@@ -65,6 +91,10 @@ class Connection:
         """One command and its answer."""
         with _translated():
             return await self._redis.execute_command(*command)
+
+    async def keep(self, command: str, key: str, *rest: Argument) -> Any:
+        """One command that writes, for what was begun before: done though the store is full."""
+        return await self.run("keep", [key], command, *rest)
 
     async def read(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
         """Several reads in one round trip."""
@@ -109,10 +139,12 @@ def _translated() -> Iterator[None]:
     except (Unreachable, TooSlow, ReadOnlyError, OSError) as error:
         raise Unavailable(STORE_AWAY) from error
     except OutOfMemoryError as error:
-        raise Unavailable(STORE_FULL) from error
+        raise StoreFull(STORE_AT_LIMIT) from error
     except ResponseError as error:
         if str(error).startswith("BUSY "):
             raise Unavailable(STORE_AWAY) from error
+        if "OOM command not allowed" in str(error):
+            raise StoreFull(STORE_AT_LIMIT) from error
         if str(error).startswith("MISCONF"):
             raise Unavailable(STORE_FULL) from error
         raise

@@ -143,6 +143,10 @@ class Identities:
             for name, (told, passed, failed), count in zip(names, found, nodes, strict=True)
         ]
 
+    async def count_nodes(self, owner: OwnerId) -> int:
+        """How many nodes an owner has."""
+        return int(await self._store.do("SCARD", keys.owner_nodes(owner)))
+
     async def create_node(
         self, node: NodeId, owner: OwnerId, name: str, own: bool, token: str, repeat: Repeat
     ) -> NodeId:

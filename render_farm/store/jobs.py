@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Jobs, frames and events, as the scripts keep them."""
 
+import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import msgspec
 
-from frame_splitter.audits import Sums
 from frame_splitter.device_classes import Summation, summation_of
 from frame_splitter.exactness import Allowed, promised, promised_at_first, words
-from frame_splitter.facts import SceneFacts
-from frame_splitter.fields import Tile, decode, decoder, encode
+from frame_splitter.fields import Tile, decode, decoder
 from frame_splitter.ids import DeviceClass, JobId, NodeId, OwnerId, SceneId, TaskId
-from frame_splitter.probes import ProbeOrder
 from frame_splitter.records import (
     Demand,
     Exactness,
@@ -25,82 +24,24 @@ from frame_splitter.records import (
     RenderSettings,
     Task,
     TaskKind,
-    TaskOutput,
     TaskState,
 )
-from payments.promises import SignedTerms
-from payments.statements import JobMoney, Payment
+from payments.statements import JobMoney
 from render_farm.answers import AuditCounts, Failure, FrameCounts, Job, TaskCounts, TaskView
-from render_farm.rules import JobRules
-from render_farm.scheduler import rank
 from render_farm.store import keys
 from render_farm.store.connection import Connection
 from render_farm.store.identities import Repeat, told_apart
+from render_farm.store.new_jobs import ANY_ROOM, NewJob, Room, batched, job_fields, lists, written
 
 Item = TypeVar("Item")
+
+ENDED_AT_ONCE = 400
+"""Tasks that the store ends in one go."""
 
 UNFINISHED = ("waiting", "ready", "leased", "submitted", "auditing")
 """States of tasks that a job still waits for."""
 
 FINISHED = frozenset({JobState.COMPLETE, JobState.SETTLED, JobState.FAILED, JobState.CANCELLED})
-
-
-@dataclass(frozen=True, slots=True)
-class NewMoney:
-    """What a paid job starts with. `units` are those of the tasks that are paid for, `audit_units` what an
-    audit of each counts as, all in micro-units; `audit_ppm` what audits may add to the work in all.
-    `rules` are those its terms promise, whatever the farm's become before its first submission (None: those).
-    """
-
-    payment: Payment
-    terms: SignedTerms
-    units: Mapping[TaskId, int]
-    audit_units: Mapping[TaskId, int]
-    audit_ppm: int
-    symbol: str
-    decimals: int
-    rules: JobRules | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NewProbe:
-    """What the probe of a quote starts with; `facts` are those of the job that is asked about."""
-
-    order: ProbeOrder
-    facts: SceneFacts
-
-
-@dataclass(frozen=True, slots=True)
-class NewJob:
-    """All that is known of a job when it starts. `allowed`: what its scene allows. `created` in seconds
-    since the epoch. `croppable`: crops rendered with `overscan` pixels around them equal the same pixels of
-    a tile. `seams`: after how many frames one is rendered whole as well, and compared; `strip`: one of a
-    tile is rendered with more around; `sums` of a device that adds in any order.
-    """
-
-    job: JobId
-    owner: OwnerId
-    spec: JobSpec
-    settings: RenderSettings
-    allowed: Allowed
-    reason: str
-    reason_in_order: str
-    reason_any_order: str
-    fingerprint: str
-    created: float
-    extension: str
-    width: int
-    height: int
-    area: Tile
-    canvas: Tile
-    tasks: tuple[Task, ...]
-    croppable: bool = False
-    overscan: int = 0
-    seams: tuple[int, ...] = ()
-    strip: bool = False
-    sums: Sums | None = None
-    money: NewMoney | None = None
-    probe: NewProbe | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +70,6 @@ class StoredEvent:
     data: dict[str, Any]
 
 
-def lane(task: Task) -> str:
-    """Which queue of its job a task waits in: tasks of one lane may go to the same nodes."""
-    final = task.kind is TaskKind.RENDER and task.output is TaskOutput.FINAL
-    return "final" if final else task.kind.value
-
-
 def state_of(fields: Mapping[str, str]) -> JobState:
     """A job's state from its intents and counters; `job_state` in shared.lua says the same."""
     if fields["cancel"] == "1":
@@ -157,12 +92,43 @@ class Jobs:
     def __init__(self, connection: Connection) -> None:
         self._store = connection
 
-    async def create(self, new: NewJob, repeat: Repeat) -> JobId:
-        """Add a job and its tasks; the same creation again gives the first one's id."""
-        places = [keys.job(new.job), repeat.place, *_lists(new), keys.PAID_JOBS]
-        known = (new.job, repeat.digest, repeat.seconds, msgspec.json.encode(_fields(new)))
-        outcome = await self._store.run("create_job", places, *known, new.created, _tasks(new))
+    async def create(self, new: NewJob, repeat: Repeat, room: Room = ANY_ROOM) -> JobId:
+        """Add a job and its tasks; the same creation again gives the first one's id. Raises OverQuota where
+        the owner has no room for it.
+        """
+        before = await self.made_before(repeat)
+        if before is None and not await self._store.do("EXISTS", keys.job(new.job)):
+            await self._add_tasks(new)
+        making = [keys.owner_unfinished(new.owner, quotes=new.probe is not None), keys.MAKING_JOBS]
+        places = [keys.job(new.job), repeat.place, *lists(new), keys.PAID_JOBS, *making]
+        known = (new.job, repeat.digest, repeat.seconds, msgspec.json.encode(job_fields(new)))
+        finishes = sum(task.kind is TaskKind.FINISH for task in new.tasks)
+        frames = len({task.frame for task in new.tasks})
+        count = (len(new.tasks), finishes, frames, room.jobs, room.tasks)
+        outcome = await self._store.run("create_job", places, *known, new.created, *count)
+        if outcome[0] in {"jobs", "tasks"}:
+            raise room.refusal(outcome[0], int(outcome[1]), len(new.tasks))
         return JobId(told_apart(outcome))
+
+    async def _add_tasks(self, new: NewJob) -> None:
+        """Write the tasks and frames some at a time: nobody waits for all of a long job."""
+        places, began = [keys.job(new.job), keys.MAKING_JOBS], time.time()
+        for tasks, frames in await asyncio.to_thread(written, new):
+            await self._store.run("add_tasks", places, new.job, began, tasks, frames)
+
+    async def unfinished(self, owner: OwnerId, quotes: bool = False) -> tuple[int, int]:
+        """How many unfinished jobs (or quotes) an owner has, and how many tasks they have."""
+        found = await self._store.do("ZRANGE", keys.owner_unfinished(owner, quotes), 0, -1, "WITHSCORES")
+        return len(found) // 2, sum(int(float(count)) for count in found[1::2])
+
+    async def end_tasks(self, job: JobId) -> None:
+        """End what is left of a job that was given up. Repeating it is harmless."""
+        while await self._store.run("end_tasks", [keys.ENDING_JOBS], job, ENDED_AT_ONCE):
+            pass
+
+    async def ending(self) -> list[JobId]:
+        """Jobs that were given up and have tasks left to end."""
+        return [JobId(job) for job in await self._store.do("ZRANGE", keys.ENDING_JOBS, 0, -1)]
 
     async def made_before(self, repeat: Repeat) -> JobId | None:
         """The job an earlier creation under the same key made, so that work need not be done again."""
@@ -192,7 +158,10 @@ class Jobs:
 
     async def intend(self, job: JobId, intent: str) -> JobState:
         """Cancel, pause or resume a job that exists. Returns its state afterwards."""
-        return JobState(await self._store.run("intend", [keys.job(job)], job, intent))
+        state = JobState(await self._store.run("intend", [keys.job(job)], job, intent))
+        if intent == "cancel":
+            await self.end_tasks(job)
+        return state
 
     async def frame(self, job: JobId, number: int) -> StoredFrame | None:
         """One frame of a job, or None."""
@@ -203,11 +172,11 @@ class Jobs:
         """The rendered part of a job's frames."""
         return decode(await self._store.do("HGET", keys.job(job), "area"), Tile)
 
-    async def frames(self, job: JobId) -> AsyncIterator[StoredFrame]:
-        """A job's frames in order, read some at a time."""
+    async def frames(self, job: JobId) -> AsyncIterator[list[StoredFrame]]:
+        """A job's frames in order, some at a time."""
         for numbers in batched(await self._store.do("LRANGE", keys.job_frames(job), 0, -1)):
-            for fields in await self._store.hashes([keys.frame(job, number) for number in numbers]):
-                yield _frame(fields)
+            found = await self._store.hashes([keys.frame(job, number) for number in numbers])
+            yield [_frame(fields) for fields in found]
 
     async def tasks(self, job: JobId) -> AsyncIterator[TaskView]:
         """A job's tasks in order, read some at a time."""
@@ -225,101 +194,9 @@ class Jobs:
         ]
 
 
-def batched(items: Sequence[Item], size: int = 250) -> Iterator[Sequence[Item]]:
-    """Some at a time, so that a long job's frames leave room for other requests."""
-    for first in range(0, len(items), size):
-        yield items[first : first + size]
-
-
 def digest_of(body: bytes) -> str:
     """What tells one request from another under the same Idempotency-Key."""
     return hashlib.sha256(body).hexdigest()
-
-
-def _lists(new: NewJob) -> list[str]:
-    """Where the job can be found. A quote's is in no list of jobs."""
-    if new.probe:
-        of_owner = keys.owner_quotes(new.owner)
-        return [keys.QUOTES, of_owner, of_owner]
-    return [keys.ALL_JOBS, keys.owner_jobs(new.owner), keys.same_work(new.owner, new.fingerprint)]
-
-
-def _in_order(new: NewJob) -> str:
-    """Who may render it: '1' devices that add in order; 'own' those, and the farm's own; '0' all."""
-    if new.spec.exactness is Demand.BIT:
-        return "1"
-    exact = new.allowed.in_order is Exactness.BIT_EXACT
-    return "own" if exact and new.allowed.any_order is Exactness.APPROXIMATE else "0"
-
-
-def _fields(new: NewJob) -> dict[str, str]:
-    return {
-        "owner": new.owner,
-        "name": new.spec.name,
-        "scene": new.spec.scene,
-        "spec": encode(new.spec).decode(),
-        "settings": encode(new.settings).decode(),
-        "exactness": new.allowed.in_order.value,
-        "any_order": new.allowed.any_order.value,
-        "in_order": _in_order(new),
-        "reason": new.reason,
-        "reason_in_order": new.reason_in_order,
-        "reason_any_order": new.reason_any_order,
-        "fingerprint": new.fingerprint,
-        "created": repr(new.created),
-        "rank": repr(rank(new.spec.priority, new.created)),
-        "extension": new.extension,
-        "width": str(new.width),
-        "height": str(new.height),
-        "area": encode(new.area).decode(),
-        "canvas": encode(new.canvas).decode(),
-        "croppable": "1" if new.croppable else "0",
-        "overscan": str(new.overscan),
-        "seams": encode(new.seams).decode(),
-        "strip": "1" if new.strip else "0",
-        "sums": encode(new.sums).decode() if new.sums else "",
-        **(_money_fields(new.money) if new.money else {}),
-        **(_probe_fields(new.probe) if new.probe else {}),
-    }
-
-
-def _probe_fields(probe: NewProbe) -> dict[str, str]:
-    return {"probe": encode(probe.order).decode(), "facts": encode(probe.facts).decode()}
-
-
-def _money_fields(money: NewMoney) -> dict[str, str]:
-    shown = JobMoney(money.payment.budget, symbol=money.symbol, decimals=money.decimals)
-    return {
-        "paid": "1",
-        "funded": "0",
-        "payment": encode(money.payment).decode(),
-        "terms": encode(money.terms).decode(),
-        "money": encode(shown).decode(),
-        "tiles": str(len(money.units)),
-        "units": str(sum(money.units.values())),
-        "units_left": str(sum(money.units.values())),
-        "audit_ppm": str(money.audit_ppm),
-        **({"rules": encode(money.rules).decode()} if money.rules else {}),
-        "largest_units": str(max(money.units.values())),
-    }
-
-
-def _tasks(new: NewJob) -> bytes:
-    return msgspec.json.encode([_task_fields(task, new.money) for task in new.tasks])
-
-
-def _task_fields(task: Task, money: NewMoney | None) -> dict[str, object]:
-    fields = {
-        "id": task.id,
-        "kind": task.kind,
-        "lane": lane(task),
-        "frame": task.frame,
-        "task": encode(task).decode(),
-    }
-    if money is None or task.id not in money.units:
-        return fields
-    # As strings: the scripts' JSON keeps fourteen digits of a number.
-    return fields | {"units": str(money.units[task.id]), "audit_units": str(money.audit_units[task.id])}
 
 
 _AUDITS = ("audited", "passed", "rejected", "unresolved")

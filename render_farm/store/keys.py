@@ -41,6 +41,18 @@ SELLING = "farm:nodes:selling"
 CLOCK = "farm:clock"
 """String: how far the farm's time has come, in seconds since the epoch."""
 
+MAKING_JOBS = "farm:jobs:making"
+"""Sorted set: jobs that are being made, by when that began. Nothing else names them yet."""
+
+ENDING_JOBS = "farm:jobs:ending"
+"""Sorted set: jobs that were given up, and have tasks that were not ended yet."""
+
+LEAVING_JOBS = "farm:jobs:leaving"
+"""Sorted set: jobs that are in no list any more, and are being deleted."""
+
+LOOSE_BLOBS = "farm:owners:loose"
+"""Set: owners of whom a scene was deleted, and whose blobs were not looked through since."""
+
 LEASES = "farm:leases"
 """Sorted set: every leased task by the time its lease ends."""
 
@@ -179,6 +191,11 @@ def owner_quotes(owner_id: str) -> str:
     return f"farm:owner:{owner_id}:quotes"
 
 
+def owner_unfinished(owner_id: str, quotes: bool = False) -> str:
+    """Sorted set: an owner's unfinished jobs (or quotes) by how many tasks they have."""
+    return f"farm:owner:{owner_id}:{'probing' if quotes else 'unfinished'}"
+
+
 def owner_nodes(owner_id: str) -> str:
     """Set: an owner's nodes."""
     return f"farm:owner:{owner_id}:nodes"
@@ -187,6 +204,31 @@ def owner_nodes(owner_id: str) -> str:
 def owner_blobs(owner_id: str) -> str:
     """Hash: sha256 to size of every blob of the owner that was checked."""
     return f"farm:owner:{owner_id}:blobs"
+
+
+def owner_announced(owner_id: str) -> str:
+    """Hash: sha256 to size of every blob that counts against an owner's room: brought, or asked links for."""
+    return f"farm:owner:{owner_id}:announced"
+
+
+def owner_bytes(owner_id: str) -> str:
+    """String: the bytes of all of them."""
+    return f"farm:owner:{owner_id}:bytes"
+
+
+def owner_manifests(owner_id: str) -> str:
+    """Sorted set: an owner's scenes by the bytes of their manifests."""
+    return f"farm:owner:{owner_id}:manifests"
+
+
+def owner_kept(owner_id: str) -> str:
+    """Sorted set: an owner's ended jobs and quotes that are kept, by about how many bytes they take."""
+    return f"farm:owner:{owner_id}:kept"
+
+
+def owner_going(owner_id: str) -> str:
+    """Set: blobs of an owner that are counted no more, and whose objects are to be deleted."""
+    return f"farm:owner:{owner_id}:going"
 
 
 def same_work(owner_id: str, fingerprint: str) -> str:

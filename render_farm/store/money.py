@@ -25,7 +25,8 @@ from payments.promises import (
 from payments.statements import JobMoney, Payment, Statement
 from render_farm.store import keys
 from render_farm.store.connection import Connection
-from render_farm.store.jobs import batched, state_of
+from render_farm.store.jobs import state_of
+from render_farm.store.new_jobs import batched
 
 PROMISES_AT_ONCE = 200
 BEGINNING = "0"
@@ -316,7 +317,7 @@ class Money:
 
     async def put_release(self, job: JobId, release: SignedRelease) -> None:
         """Keep what an operator signed at the end of its agreement."""
-        await self._store.do(
+        await self._store.keep(
             "HSET", keys.job_releases(job), release.message.agreement, encode(release).decode()
         )
         await self._ring(job)
@@ -327,7 +328,7 @@ class Money:
         return {name: decode(text, SignedRelease) for name, text in found.items()}
 
     async def _ring(self, job: str = "") -> None:
-        await self._store.do("XADD", keys.MONEY_CHANGED, "MAXLEN", "~", 1000, "*", "job", job)
+        await self._store.keep("XADD", keys.MONEY_CHANGED, "MAXLEN", "~", 1000, "*", "job", job)
 
 
 def _entries(lines: list[str]) -> list[dict[str, Any]]:

@@ -12,9 +12,7 @@ from frame_splitter.records import JobSpec, JobState, TaskResult
 from payments.quotes import Quote
 from render_farm.store import keys
 from render_farm.store.connection import Connection
-from render_farm.store.jobs import FINISHED, state_of
-
-LATEST = 200
+from render_farm.store.jobs import state_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +66,6 @@ class QuoteStore:
             decode(fields["quote"], Quote) if fields.get("quote") else None,
         )
 
-    async def unfinished(self, owner: OwnerId) -> int:
-        """How many of an owner's latest quotes still wait for their probes."""
-        latest = await self._store.do("ZREVRANGE", keys.owner_quotes(owner), 0, LATEST - 1)
-        found = await self._store.hashes([keys.job(job) for job in latest])
-        return sum(bool(fields) and state_of(fields) not in FINISHED for fields in found)
-
     async def probed(self, job: JobId) -> Probed:
         """What the finished probe of a quote brought."""
         result = decode(await self._store.do("HGET", keys.task(probe_task(job)), "result"), TaskResult)
@@ -82,8 +74,8 @@ class QuoteStore:
 
     async def keep(self, quote: Quote, probed: Probed) -> Quote:
         """Keep a quote for good. Returns the one that is kept: another process may have been first."""
-        await self._store.do("HSETNX", keys.job(quote.quote), "quote", encode(quote).decode())
-        await self._store.do("HSET", keys.SPEEDS, probed.device_class, probed.report.speed)
+        await self._store.keep("HSETNX", keys.job(quote.quote), "quote", encode(quote).decode())
+        await self._store.keep("HSET", keys.SPEEDS, probed.device_class, probed.report.speed)
         return decode(await self._store.do("HGET", keys.job(quote.quote), "quote"), Quote)
 
     async def speeds(self, nodes: Sequence[NodeId]) -> dict[NodeId, float]:

@@ -9,7 +9,7 @@ from frame_splitter.fields import decode, encode
 from frame_splitter.ids import TaskId
 from render_farm.store import keys
 from render_farm.store.connection import Connection
-from render_farm.store.jobs import batched
+from render_farm.store.new_jobs import batched
 from verification import log, merkle
 from verification.log import Place
 from verification.records import LogConsistency, LogProof, Round, SignedHead
@@ -87,7 +87,7 @@ class Rounds:
 
     async def publish(self, record: Round) -> None:
         """Keep a round that is out."""
-        await self._store.do("HSET", keys.round_of(record.round), "record", encode(record))
+        await self._store.keep("HSET", keys.round_of(record.round), "record", encode(record))
 
     async def waiting(self, number: int) -> list[tuple[TaskId, int]]:
         """The submissions that a round decides about: their tasks and tokens."""
@@ -153,10 +153,10 @@ class Rounds:
                 added = log.append(number, merkle.leaf_hash(bytes.fromhex(leaf)), nodes)
                 new |= added
                 nodes |= added
-            await self._store.do(
+            await self._store.keep(
                 "HSET", keys.LOG_NODES, *(word for node in new.items() for word in _pair(*node))
             )
-            await self._store.do("SET", keys.LOG_SIZE, end)
+            await self._store.keep("SET", keys.LOG_SIZE, end)
             known = end
 
     async def _nodes(self, places: Iterable[Place]) -> dict[Place, bytes]:

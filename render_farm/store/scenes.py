@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Manifests and checked blobs, kept apart by owner: a known hash opens nobody else's asset."""
 
+import time
 from dataclasses import dataclass
 
 import msgspec
 
-from frame_splitter.fields import decode, encode
+from frame_splitter.fields import decode
 from frame_splitter.ids import JobId, OwnerId, SceneId, Sha256
 from frame_splitter.records import Manifest
 from render_farm.store import keys
 from render_farm.store.connection import Argument, Connection
+from render_farm.store.new_jobs import OverQuota, batched
+
+GIGABYTE, MEGABYTE = 1000**3, 1000**2
+AT_ONCE = 1000
+"""Blobs that the store is asked about in one go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +41,18 @@ class Scenes:
     def __init__(self, connection: Connection) -> None:
         self._store = connection
 
-    async def put(self, owner: OwnerId, scene: SceneId, manifest: Manifest) -> bool:
-        """Keep a manifest. Returns whether it is new; one that is there stays, sealed or not."""
-        return bool(await self._store.do("HSETNX", keys.scene(owner, scene), "manifest", encode(manifest)))
+    async def put(self, owner: OwnerId, scene: SceneId, manifest: bytes, most: int = 0) -> bool:
+        """Keep a manifest (JSON). Returns whether it is new; one that is there stays, sealed or not. Raises
+        OverQuota where the owner's would have more than `most` bytes (0: any).
+        """
+        places = [keys.scene(owner, scene), keys.owner_manifests(owner)]
+        outcome = await self._store.run("put_scene", places, scene, manifest, time.time(), most)
+        if outcome == "full":
+            raise OverQuota(
+                f"The lists of files of your scenes have {most / MEGABYTE:g} MB at most: the farm deletes "
+                "scenes that no job has used for a while."
+            )
+        return bool(outcome == "new")
 
     async def get(self, owner: OwnerId, scene: SceneId) -> StoredScene | None:
         """The owner's scene, or None."""
@@ -47,25 +62,55 @@ class Scenes:
         return StoredScene(decode(found["manifest"], Manifest), found.get("sealed") == "1")
 
     async def sealed(self, owner: OwnerId, scene: SceneId) -> bool:
-        """Whether the owner has this scene with all its blobs."""
-        return bool(await self._store.do("HGET", keys.scene(owner, scene), "sealed") == "1")
+        """Whether the owner has this scene with all its blobs; asking counts as using it."""
+        return bool(await self._store.run("use_scene", [keys.scene(owner, scene)], time.time()))
+
+    async def drop(self, owner: OwnerId, scene: SceneId) -> None:
+        """Forget a scene that was just put."""
+        await self._store.do("ZREM", keys.owner_manifests(owner), scene)
+        await self._store.do("UNLINK", keys.scene(owner, scene))
 
     async def lacking(self, owner: OwnerId, blobs: dict[Sha256, int]) -> dict[Sha256, int]:
         """Those of the blobs that were never checked for this owner."""
-        wanted = list(blobs)
-        known = await self._store.do("HMGET", keys.owner_blobs(owner), *wanted)
-        return {sha: blobs[sha] for sha, size in zip(wanted, known, strict=True) if size is None}
+        return await self._unknown(keys.owner_blobs(owner), blobs)
+
+    async def _unknown(self, place: str, blobs: dict[Sha256, int]) -> dict[Sha256, int]:
+        found: dict[Sha256, int] = {}
+        for some in batched(list(blobs), AT_ONCE):
+            known = await self._store.do("HMGET", place, *some)
+            found |= {sha: blobs[sha] for sha, size in zip(some, known, strict=True) if size is None}
+        return found
+
+    async def bytes_of(self, owner: OwnerId) -> int:
+        """How many bytes count against an owner's room."""
+        return int(await self._store.do("GET", keys.owner_bytes(owner)) or 0)
+
+    async def announce(self, owner: OwnerId, blobs: dict[Sha256, int], most: int) -> None:
+        """Count blobs against the owner's room of `most` bytes (0: any), each once. Raises OverQuota, and
+        counts none then, unless others of the owner's came between.
+        """
+        new = await self._unknown(keys.owner_announced(owner), blobs)
+        has, more = await self.bytes_of(owner), sum(new.values())
+        places = [keys.owner_announced(owner), keys.owner_bytes(owner)]
+        fits = not most or not more or has + more <= most
+        for some in batched(list(new), AT_ONCE):
+            flat = [item for sha in some for item in (sha, new[sha])]
+            fits = fits and bool(await self._store.run("announce", places, most, *flat))
+        if not fits:
+            raise OverQuota(
+                f"Your scenes have {has / GIGABYTE:.1f} GB of {most / GIGABYTE:g} GB at most, and this one "
+                f"adds {more / GIGABYTE:.1f} GB: the farm deletes scenes that no job has used for a while."
+            )
 
     async def remember(self, owner: OwnerId, checked: dict[Sha256, int]) -> None:
         """Note blobs that were checked before the whole scene is there."""
-        if checked:
-            flat = [item for sha, size in checked.items() for item in (sha, size)]
-            await self._store.do("HSET", keys.owner_blobs(owner), *flat)
+        for some in batched(list(checked.items()), AT_ONCE):
+            await self._store.keep("HSET", keys.owner_blobs(owner), *(item for pair in some for item in pair))
 
     async def seal(self, owner: OwnerId, scene: SceneId, checked: dict[Sha256, int]) -> None:
         """Remember the checked blobs and open the scene for jobs."""
-        flat = [item for sha, size in checked.items() for item in (sha, size)]
-        await self._store.run("seal", _places(owner, scene), *flat)
+        await self.remember(owner, checked)
+        await self._store.run("seal", _places(owner, scene))
 
     async def unseal(self, owner: OwnerId, scene: SceneId, job: JobId, lost: Lost) -> int:
         """Forget blobs that are there no more; `job` and the others of the scene wait. Returns how many do

@@ -23,4 +23,4 @@ class Stakes:
         if stakes:
             # As text: amounts are beyond what a number in the store holds.
             pairs = [part for wallet, amount in stakes.items() for part in (wallet, str(amount))]
-            await self._store.do("HSET", keys.STAKES, *pairs)
+            await self._store.keep("HSET", keys.STAKES, *pairs)

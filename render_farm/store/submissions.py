@@ -16,8 +16,9 @@ from render_farm.rules import JobRules, Rules
 from render_farm.store import keys
 from render_farm.store.connection import Connection
 from render_farm.store.decisions import AuditWish, Conclusion, Decision
-from render_farm.store.jobs import batched, digest_of
+from render_farm.store.jobs import digest_of
 from render_farm.store.leases import STALE, Holding
+from render_farm.store.new_jobs import batched
 from verification.attestation import Attestation, attest
 from verification.rate import Standing
 from verification.records import AuditRecord, SubmissionRecord
@@ -164,7 +165,7 @@ class Submissions:
         place = keys.job(job)
         kept = await self._store.do("HGET", place, "rules")
         if kept is None:
-            await self._store.do("HSETNX", place, "rules", encode(JobRules(now.policy, now.rates)))
+            await self._store.keep("HSETNX", place, "rules", encode(JobRules(now.policy, now.rates)))
             kept = await self._store.do("HGET", place, "rules")
         pinned = decode(kept, JobRules)
         return replace(now, policy=pinned.policy, rates=pinned.rates)

@@ -456,8 +456,8 @@ def test_cancel_ends_leases_at_once(ann, own):
 
 def test_priority_then_age(ann, own):
     scene = ann.scene()
-    first, second = (ann.job(scene, frames=(1,), name=name) for name in "ab")
-    urgent = ann.job(scene, frames=(1,), priority=60)
+    first, second = (ann.job(scene, frames=(1,), name=name, priority=40) for name in "ab")
+    urgent = ann.job(scene, frames=(1,))
     order = [lease["task"]["job"] for _ in range(3) for lease in own.lease()]
     assert order == [urgent, first, second]
 

@@ -119,7 +119,7 @@ def test_full_store_is_said_and_changes_nothing(valkey_server):
     async def work(connection, jobs, _):
         await connection.do("CONFIG SET", "maxmemory", "1")
         try:
-            with pytest.raises(Unavailable, match="cannot write"):
+            with pytest.raises(Unavailable, match="store is full"):
                 await jobs.create(new_job("full", 1, 1, False, NOW), Repeat("ann", "", ""))
         finally:
             await connection.do("CONFIG SET", "maxmemory", "0")

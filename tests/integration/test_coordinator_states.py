@@ -47,8 +47,9 @@ from render_farm.dispatch import Dispatch
 from render_farm.fallbacks import seams
 from render_farm.store.connection import Connection
 from render_farm.store.identities import Caller, Repeat, Role
-from render_farm.store.jobs import Jobs, NewJob, state_of
+from render_farm.store.jobs import Jobs, state_of
 from render_farm.store.leases import Leases
+from render_farm.store.new_jobs import NewJob
 
 LEASE = 30.0
 TILE = Tile(0, 0, 4, 4)

@@ -35,7 +35,8 @@ local of, of_token = get(KEYS[1], 'of', 'of_token')
 redis.call('HSET', KEYS[1], 'result', ARGV[4], 'digest', ARGV[5], 'progress', '')
 move(job, task, 'leased', 'accepted')
 local at, at_token = get(task_key(of), 'state', 'token')
-if at_token ~= of_token or (at ~= 'submitted' and at ~= 'auditing') then
+local given_up = redis.call('HGET', job_key(job), 'given_up') == '1'
+if given_up or at_token ~= of_token or (at ~= 'submitted' and at ~= 'auditing') then
   settle(job)
   return 'accepted'
 end

@@ -21,7 +21,7 @@ local phase, job, node = get(KEYS[2], 'phase', 'job', 'node')
 if phase ~= 'pending' then return 'again' end
 redis.call('HSET', KEYS[2], 'value', ARGV[9])
 local state, live = get(KEYS[1], 'state', 'token')
-if state ~= 'submitted' or live ~= token then
+if state ~= 'submitted' or live ~= token or redis.call('HGET', job_key(job), 'given_up') == '1' then
   redis.call('HSET', KEYS[2], 'phase', 'void')
   return 'gone'
 end

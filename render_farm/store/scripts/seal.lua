@@ -3,10 +3,8 @@
 -- KEYS[1]  farm:owner:{owner}:scene:{scene}
 -- KEYS[2]  farm:owner:{owner}:blobs
 -- KEYS[3]  farm:owner:{owner}:scene:{scene}:waiting
--- ARGV     sha256, size, sha256, size, ... of the blobs that were checked just now
 -- Returns  how many jobs go on
 
-for index = 1, #ARGV, 2 do redis.call('HSET', KEYS[2], ARGV[index], ARGV[index + 1]) end
 redis.call('HSET', KEYS[1], 'sealed', 1)
 local waiting = redis.call('SMEMBERS', KEYS[3])
 for _, job in ipairs(waiting) do

@@ -55,15 +55,22 @@
 --                              by_token, settled ('1': a paid job's books were told that it ended),
 --                              whole ('1': one Blender renders it instead of the job's first tasks for it)
 --   farm:node:{node}:leases    set: tasks the node holds
+--   farm:owner:{owner}:unfinished  sorted set: the owner's unfinished jobs by how many tasks they have;
+--                              farm:owner:{owner}:probing of its quotes; farm:owner:{owner}:kept of those that
+--                              ended, by the job's weight (about how many bytes the store has of it)
+--   farm:jobs:ending           sorted set: jobs that were given up and have tasks left to end; a job's
+--                              ended_to says how many were
 --   farm:leases                sorted set: leased tasks by the time their lease ends
 --   farm:jobs:open             sorted set: jobs with ready tasks, not paused or cancelled, by rank
 
 local EVENTS_KEPT = 20000
 local BROKEN_FRAMES = 3
 local FAILURES_KEPT = 20
+local ENDED_AT_ONCE = 400
 local OWN_NODE_SECONDS = 120
 local PIN_SECONDS = 600
 local UNFINISHED = { waiting = true, ready = true, leased = true, submitted = true, auditing = true }
+local ENDED = { complete = true, settled = true, failed = true, cancelled = true }
 local EXTRA = { audit = true, check = true }
 local TILE_LANES = { render = true, kept = true }
 local USES_UNITS = { leased = true, submitted = true, auditing = true, accepted = true }
@@ -203,6 +210,20 @@ local function job_state(job)
   return 'rendering'
 end
 
+-- What an owner has going on: its jobs, or its quotes, with how many tasks each.
+local function count_unfinished(job, state)
+  local owner, probe, total, weight = get(job_key(job), 'owner', 'probe', 'total', 'weight')
+  local of_owner = 'farm:owner:' .. (owner or '')
+  local key = of_owner .. (filled(probe) and ':probing' or ':unfinished')
+  if ENDED[state] then
+    redis.call('ZREM', key, job)
+    redis.call('ZADD', of_owner .. ':kept', weight or 0, job)
+  else
+    redis.call('ZADD', key, total or 0, job)
+    redis.call('ZREM', of_owner .. ':kept', job)
+  end
+end
+
 -- Every script that changed a job ends with this: is it open to nodes, has its state changed?
 local function settle(job)
   local state = job_state(job)
@@ -214,6 +235,7 @@ local function settle(job)
   end
   if state ~= announced then
     redis.call('HSET', job_key(job), 'announced', state)
+    count_unfinished(job, state)
     tell(job, 'job', { state = state })
     if is_paid(job) then ring_money(job) end
   end
@@ -252,31 +274,51 @@ local function cancel_unfinished(job, tasks)
   end
 end
 
--- The same for a whole job, with little done for each task: there may be a hundred thousand.
-local function cancel_job(job)
+-- Ends up to `limit` tasks of a job that was given up, from where it stopped; returns whether there are more.
+local function end_some(job, limit)
   local key = job_key(job)
-  for _, extra in ipairs(redis.call('SMEMBERS', key .. ':extras')) do
+  local extras = redis.call('SRANDMEMBER', key .. ':extras', limit)
+  for _, extra in ipairs(extras) do
     move(job, extra, redis.call('HGET', task_key(extra), 'state'), 'cancelled')
   end
-  for _, task in ipairs(redis.call('LRANGE', key .. ':tasks', 0, -1)) do
+  local first = tonumber(filled(redis.call('HGET', key, 'ended_to')) or 0)
+  local tasks = redis.call('LRANGE', key .. ':tasks', first, first + limit - 1)
+  for _, task in ipairs(tasks) do
     local state = redis.call('HGET', task_key(task), 'state')
-    if state == 'leased' then
-      move(job, task, state, 'cancelled')
-      tell_task(job, task, 'cancelled')
-    elseif UNFINISHED[state] then
+    if UNFINISHED[state] then
       if state == 'auditing' then drop_extras(job, task) end
       if USES_UNITS[state] then give_units_back(job, task) end
       redis.call('HSET', task_key(task), 'state', 'cancelled')
     end
   end
+  redis.call('HSET', key, 'ended_to', first + #tasks)
+  if #tasks == limit or #extras == limit then
+    redis.call('ZADD', 'farm:jobs:ending', 0, job)
+    return true
+  end
+  redis.call('ZREM', 'farm:jobs:ending', job)
+  return false
+end
+
+-- The same for a whole job: nothing of it is leased from here on, nor counted as unfinished. Of many tasks most
+-- are ended afterwards, by end_tasks.lua, so that nobody has to wait for a hundred thousand.
+local function cancel_job(job)
+  local key = job_key(job)
+  redis.call('HSET', key, 'given_up', 1)
+  for _, task in ipairs(redis.call('ZRANGE', 'farm:leases', 0, -1)) do
+    if task:sub(1, #job + 1) == job .. '.' then
+      move(job, task, 'leased', 'cancelled')
+      tell_task(job, task, 'cancelled')
+    end
+  end
   local waiting, ready, submitted, auditing = get(key, 'waiting', 'ready', 'submitted', 'auditing')
   redis.call('HINCRBY', key, 'cancelled', waiting + ready + (submitted or 0) + (auditing or 0))
-  redis.call('HSET', key, 'waiting', 0, 'ready', 0, 'submitted', 0, 'auditing', 0, 'rendering', 0, 'units_left', 0,
-    'given_up', 1)
+  redis.call('HSET', key, 'waiting', 0, 'ready', 0, 'submitted', 0, 'auditing', 0, 'rendering', 0, 'units_left', 0)
   settle_frames(job)
   for _, lane in ipairs({ 'render', 'kept', 'final', 'finish', 'probe' }) do
-    redis.call('DEL', lane_key(job, lane))
+    redis.call('UNLINK', lane_key(job, lane))
   end
+  end_some(job, ENDED_AT_ONCE)
 end
 
 local function tiles_of(job, frame)

@@ -121,7 +121,8 @@ end
 -- Returns whether it did.
 local function render_again(job, task, token, now, code, sentence)
   local state, live, frame, replaced = get(task_key(task), 'state', 'token', 'frame', 'replaced')
-  if live ~= token or redis.call('HGET', job_key(job), 'cancel') == '1' then return false end
+  local cancel, given_up = get(job_key(job), 'cancel', 'given_up')
+  if live ~= token or cancel == '1' or given_up == '1' then return false end
   if replaced == '1' then
     -- Its frame is rendered whole: nobody needs it again, but it is not paid for.
     local owed = redis.call('HGET', frame_key(job, frame), 'settled') == '1'
