@@ -103,7 +103,7 @@ def examine(bundled: Bundle, wish: Wish | None = None, *, allow_missing: bool = 
 
 def inspect(bundled: Bundle) -> SceneFacts:
     """The facts of a bundled scene, told by the Blender child. Raises InvalidInput with its reason."""
-    command = [sys.executable, "-m", "gpu_worker", "inspect", str(bundled.main)]
+    command = [sys.executable, "-P", "-m", "gpu_worker", "inspect", str(bundled.main)]
     command += ["--folder", str(bundled.root), "--json", "--color-config", bundled.color_config]
     try:
         done = subprocess.run(command, capture_output=True, timeout=INSPECT_SECONDS, check=False)

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from render_farm.api import (
     description,
     events,
+    hosts,
     jobs,
     leases,
     money,
@@ -42,6 +43,8 @@ def create(farm: Farm) -> FastAPI:
     app.state.farm = farm
     app.state.streams = events.Streams()
     problems.install(app)
+    names = hosts.own_names(farm.config.bind, farm.config.public_url)
+    app.add_middleware(hosts.OwnNamesOnly, names=names)
     # Routes are tried in order: those that every task passes through come first.
     for module in (leases, events, jobs, scenes, people, verification, money, quotes):
         app.include_router(module.router, prefix="/api/v1")

@@ -11,7 +11,6 @@ dies with the process whatever ends it.
 import json
 import select
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -29,7 +28,7 @@ from render_farm.embedded.addresses import EVERYWHERE, LOOPBACK, outward_address
 from render_farm.embedded.health import Patience, TouchedFile, http_question, patience_of
 from render_farm.embedded.money import Outside
 from render_farm.embedded.own_node import OwnNodeStart
-from render_farm.embedded.part import Part, Program
+from render_farm.embedded.part import PYTHON, Part, Program
 from render_farm.embedded.state import Folder, Process, RunningFarm
 
 log = structlog.get_logger()
@@ -218,6 +217,7 @@ class Farm:
             environment=lambda: seaweed.environment(secrets.s3_key, secrets.s3_secret),
             # It may have to read all its objects.
             start_seconds=600.0,
+            folder=folder,
             log=self.folder.log("seaweed"),
             ready=lambda _: seaweed.ready(port),
             answers=lambda seconds: seaweed.ready(port, seconds),
@@ -245,7 +245,7 @@ class Farm:
         words = [word for pair in options.items() for word in pair]
         return Program(
             name="coordinator",
-            command=lambda: [sys.executable, "-m", "render_farm.serve", *words],
+            command=lambda: [*PYTHON, "render_farm.serve", *words],
             environment=lambda: environment,
             log=self.folder.log("coordinator"),
             ready=_said_listening,
@@ -286,7 +286,7 @@ class Farm:
 
         return Program(
             name="relay",
-            command=lambda: [sys.executable, "-m", "render_farm.embedded.relay", *words],
+            command=lambda: [*PYTHON, "render_farm.embedded.relay", *words],
             log=self.folder.log("relay"),
             ready=_said_listening,
             speaks=True,
@@ -309,7 +309,7 @@ class Farm:
 
         def line() -> list[str]:
             start.begin(self._say)
-            return [sys.executable, "-m", "gpu_worker", *words]
+            return [*PYTHON, "gpu_worker", *words]
 
         return Program(
             name="node",
