@@ -18,6 +18,7 @@ from render_farm.api import (
     problems,
     quotes,
     scenes,
+    tokens,
     verification,
 )
 from render_farm.farm import Farm
@@ -46,7 +47,7 @@ def create(farm: Farm) -> FastAPI:
     names = hosts.own_names(farm.config.bind, farm.config.public_url)
     app.add_middleware(hosts.OwnNamesOnly, names=names)
     # Routes are tried in order: those that every task passes through come first.
-    for module in (leases, events, jobs, scenes, people, verification, money, quotes):
+    for module in (leases, events, jobs, scenes, people, tokens, verification, money, quotes):
         app.include_router(module.router, prefix="/api/v1")
     app.include_router(description.router)
     app.openapi = lambda: description.openapi(app)  # type: ignore[method-assign]

@@ -213,9 +213,9 @@ def test_a_page_reads_and_changes_nothing(farm, tmp_path):
 def test_a_page_whose_name_leads_to_this_machine_reads_and_changes_nothing(farm, tmp_path):
     asked = ports()
     frames = "".join(f"<iframe src='http://{OTHER_NAME}:{port}/page'></iframe>" for port in asked)
-    site = Stranger({"/": FRAMES.format(frames).encode(), "/page": page(doors=DOORS)}, len(asked))
+    site = Stranger({"/start": FRAMES.format(frames).encode(), "/page": page(doors=DOORS)}, len(asked))
     proxy = f"--proxy-server=http://127.0.0.1:{site.server_address[1]}"
-    reports = visited(site, f"http://{OTHER_NAME}/", tmp_path, proxy)
+    reports = visited(site, f"http://{OTHER_NAME}/start", tmp_path, proxy)
     seen = [one for report in reports for one in report["seen"]]
     # Here the page may read every answer: its site and the farm's are the same to the browser.
     assert len(seen) > len(asked) * len(DOORS)
