@@ -108,6 +108,7 @@ class RayCluster:
 
     def __init__(self, state: Path, address: str | None, cpus: int, pace: RayPace | None = None) -> None:
         self._address, self._cpus, self._pace = address, cpus, pace or RayPace()
+        self._state = state
         self._folder: Path | None = None
         quiet = QUIET if address is None else QUIET | PATIENT
         os.environ.update({name: value for name, value in quiet.items() if name not in os.environ})
@@ -264,11 +265,9 @@ class RayCluster:
     def _connect(self) -> None:
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         try:
-            if self._folder is not None:
-                self._start(self._folder, quiet)
-            elif self._address is not None:
-                _require_listening(self._address)
-                self._ray.init(address=self._address, **quiet)
+            # Ray's workers look for modules in the folder a node is in, too: it must be nobody else's.
+            with contextlib.chdir(self._state):
+                self._join_or_start(quiet)
             # Not in Ray's public interface: what can be asked there has no time limit. Made while the head is
             # there, because making it has none either.
             head = self._ray.get_runtime_context().gcs_address
@@ -279,19 +278,24 @@ class RayCluster:
             where = f"the Ray cluster at {address} cannot be joined" if address else "Ray does not start"
             raise RayError(f"On this node {where}: {str(error)[:500]}") from error
 
+    def _join_or_start(self, quiet: dict[str, Any]) -> None:
+        if self._folder is not None:
+            self._start(self._folder, quiet)
+        elif self._address is not None:
+            _require_listening(self._address)
+            self._ray.init(address=self._address, **quiet)
+
     def _start(self, folder: Path, quiet: dict[str, Any]) -> None:
         """Start a Ray of the node's own. Raises RayError where others could reach it."""
         sessions = folder / SESSIONS
         sessions.mkdir(exist_ok=True)
-        # Its workers look for modules in the folder the node is in, too: that must be nobody else's.
-        with contextlib.chdir(sessions):
-            self._ray.init(
-                num_cpus=self._cpus,
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                _temp_dir=str(sessions),
-                **quiet,
-            )
+        self._ray.init(
+            num_cpus=self._cpus,
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            _temp_dir=str(sessions),
+            **quiet,
+        )
         address = self._ray.util.get_node_ip_address()
         if address != LOOPBACK:
             self._ray.shutdown()

@@ -53,6 +53,13 @@ def write_private(path: Path, data: bytes) -> None:
             os.unlink(name)
 
 
+def private_opener(path: str, flags: int) -> int:
+    """For `open`: a file that nobody else may read, one of an earlier version too."""
+    handle = os.open(path, flags, 0o600)
+    os.fchmod(handle, 0o600)
+    return handle
+
+
 def private_folder(path: Path) -> Path:
     """Make a folder and those above it, or find it, with access for its owner only whatever the umask is.
 

@@ -23,6 +23,7 @@ import structlog
 
 from frame_splitter.errors import FarmError, Unavailable
 from render_farm.embedded import leash
+from render_farm.embedded.files import private_opener
 from render_farm.embedded.health import Patience, Question, Watched, always
 from render_farm.embedded.state import Process
 
@@ -222,7 +223,7 @@ def _ends_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
 def _spawn(program: Program) -> subprocess.Popen[bytes]:
     command = program.command()
     tied = [sys.executable, "-I", "-S", str(leash.__file__), str(os.getpid()), str(int(program.death_signal))]
-    with open(program.log, "ab", opener=_private) as output:
+    with open(program.log, "ab", opener=private_opener) as output:
         return subprocess.Popen(
             [*tied, *command],
             stdin=subprocess.DEVNULL,
@@ -232,13 +233,6 @@ def _spawn(program: Program) -> subprocess.Popen[bytes]:
             start_new_session=True,
             cwd=program.folder,
         )
-
-
-def _private(path: str, flags: int) -> int:
-    """Open a log that nobody else may read, one made by an earlier version too."""
-    handle = os.open(path, flags, 0o600)
-    os.fchmod(handle, 0o600)
-    return handle
 
 
 def _await_ready(process: subprocess.Popen[bytes], program: Program, stopping: threading.Event) -> None:
