@@ -16,6 +16,7 @@ from frame_splitter.errors import InvalidInput
 from frame_splitter.token_file import read_token
 from gpu_worker.__main__ import main as gpu_worker
 from render_farm import objects
+from render_farm.cli.program import run
 from render_farm.embedded.own_node import OwnNodeStart
 from render_farm.embedded.state import Folder
 from render_farm.store import keys
@@ -274,3 +275,27 @@ def test_no_page_tells_to_give_a_token_on_a_command_line():
         for line in page.read_text().splitlines():
             taken = re.search(r"--token[ =](?!ADDRESS)", line)
             assert not taken or "chain deploy" in line, f"{page}: {line}"
+
+
+def test_the_commands_of_an_operator_who_lost_a_token(farm, monkeypatch, tmp_path, capsys):
+    file = token_file(tmp_path, farm.admin_token)
+
+    def told(*words):
+        assert run([*words, "--coordinator", farm.url, "--token-file", file]) == 0, capsys.readouterr()
+        return capsys.readouterr().out.strip()
+
+    name = f"zoe-{secrets.token_hex(4)}"
+    zoe = Api(farm.url, told("owner", "add", name, "--expires", "90d"))
+    rig = Api(farm.url, told("node", "add", f"rig-{name}", "--owner", name))
+    (mine,) = [one for one in tokens(zoe) if not one["node"]]
+    assert f"{mine['id']}  " in told("token", "list")
+    fresh = Api(farm.url, told("token", "rotate", mine["id"]))
+    assert is_dead(zoe)
+    assert farm.admin_token not in told("token", "list", "--json")
+    told("node", "remove", f"rig-{name}")
+    assert is_dead(rig, "/nodes/self")
+    (mine,) = tokens(fresh)
+    assert mine["id"] in told("token", "revoke", mine["id"])
+    assert is_dead(fresh)
+    told("owner", "remove", name)
+    assert name not in told("owner", "list")
