@@ -81,13 +81,11 @@ def add_owner_actions(command: Adder, common: argparse.ArgumentParser) -> None:
 def add_token_actions(command: Adder, common: argparse.ArgumentParser) -> None:
     """`token list`, `token revoke` and `token rotate`."""
     command("list", parents=[common], help="tokens, whose they are, and when they end", epilog=TOKENS)
-    for name, meaning in (
-        ("revoke", "take a token back, for good"),
-        ("rotate", "give its holder another one in its place"),
-    ):
-        action = command(name, parents=[common], help=meaning, epilog=TOKENS)
+    revoke = command("revoke", parents=[common], help="take a token back, for good", epilog=TOKENS)
+    rotate = command("rotate", parents=[common], help="give its holder another one instead", epilog=TOKENS)
+    for action in (revoke, rotate):
         action.add_argument("token_id", metavar="TOKEN", help="the token's id, from `token list`")
-    action.add_argument(
+    rotate.add_argument(
         "--overlap",
         metavar="TIME",
         type=seconds,
