@@ -8,17 +8,18 @@ from functools import partial
 from pathlib import Path
 
 from frame_splitter.errors import FarmError
+from frame_splitter.token_file import refuse_on_command_line
 from frame_splitter.version import ShowVersion
 from gpu_worker.config import node_config, state_folder
 from gpu_worker.devices import Choice
 from gpu_worker.logs import configure_logs
 
 EXAMPLES = """examples:
-  gpu-worker run --coordinator https://farm.example:8470 --token TOKEN
-  gpu-worker run --coordinator https://farm.example:8470 --token TOKEN --device OPTIX --cache-size 50GB
-  gpu-worker run --coordinator https://farm.example:8470 --token TOKEN --ray-address auto
-  gpu-worker run --coordinator http://127.0.0.1:8700 --token TOKEN --trust-farm 0x5FbDB... --owner ann
-  FARM_CA_FILE=studio-ca.pem gpu-worker run --coordinator https://render.studio.lan:8700 --token TOKEN
+  gpu-worker run --coordinator https://farm.example:8470 --token-file node.token
+  gpu-worker run --coordinator https://farm.example:8470 --token-file node.token --device OPTIX
+  gpu-worker run --coordinator https://farm.example:8470 --token-file node.token --ray-address auto
+  gpu-worker run --coordinator http://127.0.0.1:8700 --token-file node.token --trust-farm 0x5Fb... --owner ann
+  FARM_CA_FILE=studio.pem gpu-worker run --coordinator https://render.studio.lan:8700 --token-file node.token
   gpu-worker inspect scene.blend --json
   gpu-worker doctor
 """
@@ -36,6 +37,11 @@ MONEY_EXAMPLES = """The chain is reached at FARM_CHAIN_URL. Examples:
 
 def main(words: list[str] | None = None) -> int:
     """Run a command; the exit status."""
+    try:
+        refuse_on_command_line(sys.argv[1:] if words is None else words, "FARM_NODE_TOKEN")
+    except FarmError as error:
+        print(f"gpu-worker: {error.sentence}", file=sys.stderr)
+        return 2
     arguments = build_parser().parse_args(words)
     configure_logs()
     try:
@@ -107,7 +113,12 @@ def _add_money(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
     option("--coordinator", metavar="URL", help="the farm's address (or FARM_COORDINATOR)")
-    option("--token", help="this node's token, from `render-farm node add` (better: FARM_NODE_TOKEN)")
+    option(
+        "--token-file",
+        metavar="FILE",
+        help="the file with this node's token, from `render-farm node add`; - is standard input "
+        "(or FARM_NODE_TOKEN_FILE, or the token itself in FARM_NODE_TOKEN)",
+    )
     option("--device", choices=[str(one) for one in Choice], default="auto", help="what to render on (auto)")
     option("--slots", type=int, metavar="N", help="tasks at a time (all GPUs, or one per 4 cores)")
     option("--threads-per-slot", type=int, metavar="N", help="CPU threads of a slot (the cores shared)")

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from frame_splitter.errors import InvalidInput
+from frame_splitter.token_file import LONGEST, read_token
 from gpu_worker.blender import CHILD_PROGRAM
 from gpu_worker.coordinator import checked_url
 from gpu_worker.devices import Choice
@@ -73,12 +74,7 @@ class NodeConfig:
 
 def node_config(arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> NodeConfig:
     """Options and environment as one record. Raises InvalidInput naming what is wrong or missing."""
-    token = arguments.token or environment.get("FARM_NODE_TOKEN", "")
-    if not token or not token.isprintable() or len(token) > 4096:
-        raise InvalidInput(
-            "This node has no token: give --token, or set FARM_NODE_TOKEN. "
-            "`render-farm node add NAME` makes one."
-        )
+    token = _token(arguments.token_file, environment)
     coordinator = arguments.coordinator or environment.get("FARM_COORDINATOR", "")
     if not coordinator:
         raise InvalidInput("Which farm? Give --coordinator URL, or set FARM_COORDINATOR.")
@@ -107,6 +103,19 @@ def node_config(arguments: argparse.Namespace, environment: Mapping[str, str] = 
         insecure=arguments.insecure or environment.get("FARM_INSECURE", "") not in ("", "0"),
         ca_file=environment.get("FARM_CA_FILE", ""),
     )
+
+
+def _token(file: str | None, environment: Mapping[str, str]) -> str:
+    """The option first, then the environment's file, then the token in it."""
+    if file or environment.get("FARM_NODE_TOKEN_FILE"):
+        return read_token(file or environment["FARM_NODE_TOKEN_FILE"])
+    token = environment.get("FARM_NODE_TOKEN", "")
+    if not token or not token.isprintable() or len(token) > LONGEST:
+        raise InvalidInput(
+            "This node has no token: give --token-file FILE (- is standard input), or set FARM_NODE_TOKEN. "
+            "`render-farm node add NAME` makes one."
+        )
+    return token
 
 
 def wallet_files(

@@ -29,6 +29,9 @@ from gpu_worker.undertaker import end_writers
 SOCKET_ROOM = len("/session_2026-11-23_00-35-18_204056_4194304/sockets/plasma_store")
 """Characters Ray appends to its folder for its longest socket; the path of a socket may have 107."""
 
+SESSIONS = "s"
+"""Where Ray works, below the folder only this user may enter: Ray lets everybody write there."""
+
 OBJECT_STORE_BYTES = 80 << 20
 """Pictures never travel through Ray: the smallest store it accepts will do."""
 
@@ -45,6 +48,13 @@ QUIET = {
 }
 """Ray's own memory monitor would kill slots for the memory of Blenders, which are limited already, and its
 niceness would be the Blenders', too. A call while Ray is away must not start another Ray."""
+
+LOCAL = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Of a node's own Ray: as on other systems than Linux, it takes the machine for one in no cluster, and all
+its processes listen on loopback only. Asked for 127.0.0.1 without this, it takes the machine's outward
+address and listens on all of them.
+"""
+LOOPBACK = "127.0.0.1"
 
 PATIENT = {"RAY_gcs_rpc_server_reconnect_timeout_s": "180"}
 """Of a joined cluster: Ray ends this whole process after so long without the cluster's head. It is left
@@ -98,11 +108,13 @@ class RayCluster:
 
     def __init__(self, state: Path, address: str | None, cpus: int, pace: RayPace | None = None) -> None:
         self._address, self._cpus, self._pace = address, cpus, pace or RayPace()
+        self._state = state
         self._folder: Path | None = None
         quiet = QUIET if address is None else QUIET | PATIENT
         os.environ.update({name: value for name, value in quiet.items() if name not in os.environ})
         if address is None:
-            self._folder = _socket_folder(state)
+            os.environ.update(LOCAL)
+            self._folder = _private_folder(state)
             _private_token(self._folder)
             _watch_over(self._folder)
         # Late: importing takes a second, and reads the variables set above.
@@ -240,8 +252,7 @@ class RayCluster:
         if putting.is_alive():
             raise RayError("Ray on this node hangs and cannot be ended: the node must be started anew.")
         if self._folder is not None:
-            for session in self._folder.glob("session_*"):
-                shutil.rmtree(session, ignore_errors=True) if not session.is_symlink() else session.unlink()
+            shutil.rmtree(self._folder / SESSIONS, ignore_errors=True)
 
     def _kill_processes(self) -> None:
         node = self._ray._private.worker._global_node
@@ -254,17 +265,9 @@ class RayCluster:
     def _connect(self) -> None:
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         try:
-            if self._address is not None:
-                _require_listening(self._address)
-                self._ray.init(address=self._address, **quiet)
-            else:
-                self._ray.init(
-                    num_cpus=self._cpus,
-                    include_dashboard=False,
-                    object_store_memory=OBJECT_STORE_BYTES,
-                    _temp_dir=str(self._folder),
-                    **quiet,
-                )
+            # Ray's workers look for modules in the folder a node is in, too: it must be nobody else's.
+            with contextlib.chdir(self._state):
+                self._join_or_start(quiet)
             # Not in Ray's public interface: what can be asked there has no time limit. Made while the head is
             # there, because making it has none either.
             head = self._ray.get_runtime_context().gcs_address
@@ -274,6 +277,29 @@ class RayCluster:
             address = self._address
             where = f"the Ray cluster at {address} cannot be joined" if address else "Ray does not start"
             raise RayError(f"On this node {where}: {str(error)[:500]}") from error
+
+    def _join_or_start(self, quiet: dict[str, Any]) -> None:
+        if self._folder is not None:
+            self._start(self._folder, quiet)
+        elif self._address is not None:
+            _require_listening(self._address)
+            self._ray.init(address=self._address, **quiet)
+
+    def _start(self, folder: Path, quiet: dict[str, Any]) -> None:
+        """Start a Ray of the node's own. Raises RayError where others could reach it."""
+        sessions = folder / SESSIONS
+        sessions.mkdir(exist_ok=True)
+        self._ray.init(
+            num_cpus=self._cpus,
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            _temp_dir=str(sessions),
+            **quiet,
+        )
+        address = self._ray.util.get_node_ip_address()
+        if address != LOOPBACK:
+            self._ray.shutdown()
+            raise RayError(f"Ray on this node listens on {address}, where others reach it: it was ended.")
 
     def close(self) -> None:
         """End the local Ray and everything in it, or leave the joined one."""
@@ -314,13 +340,14 @@ def _require_listening(address: str) -> None:
             pass
 
 
-def _socket_folder(state: Path) -> Path:
-    """A folder for Ray in the node's state folder, or where that is too deep for sockets, elsewhere."""
+def _private_folder(state: Path) -> Path:
+    """A folder for Ray in the node's state folder, or where that is too deep for sockets, elsewhere. Only
+    this user gets into it: what Ray makes inside it opens to everybody.
+    """
     folder = state / "ray"
-    if len(str(folder)) + SOCKET_ROOM <= 107:
+    if len(str(folder / SESSIONS)) + SOCKET_ROOM <= 107:
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        folder.chmod(0o700)
+        folder.mkdir(mode=0o700, parents=True)
         return folder
     return Path(tempfile.mkdtemp(prefix="farm-"))
 

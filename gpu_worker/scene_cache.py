@@ -35,6 +35,7 @@ from frame_splitter.outputs import is_color_config, laid_out_name, safe_relative
 from frame_splitter.records import Blob, Manifest
 from frame_splitter.scene_ids import scene_id
 from gpu_worker.coordinator import SceneListing
+from gpu_worker.transfer import LinkExpired
 
 Download = Callable[[StoredFile, Path, threading.Event], None]
 
@@ -113,7 +114,7 @@ class SceneCache:
             while True:
                 lock = self._lock(scene, stopped)
                 try:
-                    manifest = self._complete(scene) or self._fetch(scene, listing(), stopped)
+                    manifest = self._complete(scene) or self._fetch(scene, listing, stopped)
                     os.utime(self._record(scene))
                     # Not atomic: between the two locks somebody may throw the scene away.
                     fcntl.flock(lock, fcntl.LOCK_SH)
@@ -153,21 +154,20 @@ class SceneCache:
         except FileNotFoundError:
             return False
 
-    def _fetch(self, scene: SceneId, listing: SceneListing, stopped: threading.Event) -> Manifest:
-        manifest = _checked(listing)
+    def _fetch(
+        self, scene: SceneId, listing: Callable[[], SceneListing], stopped: threading.Event
+    ) -> Manifest:
+        listed = listing()
+        manifest = _checked(listed)
         if self._strict and scene_id(manifest) != scene:
             raise InvalidInput("The scene's listing is of another scene than the one that was leased.")
         started = time.monotonic()
         with self._locked():
             _write_whole(self._record(scene), msgspec.json.encode(manifest))
-        missing = {
-            file.sha256: file
-            for file in listing.files.values()
-            if not self._has(Blob(file.sha256, file.size))
-        }
         try:
-            self._make_room(sum(file.size for file in missing.values()), scene)
-            self._download_all(list(missing.values()), stopped)
+            missing = self._missing(listed)
+            self._make_room(sum(file.size for file in missing), scene)
+            self._download_renewing(missing, manifest, listing, stopped)
         except BaseException:
             # Incomplete records hold blobs nobody may get to use.
             with self._locked():
@@ -176,6 +176,29 @@ class SceneCache:
         size = sum(blob.size for blob in manifest.files.values())
         log.info("scene_fetched", scene=scene, bytes=size, seconds=round(time.monotonic() - started, 3))
         return manifest
+
+    def _missing(self, listing: SceneListing) -> list[StoredFile]:
+        files = {file.sha256: file for file in listing.files.values()}
+        return [file for file in files.values() if not self._has(Blob(file.sha256, file.size))]
+
+    def _download_renewing(
+        self,
+        missing: list[StoredFile],
+        manifest: Manifest,
+        listing: Callable[[], SceneListing],
+        stopped: threading.Event,
+    ) -> None:
+        """Download files; links live for minutes, so fresh ones are asked for as long as files come."""
+        while True:
+            try:
+                return self._download_all(missing, stopped)
+            except LinkExpired:
+                before, listed = len(missing), listing()
+                if _checked(listed) != manifest:
+                    raise InvalidInput("The farm lists other files of the scene than before.") from None
+                missing = self._missing(listed)
+                if len(missing) == before:
+                    raise
 
     def _download_all(self, files: list[StoredFile], stopped: threading.Event) -> None:
         with ThreadPoolExecutor(DOWNLOADS_AT_ONCE, "scene-download") as pool:

@@ -27,7 +27,16 @@ def command(folder: Path, *, port: int, chain_id: int = CHAIN_ID, controls: bool
 
     `controls` lets callers stall it, turn its clock forward and rewind it: for tests only.
     """
-    line = [sys.executable, "-m", "payments.embedded_chain", "--folder", str(folder), "--port", str(port)]
+    line = [
+        sys.executable,
+        "-P",
+        "-m",
+        "payments.embedded_chain",
+        "--folder",
+        str(folder),
+        "--port",
+        str(port),
+    ]
     return [*line, "--chain-id", str(chain_id), *(["--controls"] if controls else [])]
 
 

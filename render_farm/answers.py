@@ -75,6 +75,47 @@ class OwnerList:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnerRemoved:
+    """An owner whose tokens no longer work, and the nodes that were its."""
+
+    owner: OwnerId
+    nodes: tuple[NodeId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenView:
+    """A token that works: whose it is (`node` '' where it is the owner's own), and when it was made, last
+    used (within half a minute) and ends, in seconds since the epoch; None where that is not known, or never.
+    """
+
+    id: str
+    role: str
+    owner: OwnerId
+    node: NodeId
+    made: float | None
+    used: float | None
+    ends: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenList:
+    """Tokens, the newest last."""
+
+    tokens: tuple[TokenView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """A token in place of another, shown this once; the other works for `overlap_seconds` more."""
+
+    id: str
+    owner: OwnerId
+    node: NodeId
+    token: str
+    overlap_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class NewNode:
     """A node of an owner and its token, which is shown this once."""
 

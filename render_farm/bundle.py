@@ -211,7 +211,7 @@ def _near(scene: Path, work: Path) -> Path:
 
 
 def _pack(scene: Path, root: Path) -> Plan:
-    command = [sys.executable, "-m", "render_farm.packing", str(scene), str(root)]
+    command = [sys.executable, "-P", "-m", "render_farm.packing", str(scene), str(root)]
     environment = {**os.environ, "TMPDIR": str(root.parent)}
     try:
         done = subprocess.run(

@@ -50,16 +50,20 @@ from render_farm.answers import (
     MissingBlob,
     NewNode,
     NewOwner,
+    NewToken,
     NodeList,
     NodeSelf,
     NodeView,
     OwnerList,
+    OwnerRemoved,
     OwnerView,
     SceneAnswer,
     SealAnswer,
     TaskList,
     TaskView,
     TermsAnswer,
+    TokenList,
+    TokenView,
 )
 from render_farm.connection import Connection, Gone, Lost, Stopped, Stream
 from render_farm.hashing import hash_file
@@ -339,24 +343,49 @@ class FarmClient:
 
     # --- nodes ----------------------------------------------------------------------------------
 
-    def add_owner(self, name: str) -> NewOwner:
-        """Issue a person's token (operator only): its jobs and nodes are kept apart from others'."""
-        return self._link.post("/owners", NewOwner, {"name": name}, key=uuid.uuid4().hex)
+    def add_owner(self, name: str, *, expires: int = 0) -> NewOwner:
+        """Issue a person's token (operator only): its jobs and nodes are kept apart from others'. It works
+        for `expires` seconds; 0: without end.
+        """
+        body = {"name": name, **({"expires_seconds": expires} if expires else {})}
+        return self._link.post("/owners", NewOwner, body, key=uuid.uuid4().hex)
+
+    def remove_owner(self, owner: str) -> OwnerRemoved:
+        """Take back the tokens of an owner and its nodes, for good (operator only)."""
+        return self._link.delete(f"/owners/{quote(owner, safe='')}", OwnerRemoved)
+
+    def tokens(self) -> tuple[TokenView, ...]:
+        """The tokens that work: yours and your nodes', or for the operator everybody's."""
+        return self._link.get("/tokens", TokenList).tokens
+
+    def revoke_token(self, token: str) -> TokenView:
+        """Take a token back by its id, for good."""
+        return self._link.delete(f"/tokens/{quote(token, safe='')}", TokenView)
+
+    def rotate_token(self, token: str, *, overlap: int = 0) -> NewToken:
+        """Another token in place of one, named by its id, that works for `overlap` seconds more."""
+        path = f"/tokens/{quote(token, safe='')}/rotate"
+        return self._link.post(path, NewToken, {"overlap_seconds": overlap}, key=uuid.uuid4().hex)
 
     def owners(self) -> tuple[OwnerView, ...]:
         """All owners (operator only)."""
         return self._link.get("/owners", OwnerList).owners
 
-    def add_node(self, name: str, *, own: bool = False, owner: str = "", key: str = "") -> NewNode:
+    def add_node(
+        self, name: str, *, own: bool = False, owner: str = "", key: str = "", expires: int = 0
+    ) -> NewNode:
         """Issue the token a machine joins with. `own` nodes (operator only) also finish frames; `owner` is
-        whose node it is where the operator adds it for somebody else.
+        whose node it is where the operator adds it for somebody else. The token works for `expires` seconds;
+        0: without end.
         """
-        body = {"name": name, "own": own, **({"owner": owner} if owner else {})}
+        body: dict[str, object] = {"name": name, "own": own}
+        body |= {"owner": owner} if owner else {}
+        body |= {"expires_seconds": expires} if expires else {}
         return self._link.post("/nodes", NewNode, body, key=key or uuid.uuid4().hex)
 
-    def retire_node(self, node: str) -> NodeSelf:
-        """Have a node listed no longer; what it did stays valid."""
-        return self._link.post(f"/nodes/{quote(node, safe='')}/retire", NodeSelf)
+    def remove_node(self, node: str) -> NodeSelf:
+        """Take back a node's tokens and have it listed no longer; what it did stays valid."""
+        return self._link.delete(f"/nodes/{quote(node, safe='')}", NodeSelf)
 
     def myself(self) -> NodeSelf:
         """The node whose token this client has, as the farm knows it."""

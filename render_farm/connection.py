@@ -140,6 +140,10 @@ class Connection:
         headers = {"Idempotency-Key": key} if key else {}
         return decode(self._ask("POST", path, encode(body if body is not None else {}), headers, None), kind)
 
+    def delete(self, path: str, kind: type[T]) -> T:
+        """DELETE `path` under /api/v1 and decode the answer as `kind`."""
+        return decode(self._ask("DELETE", path, None, {}, None), kind)
+
     def stream(self, path: str, headers: Mapping[str, str], silence: float) -> "Stream":
         """Open an endless answer; raises FarmError, or Lost where trying again may help.
 

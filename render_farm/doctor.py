@@ -149,7 +149,7 @@ def inspect(bundled: Bundle, trusts: Trusts = trust_nothing) -> SceneFacts:
 
 
 def _inspected(bundled: Bundle, *options: str) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "gpu_worker", "inspect", str(bundled.main)]
+    command = [sys.executable, "-P", "-m", "gpu_worker", "inspect", str(bundled.main)]
     command += ["--folder", str(bundled.root), "--json", "--color-config", bundled.color_config, *options]
     try:
         return subprocess.run(command, capture_output=True, timeout=INSPECT_SECONDS, check=False)

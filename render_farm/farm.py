@@ -39,6 +39,7 @@ from render_farm.store.retention import Retention
 from render_farm.store.rounds import Rounds
 from render_farm.store.scenes import Scenes
 from render_farm.store.submissions import Submissions
+from render_farm.store.tokens import Tokens
 from render_farm.submissions import Counter
 from render_farm.verdicts import Verdicts
 from render_farm.waking import Waking
@@ -70,7 +71,7 @@ class Farm:
         self.store = Connection(config.redis_url)
         handed = Handed(config.handed_over, ADMIN) if config.handed_over else None
         self.objects = Objects(config.objects, handed)
-        self.identities = Identities(self.store)
+        self.identities, self.tokens = Identities(self.store), Tokens(self.store)
         self.jobs = Jobs(self.store)
         self.closing = asyncio.Event()
         self.workshop = Workshop()
@@ -128,7 +129,7 @@ class Farm:
         self.publication = Publication(submissions, self.rounds, self.jobs, self.results, self.rules)
         self._admin_digest = hashlib.sha256(config.admin_token.encode()).digest()
         self._asked: asyncio.Task[tuple[bool, bool]] | None = None
-        self._known: dict[bytes, tuple[float, Caller]] = {}
+        self._known: dict[bytes, tuple[float, Caller, float]] = {}
 
     async def make_room(self, caller: Caller) -> None:
         """Let the oldest of an owner's ended jobs go where they take too much of the store."""
@@ -177,14 +178,19 @@ class Farm:
         if hmac.compare_digest(digest, self._admin_digest):
             return Caller(Role.ADMIN, ADMIN, NO_NODE, False)
         known = self._known.get(digest)
-        if known is not None and known[0] > time.monotonic():
+        if known is not None and known[0] > time.monotonic() and not 0 < known[2] <= self.clock():
             return known[1]
-        found = await self.identities.caller(token)
-        if found is not None:
-            if len(self._known) >= MOST_TOKENS_KNOWN:
-                self._known.clear()
-            self._known[digest] = (time.monotonic() + TOKEN_KNOWN_SECONDS, found)
-        return found
+        found = await self.tokens.caller(token, self.clock())
+        if found is None:
+            return None
+        if len(self._known) >= MOST_TOKENS_KNOWN:
+            self._known.clear()
+        self._known[digest] = (time.monotonic() + TOKEN_KNOWN_SECONDS, *found)
+        return found[0]
+
+    def forget_tokens(self) -> None:
+        """Ask the store again whose a token is: some were taken back."""
+        self._known.clear()
 
     def derive(self, purpose: str, *parts: str) -> str:
         """A secret only this farm can make, the same for the same parts."""

@@ -38,8 +38,10 @@ from render_farm.heads import OBJECTS_AWAY, Answer, Heads
 T = TypeVar("T")
 log = structlog.get_logger()
 
-LINK_SECONDS = 6 * 3600
-"""How long a link works: a slow line must get through a large file."""
+LINK_SECONDS = 15 * 60
+"""How long a link may be begun to be used; a transfer under way goes on after. Whoever needs longer asks for
+another: a link cannot be taken back.
+"""
 
 LARGEST_OBJECT = 5 * 1000**3
 """Bytes. What S3 takes in a single PUT."""

@@ -29,6 +29,7 @@ ALLOWED = {
     "LGPL-2.1-or-later",
     "LGPL-3.0-or-later",
     "MIT",
+    "MIT-0",
     "MIT-CMU",
     "MPL-2.0",
     "PSF-2.0",

@@ -22,6 +22,15 @@ from render_farm.embedded import valkey as store
 READY_SECONDS = 120
 
 
+def wait_until(ready: Callable[[], bool]) -> None:
+    """Ask again and again until `ready` says so; RuntimeError where it never does."""
+    deadline = time.monotonic() + READY_SECONDS
+    while not ready():
+        if time.monotonic() > deadline:
+            raise RuntimeError("It did not start.")
+        time.sleep(0.02)
+
+
 @dataclass
 class Process:
     """A server process that can be killed and started again on the same data."""
@@ -31,6 +40,7 @@ class Process:
     ready: Callable[[], bool]
     log: Path
     stdout: bool = False
+    folder: Path | None = None
     child: "subprocess.Popen[str] | None" = None
 
     def start(self) -> None:
@@ -43,6 +53,7 @@ class Process:
                 stdout=subprocess.PIPE if self.stdout else log,
                 stderr=log,
                 text=True,
+                cwd=self.folder,
             )
         deadline = time.monotonic() + READY_SECONDS
         while not self.ready():
@@ -118,7 +129,9 @@ def seaweed(folder: Path) -> Iterator[ObjectStore]:
     folder.mkdir(parents=True, exist_ok=True)
     port, key, secret = weed.free_port(), "farmtest", secrets.token_hex(16)
     command, environment = weed.command(folder, port), weed.environment(key, secret)
-    running = ObjectStore(command, environment, lambda: weed.ready(port), folder / "process.log")
+    running = ObjectStore(
+        command, environment, lambda: weed.ready(port), folder / "process.log", folder=folder
+    )
     running.url, running.key, running.secret = weed.url(port), key, secret
     running.start()
     try:

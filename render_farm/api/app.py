@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from render_farm.api import (
     description,
     events,
+    hosts,
     jobs,
     leases,
     money,
@@ -18,6 +19,7 @@ from render_farm.api import (
     quota,
     quotes,
     scenes,
+    tokens,
     verification,
 )
 from render_farm.api.forwarded import PerForwarded
@@ -45,8 +47,10 @@ def create(farm: Farm) -> FastAPI:
     if farm.config.limits.connections.trusted:
         app.add_middleware(PerForwarded, limits=farm.config.limits.connections)
     problems.install(app)
+    names = hosts.own_names(farm.config.bind, farm.config.public_url)
+    app.add_middleware(hosts.OwnNamesOnly, names=names)
     # Routes are tried in order: those that every task passes through come first.
-    for module in (leases, events, jobs, scenes, people, verification, money, quotes, quota):
+    for module in (leases, events, jobs, scenes, people, tokens, verification, money, quotes, quota):
         app.include_router(module.router, prefix="/api/v1")
     app.include_router(description.router)
     app.openapi = lambda: description.openapi(app)  # type: ignore[method-assign]

@@ -17,7 +17,7 @@ from payments.promises import Promises, SignedOffer, SignedRelease
 from payments.quotes import Quote
 from payments.statements import Statement
 from render_farm import answers
-from render_farm.api import leases, people
+from render_farm.api import leases, people, tokens
 from render_farm.api.edge import schemas
 from render_farm.intake import JobOrder
 from verification.receipt_records import SignedReceipt
@@ -27,6 +27,10 @@ _RECORDS = [
     answers.Health,
     answers.NewOwner,
     answers.OwnerList,
+    answers.OwnerRemoved,
+    answers.TokenList,
+    answers.TokenView,
+    answers.NewToken,
     answers.NewNode,
     answers.NodeList,
     answers.SceneAnswer,
@@ -61,6 +65,7 @@ _RECORDS = [
     people.OwnerOrder,
     people.NodeOrder,
     people.Binding,
+    tokens.Rotation,
     leases.UploadOrder,
     JobOrder,
     Manifest,

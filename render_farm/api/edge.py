@@ -70,7 +70,7 @@ async def caller_of(request: Request) -> Caller:
         raise Unauthorized("This needs a token: send 'Authorization: Bearer TOKEN'.")
     caller = await farm_of(request).caller(token.strip())
     if caller is None:
-        raise Unauthorized("The farm does not know this token.")
+        raise Unauthorized("The farm does not know this token: it may have ended, or was taken back.")
     return caller
 
 

@@ -20,12 +20,13 @@ from render_farm.answers import (
     NodeSelf,
     NodeView,
     OwnerList,
+    OwnerRemoved,
     OwnerView,
     SlotView,
 )
 from render_farm.api.edge import Admin, Node, Owner, answer, body, described, farm_of, plain, repeat_of, shown
 from render_farm.farm import Farm
-from render_farm.store.identities import Caller, Repeat, Role
+from render_farm.store.identities import ADMIN, Caller, Life, Repeat, Role
 from render_farm.store.identities import Node as StoredNode
 from render_farm.store.jobs import digest_of
 from render_farm.store.new_jobs import OverQuota
@@ -34,23 +35,32 @@ from verification.rate import audit_rate
 
 router = APIRouter(tags=["people and machines"])
 
+LONGEST_LIFE = 10 * 366 * 24 * 3600
+"""Seconds a token may work that has an end."""
+
+
+Lasting = Annotated[int, msgspec.Meta(ge=0, le=LONGEST_LIFE)]
+
 
 @dataclass(frozen=True, slots=True)
 class OwnerOrder:
-    """A new owner."""
+    """A new owner. Its token works for `expires_seconds`; 0: without end."""
 
     name: Name
+    expires_seconds: Lasting = 0
 
 
 @dataclass(frozen=True, slots=True)
 class NodeOrder:
     """A new node; `own` if the farm's operator runs and trusts it. `owner`: whose node it is, where the
-    operator adds it for somebody else; '' for the caller's.
+    operator adds it for somebody else; '' for the caller's. Its token works for `expires_seconds`; 0: without
+    end.
     """
 
     name: Name
     own: bool = False
     owner: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    expires_seconds: Lasting = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +87,9 @@ async def add_owner(request: Request, caller: Admin) -> Response:
     order, raw = await body(request, OwnerOrder)
     farm, repeat = farm_of(request), repeat_of(request, caller, digest_of(raw))
     owner, token = _new(farm, "owner", repeat)
-    made = await farm.identities.create_owner(OwnerId(owner), _named(order.name), token, repeat)
+    made = await farm.identities.create_owner(
+        OwnerId(owner), _named(order.name), token, Life(farm.clock(), order.expires_seconds), repeat
+    )
     _same(made, owner)
     return answer(NewOwner(made, token), 201)
 
@@ -91,7 +103,8 @@ async def add_node(request: Request, caller: Owner) -> Response:
     await _require_room(farm, caller, owner)
     node, token = _new(farm, "node", repeat)
     name = _named(order.name)
-    made = await farm.identities.create_node(NodeId(node), owner, name, order.own, token, repeat)
+    life = Life(farm.clock(), order.expires_seconds)
+    made = await farm.identities.create_node(NodeId(node), owner, name, order.own, token, life, repeat)
     _same(made, node)
     return answer(NewNode(made, name, token, owner), 201)
 
@@ -123,12 +136,33 @@ async def list_owners(request: Request, caller: Admin) -> Response:
     return answer(OwnerList(tuple(OwnerView(*one) for one in found)))
 
 
-@router.post("/nodes/{node}/retire", **described(NodeSelf))
-async def retire_node(node: str, request: Request, caller: Owner) -> Response:
-    """List a node no longer. Its leases end by themselves; what it did stays valid."""
+@router.delete("/owners/{owner}", **described(OwnerRemoved))
+async def remove_owner(owner: str, request: Request, caller: Admin) -> Response:
+    """Take back an owner's tokens and its nodes', and list none of them any longer. Its jobs go on until the
+    operator cancels them.
+    """
+    farm, name = farm_of(request), OwnerId(owner)
+    if name == ADMIN:
+        raise InvalidInput("The farm's operator is no owner that can be removed.")
+    await farm.tokens.revoke_all(name, farm.clock())
+    farm.forget_tokens()
+    nodes = await farm.identities.remove_owner(name)
+    # Once more: it may just have been adding a node.
+    await farm.tokens.revoke_all(name, farm.clock())
+    farm.forget_tokens()
+    return answer(OwnerRemoved(name, tuple(nodes)))
+
+
+@router.delete("/nodes/{node}", **described(NodeSelf))
+async def remove_node(node: str, request: Request, caller: Owner) -> Response:
+    """Take back a node's tokens and list it no longer. Its leases end by themselves; what it did stays
+    valid.
+    """
     farm = farm_of(request)
     whose = None if caller.role is Role.ADMIN else caller.owner
     found = await farm.identities.retire(NodeId(plain(node, "node")), whose)
+    await farm.tokens.revoke_all(found.owner, farm.clock(), found.node)
+    farm.forget_tokens()
     return answer(NodeSelf(found.node, found.name, found.own, farm.rules.address, found.address))
 
 

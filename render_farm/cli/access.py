@@ -2,13 +2,15 @@
 """Which farm a command talks to: the one named, the one running on the folder, or one of its own."""
 
 import argparse
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from frame_splitter.errors import FarmError, Unavailable
+from frame_splitter.errors import FarmError, InvalidInput, Unavailable
+from frame_splitter.token_file import read_token
 from render_farm.cli.options import UsageError
 from render_farm.client import FarmClient
 from render_farm.embedded.state import Folder, FolderInUse, RunningFarm
@@ -49,10 +51,8 @@ def open_farm(
     a chain of its own for `money`).
     """
     if chosen.coordinator:
-        if not chosen.token:
-            raise UsageError("--coordinator needs --token as well (or FARM_TOKEN).")
         more = {"insecure": chosen.insecure, "ca_file": chosen.ca_file, "objects": tuple(chosen.objects)}
-        with _connected(chosen.coordinator, chosen.token, say, **more) as client:
+        with _connected(chosen.coordinator, _token(chosen), say, **more) as client:
             yield Access(client, chosen.coordinator.rstrip("/"))
         return
     folder = state_folder(chosen.state_dir)
@@ -74,6 +74,18 @@ def open_farm(
         except FolderInUse:
             # Another command was faster: join its farm.
             continue
+
+
+def _token(chosen: argparse.Namespace, known: Mapping[str, str] = os.environ) -> str:
+    """The token for the farm that was named: a file's, else FARM_TOKEN's. Raises UsageError."""
+    if chosen.token_file:
+        try:
+            return read_token(chosen.token_file)
+        except InvalidInput as error:
+            raise UsageError(error.sentence) from error
+    if not known.get("FARM_TOKEN"):
+        raise UsageError("--coordinator needs --token-file FILE as well (-: standard input), or FARM_TOKEN.")
+    return known["FARM_TOKEN"]
 
 
 @contextmanager

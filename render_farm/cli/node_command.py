@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from frame_splitter.addresses import is_clear
-from frame_splitter.errors import InvalidInput
+from frame_splitter.errors import Conflict, InvalidInput, NotFound
 from frame_splitter.records import SlotState
 from render_farm.answers import NodeList, NodeView
 from render_farm.cli.access import Access, open_farm
@@ -19,8 +19,9 @@ from render_farm.client import FarmClient
 
 @dataclass(frozen=True, slots=True)
 class NodeAdded:
-    """A node, its token, and the line to give on its machine. `trust` are the options that it needs besides
-    where it has no sandbox: it then opens nothing but its owner's scenes, by the word of this farm's key.
+    """A node, its token, and the line to give on its machine, where the token is in the file node.token.
+    `trust` are the options that it needs besides where it has no sandbox: it then opens nothing but its
+    owner's scenes, by the word of this farm's key.
     """
 
     node: str
@@ -31,31 +32,46 @@ class NodeAdded:
 
 
 def run(chosen: argparse.Namespace, console: Console) -> int:
-    """Add a node or list them."""
+    """Add a node, remove one, or list them."""
     with open_farm(chosen, console.say, node=False) as access:
         if chosen.action == "add":
-            _add(access, chosen.name, chosen.owner, console)
+            _add(access, chosen, console)
             if access.own is not None:
                 console.say("Start the farm with `render-farm up` before the machine joins it.")
+        elif chosen.action == "remove":
+            removed = access.client.remove_node(_node_of(access.client.nodes(), chosen.name))
+            console.result(removed, f"{removed.name}: its token works no longer, and it is listed no longer.")
         else:
             _list(access.client, console)
     return 0
 
 
-def _add(access: Access, name: str, owner: str, console: Console) -> None:
-    if not name.strip() or len(name) > 200:
+def _add(access: Access, chosen: argparse.Namespace, console: Console) -> None:
+    name = chosen.name.strip()
+    if not name or len(name) > 200:
         raise InvalidInput("A node's name has 1 to 200 characters.")
-    whose = owner_of(access.client, owner) if owner else ""
-    added = access.client.add_node(name.strip(), owner=whose)
-    command = (
-        f"gpu-worker run --coordinator {shlex.quote(access.public_url)} --token {shlex.quote(added.token)}"
-    )
+    whose = owner_of(access.client, chosen.owner) if chosen.owner else ""
+    added = access.client.add_node(name, owner=whose, expires=chosen.expires)
+    command = f"gpu-worker run --coordinator {shlex.quote(access.public_url)} --token-file node.token"
     if is_clear(access.public_url):
         command += " --insecure"
         console.say("This farm is reached in clear: let nobody on the way read it (docs/tls.md).")
     trust = f"--trust-farm {access.client.rules().address} --owner {shlex.quote(added.owner)}"
+    console.say(f"{added.name} works with this token, which is shown this once. On its machine put it into a")
+    console.say(f"file: (umask 077; cat > node.token), then give: {command}")
     console.say(f"Where that machine has no sandbox, add {trust}: it opens scenes of that owner only.")
-    console.result(NodeAdded(added.node, added.name, added.token, command, trust), command)
+    console.result(NodeAdded(added.node, added.name, added.token, command, trust), added.token)
+
+
+def _node_of(nodes: Sequence[NodeView], wanted: str) -> str:
+    """The id of the node with this id or name. Raises NotFound, or Conflict where several have the name."""
+    found = [one.node for one in nodes if one.node == wanted]
+    found = found or [one.node for one in nodes if one.name == wanted]
+    if not found:
+        raise NotFound(f"The farm has no machine '{wanted[:100]}': `render-farm node list` shows them.")
+    if len(found) > 1:
+        raise Conflict(f"Several machines have that name: name one by its id, {' or '.join(found)}.")
+    return found[0]
 
 
 def _list(client: FarmClient, console: Console) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from frame_splitter.errors import InvalidInput
+from frame_splitter.token_file import refuse_on_command_line
 from frame_splitter.version import ShowVersion
 from render_farm.cli.chain_options import CHAINS, WALLETS, add_chain_actions, add_wallet_actions
 from render_farm.cli.job_options import (
@@ -25,7 +26,14 @@ from render_farm.cli.job_options import (
     whole,
 )
 from render_farm.cli.money_options import PAID, add_budget, add_money
-from render_farm.cli.people_options import NODES, OWNERS, add_node_actions, add_owner_actions
+from render_farm.cli.people_options import (
+    NODES,
+    OWNERS,
+    TOKENS,
+    add_node_actions,
+    add_owner_actions,
+    add_token_actions,
+)
 
 _EXAMPLES = """examples:
   render-farm render shot.blend                        the scene's own frames and settings
@@ -116,7 +124,7 @@ logs. Heads are kept in DIR/heads of a --state-dir DIR, of nodes too. It needs n
 """
 
 
-_MINUS_VALUES = {"--frames": "-[0-9]", "--seed": "-[0-9]", "--token": "-[\\w-]{42}$"}
+_MINUS_VALUES = {"--frames": "-[0-9]", "--seed": "-[0-9]"}
 """Options whose values may start with a minus, and what tells those from other options."""
 
 
@@ -137,13 +145,20 @@ class _Parser(argparse.ArgumentParser):
 def parse(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> argparse.Namespace:
     """Read a command line. Raises UsageError; `--help` prints and exits as usual."""
     known = os.environ if environment is None else environment
+    if arguments[:1] != ["chain"]:  # whose --token is the one that is paid with
+        _refuse_token(arguments)
     return _parser(known).parse_args(_joined(arguments))
 
 
+def _refuse_token(arguments: Sequence[str]) -> None:
+    try:
+        refuse_on_command_line(arguments, "FARM_TOKEN")
+    except InvalidInput as error:
+        raise UsageError(error.sentence) from error
+
+
 def _joined(arguments: Sequence[str]) -> list[str]:
-    """`--frames -5--1` as `--frames=-5--1`: a value that starts with a minus is no option. Tokens of
-    earlier farms may start so, too.
-    """
+    """`--frames -5--1` as `--frames=-5--1`: a value that starts with a minus is no option."""
     words: list[str] = []
     for word in arguments:
         value = words and re.match(_MINUS_VALUES.get(words[-1], "$."), word)
@@ -187,7 +202,11 @@ def _common(known: Mapping[str, str]) -> argparse.ArgumentParser:
         help="use the farm at this address [FARM_COORDINATOR]",
     )
     group.add_argument(
-        "--token", metavar="T", default=known.get("FARM_TOKEN", ""), help="your token there [FARM_TOKEN]"
+        "--token-file",
+        metavar="FILE",
+        default=known.get("FARM_TOKEN_FILE", ""),
+        help="the file with your token there, or - for standard input [FARM_TOKEN_FILE, or the token itself "
+        "in FARM_TOKEN]",
     )
     group.add_argument(
         "--state-dir",
@@ -336,6 +355,7 @@ def _add_people(commands: "argparse._SubParsersAction[_Parser]", common: argpars
     for name, meaning, examples, add_actions in (
         ("node", "add a machine to the farm, or list them", NODES, add_node_actions),
         ("owner", "let somebody else use the farm, or list who does", OWNERS, add_owner_actions),
+        ("token", "see the tokens that were given out, take them back", TOKENS, add_token_actions),
     ):
         actions = _command(commands, name, help=meaning, epilog=examples).add_subparsers(
             dest="action", metavar="ACTION", required=True

@@ -24,21 +24,25 @@ class OwnerAdded:
 
 
 def run(chosen: argparse.Namespace, console: Console) -> int:
-    """Add an owner or list them."""
+    """Add an owner, remove one, or list them."""
     with open_farm(chosen, console.say, node=False) as access:
         if chosen.action == "add":
-            _add(access, chosen.name.strip(), console)
+            _add(access, chosen.name.strip(), chosen.expires, console)
+        elif chosen.action == "remove":
+            removed = access.client.remove_owner(owner_of(access.client, chosen.name))
+            what = f"this owner's token and those of {len(removed.nodes)} machines"
+            console.result(removed, f"{chosen.name}: {what} work no longer.")
         else:
             _list(access.client, console)
     return 0
 
 
-def _add(access: Access, name: str, console: Console) -> None:
+def _add(access: Access, name: str, expires: int, console: Console) -> None:
     if not name or len(name) > 200:
         raise InvalidInput("An owner's name has 1 to 200 characters.")
     if any(name in (one.name, one.owner) for one in access.client.owners()):
         raise Conflict(f"The farm has an owner '{name}' already: choose another name.")
-    added = access.client.add_owner(name)
+    added = access.client.add_owner(name, expires=expires)
     command = f"render-farm node add NAME --owner {shlex.quote(name)}"
     console.say(f"{name} sends jobs and adds machines with this token, which is shown this once.")
     console.say(f"Or add a machine for {name} here: {command}")

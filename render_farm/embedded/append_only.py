@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frame_splitter.errors import FarmError
+from render_farm.embedded.files import private_opener
 
 FOLDER = "appendonlydir"
 MANIFEST = "appendonly.aof.manifest"
@@ -187,7 +188,7 @@ def _cut(file: Path, at: int, folder: Path) -> Cut:
     size = file.stat().st_size - at
     now = time.strftime("%Y%m%d-%H%M%S")
     copy = folder / f"cut-{now}-{file.name}-at-{at}"
-    with file.open("rb") as source, copy.open("xb") as target:
+    with file.open("rb") as source, open(copy, "xb", opener=private_opener) as target:
         source.seek(at)
         while chunk := source.read(1 << 20):
             target.write(chunk)

@@ -53,6 +53,29 @@ def write_private(path: Path, data: bytes) -> None:
             os.unlink(name)
 
 
+def private_opener(path: str, flags: int) -> int:
+    """For `open`: a file that nobody else may read, one of an earlier version too."""
+    handle = os.open(path, flags, 0o600)
+    os.fchmod(handle, 0o600)
+    return handle
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder and those above it, or find it, with access for its owner only whatever the umask is.
+
+    Raises FarmError where it cannot be made, or belongs to somebody who lets others in.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o700)
+    except OSError as error:
+        raise FarmError(
+            f"The folder {path} cannot be made for you alone: {error.strerror}. Name another: --state-dir."
+        ) from error
+    return path
+
+
 def _sync(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

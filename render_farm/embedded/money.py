@@ -7,14 +7,14 @@ throw-away wallets bank, client and operator with the password they are encrypte
 
 import os
 import select
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from payments import embedded_chain
+from render_farm.embedded.files import private_folder
 from render_farm.embedded.health import TouchedFile
-from render_farm.embedded.part import Part, Program
+from render_farm.embedded.part import PYTHON, Part, Program
 from render_farm.embedded.state import Folder
 
 UNIT_PRICE = "0.01"
@@ -60,7 +60,7 @@ class MoneyFolder:
     def create(self) -> None:
         """Make the folders, for their owner only."""
         for folder in (self.path, self.path / "wallets"):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(folder)
 
 
 def money_folder(folder: Folder) -> MoneyFolder:
@@ -96,7 +96,7 @@ def settler_program(
     def line() -> list[str]:
         for part in needs:
             part.wait()
-        return [sys.executable, "-m", "render_farm.settle", *words]
+        return [*PYTHON, "render_farm.settle", *words]
 
     return Program(
         name="settler",

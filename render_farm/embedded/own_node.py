@@ -7,13 +7,16 @@ from contextlib import suppress
 
 import structlog
 
-from frame_splitter.errors import FarmError
+from frame_splitter.errors import Conflict, FarmError
 from render_farm.answers import NewNode
 from render_farm.client import FarmClient
 from render_farm.embedded.state import Folder, OwnNode
 
 KEY_FILE = "node.key"
 """In the node's folder: what it signs with. The farm binds the key's address to the node for good."""
+
+TAKEN_BACK = "revoked"
+"""The farm's code for what an Idempotency-Key made and was taken back."""
 
 log = structlog.get_logger()
 
@@ -28,18 +31,14 @@ class OwnNodeStart:
 
     def begin(self, say: Callable[[str], None]) -> None:
         """Before every start: which node it is. A node whose folder was removed has a new key, which the farm
-        would not take for the old one: it is enrolled anew, and the old one retired. Raises FarmError.
+        would not take for the old one: it is enrolled anew, and the old one removed. So is one that the farm
+        knows no longer. Raises FarmError.
         """
-        known = self._folder.own_node()
         with FarmClient(self._url, self._admin, own=True) as client:
-            made = self._enrolled(client, known)
+            made = self._made(client, say)
             if not self._has_key() and _is_bound(self._url, made):
-                known = OwnNode(known.enrolled_anew + 1)
-                client.retire_node(made.node)
-                self._folder.remember_own_node(known)
-                log.warning("own_node_enrolled_anew", before=made.node)
-                say("The own node's folder with its key was removed: it is enrolled anew.")
-                made = self._enrolled(client, known)
+                client.remove_node(made.node)
+                made = self._anew(client, say, "The own node's folder with its key was removed")
             # The time by which the farm tells when it last heard of a node.
             self._since = client.health().time
         self._node, self.token = made.node, made.token
@@ -51,6 +50,22 @@ class OwnNodeStart:
                 one.node == self._node and (one.last_seen or 0) >= self._since for one in client.nodes()
             )
         return False
+
+    def _made(self, client: FarmClient, say: Callable[[str], None]) -> NewNode:
+        try:
+            return self._enrolled(client, self._folder.own_node())
+        except Conflict as error:
+            if error.code != TAKEN_BACK:
+                raise
+            return self._anew(client, say, "The own node was removed from the farm")
+
+    def _anew(self, client: FarmClient, say: Callable[[str], None], reason: str) -> NewNode:
+        """Enrol the own node as another one."""
+        known = OwnNode(self._folder.own_node().enrolled_anew + 1)
+        self._folder.remember_own_node(known)
+        log.warning("own_node_enrolled_anew", reason=reason)
+        say(f"{reason}: it is enrolled anew.")
+        return self._enrolled(client, known)
 
     def _enrolled(self, client: FarmClient, known: OwnNode) -> NewNode:
         """The same node at every start, by the idempotency key."""

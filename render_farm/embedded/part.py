@@ -23,6 +23,7 @@ import structlog
 
 from frame_splitter.errors import FarmError, Unavailable
 from render_farm.embedded import leash
+from render_farm.embedded.files import private_opener
 from render_farm.embedded.health import Patience, Question, Watched, always
 from render_farm.embedded.state import Process, RunningFarm
 
@@ -33,6 +34,11 @@ Ready = Callable[[IO[bytes] | None], bool]
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
 UNREADY_STOP_SECONDS = 2.0
+
+PYTHON = (sys.executable, "-P", "-m")
+"""Runs a module of ours. Without -P Python would look for every module in the folder the user is in first,
+which may hold files of whoever sent a scene.
+"""
 
 GOOD_RUN = 30.0
 """Seconds after which a process that dies is started again without a longer pause."""
@@ -46,6 +52,7 @@ class Program:
     It is asked every `looks_every` seconds whether it is ready, for `start_seconds` at most, and has
     `stop_seconds` after SIGTERM. From then on `answers` is asked now and then. `advice` is what to
     do where it does not start.
+    `folder` is where it is started, where it matters.
     """
 
     name: str
@@ -60,6 +67,7 @@ class Program:
     looks_every: float = 0.02
     answers: Question = always
     advice: str = ""
+    folder: Path | None = None
 
 
 class PartFailed(Unavailable):
@@ -215,7 +223,7 @@ def _ends_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
 def _spawn(program: Program) -> subprocess.Popen[bytes]:
     command = program.command()
     tied = [sys.executable, "-I", "-S", str(leash.__file__), str(os.getpid()), str(int(program.death_signal))]
-    with program.log.open("ab") as output:
+    with open(program.log, "ab", opener=private_opener) as output:
         return subprocess.Popen(
             [*tied, *command],
             stdin=subprocess.DEVNULL,
@@ -223,6 +231,7 @@ def _spawn(program: Program) -> subprocess.Popen[bytes]:
             stderr=output,
             env={**os.environ, **program.environment()},
             start_new_session=True,
+            cwd=program.folder,
         )
 
 

@@ -3,16 +3,20 @@
 
 One process holds all of SeaweedFS's parts. Each part wants ports of its own; those are chosen once
 and remembered in the folder, so that a restart finds its data under the addresses it was written with.
+Only S3, where every request is signed, answers others: the inner parts take no connection but each other's
+(`certificates`).
 """
 
 import http.client
 import json
+import os
 import shutil
 import socket
 import sys
 from pathlib import Path
 
-from render_farm.embedded.files import DamagedFile, read_record, write_private
+from render_farm.embedded.certificates import write_security
+from render_farm.embedded.files import DamagedFile, private_folder, read_record, write_private
 
 _PARTS = (
     "s3.port.grpc",
@@ -26,7 +30,11 @@ _PARTS = (
 _ADMIN = ("admin.port", "admin.port.grpc")
 _ADMIN_GRPC_OFFSET = 10_000
 """SeaweedFS's own worker looks for the admin server this far above the admin port."""
-_OFF = ("-master.telemetry=false", "-webdav=false", "-admin.ui=false")
+_OFF = ("-disableHttp", "-master.telemetry=false", "-webdav=false", "-admin.ui=false", "-s3.iam=false")
+_NO_PAGE = "http://no-page.invalid"
+"""The only origin whose pages may read what S3 answers; without any, all of them may."""
+_SOCKETS = "seaweedfs-*-{}.sock"
+"""What SeaweedFS calls its sockets in /tmp, wherever its other files are."""
 
 
 def binary() -> Path:
@@ -42,13 +50,22 @@ def binary() -> Path:
 
 def command(folder: Path, port: int) -> list[str]:
     """The command line of a server whose S3 answers on loopback `port` and whose data is in `folder` (made
-    here).
+    here). Start it in `folder`: it would read settings from where it is started.
     """
-    logs = folder / "log"
-    logs.mkdir(parents=True, exist_ok=True)
+    logs = private_folder(private_folder(folder) / "log")
+    settings = write_security(folder / "tls")
     others = [item for name, number in _ports(folder).items() for item in (f"-{name}", str(number))]
     parts = ["-s3.port", str(port), "-s3.port.iceberg", "0", "-s3.port.lance", "0", *others, *_OFF]
-    line = [str(binary()), f"-logdir={logs}", "-alsologtostderr=false", "mini", "-dir", str(folder)]
+    parts += ["-s3.allowedOrigins", _NO_PAGE, "-filer.allowedOrigins", _NO_PAGE]
+    line = [
+        str(binary()),
+        f"-config_dir={settings}",
+        f"-logdir={logs}",
+        "-alsologtostderr=false",
+        "mini",
+        "-dir",
+        str(folder),
+    ]
     line += ["-ip", "127.0.0.1", "-ip.bind", "127.0.0.1", *parts]
     return line
 
@@ -113,6 +130,9 @@ def _choose() -> dict[str, int]:
 
 
 def _is_free(port: int) -> bool:
+    if any(_is_anothers(path) for path in Path("/tmp").glob(_SOCKETS.format(port))):  # noqa: S108
+        # SeaweedFS could not listen there; its key keeps it from talking to whoever does.
+        return False
     with socket.socket() as probe:
         # Connections of the last run that linger in TIME_WAIT do not count as taken.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -121,3 +141,11 @@ def _is_free(port: int) -> bool:
         except (OSError, OverflowError):
             return False
         return True
+
+
+def _is_anothers(path: Path) -> bool:
+    """Whether a file is there that another user made."""
+    try:
+        return path.lstat().st_uid != os.geteuid()
+    except OSError:
+        return False

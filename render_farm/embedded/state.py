@@ -33,7 +33,7 @@ import structlog
 
 from frame_splitter.errors import Conflict, FarmError
 from frame_splitter.fields import encode
-from render_farm.embedded.files import DamagedFile, read_record, write_private
+from render_farm.embedded.files import DamagedFile, private_folder, read_record, write_private
 from render_farm.embedded.seaweed import free_port
 
 log = structlog.get_logger()
@@ -104,12 +104,9 @@ class Folder:
 
     def create(self) -> None:
         """Make the folder, for its owner only. Raises FarmError where that cannot be."""
-        try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for name in ("valkey", "seaweed", "node", "bundles", "logs"):
-                (self.path / name).mkdir(mode=0o700, exist_ok=True)
-        except OSError as error:
-            raise FarmError(f"The farm's folder {self.path} cannot be made: {error.strerror}.") from error
+        private_folder(self.path)
+        for name in ("valkey", "seaweed", "node", "bundles", "logs"):
+            private_folder(self.path / name)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -9,7 +9,6 @@ dies with the process whatever ends it.
 """
 
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -27,7 +26,7 @@ from render_farm.embedded.addresses import EVERYWHERE, LOOPBACK, parse_bind, pub
 from render_farm.embedded.health import Patience, TouchedFile, http_question, patience_of, said_listening
 from render_farm.embedded.money import Outside
 from render_farm.embedded.own_node import OwnNodeStart
-from render_farm.embedded.part import Part, Program, end_leftovers
+from render_farm.embedded.part import PYTHON, Part, Program, end_leftovers
 from render_farm.embedded.state import Folder, Process, RunningFarm
 from render_farm.tls import Certificate, require_cover
 
@@ -228,6 +227,7 @@ class Farm:
             environment=lambda: seaweed.environment(secrets.s3_key, secrets.s3_secret),
             # It may have to read all its objects.
             start_seconds=600.0,
+            folder=folder,
             log=self.folder.log("seaweed"),
             ready=lambda _: seaweed.ready(port),
             answers=lambda seconds: seaweed.ready(port, seconds),
@@ -257,7 +257,7 @@ class Farm:
             words += [*given.certificate.words, "--local-port", str(self.folder.port(INSIDE))]
         return Program(
             name="coordinator",
-            command=lambda: [sys.executable, "-m", "render_farm.serve", *words],
+            command=lambda: [*PYTHON, "render_farm.serve", *words],
             environment=lambda: environment,
             log=self.folder.log("coordinator"),
             ready=said_listening,
@@ -305,7 +305,7 @@ class Farm:
 
         return Program(
             name="relay",
-            command=lambda: [sys.executable, "-m", "render_farm.embedded.relay", *words],
+            command=lambda: [*PYTHON, "render_farm.embedded.relay", *words],
             log=self.folder.log("relay"),
             ready=said_listening,
             speaks=True,
@@ -330,7 +330,7 @@ class Farm:
 
         def line() -> list[str]:
             start.begin(self._say)
-            return [sys.executable, "-m", "gpu_worker", *words]
+            return [*PYTHON, "gpu_worker", *words]
 
         return Program(
             name="node",

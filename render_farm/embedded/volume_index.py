@@ -11,6 +11,8 @@ import os
 import time
 from pathlib import Path
 
+from render_farm.embedded.files import write_private
+
 ENTRY = 17
 """Bytes of an index entry: key (8), offset in units of 8 (4, and a high byte), size (4), big endian."""
 
@@ -35,7 +37,7 @@ def set_aside_torn(folder: Path) -> list[Path]:
     for index in torn:
         index.replace(index.with_name(f"{index.name}.torn-{time.strftime('%Y%m%d-%H%M%S')}"))
     with contextlib.suppress(OSError):  # on a full disk: the next start believes less, and that is all
-        mark.write_text(boot)
+        write_private(mark, boot.encode())
     return torn
 
 

@@ -101,15 +101,38 @@ class Retired:
     """A node that is listed no longer."""
 
     node: NodeId
+    owner: OwnerId
     name: str
     own: bool
     address: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Life:
+    """When a token is made, in seconds since the epoch, and how many seconds it works; 0: without end."""
+
+    made: float
+    lasts: int = 0
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """As the store keeps it."""
+        ends = f"{self.made + self.lasts:.3f}" if self.lasts else ""
+        return {"made": f"{self.made:.3f}", "lasts": str(self.lasts), "ends": ends}
+
+
+class Revoked(Conflict):
+    """What an Idempotency-Key made was taken back since."""
+
+    code = "revoked"
+
+
 def told_apart(outcome: list[str]) -> str:
-    """The id a creation script made or found. Raises Conflict for a key used for something else."""
+    """The id a creation script made or found. Raises Conflict for a key used for something else, Revoked."""
     if outcome[0] == "other":
         raise Conflict("This Idempotency-Key was used for another request: use a new key.")
+    if outcome[0] == "revoked":
+        raise Revoked("What was made under this Idempotency-Key was taken back since: use a new key.")
     return outcome[1]
 
 
@@ -119,12 +142,23 @@ class Identities:
     def __init__(self, connection: Connection) -> None:
         self._store = connection
 
-    async def create_owner(self, owner: OwnerId, name: str, token: str, repeat: Repeat) -> OwnerId:
+    async def create_owner(
+        self, owner: OwnerId, name: str, token: str, life: Life, repeat: Repeat
+    ) -> OwnerId:
         """Add an owner with its token; the same creation again gives the first one's id."""
-        whose = {"role": Role.OWNER, "owner": owner}
+        whose = {"role": Role.OWNER, "owner": owner, **life.fields}
         return OwnerId(
             await self._enrol(owner, keys.owner(owner), keys.OWNERS, {"name": name}, whose, token, repeat)
         )
+
+    async def remove_owner(self, owner: OwnerId) -> list[NodeId]:
+        """Know an owner no longer; which nodes it had. Raises NotFound."""
+        if not await self._store.do("SREM", keys.OWNERS, owner):
+            raise NotFound(f"The farm has no owner '{owner}': `render-farm owner list` shows them.")
+        nodes = sorted(await self._store.do("SMEMBERS", keys.owner_nodes(owner)))
+        for node in nodes:
+            await self.retire(NodeId(node), owner)
+        return [NodeId(node) for node in nodes]
 
     async def owns(self, owner: OwnerId) -> bool:
         """Whether there is such an owner."""
@@ -148,12 +182,12 @@ class Identities:
         return int(await self._store.do("SCARD", keys.owner_nodes(owner)))
 
     async def create_node(
-        self, node: NodeId, owner: OwnerId, name: str, own: bool, token: str, repeat: Repeat
+        self, node: NodeId, owner: OwnerId, name: str, own: bool, token: str, life: Life, repeat: Repeat
     ) -> NodeId:
         """Add a node of `owner` with its token; the same creation again gives the first one's id."""
         flag = "1" if own else "0"
         fields = {"name": name, "owner": owner, "own": flag}
-        whose = {"role": Role.NODE, "owner": owner, "node": node, "own": flag}
+        whose = {"role": Role.NODE, "owner": owner, "node": node, "own": flag, **life.fields}
         members = keys.owner_nodes(owner)
         return NodeId(await self._enrol(node, keys.node(node), members, fields, whose, token, repeat))
 
@@ -167,18 +201,11 @@ class Identities:
         token: str,
         repeat: Repeat,
     ) -> str:
-        places = [key, keys.token(token_digest(token)), repeat.place, members]
+        digest = token_digest(token)
+        places = [key, keys.token(digest), repeat.place, members, keys.owner_tokens(whose["owner"])]
         bodies = (msgspec.json.encode(fields), msgspec.json.encode(whose))
-        arguments = (name, repeat.digest, repeat.seconds, *bodies)
+        arguments = (name, repeat.digest, repeat.seconds, *bodies, digest)
         return told_apart(await self._store.run("enrol", places, *arguments))
-
-    async def caller(self, token: str) -> Caller | None:
-        """Whose token it is, or None."""
-        found = await self._store.hash(keys.token(token_digest(token)))
-        if not found:
-            return None
-        node = NodeId(found.get("node", ""))
-        return Caller(Role(found["role"]), OwnerId(found["owner"]), node, found.get("own") == "1")
 
     async def bind(self, node: NodeId, operator: OwnerId, address: str) -> None:
         """Bind the address a node signs with to it, for good. Raises Conflict for another than before,
@@ -205,7 +232,7 @@ class Identities:
         if not whose or owner not in (None, whose):
             raise NotFound("This farm has no such node.")
         await self._store.do("SREM", keys.owner_nodes(OwnerId(whose)), node)
-        return Retired(node, name, own == "1", address or None)
+        return Retired(node, OwnerId(whose), name, own == "1", address or None)
 
     async def nodes(self, owner: OwnerId | None) -> list[Node]:
         """An owner's nodes, or everybody's."""

@@ -306,8 +306,15 @@ def waiting(number: int) -> str:
     return f"farm:round:{number}:waiting"
 
 
+def owner_tokens(owner_id: str) -> str:
+    """Set: an owner's tokens and its nodes', by their digests."""
+    return f"farm:owner:{owner_id}:tokens"
+
+
 def token(digest: str) -> str:
-    """Hash: whose token it is, by the token's sha256."""
+    """Hash: whose token it is, made, lasts, ends, used (seconds) and revoked, by the token's sha256. It stays
+    when the token was taken back, so that nothing makes the same one again.
+    """
     return f"farm:token:{digest}"
 
 

@@ -14,6 +14,7 @@ from botocore.config import Config
 
 from tests.e2e.conftest import COMMAND_SECONDS, SAMPLES, LiveFarm, running
 from tests.reference import Plain, assert_same_picture, render_plainly
+from tests.token_files import token_file
 
 pytestmark = [pytest.mark.farm, pytest.mark.timeout(900)]
 
@@ -38,12 +39,8 @@ def bucket(farm: LiveFarm) -> Any:
 def from_afar(farm: LiveFarm) -> tuple[str, ...]:
     """Options of a command on another machine: its scene goes through the object store."""
     url = json.loads((farm.state / "farm.json").read_text())["url"]
-    return (
-        "--coordinator",
-        url,
-        "--token",
-        json.loads((farm.state / "secrets.json").read_text())["admin_token"],
-    )
+    token = json.loads((farm.state / "secrets.json").read_text())["admin_token"]
+    return "--coordinator", url, "--token-file", token_file(farm.state, token)
 
 
 def lose(farm: LiveFarm, prefix: str) -> int:

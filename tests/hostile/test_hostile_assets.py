@@ -40,6 +40,14 @@ GREEDY = {
 """What each scene wants of the home, of kinds that a scene may have."""
 
 
+def token(folder: Path) -> str:
+    """A token's file."""
+    path = folder / "some.token"
+    path.touch(0o600)
+    path.write_text("t")
+    return str(path)
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An artist's home, with scenes from a stranger in work/received."""
@@ -122,7 +130,7 @@ def test_no_script_sends_what_nobody_agreed_to(
     """The command says which option would, and nothing was asked of the farm."""
     with scripted(lambda _: Answer(status=500)) as server:
         words = ["job", "submit", str(project / "single.blend"), "--json", "--state-dir", str(tmp_path)]
-        assert run([*words, "--coordinator", server.url, "--token", "t"]) == 1
+        assert run([*words, "--coordinator", server.url, "--token-file", token(tmp_path)]) == 1
         assert server.asked == []
     told = json.loads(capsys.readouterr().out)
     home = project.parents[1]

@@ -72,6 +72,14 @@ HONEST = {
 """What Blender makes a node write, and where it goes."""
 
 
+def token(folder: Path) -> str:
+    """A token's file."""
+    path = folder / "some.token"
+    path.touch(0o600)
+    path.write_text("t")
+    return str(path)
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home folder with a project of code in it, where somebody renders `--output '####'`."""
@@ -257,7 +265,7 @@ def test_a_jobs_name_and_ending_lead_nowhere_else(
         coordinator.url = server.url
         coordinator.frame(1, coordinator.file("frame0001.png", EVIL))
         words = ["job", "download", "j1", "--no-receipts", "--state-dir", str(tmp_path / "state")]
-        assert run([*words, "--coordinator", server.url, "--token", "t"]) == code
+        assert run([*words, "--coordinator", server.url, "--token-file", token(tmp_path)]) == code
     new = set(tree(tmp_path)) - set(before)
     came = {name for name in new if not name.startswith("state/")}
     assert all(name.startswith("home/") and name.count("/") == 2 for name in came)

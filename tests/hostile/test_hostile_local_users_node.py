@@ -106,9 +106,10 @@ def test_a_folder_of_somebody_else_is_not_used(mode, tmp_path):
     with pytest.raises(InvalidInput, match="another user"):
         private_folder(tmp_path / "link")
     assert planted.stat().st_mode & 0o777 == mode
-    command = [sys.executable, "-m", "gpu_worker", "run", "--coordinator", "http://127.0.0.1:9", "--token"]
-    words = [*command, "t", "--state-dir", str(planted), "--trust-farm", "0x" + "11" * 20, "--owner", "ann"]
-    ended = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    known = os.environ | {"FARM_TOKEN": "t"}
+    command = [sys.executable, "-m", "gpu_worker", "run", "--coordinator", "http://127.0.0.1:9"]
+    words = [*command, "--state-dir", str(planted), "--trust-farm", "0x" + "11" * 20, "--owner", "ann"]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False, env=known)
     assert ended.returncode == 1
     assert "--state-dir" in ended.stderr
 

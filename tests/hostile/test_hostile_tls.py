@@ -56,8 +56,8 @@ FAR = "http://192.0.2.10:8700"
 @pytest.mark.parametrize(
     ("words", "status"),
     [
-        (("gpu_worker", "run", "--coordinator", FAR, "--token", "t"), 1),
-        (("render_farm", "job", "list", "--coordinator", FAR, "--token", "t"), 1),
+        (("gpu_worker", "run", "--coordinator", FAR), 1),
+        (("render_farm", "job", "list", "--coordinator", FAR), 1),
         (("render_farm", "up", "--bind", "0.0.0.0:0"), 1),
         (("render_farm", "up", "--bind", "[::]:0"), 1),
         (("render_farm.serve", "--bind", "0.0.0.0"), 2),
@@ -68,7 +68,8 @@ FAR = "http://192.0.2.10:8700"
 def test_plain_http_beyond_this_machine_is_refused_with_its_mend(words, status, tmp_path):
     place = [] if words[0] == "render_farm.serve" else ["--state-dir", str(tmp_path / "state")]
     secrets = dict.fromkeys(("FARM_ADMIN_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "x")
-    environment = os.environ | secrets | {"FARM_SIGNING_KEY": "11" * 32, "FARM_INSECURE": ""}
+    secrets |= {"FARM_TOKEN": "t", "FARM_SIGNING_KEY": "11" * 32}
+    environment = os.environ | secrets | {"FARM_INSECURE": ""}
     command = [sys.executable, "-m", *words, *place]
     ended = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=90, check=False)
     assert ended.returncode == status, ended.stderr

@@ -26,6 +26,14 @@ SECONDS = 120
 SHA = "5" * 64
 
 
+def token(folder: Path) -> str:
+    """A token's file."""
+    path = folder / "some.token"
+    path.touch(0o600)
+    path.write_text("t")
+    return str(path)
+
+
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real .blend."""
@@ -95,7 +103,7 @@ def test_no_script_opens_a_file_unsandboxed_unasked(
     well = b'{"status": "ok", "version": "1", "store": true, "objects": true}'
     with scripted(lambda one: Answer(body=well if one.path.endswith("/health") else b"{}")) as server:
         line = command(*words, scene, "--json", "--state-dir", tmp_path / "state")
-        line += ["--coordinator", server.url, "--token", "t"]
+        line += ["--coordinator", server.url, "--token-file", token(tmp_path)]
         done = subprocess.run(line, env=bare, capture_output=True, text=True, check=False, timeout=SECONDS)
         assert not server.to("/v1/scenes")
         assert not [one for one in server.asked if one.method != "GET"]

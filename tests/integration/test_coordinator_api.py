@@ -258,7 +258,7 @@ def test_nothing_is_leased_to_who_hung_up(coordinator_server, ann, own):
     body = encode(LeaseRequest((offer,), 20.0, True))
     host, port = coordinator_server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as link:
-        head = f"POST /api/v1/leases HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {own.token}\r\n"
+        head = f"POST /api/v1/leases HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {own.token}\r\n"
         link.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         time.sleep(0.3)
     job = ann.job(frames=(1,))
@@ -592,7 +592,7 @@ def test_oversize_bodies_are_refused_before_they_are_read(coordinator_server, ow
     own.refused(413, "too_large", "POST", "/leases", b" " * ((1 << 20) + 1))
     host, port = coordinator_server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as link:
-        head = f"POST /api/v1/scenes HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ann.token}\r\n"
+        head = f"POST /api/v1/scenes HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {ann.token}\r\n"
         link.sendall(f"{head}Content-Length: {1 << 40}\r\n\r\n".encode())
         assert b"413" in link.recv(1000).split(b"\r\n")[0], "answered though not a byte of it came"
 
@@ -600,7 +600,7 @@ def test_oversize_bodies_are_refused_before_they_are_read(coordinator_server, ow
 def test_oversize_chunked_body_is_cut_off(coordinator_server, own):
     host, port = coordinator_server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as link:
-        head = f"POST /api/v1/leases HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {own.token}\r\n"
+        head = f"POST /api/v1/leases HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {own.token}\r\n"
         link.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
         chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
         link.sendall(chunk * 17)

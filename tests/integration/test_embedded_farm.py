@@ -166,7 +166,7 @@ def test_others_find_the_farm_and_cannot_start_a_second(tmp_path: Path) -> None:
             command("node", "add", "desk 2", "--json", *where), capture_output=True, text=True, check=True
         )
         answer = json.loads(added.stdout)
-        line = f"gpu-worker run --coordinator {announced(tmp_path).url} --token {answer['token']}"
+        line = f"gpu-worker run --coordinator {announced(tmp_path).url} --token-file node.token"
         assert answer["command"] == line
         listed = subprocess.run(command("node", "list", *where), capture_output=True, text=True, check=True)
         assert "desk 2" in listed.stdout

@@ -43,8 +43,8 @@ def node(farm, tmp_path_factory):
 def run_node(farm, *words, **environment):
     """A node that is expected to end by itself."""
     farm.address = None
-    command = [sys.executable, "-m", "gpu_worker", "run", "--coordinator", farm.url, "--token", TOKEN, *words]
-    variables = os.environ | environment
+    command = [sys.executable, "-m", "gpu_worker", "run", "--coordinator", farm.url, *words]
+    variables = os.environ | {"FARM_NODE_TOKEN": TOKEN} | environment
     return subprocess.run(command, capture_output=True, text=True, timeout=90, check=False, env=variables)
 
 
@@ -205,12 +205,16 @@ def test_the_node_stops_when_its_parent_dies(farm, tmp_path):
         "import subprocess, sys; p = subprocess.Popen(sys.argv[1:], stderr=subprocess.DEVNULL);"
         "print(p.pid, flush=True); sys.stdin.read()"
     )
-    words = [sys.executable, "-m", "gpu_worker", "run", "--coordinator", farm.url, "--token", TOKEN]
+    words = [sys.executable, "-m", "gpu_worker", "run", "--coordinator", farm.url]
     words += ["--state-dir", str(tmp_path), "--slots", "1", "--die-with-parent"]
     words += ["--child-program", str(FAKES / "fake_child.py")]
     asked, farm.address = len(farm.requests), None
     with subprocess.Popen(
-        [sys.executable, "-c", program, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"FARM_NODE_TOKEN": TOKEN},
     ) as parent:
         node = psutil.Process(int(parent.stdout.readline()))
         farm.wait_for(lambda: len(farm.requests) > asked, 90)
@@ -222,11 +226,11 @@ def test_the_node_stops_when_its_parent_dies(farm, tmp_path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--coordinator", "ftp://farm", "--token", "t"], "not an http:// or https:// address"),
-        (["--coordinator", "http://farm"], "no token"),
-        (["--token", "t"], "Which farm?"),
-        (["--coordinator", "http://farm", "--token", "t", "--cache-size", "many"], "not a size"),
-        (["--coordinator", "http://farm", "--token", "t", "--slots", "0"], "--slots must be"),
+        (["--coordinator", "ftp://farm"], "not an http:// or https:// address"),
+        (["--coordinator", "http://farm", "--token-file", "/dev/null"], "no token"),
+        ([], "Which farm?"),
+        (["--coordinator", "http://farm", "--cache-size", "many"], "not a size"),
+        (["--coordinator", "http://farm", "--slots", "0"], "--slots must be"),
     ],
 )
 def test_wrong_options_are_one_line_and_a_failure(options, sentence):
@@ -236,6 +240,7 @@ def test_wrong_options_are_one_line_and_a_failure(options, sentence):
         text=True,
         timeout=60,
         check=False,
+        env=os.environ | {"FARM_NODE_TOKEN": "t"},
     )
     assert answer.returncode == 1
     assert sentence in answer.stderr
@@ -258,7 +263,7 @@ def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(farm, tmp_path):
 
 def test_a_node_that_the_farm_knows_by_another_key_ends_with_the_reason(farm, tmp_path):
     farm.address = "0x" + "12" * 20
-    words = ["--coordinator", farm.url, "--token", TOKEN, "--state-dir", str(tmp_path), "--slots", "1"]
+    words = ["--coordinator", farm.url, "--state-dir", str(tmp_path), "--slots", "1"]
     words += ["--child-program", str(FAKES / "fake_child.py")]
     answer = subprocess.run(
         [sys.executable, "-m", "gpu_worker", "run", *words],
@@ -266,6 +271,7 @@ def test_a_node_that_the_farm_knows_by_another_key_ends_with_the_reason(farm, tm
         text=True,
         timeout=90,
         check=False,
+        env=os.environ | {"FARM_NODE_TOKEN": TOKEN},
     )
     assert answer.returncode == 1
     assert "another key" in answer.stderr.splitlines()[-1]

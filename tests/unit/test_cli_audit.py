@@ -2,11 +2,13 @@
 """`render-farm audit` and what `node list` says of standing, against a farm that tells the truth or lies."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import msgspec
 import pytest
@@ -48,8 +50,8 @@ def serving(record: JobVerification, *nodes: dict[str, Any]) -> Iterator[list[st
         assert asked.path == f"/api/v1/jobs/{JOB}/verification"
         return Answer(body=encode(record))
 
-    with scripted(answers) as server:
-        yield ["--coordinator", server.url, "--token", "t"]
+    with scripted(answers) as server, mock.patch.dict(os.environ, FARM_TOKEN="t"):
+        yield ["--coordinator", server.url]
 
 
 def told(

@@ -36,7 +36,10 @@ WRONG = [
     (["doctor", "no/such.blend"], "There is no file"),
     (["job", "submit", "no/such.blend"], "There is no file"),
     (["job", "list", "--coordinator", "http://127.0.0.1:1"], "needs --token"),
-    (["job", "list", "--coordinator", "ftp://x", "--token", "t"], "not a coordinator's address"),
+    (["job", "list", "--coordinator", "http://127.0.0.1:1", "--token", "t"], "--token-file FILE"),
+    (["job", "list", "--coordinator", "http://127.0.0.1:1", "--token=t"], "--token-file FILE"),
+    (["job", "list", "--coordinator", "http://127.0.0.1:1", "--token-file", "none"], "cannot be read"),
+    (["owner", "add", "ann", "--expires", "soon"], "is no time"),
     (["up", "--bind", "host:port"], "no address to bind to"),
     (["up", "--slots", "0"], "slots must lie between 1"),
     (["up", "--audit-floor", "5"], "--audit-floor is '5', but must be a share from 0 to 1"),
@@ -107,11 +110,12 @@ def test_frames_and_seeds_may_start_with_a_minus() -> None:
     assert wish.seed == -7
 
 
-def test_tokens_may_start_with_a_minus() -> None:
-    token = "-" + "a_-" * 14
-    assert parse(["job", "list", "--token", token, "--json"], {}).token == token
-    with pytest.raises(UsageError, match="--token"):
-        parse(["job", "list", "--token", "--json"], {})
+def test_a_coordinator_has_an_address(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FARM_TOKEN", "t")
+    assert run(["job", "list", "--coordinator", "ftp://x"]) == 1
+    assert "not a coordinator's address" in capsys.readouterr().err
 
 
 def test_an_option_after_frames_is_no_value() -> None:
@@ -120,9 +124,14 @@ def test_an_option_after_frames_is_no_value() -> None:
 
 
 def test_the_environment_fills_in() -> None:
-    known = {"FARM_COORDINATOR": "http://f", "FARM_TOKEN": "t", "FARM_STATE_DIR": "/s", "FARM_REDIS_URL": "r"}
+    known = {
+        "FARM_COORDINATOR": "http://f",
+        "FARM_TOKEN_FILE": "t",
+        "FARM_STATE_DIR": "/s",
+        "FARM_REDIS_URL": "r",
+    }
     chosen = parse(["up"], known)
-    assert (chosen.coordinator, chosen.token, chosen.state_dir) == ("http://f", "t", Path("/s"))
+    assert (chosen.coordinator, chosen.token_file, chosen.state_dir) == ("http://f", "t", Path("/s"))
     assert _options(chosen).redis_url == "r"
     assert parse(["up", "--redis-url", "flag"], known).redis_url == "flag"
 

@@ -98,10 +98,16 @@ def serve(receipt: Answer) -> Callable[[Asked], Answer]:
     ids=["true", "false", "none"],
 )
 def test_a_download_with_a_wrong_receipt_fails_and_keeps_the_frame(
-    shot: Path, document: bytes, status: int, sentence: str, capsys: pytest.CaptureFixture[str]
+    shot: Path,
+    document: bytes,
+    status: int,
+    sentence: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("FARM_TOKEN", "t")
     with scripted(serve(Answer(body=document))) as server:
-        line = ["job", "download", JOB, "--coordinator", server.url, "--token", "t", "--output", "got/#"]
+        line = ["job", "download", JOB, "--coordinator", server.url, "--output", "got/#"]
         assert run(line) == status
         told = capsys.readouterr()
         assert sentence in told.out + told.err

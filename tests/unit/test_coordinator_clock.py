@@ -45,7 +45,7 @@ class Shelf:
     async def tell(self, sentence: str) -> None:
         self.said.append(sentence)
 
-    async def grace(self, until: float) -> int:
+    async def grace(self, now: float, until: float) -> int:
         self.graces.append(until)
         return 0
 

@@ -18,6 +18,7 @@ from frame_splitter.ids import SceneId
 from gpu_worker import sandbox
 from gpu_worker.coordinator import SceneListing
 from gpu_worker.scene_cache import CacheFull, SceneCache, Stopped
+from gpu_worker.transfer import LinkExpired
 
 NEVER = threading.Event()
 
@@ -262,3 +263,50 @@ def test_colours_from_outside_the_scene_are_refused(cache, store):
     listing = msgspec.structs.replace(store.listing("s", {"a.blend": b"x"}), color_config="/etc/passwd")
     with pytest.raises(InvalidInput):
         cache.hold(SceneId("s"), lambda: listing, NEVER)
+
+
+class Hasty(Store):
+    """A store whose links work for one file each time they are asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked, self.left = 0, 0
+
+    def listing(self, scene, files, main=None):
+        self.asked, self.left = self.asked + 1, 1
+        return super().listing(scene, files, main)
+
+    def download(self, file, target, stopped):
+        self.left -= 1
+        if self.left < 0:
+            raise LinkExpired("The object store refused the link.")
+        super().download(file, target, stopped)
+
+
+def test_links_that_run_out_in_the_middle_of_a_scene_are_asked_for_again(tmp_path):
+    store = Hasty()
+    cache = SceneCache(tmp_path / "cache", 1000, store.download)
+    files = {f"{name}.blend": name.encode() for name in "abcde"}
+    hold(cache, store, "scene", files)
+    assert sorted(store.fetched) == sorted(files)
+    assert store.asked >= 5
+
+
+def test_links_that_never_work_are_given_up(tmp_path):
+    store = Hasty()
+    cache = SceneCache(tmp_path / "cache", 1000, lambda *_: store.download(*_) if store.fetched else refuse())
+
+    def refuse():
+        raise LinkExpired("The object store refused the link.")
+
+    with pytest.raises(LinkExpired):
+        hold(cache, store, "scene", {"a.blend": b"a"})
+    assert store.asked == 2
+
+
+def test_a_scene_that_changes_while_it_is_fetched_is_refused(tmp_path):
+    store = Hasty()
+    cache = SceneCache(tmp_path / "cache", 1000, store.download)
+    other = iter(({"a": b"a", "b": b"b"}, {"a": b"a", "b": b"evil"}))
+    with pytest.raises(InvalidInput, match="other files"):
+        cache.hold(SceneId("scene"), lambda: store.listing("scene", next(other)), NEVER)

@@ -29,6 +29,7 @@ from gpu_worker.protocol import Ready, decode_event
 from payments import keystore
 from payments.network import save
 from tests.settling import NETWORK
+from tests.token_files import token_file
 from verification.pixel_root import pixel_root
 
 FAKE = Path(__file__).parents[1] / "fakes" / "fake_child.py"
@@ -38,11 +39,18 @@ def configured(*words, **environment):
     return config.node_config(build_parser().parse_args(["run", *words]), environment)
 
 
-def test_options_come_before_the_environment():
-    given = configured(
-        "--token", "a", "--coordinator", "http://x", FARM_NODE_TOKEN="b", FARM_COORDINATOR="http://y"
-    )
+def selling(*words, **environment):
+    """A node that sells, with further words."""
+    return configured(*SELLER, *words, FARM_NODE_TOKEN="a", **environment)
+
+
+def test_options_come_before_the_environment(tmp_path):
+    words = ("--token-file", token_file(tmp_path, "a"), "--coordinator", "http://x")
+    given = configured(*words, FARM_NODE_TOKEN="b", FARM_COORDINATOR="http://y")
     assert (given.token, given.coordinator) == ("a", "http://x")
+    file = token_file(tmp_path, "c")
+    given = configured(FARM_NODE_TOKEN_FILE=file, FARM_NODE_TOKEN="b", FARM_COORDINATOR="http://y")
+    assert given.token == "c"
     given = configured(FARM_NODE_TOKEN="b", FARM_COORDINATOR="http://y", XDG_STATE_HOME="/state")
     assert (given.token, given.coordinator, given.state) == ("b", "http://y", Path("/state/render-farm/node"))
 
@@ -326,16 +334,16 @@ def test_a_folder_that_is_not_there_is_the_nodes_fault(pictures, tmp_path):
 
 # --- selling ----------------------------------------------------------------------------------------
 
-SELLER = ("--token", "a", "--coordinator", "http://x", "--price", "0.5")
+SELLER = ("--coordinator", "http://x", "--price", "0.5")
 FILES = {"FARM_WALLET": "/w.json", "FARM_WALLET_PASSWORD_FILE": "/pw", "FARM_CHAIN": "/chain.toml"}
 
 
 def test_a_node_without_a_price_sells_nothing_whatever_the_environment_says():
-    assert configured(*SELLER[:4], **FILES).selling is None
+    assert configured(*SELLER[:2], FARM_NODE_TOKEN="a", **FILES).selling is None
 
 
 def test_wallet_and_chain_come_from_options_or_environment():
-    found = configured(*SELLER, "--wallet", "/mine.json", FARM_CHAIN_URL="http://rpc/SECRET", **FILES).selling
+    found = selling("--wallet", "/mine.json", FARM_CHAIN_URL="http://rpc/SECRET", **FILES).selling
     assert (found.wallet, found.password, found.network) == (
         Path("/mine.json"),
         Path("/pw"),
@@ -348,7 +356,7 @@ def test_wallet_and_chain_come_from_options_or_environment():
 @pytest.mark.parametrize("missing", FILES)
 def test_what_a_seller_lacks_is_named(missing):
     with pytest.raises(InvalidInput, match=missing):
-        configured(*SELLER, **{name: path for name, path in FILES.items() if name != missing})
+        selling(**{name: path for name, path in FILES.items() if name != missing})
 
 
 @pytest.mark.parametrize(
@@ -364,7 +372,7 @@ def test_what_a_seller_lacks_is_named(missing):
 )
 def test_offers_that_make_no_sense_are_refused(words):
     with pytest.raises(InvalidInput, match=words[0]):
-        configured(*SELLER, *words, **FILES)
+        selling(*words, **FILES)
 
 
 @pytest.fixture(scope="module")
@@ -378,17 +386,17 @@ def wallet_files(tmp_path_factory):
 
 def test_an_operator_is_its_wallet_and_is_paid_itself(wallet_files):
     limit = sys.getrecursionlimit()
-    operator = load_operator(configured(*SELLER, **wallet_files).selling)
+    operator = load_operator(selling(**wallet_files).selling)
     assert (operator.price, operator.payee, operator.network) == (5 * 10**17, operator.address, NETWORK)
     assert sys.getrecursionlimit() == limit
     assert operator.key.hex() not in repr(operator)
-    other = configured(*SELLER, "--payee", "0x" + "ab" * 20, **wallet_files).selling
+    other = selling("--payee", "0x" + "ab" * 20, **wallet_files).selling
     assert load_operator(other).payee.lower() == "0x" + "ab" * 20
 
 
 def test_a_seller_needs_its_key_and_not_its_address_alone():
     with pytest.raises(InvalidInput, match="must be a keystore file"):
-        configured(*SELLER, "--wallet", "0x" + "ab" * 20, **FILES)
+        selling("--wallet", "0x" + "ab" * 20, **FILES)
 
 
 SELLS = """
@@ -425,13 +433,13 @@ def test_a_node_that_sells_keeps_pythons_recursion_limit_and_loads_no_web3(walle
 )
 def test_prices_and_payees_that_are_none_are_refused(wallet_files, words, said):
     with pytest.raises(InvalidInput, match=said):
-        load_operator(configured(*SELLER, *(f"{words[0]}={words[1]}",), **wallet_files).selling)
+        load_operator(selling(*(f"{words[0]}={words[1]}",), **wallet_files).selling)
 
 
 def test_rays_sockets_fit_whatever_the_folder_and_the_process(tmp_path):
     longest = "/session_2026-11-23_00-35-18_204056_4194304/sockets/plasma_store"
     for length in range(1, 70):
         state = tmp_path / ("s" * length)
-        folder = ray_cluster._socket_folder(state)
+        folder = ray_cluster._private_folder(state) / ray_cluster.SESSIONS
         assert len(str(folder) + longest) <= 107
-        shutil.rmtree(folder)
+        shutil.rmtree(folder.parent)
