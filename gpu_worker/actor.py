@@ -2,11 +2,11 @@
 """What runs in a slot's process: the slot, its cache, and its way to the coordinator."""
 
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from frame_splitter.records import Lease, Progress, TaskFailure, TaskResult, Upload
+from gpu_worker import removal
 from gpu_worker.checking import Rendered
 from gpu_worker.coordinator import Coordinator
 from gpu_worker.handed_over import fetcher
@@ -35,8 +35,10 @@ class SlotActor:
 
     def __init__(self, order: SlotOrder, fresh: bool) -> None:
         configure_logs()
+        # The node's folder is closed to other users; in it, those that its sandboxes run as must read.
+        os.umask(0o022)
         if fresh:
-            shutil.rmtree(order.plan.folder, ignore_errors=True)
+            removal.remove(order.plan.folder)
         cache = SceneCache(order.cache_folder, order.cache_bytes, fetcher(order.handed_over))
         self._slot = Slot(order.plan, cache, Coordinator(order.coordinator, order.token))
 

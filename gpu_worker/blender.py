@@ -18,6 +18,7 @@ from frame_splitter.audits import SampleRange
 from frame_splitter.fields import Tile
 from frame_splitter.records import FailureCode, Lease, TaskOutput
 from gpu_worker.failures import Cancelled, TaskError
+from gpu_worker.fleeting import FleetingFolders
 from gpu_worker.protocol import Done, Event, Failed, ProgressEvent, Ready
 from gpu_worker.usage import Allowance
 from gpu_worker.watch import Watch, WatchedStreams
@@ -57,7 +58,8 @@ class Device:
 @dataclass(frozen=True, slots=True)
 class ChildCommand:
     """How the child is started: program, sandbox and variables. `wrap` puts a command into a sandbox;
-    `threads` is how many CPU threads it will be told to use, 0 for all; `writes` the folders it may fill.
+    `threads` is how many CPU threads it will be told to use, 0 for all; `writes` the folders on disk it may
+    fill, `fleeting` those that the sandbox has in memory.
     """
 
     program: Path = CHILD_PROGRAM
@@ -65,6 +67,7 @@ class ChildCommand:
     variables: Mapping[str, str] | None = None
     threads: int = 0
     writes: tuple[Path, ...] = ()
+    fleeting: tuple[Path, ...] = ()
 
 
 _CODES = {
@@ -96,7 +99,8 @@ class BlenderChild:
         self._on_progress: OnProgress | None = None
         self._ended = False
         self._busy = False
-        allowance = Allowance(limits.memory, limits.disk, self._command.writes)
+        self._fleeting = FleetingFolders(self._command.fleeting)
+        allowance = Allowance(limits.memory, limits.disk, self._command.writes, self._fleeting.filled)
         self._watch = Watch(self._spawn, self._hear, self._end, allowance)
         self.commands_done = 0
 
@@ -162,7 +166,7 @@ class BlenderChild:
         final = lease.task.output is TaskOutput.FINAL
         command = _frame_command("render", lease, path)
         command |= {"region": asdict(region), "output": "final" if final else "linear"}
-        return self._carry_out(command, on_progress)
+        return self._write(command, path, on_progress)
 
     def audit(
         self,
@@ -178,7 +182,7 @@ class BlenderChild:
         command = _frame_command("audit", lease, path)
         command |= {"crops": [asdict(crop) for crop in crops], "sparse": sparse and asdict(sparse)}
         command |= {"region": asdict(lease.task.tile)}
-        return self._carry_out(command, on_progress)
+        return self._write(command, path, on_progress)
 
     def probe(self, lease: Lease, path: Path, on_progress: OnProgress) -> Done:
         """Render the frames of the lease's probe very small, in the folder `path`, which is left empty."""
@@ -186,13 +190,21 @@ class BlenderChild:
         final = lease.task.output is TaskOutput.FINAL
         command = _frame_command("probe", lease, path)
         command |= asdict(lease.probe) | {"output": "final" if final else "linear"}
-        return self._carry_out(command, on_progress)
+        return self._write(command, path, on_progress)
 
     def finish(self, lease: Lease, merged: Path, path: Path, on_progress: OnProgress) -> Done:
         """Denoise, composite and write the frame whose stitched EXR is `merged` under the folder `path`."""
         command = _frame_command("finish", lease, path)
         command |= {"canvas": asdict(lease.canvas), "merged": str(merged)}
-        return self._carry_out(command, on_progress)
+        return self._write(command, path, on_progress)
+
+    def _write(self, command: dict[str, object], path: Path, on_progress: OnProgress) -> Done:
+        """Carry out a command that writes to `path`, where the files then are."""
+        self.ready()
+        self._fleeting.make(path)
+        done = self._carry_out(command, on_progress)
+        self._fleeting.bring_out(path)
+        return done
 
     def _carry_out(self, command: dict[str, object], on_progress: OnProgress | None = None) -> Done:
         self.ready()
@@ -246,6 +258,8 @@ class BlenderChild:
         with self._news:
             self._last_heard = time.monotonic()
             if isinstance(event, Ready) and self._ready is None:
+                # Nobody's scene is open yet.
+                self._fleeting.open(self._watch.pid or 0)
                 self._ready = event
             elif self._busy and isinstance(event, ProgressEvent):
                 report = self._on_progress
@@ -258,6 +272,7 @@ class BlenderChild:
             report(event.done, event.total)
 
     def _end(self, cause: TaskError | None, status: int | None) -> None:
+        self._fleeting.close()
         with self._news:
             self._ended = True
             self._verdict = self._verdict or cause or self._crashed(status)

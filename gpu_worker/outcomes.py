@@ -4,12 +4,16 @@
 from collections.abc import Callable
 from typing import TypeVar
 
+import structlog
+
 from frame_splitter.errors import FarmError
 from frame_splitter.records import FailureCode, TaskFailure
 from gpu_worker import transfer
 from gpu_worker.failures import TaskError
 
 T = TypeVar("T")
+
+log = structlog.get_logger()
 
 
 def outcome_of(action: Callable[[], T]) -> T | TaskFailure:
@@ -24,3 +28,6 @@ def outcome_of(action: Callable[[], T]) -> T | TaskFailure:
         return TaskFailure(FailureCode.NODE, error.sentence)
     except OSError as error:
         return TaskFailure(FailureCode.NODE, f"This node's disk failed: {error}")
+    except Exception as error:  # a slot outlives whatever a stranger's scene provokes
+        log.exception("task_failed_unexpectedly")
+        return TaskFailure(FailureCode.NODE, f"This node failed: {type(error).__name__}: {error}"[:2000])

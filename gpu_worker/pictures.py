@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -16,6 +16,7 @@ import msgspec
 from frame_splitter.audits import CheckReport
 from frame_splitter.fields import Digest, Tile, decoder
 from frame_splitter.records import FailureCode
+from gpu_worker import sandbox
 from gpu_worker.blender import LAUNCHER, Wrap
 from gpu_worker.failures import TaskError
 from gpu_worker.picture_requests import (
@@ -82,6 +83,7 @@ class Pictures:
 
     def take(self, pictures: tuple[Picture, ...]) -> Digest:
         """Check pictures and cut them; the pixel root over them as they are then, in order."""
+        _let_write(picture.target for picture in pictures if picture.target)
         root = self._ask(Take(pictures)).root
         if root is None:
             raise BadPicture("The process that decodes pictures gave no pixel root.")
@@ -91,6 +93,7 @@ class Pictures:
         """What is found in a submitted tile. Raises PictureDied, and TaskError where this machine is the
         reason.
         """
+        _let_write([request.evidence] if request.evidence else [])
         report = self._ask(request).report
         if report is None:
             raise PictureDied("it gave no report", by_system=False)
@@ -108,6 +111,7 @@ class Pictures:
 
     def stitch(self, pieces: list[tuple[Path, Tile]], area: Tile, canvas: Tile, target: Path) -> None:
         """Check all pieces and write them as one picture. Raises BadPicture naming the bad ones."""
+        _let_write([str(target)])
         named = tuple((str(path), tile) for path, tile in pieces)
         self._ask(Stitch(named, area, canvas, str(target)))
 
@@ -165,6 +169,11 @@ class Pictures:
                 env=_ENVIRONMENT,
             )
         return self._process
+
+
+def _let_write(targets: Iterable[str]) -> None:
+    for target in targets:
+        sandbox.let_write(Path(target))
 
 
 _ENVIRONMENT = {

@@ -2,14 +2,20 @@
 """The bubblewrap sandbox strangers' files are opened in.
 
 Inside there is no network, no other process, no home folder and nothing of the machine but its system
-libraries, the Python environment and what the caller names.
+libraries, the Python environment and what the caller names. Nothing in it ever runs as root: where root
+starts it, it runs as a user of its own, whose number nobody else has, and an ordinary user's sandbox is a
+user namespace. `gpu_worker.inside.enter` is its first program.
 """
 
+import json
+import os
+import secrets
 import shutil
+import stat
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from glob import glob
@@ -37,6 +43,29 @@ SYSTEM_SETTINGS = (
     "/etc/OpenCL",
     "/etc/localtime",
 )
+KERNEL_FILES = (
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+    "/proc/irq",
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/acpi",
+    "/proc/scsi",
+    "/proc/asound",
+)
+"""What steers the kernel: root may write there without any capability, so nobody may inside."""
+
+KERNEL_SECRETS = ("/proc/keys", "/proc/key-users", "/proc/kcore", "/proc/timer_list", "/proc/sched_debug")
+
+INSIDE = "/inside"
+"""Where the sandbox's first program lies."""
+
+UNUSED_USERS = range(0x70000000, 0x7FFFFFFF)
+"""Numbers that no system gives to its users, nor systemd to anything (systemd's UIDS-GIDS.md)."""
+
+COUNTED_APART = (5, 14)
+"""Since this Linux processes are counted by user namespace."""
+
 GPU_DEVICES = ("/dev/nvidia*", "/dev/dri", "/dev/kfd")
 GPU_SYSTEM = ("/sys/dev", "/sys/devices", "/sys/class/drm", "/sys/bus/pci", "/sys/module/nvidia", "/opt/rocm")
 
@@ -50,12 +79,15 @@ class SandboxError(FarmError):
 @dataclass(frozen=True, slots=True)
 class Sandbox:
     """What one sandboxed program may see beyond the system: folders (or files) by absolute path,
-    which keep their paths inside.
+    which keep their paths inside. `fleeting` are folders of at most `room` bytes each that exist only
+    inside, in memory, and end with it.
     """
 
     readable: tuple[Path, ...] = ()
     writable: tuple[Path, ...] = ()
     gpu: bool = False
+    fleeting: tuple[Path, ...] = ()
+    room: int = MEMORY_FOLDER_SIZE
 
     def wrap(self, command: list[str]) -> list[str]:
         """`command` as it runs inside. Raises SandboxError where bubblewrap is not installed or a
@@ -64,17 +96,29 @@ class Sandbox:
         program = shutil.which("bwrap")
         if program is None:
             raise SandboxError("bubblewrap is not installed.")
-        return [program, *_isolation(program), *self._binds(), "--remount-ro", "/", "--", *command]
+        binds = _with_parents(self._binds()) if is_root() else self._binds()
+        return [program, *_isolation(program), *binds, "--remount-ro", "/", "--", *self._entry(), *command]
 
     def _binds(self) -> list[str]:
-        binds = list(_system_binds())
+        binds = [*_system_binds(), "--ro-bind", str(Path(__file__).with_name("inside")), INSIDE]
         if self.gpu:
             binds += _gpu_binds()
-        for path in (*python_folders(), *self.readable):
-            binds += ["--ro-bind", str(_checked(path)), str(path)]
+        for path in (*python_folders(), *(part for one in self.readable for part in _shown(_checked(one)))):
+            binds += ["--ro-bind", str(path), str(path)]
         for path in self.writable:
-            binds += ["--bind", str(_checked(path)), str(path)]
+            let_write(_checked(path))
+            binds += ["--bind", str(path), str(path)]
+        for path in self.fleeting:
+            binds += _memory_folder(str(path), self.room)
         return binds
+
+    def _entry(self) -> list[str]:
+        """The program that gives up what bubblewrap leaves, and what it is to become."""
+        program = [sys.executable, "-I", "-S", f"{INSIDE}/enter.py"]
+        if not is_root():
+            return [*program, "-", "-", str(MOST_PROCESSES) if counts_processes() else "-"]
+        groups = ",".join(map(str, _gpu_groups())) if self.gpu else ""
+        return [*program, str(own_user()), groups or "-", str(MOST_PROCESSES)]
 
 
 def environment(inherited: Mapping[str, str]) -> dict[str, str]:
@@ -103,8 +147,68 @@ GPU_VARIABLES = (
 )
 
 
+MOST_PROCESSES = 512 + 16 * (os.cpu_count() or 1)
+"""Processes and threads of one sandbox. Blender starts a few for each core."""
+
+
+def is_root() -> bool:
+    """Whether this process may do anything on its machine, so that what it starts must be another user."""
+    return os.geteuid() == 0
+
+
+def counts_processes() -> bool:
+    """Whether the kernel counts a sandbox's processes apart from those of its user."""
+    release = os.uname().release.split(".")
+    try:
+        return is_root() or (int(release[0]), int(release[1].split("-")[0])) >= COUNTED_APART
+    except (IndexError, ValueError):
+        return False
+
+
+def own_user() -> int:
+    """A user (and group) for one sandbox alone: by chance, among so many that two are never the same. Raises
+    SandboxError where this system knows no user but root.
+    """
+    try:
+        mapped = _mapped_users(Path("/proc/self/uid_map").read_text())
+    except (OSError, ValueError):
+        mapped = UNUSED_USERS
+    if not mapped:
+        raise SandboxError("Root is the only user here, and a sandbox as root holds nothing.")
+    return secrets.choice(mapped)
+
+
+def _mapped_users(uid_map: str) -> range:
+    """Of a user namespace's map, the users that a sandbox may have: the unused ones where they are mapped,
+    else the upper half of the largest part.
+    """
+    parts = [(int(first), int(count)) for first, _, count in map(str.split, uid_map.splitlines())]
+    if any(first <= UNUSED_USERS.start and first + count >= UNUSED_USERS.stop for first, count in parts):
+        return UNUSED_USERS
+    first, count = max(parts, key=lambda part: part[1], default=(0, 0))
+    return range(max(1, first + count // 2), first + count)
+
+
+def _gpu_groups() -> tuple[int, ...]:
+    """Groups that may use the GPUs' devices, where not everybody may."""
+    found = [os.stat(name) for pattern in GPU_DEVICES for name in _devices(pattern)]
+    groups = {one.st_gid for one in found if one.st_mode & 0o060 and not one.st_mode & 0o006}
+    return tuple(sorted(groups - {0}))
+
+
+def _devices(pattern: str) -> list[str]:
+    return [name for one in glob(pattern) for name in ([one] if not os.path.isdir(one) else glob(one + "/*"))]
+
+
 def _isolation(program: str) -> list[str]:
-    flags = ["--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    flags = ["--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    if is_root():
+        # Without a user namespace: in one that root makes, its user is root for the kernel's files.
+        flags += ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
+        for capability in ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"):
+            flags += ["--cap-add", capability]
+        return flags
+    flags += ["--unshare-all", "--unshare-user"]
     if _knows(program, "--disable-userns"):
         flags.append("--disable-userns")
     return flags
@@ -128,17 +232,79 @@ def _system_binds() -> tuple[str, ...]:
             binds += ["--ro-bind", name, name]
     for name in SYSTEM_SETTINGS:
         binds += ["--ro-bind-try", name, name]
-    return (*binds, "--ro-bind-try", CPUS, CPUS, "--proc", "/proc", "--dev", "/dev", *_memory_folders())
+    binds += ["--ro-bind-try", CPUS, CPUS, "--proc", "/proc"]
+    for name in KERNEL_FILES:
+        binds += ["--ro-bind-try", name, name]
+    for name in filter(os.path.exists, KERNEL_SECRETS):
+        binds += ["--ro-bind", "/dev/null", name]
+    return (*binds, "--dev", "/dev", *_memory_folders())
 
 
 CPUS = "/sys/devices/system/cpu"
+MEMORY_FOLDERS = ("/tmp", PRIVATE, "/dev/shm")  # noqa: S108
 
 
 def _memory_folders() -> list[str]:
-    """Private folders in memory, bounded where bubblewrap can, because nothing else counts their pages."""
-    size = ["--size", str(MEMORY_FOLDER_SIZE)] if _knows(shutil.which("bwrap") or "", "--size") else []
-    folders = [part for name in ("/tmp", PRIVATE, "/dev/shm") for part in (*size, "--tmpfs", name)]  # noqa: S108
-    return [*folders, "--dir", f"{PRIVATE}/home", "--dir", TEMPORARY, "--remount-ro", "/dev"]
+    """Private folders in memory."""
+    folders = [part for name in MEMORY_FOLDERS for part in _memory_folder(name, MEMORY_FOLDER_SIZE)]
+    own = [part for name in (f"{PRIVATE}/home", TEMPORARY) for part in (*_mode("0777"), "--dir", name)]
+    return [*folders, *own, "--remount-ro", "/dev"]
+
+
+def _memory_folder(name: str, size: int) -> list[str]:
+    """A folder in memory, bounded where bubblewrap can, for whatever user there is inside."""
+    bounds = ["--size", str(size)] if _knows(shutil.which("bwrap") or "", "--size") else []
+    return [*_mode("1777"), *bounds, "--tmpfs", name]
+
+
+def _with_parents(options: list[str]) -> list[str]:
+    """`options` with the folders that their mounts lie in: bubblewrap makes them for its own user alone."""
+    told, made = [], {"/"}
+    for place, option in enumerate(options):
+        if option in ("--ro-bind", "--ro-bind-try", "--bind", "--dev-bind-try"):
+            for parent in reversed(Path(options[place + 2]).parents):
+                if str(parent) not in made and not str(parent).startswith(("/proc", "/dev")):
+                    told += ["--perms", "0755", "--dir", str(parent)]
+                    made.add(str(parent))
+        elif option == "--tmpfs":
+            made -= {one for one in made if Path(one).is_relative_to(options[place + 1])}
+        told.append(option)
+    return told
+
+
+def _mode(mode: str) -> list[str]:
+    return ["--perms", mode] if is_root() else []
+
+
+def _shown(path: Path) -> Iterator[Path]:
+    """`path`, or, where the sandbox's user might not look into it, what it holds. Raises SandboxError for a
+    file that its user may not read.
+    """
+    if not is_root():
+        yield path
+        return
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode) and mode & 0o005 != 0o005:
+        for part in sorted(path.iterdir()):
+            if part.is_file() or part.is_dir():
+                yield from _shown(part)
+        return
+    if not stat.S_ISDIR(mode) and not mode & 0o004:
+        raise SandboxError(
+            f"{path} may be read by its owner only, and what root opens in the sandbox runs as another user: "
+            f"chmod o+r it, or run this as an ordinary user."
+        )
+    yield path
+
+
+def let_write(path: Path) -> None:
+    """Let the sandbox's user, who is another where root starts it, write to a folder or a new file. Both lie
+    where no other user of the machine can come to.
+    """
+    if is_root():
+        if not path.is_dir():
+            path.touch()
+        path.chmod(0o777 if path.is_dir() else 0o666)
 
 
 def _gpu_binds() -> list[str]:
@@ -190,14 +356,38 @@ def unavailable() -> str | None:
     bubblewrap may be installed and yet not permitted.
     """
     try:
-        command = Sandbox().wrap([sys.executable, "-I", "-S", "-c", "print('inside')"])
+        command = Sandbox().wrap([sys.executable, "-I", "-S", "-c", LOOK])
     except SandboxError as error:
         return error.sentence
     try:
-        trial = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env={})
+        trial = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={})
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"bubblewrap does not start: {error}"
-    if trial.stdout.strip() != "inside":
+    try:
+        return _hole(json.loads(trial.stdout))
+    except ValueError:
         reason = trial.stderr.strip().splitlines()
         return f"bubblewrap is not permitted here: {reason[-1] if reason else 'it said nothing'}"
-    return None
+
+
+LOOK = """
+import json, os
+kernel = "/proc/sys/kernel/"
+status = dict(line.split(":\t") for line in open("/proc/self/status").read().splitlines() if ":\t" in line)
+print(json.dumps({
+    "user": os.getuid(),
+    "capabilities": int(status["CapEff"], 16) | int(status["CapPrm"], 16),
+    "filtered": status.get("Seccomp") == "2",
+    "settings": any(os.access(kernel + name, os.W_OK) for name in os.listdir(kernel)),
+}))
+"""
+"""What the sandbox's first trial says of itself."""
+
+
+def _hole(seen: Mapping[str, object]) -> str | None:
+    """What is wrong with a sandbox that starts."""
+    if seen["user"] == 0:
+        return "what runs in bubblewrap is root here"
+    if seen["capabilities"] or seen["settings"]:
+        return "what runs in bubblewrap has privileges here"
+    return None if seen["filtered"] else "this kernel filters no system calls"
