@@ -19,7 +19,9 @@ from frame_splitter.fields import Tile
 from frame_splitter.records import FailureCode, Lease, TaskOutput
 from gpu_worker.failures import Cancelled, TaskError
 from gpu_worker.fleeting import FleetingFolders
+from gpu_worker.groups import Bounds, Group, groups
 from gpu_worker.protocol import Done, Event, Failed, ProgressEvent, Ready
+from gpu_worker.sandbox import MOST_PROCESSES
 from gpu_worker.usage import Allowance
 from gpu_worker.watch import Watch, WatchedStreams
 
@@ -101,6 +103,7 @@ class BlenderChild:
         self._busy = False
         self._fleeting = FleetingFolders(self._command.fleeting)
         allowance = Allowance(limits.memory, limits.disk, self._command.writes, self._fleeting.filled)
+        self._group = Group()
         self._watch = Watch(self._spawn, self._hear, self._end, allowance)
         self.commands_done = 0
 
@@ -243,8 +246,10 @@ class BlenderChild:
     def _spawn(self, streams: WatchedStreams) -> "subprocess.Popen[bytes]":
         options = ["--events-fd", str(streams.events), "--threads", str(self._command.threads)]
         program = [sys.executable, "-I", "-u", str(self._command.program), *options]
+        command = self._command.wrap(program)
+        self._group = groups().make(self._bounds())
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *self._command.wrap(program)],
+            [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *self._group.joins, *command],
             stdin=subprocess.PIPE,
             stdout=streams.chatter,
             stderr=streams.chatter,
@@ -252,6 +257,11 @@ class BlenderChild:
             env=dict(self._command.variables or {}),
             start_new_session=True,
         )
+
+    def _bounds(self) -> Bounds:
+        """One CPU more than it was told to use, for what it does beside rendering."""
+        threads = self._command.threads
+        return Bounds(self.limits.memory, MOST_PROCESSES, threads + 1 if threads else None)
 
     def _hear(self, event: Event) -> None:
         report = None
@@ -273,12 +283,21 @@ class BlenderChild:
 
     def _end(self, cause: TaskError | None, status: int | None) -> None:
         self._fleeting.close()
+        starved = self._starved() if self._group.ran_out_of_memory() else None
+        self._group.remove()
         with self._news:
             self._ended = True
-            self._verdict = self._verdict or cause or self._crashed(status)
+            self._verdict = self._verdict or cause or starved or self._crashed(status)
             self._news.notify_all()
         tell = log.debug if isinstance(self._verdict, Cancelled) else log.warning
         tell("blender_child_ended", pid=self.pid, status=status, reason=self._verdict.sentence)
+
+    def _starved(self) -> TaskError:
+        return TaskError(
+            FailureCode.OUT_OF_MEMORY,
+            f"Blender took more memory than the {self.limits.memory / 2**30:.1f} GiB that a slot of this node "
+            f"may take, and was ended.",
+        )
 
     def _crashed(self, status: int | None) -> TaskError:
         last = self._watch.last_lines()

@@ -178,6 +178,8 @@ def _command(
         given |= {"HOME": str(writes[0])}
         return ChildCommand(program, variables=given, threads=device.threads, writes=writes)
     folders = (program.resolve().parent, *readable)
+    for folder in writes:
+        sandbox.let_write_below(folder)
     box = sandbox.Sandbox(readable=folders, writable=writes, gpu=device.backend != "CPU")
     return ChildCommand(program, box.wrap, given, device.threads, writes)
 
@@ -216,6 +218,7 @@ class KernelStore:
         part.mkdir()
         try:
             made = compile_into(part)
+            sandbox.take_back(part)
             (part / MADE).write_text(json.dumps({"key": asdict(key), "seconds": made.seconds}))
             part.rename(target)
         finally:

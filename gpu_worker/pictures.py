@@ -19,6 +19,7 @@ from frame_splitter.records import FailureCode
 from gpu_worker import sandbox
 from gpu_worker.blender import LAUNCHER, Wrap
 from gpu_worker.failures import TaskError
+from gpu_worker.groups import Bounds, Group, groups
 from gpu_worker.picture_requests import (
     Answer,
     Check,
@@ -34,6 +35,8 @@ from gpu_worker.picture_requests import (
 
 LONGEST_ANSWER = 1 << 20
 ANSWER_SECONDS = 900.0
+OWN_MEMORY = 1 << 30
+"""Bytes beside the pictures: the program itself, and the files it reads and writes."""
 
 
 class BadPicture(TaskError):
@@ -68,6 +71,7 @@ class Pictures:
         self._wrap = wrap
         self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
+        self._group = Group()
 
     def start(self) -> None:
         """Start the process, so that the first picture does not wait for it."""
@@ -127,6 +131,7 @@ class Pictures:
         if process is not None:
             process.kill()
             process.wait()
+            self._group.remove()
             for stream in (process.stdin, process.stdout):
                 if stream is not None:
                     with contextlib.suppress(OSError):
@@ -161,8 +166,10 @@ class Pictures:
         if self._process is None or self._process.poll() is not None:
             self.close()
             program = [sys.executable, "-I", "-m", "gpu_worker.picture_program", str(self._memory)]
+            command = self._wrap(program)
+            self._group = groups().make(Bounds(self._memory + OWN_MEMORY, sandbox.MOST_PROCESSES))
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *self._wrap(program)],
+                [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *self._group.joins, *command],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

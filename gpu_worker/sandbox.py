@@ -214,6 +214,11 @@ def _isolation(program: str) -> list[str]:
     return flags
 
 
+def bounds_folders(program: str) -> bool:
+    """Whether this bubblewrap gives folders in memory a size."""
+    return _knows(program, "--size")
+
+
 @cache
 def _knows(program: str, option: str) -> bool:
     """Older bubblewraps lack some options."""
@@ -253,8 +258,24 @@ def _memory_folders() -> list[str]:
 
 def _memory_folder(name: str, size: int) -> list[str]:
     """A folder in memory, bounded where bubblewrap can, for whatever user there is inside."""
-    bounds = ["--size", str(size)] if _knows(shutil.which("bwrap") or "", "--size") else []
+    bounds = ["--size", str(size)] if bounds_folders(shutil.which("bwrap") or "") else []
     return [*_mode("1777"), *bounds, "--tmpfs", name]
+
+
+def let_write_below(folder: Path) -> None:
+    """The same for all that the node itself laid there, for a sandbox that is started next."""
+    if is_root():
+        for path in (folder, *folder.rglob("*")):
+            let_write(path)
+
+
+def take_back(folder: Path) -> None:
+    """Make what a sandbox wrote the node's own, for others to read and nobody to change."""
+    if is_root():
+        for path in (folder, *folder.rglob("*")):
+            if not path.is_symlink():
+                os.chown(path, os.geteuid(), os.getegid())
+                path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def _with_parents(options: list[str]) -> list[str]:

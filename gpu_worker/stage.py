@@ -78,6 +78,7 @@ class Stage:
     def _copy(self, kernels: Kernels) -> None:
         try:
             kernels.copy_to(self._folder / "kernels")
+            sandbox.let_write_below(self._folder / "kernels")
         except OSError:
             removal.remove(self._folder)
             raise

@@ -94,7 +94,7 @@ class Usage:
             return None
         return TaskError(
             FailureCode.BAD_OUTPUT,
-            f"Blender wrote {filled.files} files with {filled.size / 2**30:.1f} GiB: there is no room for more.",
+            f"Blender wrote {filled.files} files with {filled.size / 2**30:.1f} GiB; there is no more room.",
         )
 
     def _disk_complaint(self, files: int, size: int) -> TaskError | None:
