@@ -22,7 +22,7 @@ from gpu_worker.fleeting import FleetingFolders
 from gpu_worker.groups import Bounds, Group, groups
 from gpu_worker.protocol import Done, Event, Failed, ProgressEvent, Ready
 from gpu_worker.sandbox import MOST_PROCESSES
-from gpu_worker.usage import Allowance
+from gpu_worker.usage import Allowance, starved
 from gpu_worker.watch import Watch, WatchedStreams
 
 CHILD_PROGRAM = Path(__file__).with_name("blender_child.py")
@@ -102,8 +102,14 @@ class BlenderChild:
         self._ended = False
         self._busy = False
         self._fleeting = FleetingFolders(self._command.fleeting)
-        allowance = Allowance(limits.memory, limits.disk, self._command.writes, self._fleeting.filled)
         self._group = Group()
+        allowance = Allowance(
+            limits.memory,
+            limits.disk,
+            self._command.writes,
+            self._fleeting.filled,
+            self._starved,
+        )
         self._watch = Watch(self._spawn, self._hear, self._end, allowance)
         self.commands_done = 0
 
@@ -258,6 +264,9 @@ class BlenderChild:
             start_new_session=True,
         )
 
+    def _starved(self) -> bool:
+        return self._group.ran_out_of_memory()
+
     def _bounds(self) -> Bounds:
         """One CPU more than it was told to use, for what it does beside rendering."""
         threads = self._command.threads
@@ -283,21 +292,14 @@ class BlenderChild:
 
     def _end(self, cause: TaskError | None, status: int | None) -> None:
         self._fleeting.close()
-        starved = self._starved() if self._group.ran_out_of_memory() else None
+        hungry = starved(self.limits.memory) if self._group.ran_out_of_memory() else None
         self._group.remove()
         with self._news:
             self._ended = True
-            self._verdict = self._verdict or cause or starved or self._crashed(status)
+            self._verdict = self._verdict or cause or hungry or self._crashed(status)
             self._news.notify_all()
         tell = log.debug if isinstance(self._verdict, Cancelled) else log.warning
         tell("blender_child_ended", pid=self.pid, status=status, reason=self._verdict.sentence)
-
-    def _starved(self) -> TaskError:
-        return TaskError(
-            FailureCode.OUT_OF_MEMORY,
-            f"Blender took more memory than the {self.limits.memory / 2**30:.1f} GiB that a slot of this node "
-            f"may take, and was ended.",
-        )
 
     def _crashed(self, status: int | None) -> TaskError:
         last = self._watch.last_lines()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frame_splitter.records import FailureCode
-from gpu_worker import removal, sandbox
+from gpu_worker import inner_user, removal, sandbox
 from gpu_worker.failures import TaskError
 from gpu_worker.usage import Filled, process_tree
 
@@ -94,7 +94,7 @@ class FleetingFolders:
     def _make(self, handle: int, folder: Path) -> None:
         removal.empty(handle)
         os.mkdir(folder.name, dir_fd=handle)
-        os.chmod(folder.name, 0o777 if sandbox.is_root() else 0o700, dir_fd=handle)
+        os.chmod(folder.name, 0o777 if inner_user.is_root() else 0o700, dir_fd=handle)
 
     def _bring_out(self, handle: int, folder: Path) -> None:
         try:

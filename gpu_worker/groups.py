@@ -85,9 +85,9 @@ class Groups:
     def make(self, bounds: Bounds) -> Group:
         """A new group with `bounds`, as far as there are any; an empty one where none can be made."""
         name = f"{PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        wanted = (
-            {self._second: self.kinds} if self._second else {path: (k,) for k, path in self._first.items()}
-        )
+        wanted: dict[Path, tuple[str, ...]] = {path: (kind,) for kind, path in self._first.items()}
+        if self._second is not None:
+            wanted = {self._second: self.kinds}
         made: list[Path] = []
         try:
             for parent, kinds in wanted.items():
@@ -162,6 +162,8 @@ def _bound(folder: Path, kinds: tuple[str, ...], bounds: Bounds, second: bool) -
         swap, most = ("memory.swap.max", 0) if second else ("memory.memsw.limit_in_bytes", bounds.memory)
         with suppress(OSError):  # a kernel without swap has no such file
             (folder / swap).write_text(str(most))
+        with suppress(OSError):
+            (folder / "memory.oom.group").write_text("1")
     if "pids" in kinds:
         (folder / "pids.max").write_text(str(bounds.processes))
     if "cpu" in kinds and bounds.cpus is not None:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import structlog
 
-from gpu_worker import removal, sandbox
+from gpu_worker import inner_user, removal, sandbox
 from gpu_worker.blender import BlenderChild, ChildCommand, ChildLimits, Device
 from gpu_worker.devices import Gpu
 from gpu_worker.failures import TaskError
@@ -179,7 +179,7 @@ def _command(
         return ChildCommand(program, variables=given, threads=device.threads, writes=writes)
     folders = (program.resolve().parent, *readable)
     for folder in writes:
-        sandbox.let_write_below(folder)
+        inner_user.let_write_below(folder)
     box = sandbox.Sandbox(readable=folders, writable=writes, gpu=device.backend != "CPU")
     return ChildCommand(program, box.wrap, given, device.threads, writes)
 
@@ -218,7 +218,7 @@ class KernelStore:
         part.mkdir()
         try:
             made = compile_into(part)
-            sandbox.take_back(part)
+            inner_user.take_back(part)
             (part / MADE).write_text(json.dumps({"key": asdict(key), "seconds": made.seconds}))
             part.rename(target)
         finally:

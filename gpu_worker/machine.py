@@ -6,7 +6,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from gpu_worker import sandbox
+from gpu_worker import inner_user, sandbox
 from gpu_worker.groups import groups
 from gpu_worker.inside.syscalls import MACHINES
 
@@ -65,7 +65,7 @@ def find() -> Facts:
     """Those of this machine."""
     program = shutil.which("bwrap")
     return Facts(
-        root=sandbox.is_root(),
+        root=inner_user.is_root(),
         bubblewrap=program is not None,
         reason=sandbox.unavailable(),
         apparmor=_read(APPARMOR) == "1",
@@ -73,7 +73,7 @@ def find() -> Facts:
         container=next((name for name, mark in CONTAINERS.items() if mark.exists()), ""),
         machine=os.uname().machine,
         kinds=groups().kinds,
-        counted=sandbox.counts_processes(),
+        counted=inner_user.counts_processes(),
         sized=program is not None and sandbox.bounds_folders(program),
     )
 
@@ -83,15 +83,10 @@ def table(facts: Facts) -> tuple[Row, ...]:
     stands = facts.reason is None
     here = "as root, so that it is another user inside" if facts.root else "in a user namespace"
     return (
-        Row(
-            "bubblewrap",
-            facts.bubblewrap,
-            "installed" if facts.bubblewrap else "not installed",
-            _install(facts),
-        ),
+        Row("bubblewrap", facts.bubblewrap, *_installed(facts)),
         Row("sandbox", stands, here if stands else facts.reason or "", _mend(facts)),
         Row(
-            "no root inside", stands, "a user of its own" if facts.root else "this node's user, no capability"
+            "no root inside", stands, "a user of its own" if facts.root else "its user, without capabilities"
         ),
         Row("kernel settings", stands, "read-only"),
         Row("session keyring", stands, "a new one, and none of its calls"),
@@ -129,8 +124,8 @@ def document(facts: Facts) -> dict[str, object]:
     }
 
 
-def _install(facts: Facts) -> str:
-    return "" if facts.bubblewrap else "sudo apt-get install -y bubblewrap"
+def _installed(facts: Facts) -> tuple[str, str]:
+    return ("installed", "") if facts.bubblewrap else ("not installed", "sudo apt-get install -y bubblewrap")
 
 
 def _mend(facts: Facts) -> str:
@@ -150,10 +145,9 @@ def _forbidden() -> str:
 
 
 def _filter(facts: Facts) -> str:
-    known = facts.machine in MACHINES
-    return (
-        "filtered" if known else f"there is no filter for {facts.machine}; there is for {', '.join(MACHINES)}"
-    )
+    if facts.machine in MACHINES:
+        return "filtered"
+    return f"no filter for {facts.machine}, only for {' and '.join(MACHINES)}"
 
 
 def _bounded(facts: Facts, kind: str, otherwise: str) -> tuple[str, str]:
@@ -177,11 +171,9 @@ def _processes(facts: Facts) -> tuple[str, str]:
 
 
 def _folders(facts: Facts) -> str:
-    if facts.reason is None and facts.sized:
-        return "in memory, of bounded size, gone with the child"
-    return (
-        "on disk, counted every two seconds" if facts.reason else "in memory; this bubblewrap bounds no size"
-    )
+    if facts.reason is not None:
+        return "on disk, counted every two seconds"
+    return "in memory, of bounded size, gone with the child" if facts.sized else "in memory, of any size"
 
 
 def _read(path: Path) -> str:

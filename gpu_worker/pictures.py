@@ -16,7 +16,7 @@ import msgspec
 from frame_splitter.audits import CheckReport
 from frame_splitter.fields import Digest, Tile, decoder
 from frame_splitter.records import FailureCode
-from gpu_worker import sandbox
+from gpu_worker import inner_user, sandbox
 from gpu_worker.blender import LAUNCHER, Wrap
 from gpu_worker.failures import TaskError
 from gpu_worker.groups import Bounds, Group, groups
@@ -180,7 +180,7 @@ class Pictures:
 
 def _let_write(targets: Iterable[str]) -> None:
     for target in targets:
-        sandbox.let_write(Path(target))
+        inner_user.let_write(Path(target))
 
 
 _ENVIRONMENT = {

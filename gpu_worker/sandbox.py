@@ -9,19 +9,19 @@ user namespace. `gpu_worker.inside.enter` is its first program.
 
 import json
 import os
-import secrets
 import shutil
-import stat
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from glob import glob
 from pathlib import Path
 
-from frame_splitter.errors import FarmError
+from gpu_worker.inner_user import SandboxError as SandboxError  # noqa: PLC0414
+from gpu_worker.inner_user import counts_processes, is_root, let_write, own_user, shown
+from gpu_worker.inside.syscalls import MACHINES
 
 PRIVATE = "/private"
 """Where a sandboxed program finds its own empty home and temporary folder."""
@@ -60,20 +60,8 @@ KERNEL_SECRETS = ("/proc/keys", "/proc/key-users", "/proc/kcore", "/proc/timer_l
 INSIDE = "/inside"
 """Where the sandbox's first program lies."""
 
-UNUSED_USERS = range(0x70000000, 0x7FFFFFFF)
-"""Numbers that no system gives to its users, nor systemd to anything (systemd's UIDS-GIDS.md)."""
-
-COUNTED_APART = (5, 14)
-"""Since this Linux processes are counted by user namespace."""
-
 GPU_DEVICES = ("/dev/nvidia*", "/dev/dri", "/dev/kfd")
 GPU_SYSTEM = ("/sys/dev", "/sys/devices", "/sys/class/drm", "/sys/bus/pci", "/sys/module/nvidia", "/opt/rocm")
-
-
-class SandboxError(FarmError):
-    """The sandbox cannot be used on this machine, or not for this folder."""
-
-    code = "sandbox"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +84,8 @@ class Sandbox:
         program = shutil.which("bwrap")
         if program is None:
             raise SandboxError("bubblewrap is not installed.")
+        if (machine := os.uname().machine) not in MACHINES:
+            raise SandboxError(f"There is no filter of system calls for {machine}.")
         binds = _with_parents(self._binds()) if is_root() else self._binds()
         return [program, *_isolation(program), *binds, "--remount-ro", "/", "--", *self._entry(), *command]
 
@@ -103,7 +93,7 @@ class Sandbox:
         binds = [*_system_binds(), "--ro-bind", str(Path(__file__).with_name("inside")), INSIDE]
         if self.gpu:
             binds += _gpu_binds()
-        for path in (*python_folders(), *(part for one in self.readable for part in _shown(_checked(one)))):
+        for path in (*python_folders(), *(part for one in self.readable for part in shown(_checked(one)))):
             binds += ["--ro-bind", str(path), str(path)]
         for path in self.writable:
             let_write(_checked(path))
@@ -149,44 +139,6 @@ GPU_VARIABLES = (
 
 MOST_PROCESSES = 512 + 16 * (os.cpu_count() or 1)
 """Processes and threads of one sandbox. Blender starts a few for each core."""
-
-
-def is_root() -> bool:
-    """Whether this process may do anything on its machine, so that what it starts must be another user."""
-    return os.geteuid() == 0
-
-
-def counts_processes() -> bool:
-    """Whether the kernel counts a sandbox's processes apart from those of its user."""
-    release = os.uname().release.split(".")
-    try:
-        return is_root() or (int(release[0]), int(release[1].split("-")[0])) >= COUNTED_APART
-    except (IndexError, ValueError):
-        return False
-
-
-def own_user() -> int:
-    """A user (and group) for one sandbox alone: by chance, among so many that two are never the same. Raises
-    SandboxError where this system knows no user but root.
-    """
-    try:
-        mapped = _mapped_users(Path("/proc/self/uid_map").read_text())
-    except (OSError, ValueError):
-        mapped = UNUSED_USERS
-    if not mapped:
-        raise SandboxError("Root is the only user here, and a sandbox as root holds nothing.")
-    return secrets.choice(mapped)
-
-
-def _mapped_users(uid_map: str) -> range:
-    """Of a user namespace's map, the users that a sandbox may have: the unused ones where they are mapped,
-    else the upper half of the largest part.
-    """
-    parts = [(int(first), int(count)) for first, _, count in map(str.split, uid_map.splitlines())]
-    if any(first <= UNUSED_USERS.start and first + count >= UNUSED_USERS.stop for first, count in parts):
-        return UNUSED_USERS
-    first, count = max(parts, key=lambda part: part[1], default=(0, 0))
-    return range(max(1, first + count // 2), first + count)
 
 
 def _gpu_groups() -> tuple[int, ...]:
@@ -262,22 +214,6 @@ def _memory_folder(name: str, size: int) -> list[str]:
     return [*_mode("1777"), *bounds, "--tmpfs", name]
 
 
-def let_write_below(folder: Path) -> None:
-    """The same for all that the node itself laid there, for a sandbox that is started next."""
-    if is_root():
-        for path in (folder, *folder.rglob("*")):
-            let_write(path)
-
-
-def take_back(folder: Path) -> None:
-    """Make what a sandbox wrote the node's own, for others to read and nobody to change."""
-    if is_root():
-        for path in (folder, *folder.rglob("*")):
-            if not path.is_symlink():
-                os.chown(path, os.geteuid(), os.getegid())
-                path.chmod(0o755 if path.is_dir() else 0o644)
-
-
 def _with_parents(options: list[str]) -> list[str]:
     """`options` with the folders that their mounts lie in: bubblewrap makes them for its own user alone."""
     told, made = [], {"/"}
@@ -295,37 +231,6 @@ def _with_parents(options: list[str]) -> list[str]:
 
 def _mode(mode: str) -> list[str]:
     return ["--perms", mode] if is_root() else []
-
-
-def _shown(path: Path) -> Iterator[Path]:
-    """`path`, or, where the sandbox's user might not look into it, what it holds. Raises SandboxError for a
-    file that its user may not read.
-    """
-    if not is_root():
-        yield path
-        return
-    mode = path.stat().st_mode
-    if stat.S_ISDIR(mode) and mode & 0o005 != 0o005:
-        for part in sorted(path.iterdir()):
-            if part.is_file() or part.is_dir():
-                yield from _shown(part)
-        return
-    if not stat.S_ISDIR(mode) and not mode & 0o004:
-        raise SandboxError(
-            f"{path} may be read by its owner only, and what root opens in the sandbox runs as another user: "
-            f"chmod o+r it, or run this as an ordinary user."
-        )
-    yield path
-
-
-def let_write(path: Path) -> None:
-    """Let the sandbox's user, who is another where root starts it, write to a folder or a new file. Both lie
-    where no other user of the machine can come to.
-    """
-    if is_root():
-        if not path.is_dir():
-            path.touch()
-        path.chmod(0o777 if path.is_dir() else 0o666)
 
 
 def _gpu_binds() -> list[str]:

@@ -34,7 +34,7 @@ from frame_splitter.fields import StoredFile, decoder
 from frame_splitter.ids import SceneId, Sha256
 from frame_splitter.outputs import is_color_config, laid_out_name, safe_relative
 from frame_splitter.records import Blob, Manifest
-from gpu_worker import sandbox
+from gpu_worker import inner_user
 from gpu_worker.coordinator import SceneListing
 
 Download = Callable[[StoredFile, Path, threading.Event], None]
@@ -347,7 +347,7 @@ def _may_be_read(blob: Path) -> bool:
     """Whether a Blender that root starts as another user can. A blob may be an artist's own file, so its mode
     is not ours to change.
     """
-    return not sandbox.is_root() or bool(blob.stat().st_mode & stat.S_IROTH)
+    return not inner_user.is_root() or bool(blob.stat().st_mode & stat.S_IROTH)
 
 
 @contextlib.contextmanager

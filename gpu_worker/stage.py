@@ -20,7 +20,7 @@ from pathlib import Path
 
 from frame_splitter.ids import SceneId
 from frame_splitter.records import FailureCode
-from gpu_worker import removal, sandbox
+from gpu_worker import inner_user, removal, sandbox
 from gpu_worker.blender import CHILD_PROGRAM, BlenderChild, ChildCommand, ChildLimits, Device
 from gpu_worker.failures import TaskError
 from gpu_worker.kernels import Kernels, variables
@@ -78,7 +78,7 @@ class Stage:
     def _copy(self, kernels: Kernels) -> None:
         try:
             kernels.copy_to(self._folder / "kernels")
-            sandbox.let_write_below(self._folder / "kernels")
+            inner_user.let_write_below(self._folder / "kernels")
         except OSError:
             removal.remove(self._folder)
             raise

@@ -44,13 +44,15 @@ class Filled:
 @dataclass(frozen=True, slots=True)
 class Allowance:
     """Bytes in memory of the whole process tree and of its folders there, bytes below `folders` on disk.
-    `filled` says what lies in the folders in memory.
+    `filled` says what lies in the folders in memory, `starved` whether the kernel has ended a process for
+    want of memory.
     """
 
     memory: int
     disk: int
     folders: tuple[Path, ...] = ()
     filled: Callable[[], Filled] = Filled
+    starved: Callable[[], bool] = bool
 
 
 class Usage:
@@ -77,6 +79,8 @@ class Usage:
 
     def _memory_complaint(self, filled: int) -> TaskError | None:
         tree = descendants(self._pid)
+        if self._allowance.starved():
+            return starved(self._allowance.memory)
         held = filled + sum(map(_resident, tree))
         if held > SHARED * self._allowance.memory:
             held = filled + sum(map(_own_share, tree))
@@ -105,6 +109,15 @@ class Usage:
             f"Blender wrote {files} files with {size / 2**30:.1f} GiB; a task may write {MOST_FILES} with "
             f"{self._allowance.disk / 2**30:.1f} GiB.",
         )
+
+
+def starved(memory: int) -> TaskError:
+    """Why a child goes of which the kernel ended a part, or all."""
+    return TaskError(
+        FailureCode.OUT_OF_MEMORY,
+        f"Blender took more memory than the {memory / 2**30:.1f} GiB that a slot of this node may take, and "
+        f"was ended.",
+    )
 
 
 def process_tree(pid: int) -> list[psutil.Process]:
