@@ -162,7 +162,7 @@ def _bound(folder: Path, kinds: tuple[str, ...], bounds: Bounds, second: bool) -
         swap, most = ("memory.swap.max", 0) if second else ("memory.memsw.limit_in_bytes", bounds.memory)
         with suppress(OSError):  # a kernel without swap has no such file
             (folder / swap).write_text(str(most))
-        with suppress(OSError):
+        if second:
             (folder / "memory.oom.group").write_text("1")
     if "pids" in kinds:
         (folder / "pids.max").write_text(str(bounds.processes))

@@ -106,9 +106,15 @@ class Usage:
             return None
         return TaskError(
             FailureCode.BAD_OUTPUT,
-            f"Blender wrote {files} files with {size / 2**30:.1f} GiB; a task may write {MOST_FILES} with "
+            f"Blender wrote {size / 2**30:.1f} GiB in {_number(files)}; a task may write {MOST_FILES} with "
             f"{self._allowance.disk / 2**30:.1f} GiB.",
         )
+
+
+def _number(files: int) -> str:
+    if files <= MOST_FILES:
+        return f"{files} files"
+    return f"more than {MOST_FILES} files, or in folders that are too deep or closed"
 
 
 def starved(memory: int) -> TaskError:

@@ -49,6 +49,7 @@ CALLS = {
     "clone_user": ((56, 220), (0x10000000 | signal.SIGCHLD, None, None, None, None)),
     "newer": ((480, 480), ()),
 }
+STATUS = ("CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp")
 FAMILIES = {"inet": 2, "inet6": 10, "netlink": 16, "packet": 17, "alg": 38, "vsock": 40, "unix": 1}
 KERNEL = (
     "/proc/sys/kernel/core_pattern",
@@ -102,7 +103,7 @@ def opened(path, flags):
 
 
 def terminal_input():
-    main, side = os.openpty()
+    _, side = os.openpty()
     return LIBC.ioctl(side, 0x5412, ctypes.c_char_p(b"x"))
 
 
@@ -121,8 +122,13 @@ def forks(most=20000):
     return number
 
 
+def read(path):
+    with open(path) as file:
+        return file.read()
+
+
 def status():
-    lines = open("/proc/self/status").read().splitlines()
+    lines = read("/proc/self/status").splitlines()
     return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
 
 
@@ -134,21 +140,17 @@ def main():
             name: outcome(lambda f=f: socket.socket(f, socket.SOCK_STREAM if f != 17 else 3).close())
             for name, f in FAMILIES.items()
         },
-        "pair": outcome(lambda: socket.socketpair()),
+        "pair": outcome(socket.socketpair),
         "terminal": outcome(terminal_input),
         "kernel": {
             path: outcome(lambda path=path: opened(path, os.O_WRONLY))
             for path in KERNEL
             if os.path.exists(path)
         },
-        "keys": outcome(lambda: opened("/proc/keys", os.O_RDONLY))
-        if os.path.exists("/proc/keys")
-        else "EACCES",
-        "one": open("/proc/1/cmdline").read(),
+        "keys": outcome(lambda: opened("/proc/keys", os.O_RDONLY)),
+        "one": read("/proc/1/cmdline"),
         "users": [os.getresuid(), os.getresgid(), os.getgroups()],
-        "status": {
-            name: status()[name] for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp")
-        },
+        "status": {name: status()[name] for name in STATUS},
         "root": outcome(lambda: os.setresuid(0, 0, 0)),
     }
     if COLUMN == 0:
