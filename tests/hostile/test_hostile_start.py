@@ -40,8 +40,8 @@ def test_a_sandbox_that_has_not_started_yet_ends_with_its_node(tmp_path, session
         stuck = [psutil.Process(int(one)) for one in pids.read_text().split()]
         guard = [one for one in stuck[0].children() if one.pid != stuck[1].pid]
         node.kill()
-    assert len(guard) == 1
     assert psutil.wait_procs([*stuck, *guard], 20)[1] == []
+    assert len(guard) == 1
 
 
 def wait_for(path: Path, node: "subprocess.Popen[bytes]") -> None:
