@@ -131,6 +131,11 @@ def _installed(facts: Facts) -> tuple[str, str]:
 def _mend(facts: Facts) -> str:
     if facts.reason is None or not facts.bubblewrap:
         return ""
+    if facts.root and "Permission denied" in facts.reason:
+        folders = " ".join(map(str, sandbox.python_folders()))
+        return (
+            f"What root opens runs as another user, who must be able to read Python:\nchmod -R o+rX {folders}"
+        )
     if facts.container:
         return CONTAINER.format(name=facts.container)
     if facts.apparmor and not facts.root:

@@ -145,6 +145,7 @@ def change(**fields):
             {"reason": "No permissions", "forbidden": "sudo sysctl -w user.max_user_namespaces=15000"},
             "sysctl",
         ),
+        ({"reason": "execvp: Permission denied", "root": True}, "chmod -R o+rX"),
         ({"kinds": ()}, "systemd-run --user --scope"),
         ({"kinds": (), "container": "docker"}, "--cgroupns=host"),
         ({"kinds": (), "counted": False}, "not bounded"),
