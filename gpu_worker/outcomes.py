@@ -28,6 +28,6 @@ def outcome_of(action: Callable[[], T]) -> T | TaskFailure:
         return TaskFailure(FailureCode.NODE, error.sentence)
     except OSError as error:
         return TaskFailure(FailureCode.NODE, f"This node's disk failed: {error}")
-    except Exception as error:  # a slot outlives whatever a stranger's scene provokes
+    except Exception:  # a slot outlives whatever a stranger's scene provokes
         log.exception("task_failed_unexpectedly")
-        return TaskFailure(FailureCode.NODE, f"This node failed: {type(error).__name__}: {error}"[:2000])
+        return TaskFailure(FailureCode.NODE, "This node failed in a way it did not expect; its log says how.")
