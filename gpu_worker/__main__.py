@@ -2,6 +2,7 @@
 """`gpu-worker`: run a node, look into a scene, or see what this machine can do."""
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -72,6 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
     doctor = add("doctor", help="say what this machine can render on, and what it lacks")
     doctor.add_argument("--quiet", action="store_true", help="say nothing where nothing is missing")
     doctor.add_argument("--state-dir", metavar="DIR", help="the node's folder, as for `run`")
+    doctor.add_argument("--json", action="store_true", help="say what holds a stranger's scene, for programs")
     doctor.set_defaults(command=_doctor)
     _add_money(commands)
     return parser
@@ -260,6 +262,11 @@ def _money(arguments: argparse.Namespace) -> int:
 def _doctor(arguments: argparse.Namespace) -> int:
     from gpu_worker.doctor import report  # noqa: PLC0415
 
+    if arguments.json:
+        from gpu_worker import machine  # noqa: PLC0415
+
+        print(json.dumps(machine.document(machine.find()), indent=2))
+        return 0
     text, status = report(state_folder(arguments.state_dir))
     if status or not arguments.quiet:
         print(text)

@@ -2,13 +2,12 @@
 """What runs in a slot's process: the slot, its cache, and its way to the coordinator."""
 
 import os
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from frame_splitter.links import Links
 from frame_splitter.records import Lease, Progress, TaskFailure, TaskResult, Upload
-from gpu_worker import transfer
+from gpu_worker import removal, transfer
 from gpu_worker.checking import Rendered
 from gpu_worker.coordinator import Coordinator
 from gpu_worker.folders import private_folder
@@ -39,8 +38,10 @@ class SlotActor:
 
     def __init__(self, order: SlotOrder, fresh: bool) -> None:
         configure_logs()
+        # The node's folder is closed to other users; in it, those that its sandboxes run as must read.
+        os.umask(0o022)
         if fresh:
-            shutil.rmtree(order.plan.folder, ignore_errors=True)
+            removal.remove(order.plan.folder)
         transfer.follow(order.links)
         # Those inside may be open: sandboxes run as other users, and see them by their mounts.
         for folder in (order.cache_folder, order.plan.folder.parent):

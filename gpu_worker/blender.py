@@ -19,8 +19,11 @@ from frame_splitter.fields import Tile
 from frame_splitter.records import FailureCode, Lease, TaskOutput
 from gpu_worker.child.confining import WRITES
 from gpu_worker.failures import Cancelled, TaskError
+from gpu_worker.fleeting import FleetingFolders
+from gpu_worker.groups import Bounds, Group, groups
 from gpu_worker.protocol import Done, Event, Failed, ProgressEvent, Ready
-from gpu_worker.usage import Allowance
+from gpu_worker.sandbox import MOST_PROCESSES
+from gpu_worker.usage import Allowance, starved
 from gpu_worker.watch import Watch, WatchedStreams
 
 CHILD_PROGRAM = Path(__file__).with_name("blender_child.py")
@@ -58,7 +61,8 @@ class Device:
 @dataclass(frozen=True, slots=True)
 class ChildCommand:
     """How the child is started: program, sandbox and variables. `wrap` puts a command into a sandbox;
-    `threads` is how many CPU threads it will be told to use, 0 for all; `writes` the folders it may fill.
+    `threads` is how many CPU threads it will be told to use, 0 for all; `writes` the folders on disk it may
+    fill, `fleeting` those that the sandbox has in memory.
     """
 
     program: Path = CHILD_PROGRAM
@@ -66,6 +70,7 @@ class ChildCommand:
     variables: Mapping[str, str] | None = None
     threads: int = 0
     writes: tuple[Path, ...] = ()
+    fleeting: tuple[Path, ...] = ()
 
 
 _CODES = {
@@ -97,7 +102,15 @@ class BlenderChild:
         self._on_progress: OnProgress | None = None
         self._ended = False
         self._busy = False
-        allowance = Allowance(limits.memory, limits.disk, self._command.writes)
+        self._fleeting = FleetingFolders(self._command.fleeting)
+        self._group = Group()
+        allowance = Allowance(
+            limits.memory,
+            limits.disk,
+            self._command.writes,
+            self._fleeting.filled,
+            self._starved,
+        )
         self._watch = Watch(self._spawn, self._hear, self._end, allowance)
         self.commands_done = 0
 
@@ -163,7 +176,7 @@ class BlenderChild:
         final = lease.task.output is TaskOutput.FINAL
         command = _frame_command("render", lease, path)
         command |= {"region": asdict(region), "output": "final" if final else "linear"}
-        return self._carry_out(command, on_progress)
+        return self._write(command, path, on_progress)
 
     def audit(
         self,
@@ -179,7 +192,7 @@ class BlenderChild:
         command = _frame_command("audit", lease, path)
         command |= {"crops": [asdict(crop) for crop in crops], "sparse": sparse and asdict(sparse)}
         command |= {"region": asdict(lease.task.tile)}
-        return self._carry_out(command, on_progress)
+        return self._write(command, path, on_progress)
 
     def probe(self, lease: Lease, path: Path, on_progress: OnProgress) -> Done:
         """Render the frames of the lease's probe very small, in the folder `path`, which is left empty."""
@@ -187,13 +200,21 @@ class BlenderChild:
         final = lease.task.output is TaskOutput.FINAL
         command = _frame_command("probe", lease, path)
         command |= asdict(lease.probe) | {"output": "final" if final else "linear"}
-        return self._carry_out(command, on_progress)
+        return self._write(command, path, on_progress)
 
     def finish(self, lease: Lease, merged: Path, path: Path, on_progress: OnProgress) -> Done:
         """Denoise, composite and write the frame whose stitched EXR is `merged` under the folder `path`."""
         command = _frame_command("finish", lease, path)
         command |= {"canvas": asdict(lease.canvas), "merged": str(merged)}
-        return self._carry_out(command, on_progress)
+        return self._write(command, path, on_progress)
+
+    def _write(self, command: dict[str, object], path: Path, on_progress: OnProgress) -> Done:
+        """Carry out a command that writes to `path`, where the files then are."""
+        self.ready()
+        self._fleeting.make(path)
+        done = self._carry_out(command, on_progress)
+        self._fleeting.bring_out(path)
+        return done
 
     def _carry_out(self, command: dict[str, object], on_progress: OnProgress | None = None) -> Done:
         self.ready()
@@ -232,8 +253,10 @@ class BlenderChild:
     def _spawn(self, streams: WatchedStreams) -> "subprocess.Popen[bytes]":
         options = ["--events-fd", str(streams.events), "--threads", str(self._command.threads)]
         program = [sys.executable, "-I", "-u", str(self._command.program), *options]
+        command = self._command.wrap(program)
+        self._group = groups().make(self._bounds())
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *self._command.wrap(program)],
+            [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *self._group.joins, *command],
             stdin=subprocess.PIPE,
             stdout=streams.chatter,
             stderr=streams.chatter,
@@ -244,14 +267,24 @@ class BlenderChild:
 
     def _confining(self) -> dict[str, str]:
         """Where the child may write, for itself to keep to (`gpu_worker.child.confining`)."""
-        writes = "\n".join(map(str, self._command.writes))
+        writes = "\n".join(map(str, (*self._command.writes, *self._command.fleeting)))
         return {WRITES: writes} if writes else {}
+
+    def _starved(self) -> bool:
+        return self._group.ran_out_of_memory()
+
+    def _bounds(self) -> Bounds:
+        """One CPU more than it was told to use, for what it does beside rendering."""
+        threads = self._command.threads
+        return Bounds(self.limits.memory, MOST_PROCESSES, threads + 1 if threads else None)
 
     def _hear(self, event: Event) -> None:
         report = None
         with self._news:
             self._last_heard = time.monotonic()
             if isinstance(event, Ready) and self._ready is None:
+                # Nobody's scene is open yet.
+                self._fleeting.open(self._watch.pid or 0)
                 self._ready = event
             elif self._busy and isinstance(event, ProgressEvent):
                 report = self._on_progress
@@ -264,9 +297,12 @@ class BlenderChild:
             report(event.done, event.total)
 
     def _end(self, cause: TaskError | None, status: int | None) -> None:
+        self._fleeting.close()
+        hungry = starved(self.limits.memory) if self._group.ran_out_of_memory() else None
+        self._group.remove()
         with self._news:
             self._ended = True
-            self._verdict = self._verdict or cause or self._crashed(status)
+            self._verdict = self._verdict or cause or hungry or self._crashed(status)
             self._news.notify_all()
         tell = log.debug if isinstance(self._verdict, Cancelled) else log.warning
         tell("blender_child_ended", pid=self.pid, status=status, reason=self._verdict.sentence)

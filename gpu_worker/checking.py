@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Looking at what a child handed over, beside the next task's rendering."""
 
-import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ from frame_splitter.ids import DeviceClass, TaskId
 from frame_splitter.probes import ProbeReport
 from frame_splitter.records import FailureCode, Lease, OutputFile, TaskKind, TaskOutput
 from frame_splitter.tiles import contains, relative, with_overscan
-from gpu_worker import disk
+from gpu_worker import disk, removal
 from gpu_worker.blender import Wrap
 from gpu_worker.failures import Cancelled, TaskError
 from gpu_worker.outputs import describe, take
@@ -243,7 +242,7 @@ def _take_pictures(pictures: Pictures, wanted: tuple[Wanted, ...], rendered: Ren
         take(folder / RAW, (FIRST,), uncut)
         asked = tuple(_with_first(one, folder) if one.path.endswith(SPARSE) else one for one in asked)
     root = pictures.take(asked)
-    shutil.rmtree(uncut)
+    removal.remove(uncut)
     for picture in asked:
         if picture.target:
             name = Path(picture.target).name
@@ -305,7 +304,7 @@ def audits_whole(lease: Lease) -> bool:
 
 def hand_over(output: Path, folder: Path) -> None:
     """Move what a child wrote out of the folder it can write to, into the task's."""
-    shutil.rmtree(folder / RAW, ignore_errors=True)
+    removal.remove(folder / RAW)
     (folder / FILES).mkdir(parents=True, exist_ok=True)
     output.rename(folder / RAW)
 

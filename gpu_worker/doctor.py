@@ -9,7 +9,7 @@ from glob import glob
 from pathlib import Path
 
 from frame_splitter.errors import FarmError
-from gpu_worker import sandbox
+from gpu_worker import machine, sandbox
 from gpu_worker.blender import BlenderChild, ChildCommand, ChildLimits, Device
 from gpu_worker.config import cores, default_memory, default_slots, default_threads
 from gpu_worker.devices import Gpu, device_class, gpu_at, nvidia_gpus
@@ -33,7 +33,7 @@ def report(state: Path) -> tuple[str, int]:
     missing = missing_libraries()
     blender, problem = (None, "") if missing else _try_blender()
     key, usable = _key(state)
-    lines = [*_devices(blender, state), _sandbox(), key]
+    lines = [*_devices(blender, state), _sandbox(), key, *machine.text(machine.find())]
     if missing:
         lines += [f"missing: {', '.join(missing)}", f"  install them with: {install_line(missing)}"]
     if problem:

@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from frame_splitter.errors import FarmError, InvalidInput
-from gpu_worker import sandbox
+from gpu_worker import removal, sandbox
 from gpu_worker.blender import CHILD_PROGRAM, BlenderChild, ChildCommand, ChildLimits
 from gpu_worker.config import default_memory
 from gpu_worker.stage import program_folder
@@ -45,8 +45,9 @@ def inspect_scene(
     seen = (folder or scene.parent).expanduser().absolute()
     if not scene.is_relative_to(seen):
         raise InvalidInput(f"{scene} does not lie in {seen}.")
-    with tempfile.TemporaryDirectory(prefix="farm-inspect-") as scratch:
-        command = _command(scene, seen, Path(scratch), sandboxed, program or CHILD_PROGRAM)
+    scratch = Path(tempfile.mkdtemp(prefix="farm-inspect-"))
+    try:
+        command = _command(scene, seen, scratch, sandboxed, program or CHILD_PROGRAM)
         if color_config:
             command = replace(command, variables={**(command.variables or {}), "OCIO": color_config})
         child = BlenderChild(ChildLimits(default_memory(1), SECONDS, SECONDS), command)
@@ -55,6 +56,8 @@ def inspect_scene(
             return child.inspect(scene)
         finally:
             child.close()
+    finally:
+        removal.remove(scratch)
 
 
 def _command(scene: Path, seen: Path, scratch: Path, sandboxed: bool, program: Path) -> ChildCommand:
@@ -67,8 +70,10 @@ def _command(scene: Path, seen: Path, scratch: Path, sandboxed: bool, program: P
         return ChildCommand(program, variables=variables | {"HOME": str(scratch)}, writes=(scratch,))
     # A scene that lies in the home folder itself is shown alone.
     readable = scene if sandbox.shows_home(seen) else seen
-    box = sandbox.Sandbox(readable=(program_folder(program), readable), writable=(scratch,))
-    return ChildCommand(program, box.wrap, variables, writes=(scratch,))
+    box = sandbox.Sandbox(
+        readable=(program_folder(program), readable), fleeting=(scratch,), room=default_memory(2)
+    )
+    return ChildCommand(program, box.wrap, variables, fleeting=(scratch,))
 
 
 def problem(error: FarmError) -> str:

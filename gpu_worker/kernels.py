@@ -21,7 +21,7 @@ from pathlib import Path
 
 import structlog
 
-from gpu_worker import sandbox
+from gpu_worker import inner_user, removal, sandbox
 from gpu_worker.blender import BlenderChild, ChildCommand, ChildLimits, Device
 from gpu_worker.devices import Gpu
 from gpu_worker.failures import TaskError
@@ -178,6 +178,8 @@ def _command(
         given |= {"HOME": str(writes[0])}
         return ChildCommand(program, variables=given, threads=device.threads, writes=writes)
     folders = (program.resolve().parent, *readable)
+    for folder in writes:
+        inner_user.let_write_below(folder)
     box = sandbox.Sandbox(readable=folders, writable=writes, gpu=device.backend != "CPU")
     return ChildCommand(program, box.wrap, given, device.threads, writes)
 
@@ -211,15 +213,16 @@ class KernelStore:
 
     def _make(self, key: KernelKey, compile_into: Callable[[Path], Warmed]) -> Kernels:
         target = self._folder / key.folder()
-        shutil.rmtree(target, ignore_errors=True)
+        removal.remove(target)
         part = self._folder / f"{key.folder()}.part-{uuid.uuid4().hex[:8]}"
         part.mkdir()
         try:
             made = compile_into(part)
+            inner_user.take_back(part)
             (part / MADE).write_text(json.dumps({"key": asdict(key), "seconds": made.seconds}))
             part.rename(target)
         finally:
-            shutil.rmtree(part, ignore_errors=True)
+            removal.remove(part)
         return Kernels(key, target, made.seconds)
 
     @contextlib.contextmanager
@@ -227,7 +230,7 @@ class KernelStore:
         with (self._folder / f"{key.folder()}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             for left in self._folder.glob(f"{key.folder()}.part-*"):
-                shutil.rmtree(left, ignore_errors=True)
+                removal.remove(left)
             yield
 
     def _remove_outdated(self, key: KernelKey) -> None:
@@ -238,7 +241,7 @@ class KernelStore:
                 continue
             if other != key and (other.backend, other.gpu) == (key.backend, key.gpu):
                 log.info("kernels_removed", gpu=other.gpu, driver=other.driver, blender=other.blender)
-                shutil.rmtree(file.parent, ignore_errors=True)
+                removal.remove(file.parent)
                 (self._folder / f"{file.parent.name}.lock").unlink(missing_ok=True)
 
 

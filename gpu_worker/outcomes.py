@@ -30,6 +30,9 @@ def outcome_of(action: Callable[[], T]) -> T | TaskFailure:
         return TaskFailure(FailureCode.NODE, _for_the_farm(error))
     except OSError as error:
         return TaskFailure(FailureCode.NODE, f"This node's disk failed: {error}")
+    except Exception:  # a slot outlives whatever a stranger's scene provokes
+        log.exception("task_failed_unexpectedly")
+        return TaskFailure(FailureCode.NODE, "This node failed in a way it did not expect; its log says how.")
 
 
 def _for_the_farm(error: FarmError) -> str:

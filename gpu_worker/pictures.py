@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -16,8 +16,10 @@ import msgspec
 from frame_splitter.audits import CheckReport
 from frame_splitter.fields import Digest, Tile, decoder
 from frame_splitter.records import FailureCode
+from gpu_worker import inner_user, sandbox
 from gpu_worker.blender import LAUNCHER, Wrap
 from gpu_worker.failures import TaskError
+from gpu_worker.groups import Bounds, Group, groups
 from gpu_worker.picture_requests import (
     Answer,
     Check,
@@ -33,6 +35,8 @@ from gpu_worker.picture_requests import (
 
 LONGEST_ANSWER = 1 << 20
 ANSWER_SECONDS = 900.0
+OWN_MEMORY = 1 << 30
+"""Bytes beside the pictures: the program itself, and the files it reads and writes."""
 
 
 class BadPicture(TaskError):
@@ -67,6 +71,7 @@ class Pictures:
         self._wrap = wrap
         self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
+        self._group = Group()
 
     def start(self) -> None:
         """Start the process, so that the first picture does not wait for it."""
@@ -82,6 +87,7 @@ class Pictures:
 
     def take(self, pictures: tuple[Picture, ...]) -> Digest:
         """Check pictures and cut them; the pixel root over them as they are then, in order."""
+        _let_write(picture.target for picture in pictures if picture.target)
         root = self._ask(Take(pictures)).root
         if root is None:
             raise BadPicture("The process that decodes pictures gave no pixel root.")
@@ -91,6 +97,7 @@ class Pictures:
         """What is found in a submitted tile. Raises PictureDied, and TaskError where this machine is the
         reason.
         """
+        _let_write([request.evidence] if request.evidence else [])
         report = self._ask(request).report
         if report is None:
             raise PictureDied("it gave no report", by_system=False)
@@ -108,6 +115,7 @@ class Pictures:
 
     def stitch(self, pieces: list[tuple[Path, Tile]], area: Tile, canvas: Tile, target: Path) -> None:
         """Check all pieces and write them as one picture. Raises BadPicture naming the bad ones."""
+        _let_write([str(target)])
         named = tuple((str(path), tile) for path, tile in pieces)
         self._ask(Stitch(named, area, canvas, str(target)))
 
@@ -123,6 +131,7 @@ class Pictures:
         if process is not None:
             process.kill()
             process.wait()
+            self._group.remove()
             for stream in (process.stdin, process.stdout):
                 if stream is not None:
                     with contextlib.suppress(OSError):
@@ -157,14 +166,21 @@ class Pictures:
         if self._process is None or self._process.poll() is not None:
             self.close()
             program = [sys.executable, "-I", "-m", "gpu_worker.picture_program", str(self._memory)]
+            command = self._wrap(program)
+            self._group = groups().make(Bounds(self._memory + OWN_MEMORY, sandbox.MOST_PROCESSES))
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *self._wrap(program)],
+                [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *self._group.joins, *command],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 env=_ENVIRONMENT,
             )
         return self._process
+
+
+def _let_write(targets: Iterable[str]) -> None:
+    for target in targets:
+        inner_user.let_write(Path(target))
 
 
 _ENVIRONMENT = {

@@ -5,7 +5,6 @@ That scene is rendered in a sandbox as strangers' scenes are, after every start 
 failure that may be the GPU's. A GPU that does not do it is not offered.
 """
 
-import shutil
 import threading
 import time
 import uuid
@@ -17,6 +16,7 @@ import structlog
 
 from frame_splitter.errors import FarmError
 from frame_splitter.ids import DeviceClass
+from gpu_worker import removal
 from gpu_worker.devices import Gpu
 from gpu_worker.failures import TaskError
 from gpu_worker.kernels import KernelKey, Kernels, KernelStore, Warmed, failed, told, warm
@@ -154,7 +154,7 @@ class Readiness:
                 plan.program, plan.device, plan.limits, plan.sandboxed, work, kernels, target, self._count
             )
         finally:
-            shutil.rmtree(work, ignore_errors=True)
+            removal.remove(work)
 
     def _count(self, done: int, total: int) -> None:
         self._sets = done, total

@@ -2,9 +2,13 @@
 """The bubblewrap sandbox strangers' files are opened in.
 
 Inside there is no network, no other process, no home folder and nothing of the machine but its system
-libraries, the Python environment and what the caller names.
+libraries, the Python environment and what the caller names. Nothing in it ever runs as root: where root
+starts it, it runs as a user of its own, whose number nobody else has, and an ordinary user's sandbox is a
+user namespace. `gpu_worker.inside.enter` is its first program.
 """
 
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +19,9 @@ from functools import cache
 from glob import glob
 from pathlib import Path
 
-from frame_splitter.errors import FarmError
+from gpu_worker.inner_user import SandboxError as SandboxError  # noqa: PLC0414
+from gpu_worker.inner_user import counts_processes, is_root, let_write, own_user, shown
+from gpu_worker.inside.syscalls import MACHINES
 
 PRIVATE = "/private"
 """Where a sandboxed program finds its own empty home and temporary folder."""
@@ -37,25 +43,39 @@ SYSTEM_SETTINGS = (
     "/etc/OpenCL",
     "/etc/localtime",
 )
+KERNEL_FILES = (
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+    "/proc/irq",
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/acpi",
+    "/proc/scsi",
+    "/proc/asound",
+)
+"""What steers the kernel: root may write there without any capability, so nobody may inside."""
+
+KERNEL_SECRETS = ("/proc/keys", "/proc/key-users", "/proc/kcore", "/proc/timer_list", "/proc/sched_debug")
+
+INSIDE = "/inside"
+"""Where the sandbox's first program lies."""
+
 GPU_DEVICES = ("/dev/nvidia*", "/dev/dri", "/dev/kfd")
 GPU_SYSTEM = ("/sys/dev", "/sys/devices", "/sys/class/drm", "/sys/bus/pci", "/sys/module/nvidia", "/opt/rocm")
-
-
-class SandboxError(FarmError):
-    """The sandbox cannot be used on this machine, or not for this folder."""
-
-    code = "sandbox"
 
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
     """What one sandboxed program may see beyond the system: folders (or files) by absolute path,
-    which keep their paths inside.
+    which keep their paths inside. `fleeting` are folders of at most `room` bytes each that exist only
+    inside, in memory, and end with it.
     """
 
     readable: tuple[Path, ...] = ()
     writable: tuple[Path, ...] = ()
     gpu: bool = False
+    fleeting: tuple[Path, ...] = ()
+    room: int = MEMORY_FOLDER_SIZE
 
     def wrap(self, command: list[str]) -> list[str]:
         """`command` as it runs inside. Raises SandboxError where bubblewrap is not installed or a
@@ -64,17 +84,31 @@ class Sandbox:
         program = shutil.which("bwrap")
         if program is None:
             raise SandboxError("bubblewrap is not installed.")
-        return [program, *_isolation(program), *self._binds(), "--remount-ro", "/", "--", *command]
+        if (machine := os.uname().machine) not in MACHINES:
+            raise SandboxError(f"There is no filter of system calls for {machine}.")
+        binds = _with_parents(self._binds()) if is_root() else self._binds()
+        return [program, *_isolation(program), *binds, "--remount-ro", "/", "--", *self._entry(), *command]
 
     def _binds(self) -> list[str]:
-        binds = list(_system_binds())
+        binds = [*_system_binds(), "--ro-bind", str(Path(__file__).with_name("inside")), INSIDE]
         if self.gpu:
             binds += _gpu_binds()
-        for path in (*python_folders(), *self.readable):
-            binds += ["--ro-bind", str(_checked(path)), str(path)]
+        for path in (*python_folders(), *(part for one in self.readable for part in shown(_checked(one)))):
+            binds += ["--ro-bind", str(path), str(path)]
         for path in self.writable:
-            binds += ["--bind", str(_checked(path)), str(path)]
+            let_write(_checked(path))
+            binds += ["--bind", str(path), str(path)]
+        for path in self.fleeting:
+            binds += _memory_folder(str(path), self.room)
         return binds
+
+    def _entry(self) -> list[str]:
+        """The program that gives up what bubblewrap leaves, and what it is to become."""
+        program = [sys.executable, "-I", "-S", f"{INSIDE}/enter.py"]
+        if not is_root():
+            return [*program, "-", "-", str(MOST_PROCESSES) if counts_processes() else "-"]
+        groups = ",".join(map(str, _gpu_groups())) if self.gpu else ""
+        return [*program, str(own_user()), groups or "-", str(MOST_PROCESSES)]
 
 
 def environment(inherited: Mapping[str, str]) -> dict[str, str]:
@@ -103,11 +137,38 @@ GPU_VARIABLES = (
 )
 
 
+MOST_PROCESSES = 512 + 16 * (os.cpu_count() or 1)
+"""Processes and threads of one sandbox. Blender starts a few for each core."""
+
+
+def _gpu_groups() -> tuple[int, ...]:
+    """Groups that may use the GPUs' devices, where not everybody may."""
+    found = [os.stat(name) for pattern in GPU_DEVICES for name in _devices(pattern)]
+    groups = {one.st_gid for one in found if one.st_mode & 0o060 and not one.st_mode & 0o006}
+    return tuple(sorted(groups - {0}))
+
+
+def _devices(pattern: str) -> list[str]:
+    return [name for one in glob(pattern) for name in ([one] if not os.path.isdir(one) else glob(one + "/*"))]
+
+
 def _isolation(program: str) -> list[str]:
-    flags = ["--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    flags = ["--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    if is_root():
+        # Without a user namespace: in one that root makes, its user is root for the kernel's files.
+        flags += ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
+        for capability in ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"):
+            flags += ["--cap-add", capability]
+        return flags
+    flags += ["--unshare-all", "--unshare-user"]
     if _knows(program, "--disable-userns"):
         flags.append("--disable-userns")
     return flags
+
+
+def bounds_folders(program: str) -> bool:
+    """Whether this bubblewrap gives folders in memory a size."""
+    return _knows(program, "--size")
 
 
 @cache
@@ -128,17 +189,48 @@ def _system_binds() -> tuple[str, ...]:
             binds += ["--ro-bind", name, name]
     for name in SYSTEM_SETTINGS:
         binds += ["--ro-bind-try", name, name]
-    return (*binds, "--ro-bind-try", CPUS, CPUS, "--proc", "/proc", "--dev", "/dev", *_memory_folders())
+    binds += ["--ro-bind-try", CPUS, CPUS, "--proc", "/proc"]
+    for name in KERNEL_FILES:
+        binds += ["--ro-bind-try", name, name]
+    for name in filter(os.path.exists, KERNEL_SECRETS):
+        binds += ["--ro-bind", "/dev/null", name]
+    return (*binds, "--dev", "/dev", *_memory_folders())
 
 
 CPUS = "/sys/devices/system/cpu"
+MEMORY_FOLDERS = ("/tmp", PRIVATE, "/dev/shm")  # noqa: S108
 
 
 def _memory_folders() -> list[str]:
-    """Private folders in memory, bounded where bubblewrap can, because nothing else counts their pages."""
-    size = ["--size", str(MEMORY_FOLDER_SIZE)] if _knows(shutil.which("bwrap") or "", "--size") else []
-    folders = [part for name in ("/tmp", PRIVATE, "/dev/shm") for part in (*size, "--tmpfs", name)]  # noqa: S108
-    return [*folders, "--dir", f"{PRIVATE}/home", "--dir", TEMPORARY, "--remount-ro", "/dev"]
+    """Private folders in memory."""
+    folders = [part for name in MEMORY_FOLDERS for part in _memory_folder(name, MEMORY_FOLDER_SIZE)]
+    own = [part for name in (f"{PRIVATE}/home", TEMPORARY) for part in (*_mode("0777"), "--dir", name)]
+    return [*folders, *own, "--remount-ro", "/dev"]
+
+
+def _memory_folder(name: str, size: int) -> list[str]:
+    """A folder in memory, bounded where bubblewrap can, for whatever user there is inside."""
+    bounds = ["--size", str(size)] if bounds_folders(shutil.which("bwrap") or "") else []
+    return [*_mode("1777"), *bounds, "--tmpfs", name]
+
+
+def _with_parents(options: list[str]) -> list[str]:
+    """`options` with the folders that their mounts lie in: bubblewrap makes them for its own user alone."""
+    told, made = [], {"/"}
+    for place, option in enumerate(options):
+        if option in ("--ro-bind", "--ro-bind-try", "--bind", "--dev-bind-try"):
+            for parent in reversed(Path(options[place + 2]).parents):
+                if str(parent) not in made and not str(parent).startswith(("/proc", "/dev")):
+                    told += ["--perms", "0755", "--dir", str(parent)]
+                    made.add(str(parent))
+        elif option == "--tmpfs":
+            made -= {one for one in made if Path(one).is_relative_to(options[place + 1])}
+        told.append(option)
+    return told
+
+
+def _mode(mode: str) -> list[str]:
+    return ["--perms", mode] if is_root() else []
 
 
 def _gpu_binds() -> list[str]:
@@ -190,14 +282,38 @@ def unavailable() -> str | None:
     bubblewrap may be installed and yet not permitted.
     """
     try:
-        command = Sandbox().wrap([sys.executable, "-I", "-S", "-c", "print('inside')"])
+        command = Sandbox().wrap([sys.executable, "-I", "-S", "-c", LOOK])
     except SandboxError as error:
         return error.sentence
     try:
-        trial = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env={})
+        trial = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={})
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"bubblewrap does not start: {error}"
-    if trial.stdout.strip() != "inside":
+    try:
+        return _hole(json.loads(trial.stdout))
+    except ValueError:
         reason = trial.stderr.strip().splitlines()
         return f"bubblewrap is not permitted here: {reason[-1] if reason else 'it said nothing'}"
-    return None
+
+
+LOOK = """
+import json, os
+kernel = "/proc/sys/kernel/"
+status = dict(line.split(":\t") for line in open("/proc/self/status").read().splitlines() if ":\t" in line)
+print(json.dumps({
+    "user": os.getuid(),
+    "capabilities": int(status["CapEff"], 16) | int(status["CapPrm"], 16),
+    "filtered": status.get("Seccomp") == "2",
+    "settings": any(os.access(kernel + name, os.W_OK) for name in os.listdir(kernel)),
+}))
+"""
+"""What the sandbox's first trial says of itself."""
+
+
+def _hole(seen: Mapping[str, object]) -> str | None:
+    """What is wrong with a sandbox that starts."""
+    if seen["user"] == 0:
+        return "what runs in bubblewrap is root here"
+    if seen["capabilities"] or seen["settings"]:
+        return "what runs in bubblewrap has privileges here"
+    return None if seen["filtered"] else "this kernel filters no system calls"

@@ -17,6 +17,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import threading
 import time
 import uuid
@@ -34,6 +35,7 @@ from frame_splitter.ids import SceneId, Sha256
 from frame_splitter.outputs import is_color_config, laid_out_name, safe_relative
 from frame_splitter.records import Blob, Manifest
 from frame_splitter.scene_ids import scene_id
+from gpu_worker import inner_user
 from gpu_worker.coordinator import SceneListing
 from gpu_worker.transfer import LinkExpired
 
@@ -362,11 +364,20 @@ def _write_whole(path: Path, data: bytes) -> None:
 
 def _link(blob: Path, target: Path) -> None:
     try:
+        if not _may_be_read(blob):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
         os.link(blob, target)
     except OSError as error:
         if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
             raise
         shutil.copyfile(blob, target)
+
+
+def _may_be_read(blob: Path) -> bool:
+    """Whether a Blender that root starts as another user can. A blob may be an artist's own file, so its mode
+    is not ours to change.
+    """
+    return not inner_user.is_root() or bool(blob.stat().st_mode & stat.S_IROTH)
 
 
 @contextlib.contextmanager

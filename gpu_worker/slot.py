@@ -2,7 +2,6 @@
 """What one slot does for one task: scene, warm child, picture check, files ready to be uploaded."""
 
 import hashlib
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -30,7 +29,7 @@ from frame_splitter.records import (
     TileInput,
     Upload,
 )
-from gpu_worker import checks, disk, probes, sandbox, seams, transfer
+from gpu_worker import checks, disk, probes, removal, sandbox, seams, transfer
 from gpu_worker.checking import (
     FILES,
     RAW,
@@ -195,7 +194,7 @@ class Slot:
 
     def discard(self, lease: Lease) -> None:
         """Forget the files of a finished task."""
-        shutil.rmtree(self._done(lease), ignore_errors=True)
+        removal.remove(self._done(lease))
 
     def close(self) -> None:
         """End the children; a task under way fails, and the slot cannot be used after this."""
@@ -258,7 +257,7 @@ class Slot:
         except TaskError as error:
             raise disk.blamed(error, self.plan.folder) from error
         finally:
-            shutil.rmtree(output, ignore_errors=True)
+            removal.remove(output)
         memory = max(done.peak_memory, stage.child.peak_memory)
         samples = done.samples_of_each or ((done.samples,) if done.samples else ())
         rendered = Rendered(
@@ -313,7 +312,7 @@ class Slot:
             return stage.child.finish(lease, merged, output, self._report("finishing"))
         finally:
             merged.unlink(missing_ok=True)
-            shutil.rmtree(inputs, ignore_errors=True)
+            removal.remove(inputs)
 
     def _open_plain(self, lease: Lease) -> Stage:
         self._check_wanted()
@@ -331,11 +330,11 @@ class Slot:
             found = seams.look(lease, (output, done), plain.stage, copies, compare, report)
             self._seam, (folder, done) = found
             if folder != output:
-                shutil.rmtree(output)
+                removal.remove(output)
                 folder.rename(output)
             return done
         finally:
-            shutil.rmtree(copies, ignore_errors=True)
+            removal.remove(copies)
 
     def _check(self, lease: Lease, began: float) -> Rendered:
         """Look at a submitted tile. No Blender is needed for it."""
@@ -350,7 +349,7 @@ class Slot:
             self._activity("checking")
             request = checks.look_request(lease, inputs, raw)
             report = self._checker.look(request, tile.task, self._stopped)
-            shutil.rmtree(inputs)
+            removal.remove(inputs)
         return Rendered(checks.write_report(report, raw), began, 0.0, 0, report=report)
 
     def _fetch_inputs(self, inputs: tuple[TileInput, ...], folder: Path) -> list[tuple[Path, Tile]]:
@@ -442,7 +441,7 @@ class Slot:
     def _remove_left_stages(self) -> None:
         """What a process that was killed left in this slot's folder."""
         for folder in self.plan.folder.glob("stage-*"):
-            shutil.rmtree(folder, ignore_errors=True)
+            removal.remove(folder)
 
     def _picture_sandbox(self) -> Callable[[list[str]], list[str]]:
         if not self.plan.child.sandboxed:

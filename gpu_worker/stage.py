@@ -7,18 +7,20 @@ started when its scene lies there; it never starts blank.
 scene/    read-only; empty until the child is given its scene, so that Blender can load before
 given/    read-only; what a finishing child is given to read
 output/   where it writes, a folder a task
-scratch/  its temporary files, on disk because they may be large
+scratch/  its temporary files
+
+In a sandbox the last two are in memory, and what a task wrote is copied to the same place on disk: so no
+scene can fill the disk, and nothing it left has to be counted or removed.
 """
 
 import os
-import shutil
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
 from frame_splitter.ids import SceneId
 from frame_splitter.records import FailureCode
-from gpu_worker import sandbox
+from gpu_worker import inner_user, removal, sandbox
 from gpu_worker.blender import CHILD_PROGRAM, BlenderChild, ChildCommand, ChildLimits, Device
 from gpu_worker.failures import TaskError
 from gpu_worker.kernels import Kernels, variables
@@ -76,8 +78,9 @@ class Stage:
     def _copy(self, kernels: Kernels) -> None:
         try:
             kernels.copy_to(self._folder / "kernels")
+            inner_user.let_write_below(self._folder / "kernels")
         except OSError:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            removal.remove(self._folder)
             raise
 
     def ready(self) -> Ready:
@@ -111,28 +114,31 @@ class Stage:
         self.child.close()
         if self.held is not None:
             self.held.release()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        removal.remove(self._folder)
 
     def _command(self) -> ChildCommand:
         program, threads = self._plan.program, self._plan.device.threads
-        writes: tuple[Path, ...] = (self._output, self._scratch)
+        fleeting = (self._output, self._scratch)
+        writes: tuple[Path, ...] = ()
         given = sandbox.environment(os.environ) | {"TMPDIR": str(self._scratch)}
         kernels: tuple[Path, ...] = ()
         if self._plan.kernels is not None:
             kernels, own = self._plan.kernels.readable(), self._folder / "kernels"
             given |= variables(self._plan.kernels.folder, own)
-            writes += (own,)
+            writes = (own,)
         if self.held is not None and self.held.manifest.color_config:
             given |= {"OCIO": self.held.color_config(self._scene_folder)}
         if not self._plan.sandboxed:
             given |= {"HOME": str(self._scratch)}
-            return ChildCommand(program, variables=given, threads=threads, writes=writes)
+            return ChildCommand(program, variables=given, threads=threads, writes=(*fleeting, *writes))
         box = sandbox.Sandbox(
             readable=(program_folder(program), self._scene_folder, self.given, *kernels),
             writable=writes,
             gpu=self._plan.device.backend != "CPU",
+            fleeting=fleeting,
+            room=min(self._plan.limits.disk, self._plan.limits.memory // 2),
         )
-        return ChildCommand(program, box.wrap, given, threads, writes)
+        return ChildCommand(program, box.wrap, given, threads, writes, fleeting)
 
 
 def program_folder(program: Path) -> Path:

@@ -3,7 +3,7 @@
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,10 @@ import psutil
 
 from frame_splitter.records import FailureCode
 from gpu_worker.failures import TaskError
+from gpu_worker.removal import written
 
 LOOK_SECONDS = 0.2
-"""How often the memory of known processes is read."""
+"""How often memory is read."""
 
 SEARCH_SECONDS = 2.0
 """How often new processes are looked for, and files are counted: both cost more than a look."""
@@ -21,13 +22,37 @@ SEARCH_SECONDS = 2.0
 MOST_FILES = 100_000
 
 
+SEARCH_SECONDS = 2.0
+"""How often files on disk are counted, which costs more than a look."""
+
+MOST_FILES = 100_000
+"""Files and folders."""
+
+SHARED = 0.9
+"""Of the memory allowed: from here on pages that several processes share are told apart, which costs more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """What lies in folders in memory: bytes, files and folders, and whether one takes no more."""
+
+    size: int = 0
+    files: int = 0
+    full: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """Bytes resident of the whole process tree, and bytes below `folders`."""
+    """Bytes in memory of the whole process tree and of its folders there, bytes below `folders` on disk.
+    `filled` says what lies in the folders in memory, `starved` whether the kernel has ended a process for
+    want of memory.
+    """
 
     memory: int
     disk: int
     folders: tuple[Path, ...] = ()
+    filled: Callable[[], Filled] = Filled
+    starved: Callable[[], bool] = bool
 
 
 class Usage:
@@ -36,7 +61,6 @@ class Usage:
     def __init__(self, pid: int, allowance: Allowance) -> None:
         self._pid = pid
         self._allowance = allowance
-        self._tree: list[psutil.Process] = []
         self._looked = self._searched = -SEARCH_SECONDS
         self.peak_memory = 0
 
@@ -46,14 +70,20 @@ class Usage:
         if now - self._looked < LOOK_SECONDS:
             return None
         self._looked = now
-        searches = now - self._searched >= SEARCH_SECONDS
-        if searches:
+        filled = self._allowance.filled()
+        found = self._memory_complaint(filled.size) or self._filled_complaint(filled)
+        if found is None and now - self._searched >= SEARCH_SECONDS:
             self._searched = now
-            self._tree = process_tree(self._pid)
-        return self._memory_complaint() or (self._disk_complaint() if searches else None)
+            found = self._disk_complaint(*written(self._allowance.folders, MOST_FILES))
+        return found
 
-    def _memory_complaint(self) -> TaskError | None:
-        held = sum(map(_resident, self._tree))
+    def _memory_complaint(self, filled: int) -> TaskError | None:
+        tree = descendants(self._pid)
+        if self._allowance.starved():
+            return starved(self._allowance.memory)
+        held = filled + sum(map(_resident, tree))
+        if held > SHARED * self._allowance.memory:
+            held = filled + sum(map(_own_share, tree))
         self.peak_memory = max(self.peak_memory, held)
         if held <= self._allowance.memory:
             return None
@@ -63,15 +93,37 @@ class Usage:
             f"{self._allowance.memory / 2**30:.1f} GiB.",
         )
 
-    def _disk_complaint(self) -> TaskError | None:
-        files, size = written(self._allowance.folders)
+    def _filled_complaint(self, filled: Filled) -> TaskError | None:
+        if not filled.full and filled.files <= MOST_FILES:
+            return None
+        return TaskError(
+            FailureCode.BAD_OUTPUT,
+            f"Blender wrote {filled.files} files with {filled.size / 2**30:.1f} GiB; there is no more room.",
+        )
+
+    def _disk_complaint(self, files: int, size: int) -> TaskError | None:
         if size <= self._allowance.disk and files <= MOST_FILES:
             return None
         return TaskError(
             FailureCode.BAD_OUTPUT,
-            f"Blender wrote {files} files with {size / 2**30:.1f} GiB; a task may write {MOST_FILES} with "
+            f"Blender wrote {size / 2**30:.1f} GiB in {_number(files)}; a task may write {MOST_FILES} with "
             f"{self._allowance.disk / 2**30:.1f} GiB.",
         )
+
+
+def _number(files: int) -> str:
+    if files <= MOST_FILES:
+        return f"{files} files"
+    return f"more than {MOST_FILES} files, or in folders that are too deep or closed"
+
+
+def starved(memory: int) -> TaskError:
+    """Why a child goes of which the kernel ended a part, or all."""
+    return TaskError(
+        FailureCode.OUT_OF_MEMORY,
+        f"Blender took more memory than the {memory / 2**30:.1f} GiB that a slot of this node may take, and "
+        f"was ended.",
+    )
 
 
 def process_tree(pid: int) -> list[psutil.Process]:
@@ -83,28 +135,49 @@ def process_tree(pid: int) -> list[psutil.Process]:
         return []
 
 
-def _resident(process: psutil.Process) -> int:
+def descendants(pid: int) -> list[int]:
+    """The same as numbers, without a look at every process of the machine where the kernel says whose
+    children they are.
+    """
+    found, left = [pid], [pid]
+    if not os.path.exists(f"/proc/{pid}/task/{pid}/children"):
+        return [process.pid for process in process_tree(pid)]
+    while left:
+        children = _children(left.pop())
+        found += children
+        left += children
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
     try:
-        return int(process.memory_info().rss)
-    except psutil.Error:
-        return 0
-
-
-def written(folders: Iterable[Path]) -> tuple[int, int]:
-    """Files below the folders and the bytes they take on disk; stops counting where there are too many."""
-    files = size = 0
-    for folder in folders:
-        for path, _, names in os.walk(folder):
-            for name in names:
-                files += 1
-                size += _taken(os.path.join(path, name))
-            if files > MOST_FILES:
-                return files, size
-    return files, size
-
-
-def _taken(path: str) -> int:
-    try:
-        return os.lstat(path).st_blocks * 512
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            found += map(int, _read(f"/proc/{pid}/task/{thread}/children").split())
     except OSError:
-        return 0
+        pass
+    return found
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+def _resident(pid: int) -> int:
+    """Bytes in memory, shared ones too (proc(5), /proc/PID/statm)."""
+    numbers = _read(f"/proc/{pid}/statm").split()
+    return int(numbers[1]) * PAGE if len(numbers) > 1 else 0
+
+
+def _own_share(pid: int) -> int:
+    """Bytes in memory and swapped out, of shared ones only a share (proc(5), /proc/PID/smaps_rollup)."""
+    lines = [line.split() for line in _read(f"/proc/{pid}/smaps_rollup").splitlines()]
+    found = [int(line[1]) << 10 for line in lines if line and line[0] in (b"Pss:", b"SwapPss:")]
+    return sum(found) if found else _resident(pid)
+
+
+PAGE = os.sysconf("SC_PAGE_SIZE")

@@ -132,8 +132,8 @@ class Watch:
         cause: TaskError | None = None
         try:
             cause = self._watch()
-        except (OSError, TaskError) as error:
-            cause = TaskError(FailureCode.NODE, f"Blender could not be started: {error}")
+        except Exception as error:  # whatever it is: a slot must never wait for a thread that is gone
+            cause = TaskError(FailureCode.NODE, f"Blender could not be started or watched: {error}")
         finally:
             self._started.set()
             status = self._reap(patient=cause is None)

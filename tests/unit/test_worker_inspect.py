@@ -3,6 +3,7 @@
 
 import contextlib
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,8 @@ def test_what_is_not_there_is_named(scene, tmp_path, capsys):
 
 
 def shown(scene, folder, scratch):
-    return inspection._command(scene, folder, scratch, True, FAKE).wrap(["x"])
+    command = inspection._command(scene, folder, scratch, True, FAKE).wrap(["x"])
+    return [path for option, path in pairwise(command) if "bind" in option]
 
 
 @pytest.mark.skipif(sandbox.unavailable() is not None, reason=str(sandbox.unavailable()))

@@ -26,8 +26,8 @@ def can(action):
 def read(path):
     os.listdir(path) if os.path.isdir(path) else open(path).close()
 def write(path):
-    with open(path, "w") as file:
-        file.write("x")
+    # What exists outside, too, is not changed by being opened.
+    os.close(os.open(path, os.O_WRONLY)) if path.startswith("/proc/") else open(path, "w").write("x")
 def connect(address):
     with socket.create_connection(address, 2):
         pass
@@ -35,7 +35,7 @@ found = {
     "read": {path: can(lambda: read(path)) for path in READ},
     "write": {path: can(lambda: write(path)) for path in WRITE},
     "network": [can(lambda: connect(address)) for address in ADDRESSES],
-    "interfaces": [name for _, name in socket.if_nameindex()],
+    "interfaces": [line.split(":")[0].strip() for line in open("/proc/net/dev") if ":" in line],
     "processes": [name for name in os.listdir("/proc") if name.isdigit()],
     "variables": sorted(os.environ),
     "capabilities": [line.split()[1] for line in open("/proc/self/status") if line.startswith("CapEff")],
@@ -43,6 +43,17 @@ found = {
 }
 print(json.dumps(found))
 """
+
+
+KERNEL_FILES = (
+    "/proc/sysrq-trigger",
+    "/proc/sys/kernel/core_pattern",
+    "/proc/sys/kernel/modprobe",
+    "/proc/sys/vm/overcommit_memory",
+    "/proc/irq/default_smp_affinity",
+    "/proc/kmsg",
+    "/proc/timer_list",
+)
 
 
 def look(box, read=(), write=(), addresses=()):
@@ -94,8 +105,8 @@ def test_only_the_output_can_be_written(folders):
         Path(os.__file__),
         Path.home() / "new",
         "/etc/new",
-        "/proc/sys/kernel/x",
     ]
+    forbidden += [path for path in KERNEL_FILES if Path(path).exists()]
     found = look(box, write=[folders / "output" / "new", "/tmp/new", folders / "new", *forbidden])
     assert not [path for path in map(str, forbidden) if found["write"][path]]
     assert (folders / "output" / "new").read_text() == "x"

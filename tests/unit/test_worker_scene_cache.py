@@ -239,10 +239,9 @@ def test_a_full_disk_is_a_sentence_and_leaves_no_half_files(tmp_path):
     """On a real file system of one megabyte, which the sandbox can make without being root."""
     project = Path(__file__).parents[2]
     packages = ("gpu_worker", "frame_splitter", "payments")
-    box = sandbox.Sandbox(readable=tuple(project / package for package in packages))
+    readable = tuple(project / package for package in packages)
+    box = sandbox.Sandbox(readable, fleeting=(Path("/small"),), room=1 << 20)
     command = box.wrap([sys.executable, "-c", FULL_DISK, "/small"])
-    at = command.index("--remount-ro")
-    command[at:at] = ["--size", str(1 << 20), "--tmpfs", "/small"]
     variables = {"PYTHONPATH": str(project)}
     answer = subprocess.run(command, capture_output=True, text=True, check=True, env=variables)
     assert "disk this node keeps scenes on is full" in answer.stdout

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A Blender child that a scene has taken over: instead of rendering it does what its scene says, for example
+`{"do": "forks"}`. Then it says that it is done, where it still can.
+"""
+
+import argparse
+import contextlib
+import json
+import mmap
+import os
+import signal
+import sys
+import threading
+import time
+
+MIB = 1 << 20
+
+
+def stay() -> None:
+    """Until somebody ends it, but for no longer than a test may take."""
+    time.sleep(60)
+
+
+def forks(folder: str) -> None:
+    """Eight of 60 MiB each, for a moment only."""
+    for _ in range(8):
+        if os.fork() == 0:
+            held = b"x" * (60 * MIB)
+            time.sleep(60)
+            os._exit(len(held) & 1)
+    stay()
+
+
+def shared_pages(folder: str) -> None:
+    """Thirty processes with the same 20 MiB: no more memory than 20 MiB and a little."""
+    held = b"x" * (20 * MIB)
+    children = []
+    for _ in range(30):
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+        children.append(child)
+    time.sleep(3)
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+    assert held
+
+
+def threads(folder: str) -> None:
+    """As many as there can be; then it renders on."""
+    number = 0
+    threading.stack_size(64 << 10)
+    try:
+        while number < 9000:
+            threading.Thread(target=stay, daemon=True).start()
+            number += 1
+    except RuntimeError:
+        pass
+    with open(os.path.join(folder, "threads"), "w") as file:
+        file.write(str(number))
+
+
+def unlinked(folder: str) -> None:
+    """A file that nobody sees."""
+    handle = os.open(os.path.join(folder, "gone"), os.O_RDWR | os.O_CREAT)
+    os.unlink(os.path.join(folder, "gone"))
+    while True:
+        os.write(handle, bytes(MIB))
+
+
+def unlinked_and_mapped(folder: str) -> None:
+    """And that not even a descriptor shows."""
+    size = 700 * MIB
+    handle = os.open(os.path.join(folder, "gone"), os.O_RDWR | os.O_CREAT)
+    os.unlink(os.path.join(folder, "gone"))
+    os.ftruncate(handle, size)
+    room = mmap.mmap(handle, size)
+    os.close(handle)
+    for place in range(0, size, 4096):
+        room[place] = 1
+    stay()
+
+
+def elsewhere(folder: str) -> None:
+    """All the sandbox's own folders in memory."""
+    for place in ("/tmp", "/private", "/dev/shm"):
+        try:
+            with open(os.path.join(place, "filled"), "wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(MIB))
+        except OSError:
+            continue
+    stay()
+
+
+def many_folders(folder: str) -> None:
+    for number in range(150_000):
+        os.mkdir(os.path.join(folder, str(number)))
+    stay()
+
+
+def deep_folders(folder: str) -> None:
+    """Deeper than Python recurses, then a picture as if nothing was."""
+    before = os.getcwd()
+    os.chdir(folder)
+    for _ in range(1200):
+        os.mkdir("d")
+        os.chdir("d")
+    os.chdir(before)
+
+
+def locked_folders(folder: str) -> None:
+    for name in ("a", "b"):
+        os.mkdir(os.path.join(folder, name))
+        with open(os.path.join(folder, name, "file"), "wb") as file:
+            file.write(bytes(MIB))
+        os.chmod(os.path.join(folder, name), 0)
+    with contextlib.suppress(OSError):
+        os.chmod(folder, 0o300)
+
+
+def holes(folder: str) -> None:
+    """A picture that is larger than any disk."""
+    with open(os.path.join(folder, "frame.png"), "wb") as file:
+        file.truncate(32 << 30)
+
+
+def no_folder(folder: str) -> None:
+    os.rename(folder, folder + "-away")
+    os.symlink("/etc", folder)
+
+
+def links(folder: str) -> None:
+    os.symlink("/etc/passwd", os.path.join(folder, "link"))
+    os.symlink("/etc", os.path.join(folder, "folder"))
+    os.mkfifo(os.path.join(folder, "pipe"))
+    with open(os.path.join(folder, "frame.png"), "wb") as file:
+        file.write(b"picture")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--events-fd", type=int, required=True)
+    parser.add_argument("--threads", type=int, default=0)
+    events = os.fdopen(parser.parse_args().events_fd, "w")
+    scene: dict[str, str] = {}
+
+    def say(event: str, **fields: object) -> None:
+        events.write(json.dumps({"event": event, **fields}) + "\n")
+        events.flush()
+
+    say("ready", blender="5.0.1", build="fake")
+    for line in sys.stdin:
+        command = json.loads(line)
+        if command["cmd"] == "open":
+            with open(command["blend"]) as file:
+                scene.update(json.load(file))
+        else:
+            globals()[scene["do"]](command["path"])
+        say("done", device_name="Fake", files=["frame.png"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Code that runs in the sandbox, as root's node and as an ordinary user's: what it can still do."""
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gpu_worker import inner_user, sandbox
+
+HERE = Path(__file__).parent
+PROJECT = HERE.parents[1]
+NOBODY = 65534
+IS_ROOT = os.geteuid() == 0
+
+
+def usable_by_others(program: Path) -> bool:
+    """Whether an ordinary user can start a program, whose way may lead through root's home."""
+    path = program.resolve()
+    return all(one.stat().st_mode & stat.S_IXOTH for one in (path, *path.parents))
+
+
+def python_for_others() -> str | None:
+    candidates = (sys.executable, shutil.which("python3", path="/usr/bin:/usr/local/bin"))
+    for one in filter(None, candidates):
+        if usable_by_others(Path(one)):
+            version = [one, "-c", "import sys; print(sys.version_info >= (3, 11))"]
+            if subprocess.run(version, capture_output=True, text=True, check=False).stdout == "True\n":
+                return one
+    return None
+
+
+def tried(user: str, folder: Path) -> dict:
+    """What `box_inside.py` found."""
+    program = folder / "box_inside.py"
+    shutil.copy(HERE / program.name, program)
+    for one in (folder, *folder.parents[:2]):
+        one.chmod(0o755)
+    command = [sys.executable]
+    if user == "ordinary" and IS_ROOT:
+        python = python_for_others()
+        if python is None:
+            pytest.skip("no Python 3.11 here that another user than root may start")
+        command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", python]
+    variables = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "PYTHONPATH": str(PROJECT)}
+    answer = subprocess.run(
+        [*command, str(HERE / "box_outside.py"), str(program)],
+        capture_output=True,
+        text=True,
+        env=variables,
+        check=False,
+        timeout=120,
+    )
+    if "no sandbox" in answer.stderr:
+        pytest.skip(answer.stderr.strip())
+    lines = [json.loads(line) for line in answer.stdout.splitlines()]
+    assert lines, answer.stderr
+    return lines[0] | (lines[1] if len(lines) > 1 else {}) | {"folder": str(folder)}
+
+
+USERS = ["root", "ordinary"] if IS_ROOT else ["ordinary"]
+
+
+@pytest.fixture(scope="module", params=USERS)
+def found(request, tmp_path_factory):
+    return tried(request.param, tmp_path_factory.mktemp("box"))
+
+
+def test_the_kernel_refuses_every_call_that_no_renderer_needs(found):
+    """By each of them code in a child left its sandbox, hid what it took, or came to the kernel's depths."""
+    gone = {"clone3", "newer"}
+    expected = {name: "ENOSYS" if name in gone else "EPERM" for name in found["calls"]}
+    assert found["calls"] == expected
+
+
+def test_calls_of_another_kind_of_machine_end_the_process(found):
+    if "x32" not in found:
+        pytest.skip("this machine has one kind of system call only")
+    assert (found["old door"], found["x32"]) == (-31, -31)
+
+
+def test_no_socket_but_those_of_unix(found):
+    assert {name for name, what in found["sockets"].items() if what == "done"} == {"unix"}
+    assert set(found["sockets"].values()) == {"done", "EAFNOSUPPORT"}
+    assert found["pair"] == "done"
+
+
+def test_nothing_is_typed_into_a_terminal(found):
+    assert found["terminal"] != "done"
+
+
+def test_settings_of_the_kernel_are_read_only(found):
+    """As root, core_pattern was writable: the kernel then ran a scene's program outside, as root."""
+    assert "/proc/sys/kernel/core_pattern" in found["kernel"]
+    assert "done" not in found["kernel"].values()
+
+
+def test_nobody_inside_is_root_or_can_become_it(found):
+    users, groups, others = found["users"]
+    assert 0 not in (*users, *groups, *others)
+    assert len({*users, *groups}) <= 2
+    assert found["root"] in ("EPERM", "EINVAL")
+    assert {int(found["status"][name], 16) for name in ("CapPrm", "CapEff", "CapAmb")} == {0}
+    assert (found["status"]["NoNewPrivs"], found["status"]["Seccomp"]) == ("1", "2")
+
+
+def test_the_nodes_keys_are_not_even_listed(found):
+    assert found["keys"] in ("EACCES", "EPERM", "ENOENT")
+
+
+def test_the_first_process_does_not_tell_where_things_lie_outside(found):
+    options = found["one"].split("\0--\0")[0]
+    assert found["folder"] not in options
+    assert "bind" not in options
+
+
+def test_nothing_but_what_was_handed_over_is_open(found):
+    assert found["descriptors"][:3] == ["0", "1", "2"]
+    assert len(found["descriptors"]) <= 4, "the fourth is the listing itself"
+
+
+def test_processes_are_counted_for_each_sandbox(found):
+    assert "forks" in found or not inner_user.counts_processes()
+    if "forks" in found:
+        assert 50 < found["forks"] <= sandbox.MOST_PROCESSES
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root's sandboxes have users of their own")
+def test_each_sandbox_is_another_user(monkeypatch):
+    users = {inner_user.own_user() for _ in range(100)}
+    assert len(users) == 100
+    assert all(one in inner_user.UNUSED_USERS for one in users)
+
+
+@pytest.mark.parametrize(
+    ("uid_map", "users"),
+    [
+        ("0 0 4294967295\n", inner_user.UNUSED_USERS),
+        ("0 100000 65536\n", range(32768, 65536)),
+        ("0 1000 1\n1 100000 65536\n", range(32769, 65537)),
+        ("0 1000 1\n", range(1, 1)),
+    ],
+)
+def test_where_few_users_are_mapped_it_is_one_of_those_and_never_root(uid_map, users):
+    assert inner_user._mapped_users(uid_map) == users
+
+
+def test_a_sandbox_in_which_something_is_root_is_none():
+    good = {"user": 5, "capabilities": 0, "settings": False, "filtered": True}
+    assert sandbox._hole(good) is None
+    for wrong in ({"user": 0}, {"capabilities": 1}, {"settings": True}, {"filtered": False}):
+        assert sandbox._hole(good | wrong) is not None
+
+
+def test_a_machine_there_is_no_filter_for_has_no_sandbox(monkeypatch):
+    monkeypatch.setattr(sandbox.shutil, "which", lambda name: "/usr/bin/true")
+    monkeypatch.setattr(sandbox.os, "uname", lambda: os.uname_result(("Linux", "n", "6.1", "v", "riscv64")))
+    with pytest.raises(sandbox.SandboxError, match="riscv64"):
+        sandbox.Sandbox().wrap(["x"])
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="an ordinary user's sandbox reads what its user may")
+def test_a_file_that_only_root_may_read_is_named(tmp_path):
+    (tmp_path / "scene.blend").write_text("x")
+    (tmp_path / "scene.blend").chmod(0o600)
+    with pytest.raises(sandbox.SandboxError, match=r"chmod o\+r"):
+        sandbox.Sandbox(readable=(tmp_path,)).wrap(["x"])
