@@ -46,3 +46,9 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     runners must collect the same names.
     """
     return argname if isinstance(val, bytes) else None
+
+
+@pytest.fixture
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for tokens, apart from what a test looks at."""
+    return tmp_path_factory.mktemp("keys")

@@ -24,6 +24,7 @@ from tests import reference
 from tests.fakes.scripted_server import Answer, scripted
 from tests.hostile.greedy_scenes import KEEPSAKES
 from tests.plain_files import ENDINGS, PNG, put
+from tests.token_files import token_file
 
 pytestmark = pytest.mark.blender
 
@@ -38,14 +39,6 @@ GREEDY = {
     "points": {"scans/s1.obj"},
 }
 """What each scene wants of the home, of kinds that a scene may have."""
-
-
-def token(folder: Path) -> str:
-    """A token's file."""
-    path = folder / "some.token"
-    path.touch(0o600)
-    path.write_text("t")
-    return str(path)
 
 
 @pytest.fixture(scope="module")
@@ -125,12 +118,12 @@ def _fields(bundled: Bundle) -> dict[str, object]:
 
 
 def test_no_script_sends_what_nobody_agreed_to(
-    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    project: Path, tmp_path: Path, keys: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The command says which option would, and nothing was asked of the farm."""
     with scripted(lambda _: Answer(status=500)) as server:
         words = ["job", "submit", str(project / "single.blend"), "--json", "--state-dir", str(tmp_path)]
-        assert run([*words, "--coordinator", server.url, "--token-file", token(tmp_path)]) == 1
+        assert run([*words, "--coordinator", server.url, "--token-file", token_file(keys, "t")]) == 1
         assert server.asked == []
     told = json.loads(capsys.readouterr().out)
     home = project.parents[1]

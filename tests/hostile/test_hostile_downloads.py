@@ -17,6 +17,7 @@ from render_farm.cli.program import run
 from render_farm.cli.written import NAME, Written
 from tests.fakes.scripted_server import Answer, Asked, Scripted, scripted
 from tests.plain_files import PNG, put
+from tests.token_files import token_file
 from tests.unit.test_cli_following import Coordinator, farm, started
 
 WELL = b'{"status": "ok", "version": "1", "store": true, "objects": true}'
@@ -70,14 +71,6 @@ HONEST = {
     "frame0001_R.jpg": "0001_R.jpg",
 }
 """What Blender makes a node write, and where it goes."""
-
-
-def token(folder: Path) -> str:
-    """A token's file."""
-    path = folder / "some.token"
-    path.touch(0o600)
-    path.write_text("t")
-    return str(path)
 
 
 @pytest.fixture(autouse=True)
@@ -253,7 +246,7 @@ def _nothing_else(tmp_path: Path) -> Iterator[None]:
     ],
 )
 def test_a_jobs_name_and_ending_lead_nowhere_else(
-    home: Path, tmp_path: Path, told: dict[str, str], code: int
+    home: Path, tmp_path: Path, keys: Path, told: dict[str, str], code: int
 ) -> None:
     before, coordinator = tree(tmp_path), Coordinator()
     coordinator.record |= told
@@ -265,7 +258,7 @@ def test_a_jobs_name_and_ending_lead_nowhere_else(
         coordinator.url = server.url
         coordinator.frame(1, coordinator.file("frame0001.png", EVIL))
         words = ["job", "download", "j1", "--no-receipts", "--state-dir", str(tmp_path / "state")]
-        assert run([*words, "--coordinator", server.url, "--token-file", token(tmp_path)]) == code
+        assert run([*words, "--coordinator", server.url, "--token-file", token_file(keys, "t")]) == code
     new = set(tree(tmp_path)) - set(before)
     came = {name for name in new if not name.startswith("state/")}
     assert all(name.startswith("home/") and name.count("/") == 2 for name in came)

@@ -18,20 +18,13 @@ from render_farm.cli.console import Console
 from tests import reference
 from tests.fakes.scripted_server import Answer, scripted
 from tests.plain_files import put
+from tests.token_files import token_file
 
 pytestmark = pytest.mark.blender
 
 FAKE = Path(__file__).parents[1] / "fakes" / "fake_child.py"
 SECONDS = 120
 SHA = "5" * 64
-
-
-def token(folder: Path) -> str:
-    """A token's file."""
-    path = folder / "some.token"
-    path.touch(0o600)
-    path.write_text("t")
-    return str(path)
 
 
 @pytest.fixture(scope="module")
@@ -97,13 +90,13 @@ def test_the_inspector_opens_nothing_without_a_sandbox(
 
 @pytest.mark.parametrize("words", [("doctor",), ("job", "submit"), ("quote",)])
 def test_no_script_opens_a_file_unsandboxed_unasked(
-    scene: Path, tmp_path: Path, bare: dict[str, str], words: tuple[str, ...]
+    scene: Path, tmp_path: Path, keys: Path, bare: dict[str, str], words: tuple[str, ...]
 ) -> None:
     """It is refused with the apt line and the option, and the farm hears nothing of the scene."""
     well = b'{"status": "ok", "version": "1", "store": true, "objects": true}'
     with scripted(lambda one: Answer(body=well if one.path.endswith("/health") else b"{}")) as server:
         line = command(*words, scene, "--json", "--state-dir", tmp_path / "state")
-        line += ["--coordinator", server.url, "--token-file", token(tmp_path)]
+        line += ["--coordinator", server.url, "--token-file", token_file(keys, "t")]
         done = subprocess.run(line, env=bare, capture_output=True, text=True, check=False, timeout=SECONDS)
         assert not server.to("/v1/scenes")
         assert not [one for one in server.asked if one.method != "GET"]
