@@ -6,6 +6,7 @@ farm.json     where the running farm answers, its operator's token, its processe
 secrets.json  generated once; mode 0600
 own-node.json how often the own node was enrolled anew
 address.json  what the farm signs as, by the digest of its key
+version       of what the farm keeps in its store
 ports.json    loopback ports, chosen once, kept so that a restart answers where it did before
 valkey/ seaweed/ node/ bundles/ logs/
 chain/        the farm's own chain, its wallets, and what names its contracts
@@ -42,6 +43,9 @@ SECRETS_ADVICE = (
     "Put a copy of it back. Without one, move it away: the farm then makes new secrets, so that clients need "
     "its new token, nodes must be added again, and what it signed before was signed with another key."
 )
+VERSION = "2"
+"""Of what a farm keeps in its store."""
+
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 _LOOKS, _LOOK = 5, 0.05
 """Another command that only looks whether a farm runs holds the lock for an instant: look again."""
@@ -103,10 +107,25 @@ class Folder:
     path: Path
 
     def create(self) -> None:
-        """Make the folder, for its owner only. Raises FarmError where that cannot be."""
+        """Make the folder, for its owner only. Raises FarmError where that cannot be, or where the farm in it
+        was one of another version.
+        """
         private_folder(self.path)
+        self._require_version()
         for name in ("valkey", "seaweed", "node", "bundles", "logs"):
             private_folder(self.path / name)
+
+    def _require_version(self) -> None:
+        file, store = self.path / "version", self.path / "valkey"
+        known = file.read_bytes().decode(errors="replace") if file.exists() else ""
+        if known == VERSION:
+            return
+        if store.exists() and any(store.iterdir()):
+            raise FarmError(
+                f"The farm in {self.path} was made by another version, whose jobs this one cannot read. Use "
+                f"another folder (--state-dir DIR), or move that one away; its wallets and keys stay in it."
+            )
+        write_private(file, VERSION.encode())
 
     @contextmanager
     def locked(self) -> Iterator[None]:

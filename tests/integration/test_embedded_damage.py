@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from frame_splitter.errors import FarmError
 from render_farm.client import FarmClient
 from render_farm.embedded import seaweed
 from render_farm.embedded.append_only import FOLDER
@@ -159,3 +160,13 @@ def test_a_damaged_base_of_the_store_is_told_with_the_way_out(tmp_path):
     assert f"move {tmp_path / 'valkey'} away" in answer["message"]
     (tmp_path / "valkey").rename(tmp_path / "valkey.damaged")
     assert up_and_down(tmp_path, look=nodes)[0] == []
+
+
+def test_a_farm_of_another_version_is_left_as_it_is(tmp_path):
+    folder = Folder(tmp_path)
+    folder.create()
+    folder.create()  # its own farm starts again
+    (tmp_path / "valkey" / "appendonlydir").mkdir()
+    (tmp_path / "version").unlink()
+    with pytest.raises(FarmError, match=r"another version.*--state-dir"):
+        folder.create()
