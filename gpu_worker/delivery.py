@@ -15,6 +15,7 @@ from frame_splitter.records import (
     OutputFile,
     TaskFailure,
     TaskKind,
+    TaskOutput,
     TaskResult,
     Upload,
 )
@@ -140,8 +141,10 @@ class Delivery:
         self._signer.keep(lease, appointed, answer)
 
     def _under_terms(self, lease: Lease, result: TaskResult) -> TaskResult:
-        """A tile with an appointment: the same one until the farm says that the log is closed for it."""
-        if lease.task.kind is not TaskKind.RENDER:
+        """A tile with an appointment: the same until the farm says that the log is closed for it. Nothing is
+        drawn about frames that are written whole.
+        """
+        if lease.task.kind is not TaskKind.RENDER or lease.task.output is TaskOutput.FINAL:
             return result
         if self._appointed is None:
             terms = self._receiver.terms(lease, self._attempts + 1)

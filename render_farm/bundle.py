@@ -11,9 +11,11 @@ runs in a process of its own (`render_farm/packing.py`). The bundle is a folder 
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -260,10 +262,23 @@ def _gather(
             return _kept(keeps, Path(files[name]), target, name in there)
         if name not in there:
             _link(Path(files[name]), target)
+        _let_sandboxes_read(target)
         return hash_file(target)
 
     with ThreadPoolExecutor(max_workers=4) as pool:
         return dict(zip(map(carried_name, files), pool.map(take, files), strict=True))
+
+
+def _let_sandboxes_read(target: Path) -> None:
+    """What root opens in a sandbox is opened as another user: a file that only its owner may read is copied.
+    The bundle's own folder is closed to all others.
+    """
+    if os.geteuid() != 0 or target.stat().st_mode & stat.S_IROTH:
+        return
+    copy = target.with_name(f".{uuid.uuid4().hex}")
+    shutil.copyfile(target, copy)
+    copy.chmod(0o644)
+    os.replace(copy, target)
 
 
 def _kept(keeps: Keeps, source: Path, target: Path, is_rewritten: bool) -> Blob:

@@ -103,6 +103,22 @@ def test_the_same_scene_gives_the_same_bundle(folder: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("packed", ["evil"], indirect=True)
 @pytest.mark.blender
+def test_what_root_alone_may_read_is_copied_for_the_sandboxs_user(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = folder / "project" / "scene.blend"
+    mode = scene.stat().st_mode
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    scene.chmod(0o600)
+    try:
+        with bundle(scene, tmp_path / "work", may=all_may) as bundled:
+            assert {path.stat().st_mode & 0o004 for path in bundled.root.rglob("*") if path.is_file()} == {4}
+            assert bundled.root.stat().st_mode & 0o077 == 0
+        assert scene.stat().st_mode & 0o777 == 0o600
+    finally:
+        scene.chmod(mode)
+
+
 def test_what_no_artist_means_to_upload_stays(packed: Bundle, folder: Path) -> None:
     assert set(packed.manifest.files) == {"evil.blend"}
     reasons = {item.path.replace(f"{folder}/", ""): item.reason for item in packed.left_out}
