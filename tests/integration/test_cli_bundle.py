@@ -101,8 +101,6 @@ def test_the_same_scene_gives_the_same_bundle(folder: Path, tmp_path: Path) -> N
     assert manifests[0] == manifests[1]
 
 
-@pytest.mark.parametrize("packed", ["evil"], indirect=True)
-@pytest.mark.blender
 def test_what_root_alone_may_read_is_copied_for_the_sandboxs_user(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,6 +117,8 @@ def test_what_root_alone_may_read_is_copied_for_the_sandboxs_user(
         scene.chmod(mode)
 
 
+@pytest.mark.parametrize("packed", ["evil"], indirect=True)
+@pytest.mark.blender
 def test_what_no_artist_means_to_upload_stays(packed: Bundle, folder: Path) -> None:
     assert set(packed.manifest.files) == {"evil.blend"}
     reasons = {item.path.replace(f"{folder}/", ""): item.reason for item in packed.left_out}
