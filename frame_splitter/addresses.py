@@ -11,13 +11,28 @@ from frame_splitter.errors import InvalidInput
 
 Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-_METADATA = frozenset({"169.254.169.254", "fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192"})
-"""Where clouds tell a machine its own secrets (AWS, Google, Azure and others; AWS by IPv6; Alibaba; Azure's
-wire server; Oracle).
-"""
+_METADATA = frozenset(
+    {
+        "169.254.169.254",  # AWS, Google, Azure and others
+        "169.254.170.2",  # AWS's containers
+        "169.254.170.23",  # AWS's pods
+        "fd00:ec2::254",
+        "fd00:ec2::23",
+        "fd20:ce::254",  # Google by IPv6
+        "100.100.100.200",  # Alibaba
+        "168.63.129.16",  # Azure's wire server
+        "192.0.0.192",  # Oracle
+    }
+)
+"""Where clouds tell a machine its own secrets."""
 _SHARED = ipaddress.ip_network("100.64.0.0/10")
 _THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_WRAPPING = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("::ffff:0:0:0/96"))
+"""NAT64 (RFC 6052) and translated addresses (RFC 2765), whose last four bytes are an IPv4 address."""
+_LOCAL_NAT64 = ipaddress.ip_network("64:ff9b:1::/48")
+"""RFC 8215: what is inside, and where, is the network's own affair."""
+_ISATAP = frozenset({0x00005EFE, 0x02005EFE})
+"""RFC 5214: an interface's bytes before an IPv4 address."""
 
 
 class Kind(StrEnum):
@@ -45,6 +60,7 @@ def kind_of(address: str) -> Kind:
         Kind.LOOPBACK: ip.is_loopback,
         Kind.LINK_LOCAL: ip.is_link_local,
         Kind.SHARED: ip.version == 4 and ip in _SHARED,
+        Kind.PRIVATE: ip.version == 6 and ip in _LOCAL_NAT64,
         Kind.PUBLIC: ip.is_global and not getattr(ip, "is_site_local", False),
         Kind.NOBODY: ip.is_reserved or (ip.version == 4 and ip in _THIS_NETWORK),
     }
@@ -52,10 +68,13 @@ def kind_of(address: str) -> Kind:
 
 
 def _unwrapped(ip: Ip) -> Ip:
-    """The IPv4 address that an IPv6 one stands for: mapped, compatible, 6to4, Teredo or NAT64."""
+    """The IPv4 address that an IPv6 one stands for: mapped, compatible, translated, 6to4, Teredo, ISATAP or
+    NAT64.
+    """
     if isinstance(ip, ipaddress.IPv4Address):
         return ip
-    if ip in _NAT64 or 1 < int(ip) < 1 << 32:
+    wraps = any(ip in network for network in _WRAPPING) or int(ip) >> 32 & 0xFFFFFFFF in _ISATAP
+    if wraps or 1 < int(ip) < 1 << 32:
         return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
     return ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None) or ip
 

@@ -120,7 +120,9 @@ def bundle(scene: Path, work: Path, keeps: Keeps | None = None, may: May = none_
     beside = work if keeps is not None else _near(scene, work)
     beside.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bundle-", dir=beside) as folder:
-        root = Path(os.path.realpath(folder))
+        # The folder is closed to all others; what is in it may be read, by the sandboxes of a root's node.
+        root = Path(os.path.realpath(folder)) / "scene"
+        root.mkdir()
         plan = _agreed(_pack(scene, root), scene, root, may)
         _check_sizes(plan.files)
         yield _collect(scene, header, root, plan, keeps, may)
@@ -258,22 +260,26 @@ def _gather(
 
     def take(name: str) -> Blob:
         target = root / name
-        if keeps is not None:
-            return _kept(keeps, Path(files[name]), target, name in there)
-        if name not in there:
+        if keeps is None and name not in there:
             _link(Path(files[name]), target)
-        _let_sandboxes_read(target)
-        return hash_file(target)
+        blob = hash_file(target) if keeps is None else _kept(keeps, Path(files[name]), target, name in there)
+        _let_sandboxes_read(root, target)
+        return blob
 
     with ThreadPoolExecutor(max_workers=4) as pool:
         return dict(zip(map(carried_name, files), pool.map(take, files), strict=True))
 
 
-def _let_sandboxes_read(target: Path) -> None:
-    """What root opens in a sandbox is opened as another user: a file that only its owner may read is copied.
-    The bundle's own folder is closed to all others.
+def _let_sandboxes_read(root: Path, target: Path) -> None:
+    """What root opens in a sandbox is opened as another user: a file that only its owner may read is copied,
+    and the bundle's folders, in one that is closed to all others, are opened.
     """
-    if os.geteuid() != 0 or target.stat().st_mode & stat.S_IROTH:
+    if os.geteuid() != 0:
+        return
+    for folder in target.parents:
+        if folder.is_relative_to(root):
+            folder.chmod(0o755)
+    if target.stat().st_mode & stat.S_IROTH:
         return
     copy = target.with_name(f".{uuid.uuid4().hex}")
     shutil.copyfile(target, copy)

@@ -22,8 +22,13 @@ May = Callable[[Sequence[Path]], Collection[Path]]
 """Given the files outside by where they really lie, in order: those of them that may go. May raise."""
 
 _SHARED = ("Desktop", "Documents", "Downloads", "Music", "Pictures", "Public", "Templates", "Videos")
+_SYNCED = ("Dropbox", "Google Drive", "MEGA", "Nextcloud", "OneDrive", "ownCloud", "Seafile", "iCloud Drive")
+"""In the home folder: whatever a person keeps, on several machines."""
 _NAMED = re.compile(r'^XDG_[A-Z]+_DIR="\$HOME/?([^"\n]*)"', re.MULTILINE)
 _LONGEST = 1 << 16
+_SYSTEMS = frozenset({"/media", "/mnt", "/opt", "/srv", "/usr", "/var"})
+_STICK = re.compile(r"(/run)?/media/[^/]+(/[^/]+)?")
+"""Where desktops lay what is plugged in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,8 @@ class Fence:
 
 def is_shared(folder: Path) -> bool:
     """Whether a folder holds whatever a person keeps, or everybody's files, and is no project's own."""
-    return any(one == folder or one.is_relative_to(folder) for one in _everybodys()) or folder in _persons()
+    whole = any(one == folder or one.is_relative_to(folder) for one in _everybodys())
+    return whole or folder in _persons() or str(folder) in _SYSTEMS or bool(_STICK.fullmatch(str(folder)))
 
 
 @cache
@@ -83,7 +89,7 @@ def _everybodys() -> frozenset[Path]:
 def _persons() -> frozenset[Path]:
     """Folders like Downloads, in this person's language, too."""
     home = Path.home()
-    return frozenset(Path(os.path.realpath(home / name)) for name in (*_SHARED, *_own_names(home)))
+    return frozenset(Path(os.path.realpath(home / name)) for name in (*_SHARED, *_SYNCED, *_own_names(home)))
 
 
 def _own_names(home: Path) -> Iterator[str]:

@@ -19,7 +19,7 @@ from render_farm.cli.agreements import NAME, Agreements
 from render_farm.cli.consent import Outside, OutsideRefused
 from render_farm.cli.console import Console
 from render_farm.cli.program import run
-from render_farm.outside import REASON, Fence, all_may, none_may
+from render_farm.outside import REASON, Fence, all_may, is_shared, none_may
 from tests import reference
 from tests.fakes.scripted_server import Answer, scripted
 from tests.hostile.greedy_scenes import KEEPSAKES
@@ -255,12 +255,22 @@ def test_a_scene_among_downloads_has_no_folder_of_its_own(
 ) -> None:
     homely(monkeypatch, tmp_path)
     put(tmp_path / ".config" / "user-dirs.dirs", b'XDG_DOWNLOAD_DIR="$HOME/Geladen"\n')
-    for folder in (tmp_path, tmp_path / "Downloads", tmp_path / "Geladen"):
+    for folder in (tmp_path, tmp_path / "Downloads", tmp_path / "Geladen", tmp_path / "Dropbox"):
         passport = put(folder / "passport.png")
         assert Fence(folder).outside([str(passport)])
     own = put(tmp_path / "Downloads" / "scene" / "wood.png")
     assert not Fence(own.parent).outside([str(own)])
     outside._persons.cache_clear()
+
+
+@pytest.mark.parametrize("folder", ["/", "/mnt", "/media/ann/STICK", "/run/media/ann/STICK"])
+def test_places_that_hold_everything_are_no_scenes_own(folder: str) -> None:
+    assert is_shared(Path(folder))
+
+
+@pytest.mark.parametrize("folder", ["/mnt/film", "/media/ann/STICK/film", "/project"])
+def test_a_projects_folder_is_its_scenes_own(folder: str) -> None:
+    assert not is_shared(Path(folder))
 
 
 def test_names_cannot_steer_the_question(studio: tuple[Path, Path, list[Path]], tmp_path: Path) -> None:

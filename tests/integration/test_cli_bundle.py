@@ -108,12 +108,16 @@ def test_what_root_alone_may_read_is_copied_for_the_sandboxs_user(
     mode = scene.stat().st_mode
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     scene.chmod(0o600)
+    before = os.umask(0o077)
     try:
         with bundle(scene, tmp_path / "work", may=all_may) as bundled:
-            assert {path.stat().st_mode & 0o004 for path in bundled.root.rglob("*") if path.is_file()} == {4}
-            assert bundled.root.stat().st_mode & 0o077 == 0
+            there = [bundled.root, *bundled.root.rglob("*")]
+            assert {path.stat().st_mode & 0o004 for path in there} == {4}
+            assert {path.stat().st_mode & 0o005 for path in there if path.is_dir()} == {5}
+            assert bundled.root.parent.stat().st_mode & 0o077 == 0
         assert scene.stat().st_mode & 0o777 == 0o600
     finally:
+        os.umask(before)
         scene.chmod(mode)
 
 
