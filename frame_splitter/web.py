@@ -63,11 +63,26 @@ def pool(
     return manager
 
 
+def distrusted(error: BaseException | None, url: str) -> str:
+    """Why the certificate at `url` is not believed, as a sentence with its mend; '' for any other error."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        inner = [*error.args, getattr(error, "reason", None), error.__cause__]
+        error = next((one for one in inner if isinstance(one, BaseException)), None)
+    if error is None:
+        return ""
+    return (
+        f"The certificate at {url} is not believed: {error.verify_message}. Where its authority is your own, "
+        "name that one's certificate: FARM_CA_FILE=ca.pem (docs/tls.md)."
+    )
+
+
 def _check_file(ca_file: str) -> None:
     try:
         ssl.create_default_context(cafile=ca_file) if ca_file else None
     except OSError as error:  # an ssl.SSLError is one
-        raise InvalidInput(f"FARM_CA_FILE names {ca_file}, which holds no certificates: {error}.") from error
+        raise InvalidInput(
+            f"FARM_CA_FILE names {ca_file}, which holds no certificates: {error.strerror}."
+        ) from error
 
 
 def _connected(link: HTTPConnection, allows: Allows, met: Callable[[str], None]) -> socket.socket:

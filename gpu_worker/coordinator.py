@@ -63,6 +63,10 @@ class Unreachable(Unavailable):
     """No coordinator answers. The sentence has the socket's words, which are for this machine's user only."""
 
 
+class Distrusted(Unreachable):
+    """Who answers at the coordinator's address shows a certificate that is not believed."""
+
+
 class SceneListing(msgspec.Struct, frozen=True):
     """The files of a leased scene, by relative path, with links to fetch them; `main` is to be opened,
     `color_config` as in its Manifest.
@@ -264,6 +268,8 @@ class Coordinator:
             finally:
                 response.release_conn()
         except urllib3.exceptions.HTTPError as error:
+            if told := web.distrusted(error, self._base):
+                raise Distrusted(told) from error
             raise Unreachable(f"The coordinator at {self._base} does not answer: {_reason(error)}") from error
         if response.status >= 400:
             raise _problem(response.status, answer)

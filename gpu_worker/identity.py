@@ -17,7 +17,7 @@ import structlog
 
 from frame_splitter.errors import Conflict, InvalidInput, Unavailable
 from frame_splitter.fields import Address
-from gpu_worker.coordinator import NodeSelf, backoff
+from gpu_worker.coordinator import Distrusted, NodeSelf, backoff
 from gpu_worker.pins import first_said
 from verification.attestation import BadSignature, Enrolment, Signed, address_of, sign
 
@@ -142,6 +142,8 @@ def _patiently(ask: Callable[[], T]) -> T:
     while True:
         try:
             return ask()
+        except Distrusted:
+            raise
         except Unavailable as error:
             attempt += 1
             if attempt == 1:

@@ -34,6 +34,8 @@ CONTAINER = (
 )
 DELEGATION = "systemd-run --user --scope -p Delegate=yes gpu-worker run ..."
 
+NONE = "not without the sandbox"
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -85,17 +87,19 @@ def table(facts: Facts) -> tuple[Row, ...]:
     return (
         Row("bubblewrap", facts.bubblewrap, *_installed(facts)),
         Row("sandbox", stands, here if stands else facts.reason or "", _mend(facts)),
-        Row(
-            "no root inside", stands, "a user of its own" if facts.root else "its user, without capabilities"
-        ),
-        Row("kernel settings", stands, "read-only"),
-        Row("session keyring", stands, "a new one, and none of its calls"),
-        Row("system calls", facts.machine in MACHINES, _filter(facts)),
+        Row("no root inside", stands, _inside(facts) if stands else NONE),
+        Row("kernel settings", stands, "read-only" if stands else NONE),
+        Row("session keyring", stands, "a new one, and none of its calls" if stands else NONE),
+        Row("system calls", stands and facts.machine in MACHINES, _filter(facts) if stands else NONE),
         Row("memory", "memory" in facts.kinds, *_bounded(facts, "memory", "looked at five times a second")),
         Row("processes", "pids" in facts.kinds or facts.counted, *_processes(facts)),
         Row("CPU time", "cpu" in facts.kinds, *_bounded(facts, "cpu", "a courtesy of Blender's")),
         Row("output and scratch", stands and facts.sized, _folders(facts)),
     )
+
+
+def _inside(facts: Facts) -> str:
+    return "a user of its own" if facts.root else "its user, without capabilities"
 
 
 def takes(facts: Facts) -> str:

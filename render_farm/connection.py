@@ -191,7 +191,9 @@ class Connection:
         for _ in self.attempts():
             try:
                 status, answer = self._once(method, path, body, headers, query)
-            except _LOST:
+            except _LOST as error:
+                if told := web.distrusted(error, self.url):
+                    raise InvalidInput(told) from error
                 self._outage.goes_on(self._silence)
                 continue
             if status in _AGAIN:

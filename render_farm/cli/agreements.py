@@ -55,6 +55,11 @@ class Agreements:
         )
 
     @property
+    def base(self) -> Path:
+        """The folder of the scenes, links followed."""
+        return Path(self._base)
+
+    @property
     def outside(self) -> Project:
         """What may go of the files outside of this project."""
         return self._read().projects.get(self._base, Project())

@@ -68,22 +68,35 @@ class Outside:
         if not self._console.has_somebody:
             if self._allow_missing:
                 return False
-            raise OutsideRefused(_refusal(files))
+            raise OutsideRefused(_refusal(files, self._agreements.base))
         told = ["The scene names files outside of its folder. They would be sent to the farm's machines:"]
-        told += [f"  {line}" for line in lines(files)]
-        answer = self._console.ask(
-            told, "Send them? [y]es, these files / all in these [f]olders from now on / [N]o:"
-        )
-        if answer in FOLDERS:
-            self._agreements.allow(files, _own_folders(files))
-        elif answer in YES:
-            self._agreements.allow(files)
-        return answer in FOLDERS + YES
+        told += [f"  {line}" for line in (*lines(files), *homeless(files, self._agreements.base))]
+        folders = list(_own_folders(files))
+        more = "all in these [f]olders from now on / " if folders else ""
+        answer = self._console.ask(told, f"Send them? [y]es, these files / {more}[N]o:")
+        if answer not in FOLDERS + YES:
+            if self._allow_missing:
+                return False
+            raise OutsideRefused(
+                f"Nothing was sent: you said no to {counted(len(files), 'file')} outside of the scene's "
+                f"folder. --allow-missing renders without what is not sent."
+            )
+        self._agreements.allow(files, folders if answer in FOLDERS else ())
+        return True
 
 
 def _own_folders(files: Sequence[Path]) -> Iterator[Path]:
     """The files' folders; never the home folder and its like as a whole."""
     yield from (folder for folder in dict.fromkeys(file.parent for file in files) if not is_shared(folder))
+
+
+def homeless(files: Collection[Path], base: Path) -> list[str]:
+    """Why files count as outside that lie beside the scene, as a sentence; nothing where none do."""
+    if not is_shared(base) or not any(file.is_relative_to(base) for file in files):
+        return []
+    return [
+        f"A scene in {one_line(str(base))} has no folder of its own: move it, with its files, into a new one."
+    ]
 
 
 def lines(files: Collection[Path]) -> list[str]:
@@ -107,14 +120,14 @@ def _size(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 100_000 else f"{max(1, count // 1000)} kB"
 
 
-def _refusal(files: Sequence[Path]) -> str:
+def _refusal(files: Sequence[Path], base: Path) -> str:
     folders = by_folder(files)
     options = " ".join(f"--allow-outside {shlex.quote(one_line(folder.folder))}" for folder in folders[:3])
     more = ("; ...", " ...") if len(folders) > 3 else ("", "")
     return (
         f"The scene names {counted(len(files), 'file')} outside of its folder, and nobody agreed to send "
         f"what is there: {'; '.join(lines(files)[:3])}{more[0]}. Give {options}{more[1]}, or put the files "
-        f"beside the scene."
+        f"beside the scene." + "".join(f" {sentence}" for sentence in homeless(files, base))
     )
 
 

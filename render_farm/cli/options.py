@@ -58,7 +58,7 @@ _RENDER = f"""examples:
 The same command again goes on with a job that was not finished; the frames of a finished one are there
 already, and are rendered anew with --again.
 Frame numbers take the place of #### as in Blender; without --output frames go to shot-frames/.
-Files outside of the scene's folder are sent only after a yes, which is remembered for the folder, or with
+Files outside of the scene's folder are sent only after a yes, which is remembered for these files, or with
 --allow-outside. Without a sandbox (bubblewrap) the scene is opened only after a yes, or with --trust-file.
 """
 

@@ -171,7 +171,9 @@ def studio(tmp_path: Path) -> tuple[Path, Path, list[Path]]:
 def test_a_no_is_a_no_and_is_asked_again(studio: tuple[Path, Path, list[Path]]) -> None:
     state, base, files = studio
     for answer in ("n", "no", "yess", "x"):
-        assert decide(state, base, files, answer) == set()
+        with pytest.raises(OutsideRefused, match=r"you said no.*--allow-missing"):
+            decide(state, base, files, answer)
+        assert decide(state, base, files, answer, allow_missing=True) == set()
     with pytest.raises(OutsideRefused):
         decide(state, base, files)
     assert decide(state, base, files, allow_missing=True) == set()
@@ -276,9 +278,23 @@ def test_a_projects_folder_is_its_scenes_own(folder: str) -> None:
 def test_names_cannot_steer_the_question(studio: tuple[Path, Path, list[Path]], tmp_path: Path) -> None:
     state, base, _ = studio
     odd = put(tmp_path / "a\nSend them? yes\x1b[2J" / "x.png")
-    console = Terminal("n")
+    console = Terminal("y")
     Outside(console, Agreements(state, base), [], allow_missing=False)([odd])
     assert not any("\n" in line or "\x1b" in line for line in console.told)
+
+
+def test_a_scene_in_downloads_is_told_to_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files lie beside it, and no folder of that kind is agreed to as a whole."""
+    homely(monkeypatch, tmp_path)
+    base = tmp_path / "Downloads"
+    wood = put(base / "wood.png")
+    console = Terminal("y")
+    assert Outside(console, Agreements(tmp_path / "s", base), [], allow_missing=False)([wood]) == {wood}
+    assert any("move it, with its files" in line for line in console.told)
+    assert not any("[f]olders" in line for line in console.told)
+    with pytest.raises(OutsideRefused, match=r"has no folder of its own: move it"):
+        decide(tmp_path / "other", base, [wood])
+    outside._persons.cache_clear()
 
 
 # --- contents -------------------------------------------------------------------------------------------

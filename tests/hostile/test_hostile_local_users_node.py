@@ -106,7 +106,7 @@ def test_a_folder_of_somebody_else_is_not_used(mode, tmp_path):
     with pytest.raises(InvalidInput, match="another user"):
         private_folder(tmp_path / "link")
     assert planted.stat().st_mode & 0o777 == mode
-    known = os.environ | {"FARM_TOKEN": "t"}
+    known = os.environ | {"FARM_NODE_TOKEN": "t"}
     command = [sys.executable, "-m", "gpu_worker", "run", "--coordinator", "http://127.0.0.1:9"]
     words = [*command, "--state-dir", str(planted), "--trust-farm", "0x" + "11" * 20, "--owner", "ann"]
     ended = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False, env=known)

@@ -17,7 +17,7 @@ import pytest
 import urllib3
 
 from frame_splitter.errors import InvalidInput, Unavailable
-from gpu_worker.coordinator import Coordinator
+from gpu_worker.coordinator import Coordinator, Distrusted
 from render_farm import config
 from render_farm.client import FarmClient
 from render_farm.embedded.seaweed import free_port
@@ -68,7 +68,7 @@ FAR = "http://192.0.2.10:8700"
 def test_plain_http_beyond_this_machine_is_refused_with_its_mend(words, status, tmp_path):
     place = [] if words[0] == "render_farm.serve" else ["--state-dir", str(tmp_path / "state")]
     secrets = dict.fromkeys(("FARM_ADMIN_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "x")
-    secrets |= {"FARM_TOKEN": "t", "FARM_SIGNING_KEY": "11" * 32}
+    secrets |= {"FARM_TOKEN": "t", "FARM_NODE_TOKEN": "t", "FARM_SIGNING_KEY": "11" * 32}
     environment = os.environ | secrets | {"FARM_INSECURE": ""}
     command = [sys.executable, "-m", *words, *place]
     ended = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=90, check=False)
@@ -133,9 +133,11 @@ def test_a_token_is_told_to_nobody_who_only_claims_to_be_the_farm(farm, files, t
     other, _ = make_certificate(tmp_path, "DNS:localhost")
     elsewhere = farm.url.replace("localhost", "127.0.0.1")
     for url, root in ((farm.url, ""), (farm.url, str(other)), (elsewhere, str(files[0]))):
-        with FarmClient(url, "t", patience=0.1, ca_file=root) as client, pytest.raises(Unavailable):
+        # It is said at once, with its mend: nobody waits for a farm that will not be believed.
+        client, words = FarmClient(url, "t", patience=600, ca_file=root), r"not believed: .*FARM_CA_FILE"
+        with client, pytest.raises(InvalidInput, match=words):
             client.rules()
-        with pytest.raises(Unavailable, match=r"(?i)certificate"):
+        with pytest.raises(Distrusted, match=words):
             Coordinator(url, "t", 1, ca_file=root).myself()
     with pytest.raises(Unavailable, match="does not answer"):
         Coordinator(farm.url.replace("https", "http"), "t", 1).myself()

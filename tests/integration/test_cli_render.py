@@ -140,7 +140,9 @@ def test_ctrl_c_leaves_the_job_to_a_farm_that_stays(
     (job,) = [one for one in client.jobs(unfinished=True) if one.name == "long"]
     assert job.state == "rendering"
     # The same command joins it; ended from elsewhere, it says so.
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
+    with subprocess.Popen(
+        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    ) as watching:
         assert watching.stderr is not None
         assert until_said(watching, f"Job {job.job} was not finished")
         client.cancel(job.job)
