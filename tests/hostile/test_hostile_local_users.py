@@ -145,14 +145,18 @@ def wait_for_node(said):
             time.sleep(0.2)
 
 
+CLOSED = ("ray", "cache", "slots")
+"""Of a node: what is in them is open, to Ray's processes or to the users that sandboxes run as."""
+
+
 def paths_of(farm):
-    """What of the farm's there is to read, without what lies in Ray's folder."""
+    """What of the farm's there is to read, without what lies in folders that keep all others out."""
     found = [farm.state]
     for folder, names, files in os.walk(farm.state):
         here = Path(folder)
         found += [here / name for name in (*names, *files)]
-        if here == farm.state / "node" and "ray" in names:
-            names.remove("ray")
+        if here == farm.state / "node":
+            names[:] = [name for name in names if name not in CLOSED]
     return [path for path in found if not path.is_symlink()]
 
 
@@ -169,8 +173,8 @@ def test_files_and_folders_are_their_users_alone(farm):
             modes[str(path)] = stat.S_IMODE(path.lstat().st_mode)
     assert len(modes) > 40
     assert {name: oct(mode) for name, mode in modes.items() if mode & 0o077} == {}
-    # Ray opens what is in here to everybody; it is this folder that keeps them out.
-    assert stat.S_IMODE((farm.state / "node" / "ray").stat().st_mode) == 0o700
+    for name in CLOSED:
+        assert stat.S_IMODE((farm.state / "node" / name).stat().st_mode) == 0o700
 
 
 def test_nothing_of_the_folder_it_was_started_in_is_run(farm):
