@@ -129,7 +129,7 @@ def send_quietly(link, content):
 
 def test_requests_are_not_queued_without_end(farm):
     link = connect(farm.url)
-    many = b"GET /api/v1/farm HTTP/1.1\r\nHost: x\r\n\r\n" * 20_000
+    many = b"GET /api/v1/farm HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20_000
     threading.Thread(target=send_quietly, args=(link, many), daemon=True).start()
     assert told(link).count(b"HTTP/1.1 200") < 2000
     assert Api(farm.url, "").ok("GET", "/health")["status"] == "ok"
@@ -138,7 +138,7 @@ def test_requests_are_not_queued_without_end(farm):
 def test_a_body_that_nobody_waits_for_does_not_go_on(farm):
     """A chunked body without an end after its answer."""
     link = connect(
-        farm.url, b"POST /api/v1/nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        farm.url, b"POST /api/v1/nowhere HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
     )
     assert status_of(link.recv(1 << 16)) == 404
     ended, deadline = False, time.monotonic() + 60
@@ -154,7 +154,9 @@ def test_a_body_that_nobody_waits_for_does_not_go_on(farm):
 @pytest.mark.parametrize("method", ["TRACE", "PATCH", "PROPFIND", "CONNECT", "OPTIONS", "BREW", "get"])
 @pytest.mark.parametrize("target", ["/api/v1/health", "*", "http://elsewhere/api/v1/health", "x:1"])
 def test_odd_methods_and_targets_are_refused(farm, method, target):
-    link = connect(farm.url, f"{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    link = connect(
+        farm.url, f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+    )
     assert 400 <= status_of(told(link)) < 500
 
 
@@ -285,7 +287,7 @@ def relay(seaweed_server):
             process.terminate()
 
 
-ASKS = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+ASKS = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nX: "], ids=["silent", "half"])
@@ -306,12 +308,12 @@ def test_the_relay_waits_for_no_head_without_end(relay):
 
 def test_a_transfer_goes_on_while_others_crowd(relay):
     """What moves is not stopped for those who come."""
-    link = connect(relay, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    link = connect(relay, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert status_of(link.recv(1 << 16)) == 200
     crowd = []
     for _ in range(3):
         crowd += [connect(relay) for _ in range(150)]
-        link.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        link.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert status_of(link.recv(1 << 16)) == 200
     for other in crowd:
         other.close()
