@@ -22,12 +22,11 @@ from gpu_worker.failures import Cancelled, TaskError
 from gpu_worker.fleeting import FleetingFolders
 from gpu_worker.groups import Bounds, Group, groups
 from gpu_worker.protocol import Done, Event, Failed, ProgressEvent, Ready
-from gpu_worker.sandbox import MOST_PROCESSES
+from gpu_worker.sandbox import LAUNCHER, MOST_PROCESSES
 from gpu_worker.usage import Allowance, starved
 from gpu_worker.watch import Watch, WatchedStreams
 
 CHILD_PROGRAM = Path(__file__).with_name("blender_child.py")
-LAUNCHER = Path(__file__).with_name("launch.py")
 
 Wrap = Callable[[list[str]], list[str]]
 OnProgress = Callable[[int, int], None]

@@ -2,7 +2,10 @@
 """Run a command that dies with its parent: `launch.py PARENT_PID [--group FILE]... COMMAND...`.
 
 Each FILE is the `cgroup.procs` of a group to join. A program of its own because the code between fork and
-exec of a threaded parent must not be Python. It imports nothing from the project.
+exec of a threaded parent must not be Python. Of the project it imports the filter of system calls only.
+
+Bubblewrap's own processes are bound before they start: as an ordinary user's, its process 1 is of the same
+user as what runs in the sandbox, which may write into its memory.
 """
 
 import ctypes
@@ -12,11 +15,22 @@ import select
 import signal
 import sys
 
+INSIDE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "inside")
 PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
 LARGEST_FILE = 64 << 30
 """Bytes of one file: a scene must not fill the disk with a single write."""
 
+NO_CORE = 1
+"""Bytes of a core dump, at which the kernel writes none, and starts no program for one, either: at 0 it does
+(do_coredump in its fs/coredump.c).
+"""
+
+OPEN_FILES = 4096
+"""In a sandbox: what an unread socket holds is memory that no process maps, so there must not be too many."""
+
+KEYCTL_JOIN_SESSION_KEYRING = 1
+KEYCTL = {"x86_64": 250, "aarch64": 219}
 MOST_DESCRIPTORS = 1 << 20
 STARTED = 200
 """The descriptor that the sandbox's first program closes (inside/enter.py)."""
@@ -58,17 +72,46 @@ def _guard(stands: int, parent: int) -> None:
     os._exit(0)
 
 
-def _hidden(command: list[str]) -> list[str]:
-    """A command of bubblewrap without its options, which everybody inside could read."""
+def _boxed(command: list[str]) -> list[str]:
+    """A command of bubblewrap without its options, which everybody inside could read, and with the filter of
+    system calls for all its processes inside.
+    """
+    sys.path.insert(0, INSIDE)
+    import syscalls  # type: ignore[import-not-found]  # noqa: PLC0415
+
     end = command.index("--")
-    options = os.memfd_create("options", 0)
-    os.write(options, b"".join(one.encode() + b"\0" for one in command[1:end]))
-    os.lseek(options, 0, os.SEEK_SET)
-    return [command[0], "--args", str(options), *command[end:]]
+    options = _in_memory("options", b"".join(os.fsencode(one) + b"\0" for one in command[1:end]))
+    calls = _in_memory("calls", syscalls.program(os.uname().machine))
+    return [command[0], "--args", options, "--seccomp", calls, *command[end:]]
+
+
+def _in_memory(name: str, contents: bytes) -> str:
+    """The descriptor of a file that is in memory only."""
+    descriptor = os.memfd_create(name, 0)
+    left = contents
+    while left:
+        left = left[os.write(descriptor, left) :]
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return str(descriptor)
+
+
+def _new_session_keyring() -> None:
+    """Not the one of whoever started the node. A kernel without keyrings has nothing to hide."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.syscall(ctypes.c_long(KEYCTL[os.uname().machine]), KEYCTL_JOIN_SESSION_KEYRING, None)
+
+
+def _limit_files() -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    most = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _limit() -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        resource.setrlimit(resource.RLIMIT_CORE, (NO_CORE, NO_CORE))
+    except (ValueError, OSError):  # it may be 0 for good
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
     largest = LARGEST_FILE if hard == resource.RLIM_INFINITY else min(hard, LARGEST_FILE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
@@ -88,7 +131,9 @@ def main() -> None:
         groups, command = [*groups, command[1]], command[2:]
     if os.path.basename(command[0]) == "bwrap":
         _guard_start(parent)
-        command = _hidden(command)
+        command = _boxed(command)
+        _new_session_keyring()
+        _limit_files()
     for group in groups:
         _join(group)
     _limit()

@@ -17,7 +17,7 @@ from frame_splitter.audits import CheckReport
 from frame_splitter.fields import Digest, Tile, decoder
 from frame_splitter.records import FailureCode
 from gpu_worker import inner_user, sandbox
-from gpu_worker.blender import LAUNCHER, Wrap
+from gpu_worker.blender import Wrap
 from gpu_worker.failures import TaskError
 from gpu_worker.groups import Bounds, Group, groups
 from gpu_worker.picture_requests import (
@@ -166,10 +166,11 @@ class Pictures:
         if self._process is None or self._process.poll() is not None:
             self.close()
             program = [sys.executable, "-I", "-m", "gpu_worker.picture_program", str(self._memory)]
+            launcher = [sys.executable, "-I", "-S", str(sandbox.LAUNCHER), str(os.getpid())]
             command = self._wrap(program)
             self._group = groups().make(Bounds(self._memory + OWN_MEMORY, sandbox.MOST_PROCESSES))
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *self._group.joins, *command],
+                [*launcher, *self._group.joins, *command],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

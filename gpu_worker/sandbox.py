@@ -4,7 +4,8 @@
 Inside there is no network, no other process, no home folder and nothing of the machine but its system
 libraries, the Python environment and what the caller names. Nothing in it ever runs as root: where root
 starts it, it runs as a user of its own, whose number nobody else has, and an ordinary user's sandbox is a
-user namespace. `gpu_worker.inside.enter` is its first program.
+user namespace. `gpu_worker.inside.enter` is its first program. Its commands are to be started by `launch.py`,
+which binds bubblewrap itself.
 """
 
 import json
@@ -57,6 +58,7 @@ KERNEL_FILES = (
 
 KERNEL_SECRETS = ("/proc/keys", "/proc/key-users", "/proc/kcore", "/proc/timer_list", "/proc/sched_debug")
 
+LAUNCHER = Path(__file__).with_name("launch.py")
 INSIDE = "/inside"
 """Where the sandbox's first program lies."""
 
@@ -285,8 +287,9 @@ def unavailable() -> str | None:
         command = Sandbox().wrap([sys.executable, "-I", "-S", "-c", LOOK])
     except SandboxError as error:
         return error.sentence
+    launched = [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *command]
     try:
-        trial = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={})
+        trial = subprocess.run(launched, capture_output=True, text=True, timeout=60, check=False, env={})
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"bubblewrap does not start: {error}"
     try:
@@ -299,11 +302,21 @@ def unavailable() -> str | None:
 LOOK = """
 import json, os
 kernel = "/proc/sys/kernel/"
-status = dict(line.split(":\t") for line in open("/proc/self/status").read().splitlines() if ":\t" in line)
+def status_of(process):
+    with open(f"/proc/{process}/status") as file:
+        return dict(line.split(":\t", 1) for line in file.read().splitlines() if ":\t" in line)
+def first_is_bound():
+    try:
+        first = status_of(1)
+    except OSError:
+        return True
+    return first.get("Seccomp") == "2" or str(os.getuid()) not in first["Uid"].split()
+status = status_of("self")
 print(json.dumps({
     "user": os.getuid(),
     "capabilities": int(status["CapEff"], 16) | int(status["CapPrm"], 16),
     "filtered": status.get("Seccomp") == "2",
+    "first": first_is_bound(),
     "settings": any(os.access(kernel + name, os.W_OK) for name in os.listdir(kernel)),
 }))
 """
@@ -316,4 +329,6 @@ def _hole(seen: Mapping[str, object]) -> str | None:
         return "what runs in bubblewrap is root here"
     if seen["capabilities"] or seen["settings"]:
         return "what runs in bubblewrap has privileges here"
-    return None if seen["filtered"] else "this kernel filters no system calls"
+    if not seen["filtered"]:
+        return "this kernel filters no system calls"
+    return None if seen["first"] else "this bubblewrap filters no system calls of its own process inside"

@@ -19,13 +19,8 @@ import syscalls  # type: ignore[import-not-found]
 STARTED = 200
 """The descriptor that says, by being closed, that the sandbox stands (launch.py)."""
 
-OPEN_FILES = 4096
-"""What an unread socket holds is memory that no process maps, so there must not be too many."""
-
 PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 22, 24, 38, 47
 PR_CAP_AMBIENT_CLEAR_ALL, SECCOMP_MODE_FILTER = 4, 2
-KEYCTL_JOIN_SESSION_KEYRING = 1
-KEYCTL = {"x86_64": 250, "aarch64": 219}
 LAST_CAPABILITY = 63
 CAPABILITIES_VERSION = 0x20080522
 
@@ -46,8 +41,8 @@ def main() -> None:
     if user != "-":
         become(int(user), [int(one) for one in groups.split(",")] if groups != "-" else [])
     drop_capabilities()
-    new_session_keyring()
-    limit(processes)
+    if processes != "-":
+        limit(user, int(processes))
     filter_calls()
     os.execv(command[0], command)
 
@@ -71,23 +66,14 @@ def drop_capabilities() -> None:
         sys.exit("The sandbox could not give up its capabilities.")
 
 
-def new_session_keyring() -> None:
-    """Not the one of whoever started the node. A kernel without keyrings has nothing to hide."""
-    LIBC.syscall(ctypes.c_long(KEYCTL[os.uname().machine]), KEYCTL_JOIN_SESSION_KEYRING, None)
-
-
-def limit(processes: str) -> None:
-    """What no cgroup is needed for."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _lower(resource.RLIMIT_NOFILE, OPEN_FILES)
-    if processes != "-":
-        _lower(resource.RLIMIT_NPROC, int(processes))
-
-
-def _lower(which: int, value: int) -> None:
-    hard = resource.getrlimit(which)[1]
-    value = value if hard == resource.RLIM_INFINITY else min(hard, value)
-    resource.setrlimit(which, (value, value))
+def limit(user: str, processes: int) -> None:
+    """Of a user's processes. Process 1 is of the same user where that one is ordinary, and does what this
+    program's children want of it. Not before bubblewrap: there the user's other processes count.
+    """
+    for process in (os.getpid(), 1) if user == "-" else (os.getpid(),):
+        hard = resource.prlimit(process, resource.RLIMIT_NPROC)[1]
+        most = processes if hard == resource.RLIM_INFINITY else min(hard, processes)
+        resource.prlimit(process, resource.RLIMIT_NPROC, (most, most))
 
 
 def filter_calls() -> None:

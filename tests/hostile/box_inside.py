@@ -127,9 +127,22 @@ def read(path):
         return file.read()
 
 
-def status():
-    lines = read("/proc/self/status").splitlines()
+def status(process="self"):
+    lines = read(f"/proc/{process}/status").splitlines()
     return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+
+
+def limits(process):
+    """Soft limits by name."""
+    lines = read(f"/proc/{process}/limits").splitlines()[1:]
+    return {line[:26].strip(): line[26:].split()[0] for line in lines}
+
+
+def first():
+    """What bounds process 1, where code in here may write into its memory."""
+    if str(os.getuid()) not in status(1)["Uid"].split():
+        return None
+    return {"status": {name: status(1)[name] for name in STATUS}, "limits": limits(1)}
 
 
 def main():
@@ -149,6 +162,9 @@ def main():
         },
         "keys": outcome(lambda: opened("/proc/keys", os.O_RDONLY)),
         "one": read("/proc/1/cmdline"),
+        "first": first(),
+        "memory of the first": outcome(lambda: opened("/proc/1/mem", os.O_RDWR)),
+        "limits": limits("self"),
         "users": [os.getresuid(), os.getresgid(), os.getgroups()],
         "status": {name: status()[name] for name in STATUS},
         "root": outcome(lambda: os.setresuid(0, 0, 0)),

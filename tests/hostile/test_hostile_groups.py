@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from gpu_worker import machine
-from gpu_worker.blender import LAUNCHER
 from gpu_worker.groups import Bounds, Groups, groups
+from gpu_worker.sandbox import LAUNCHER
 
 BOUNDS = Bounds(1 << 30, 500, 2.5)
 

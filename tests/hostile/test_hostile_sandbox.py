@@ -3,6 +3,8 @@
 
 import json
 import os
+import platform
+import resource
 import shutil
 import stat
 import subprocess
@@ -16,6 +18,7 @@ from gpu_worker import inner_user, sandbox
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]
 NOBODY = 65534
+KEYCTL = 250 if platform.machine() == "x86_64" else 219
 IS_ROOT = os.geteuid() == 0
 
 
@@ -109,6 +112,45 @@ def test_nobody_inside_is_root_or_can_become_it(found):
     assert (found["status"]["NoNewPrivs"], found["status"]["Seccomp"]) == ("1", "2")
 
 
+def test_the_first_process_inside_is_bound_as_all_others_are(found):
+    """An ordinary user's sandbox has it run as the same user: by /proc/1/mem it made every call that the
+    filter refuses, and read keys of the node's session.
+    """
+    first = found["first"]
+    if first is None:
+        assert found["memory of the first"] == "EACCES"
+        return
+    assert (first["status"]["NoNewPrivs"], first["status"]["Seccomp"]) == ("1", "2")
+    assert int(first["status"]["CapEff"], 16) == 0
+    for name in ("Max open files", "Max core file size", "Max processes"):
+        assert first["limits"][name] == found["limits"][name], name
+
+
+def test_no_program_is_started_for_a_core_dump(found):
+    """At 0 the kernel starts the one that core_pattern names all the same (its fs/coredump.c), at 1 none."""
+    fixed = not IS_ROOT and resource.getrlimit(resource.RLIMIT_CORE)[1] == 0
+    assert found["limits"]["Max core file size"] == ("0" if fixed else "1")
+
+
+def test_bubblewrap_itself_has_a_session_keyring_of_its_own(tmp_path):
+    show = f"{sys.executable} -I -S -c 'import ctypes; print(ctypes.CDLL(None).syscall({KEYCTL}, 0, -3, 1))'"
+    (tmp_path / "bwrap").write_text(f"#!/bin/sh\n{show}\n")
+    (tmp_path / "bwrap").chmod(0o755)
+    command = [str(tmp_path / "bwrap"), "--", "true"]
+    launched = [sys.executable, "-I", "-S", str(sandbox.LAUNCHER), str(os.getpid()), *command]
+    own, boxed = (
+        subprocess.run(one, capture_output=True, text=True, check=True).stdout for one in (command, launched)
+    )
+    if int(own) < 0:
+        pytest.skip("this kernel has no keyrings")
+    assert int(boxed) > 0
+    assert own != boxed
+
+
+def test_open_files_are_bounded(found):
+    assert int(found["limits"]["Max open files"]) <= 4096
+
+
 def test_the_nodes_keys_are_not_even_listed(found):
     assert found["keys"] in ("EACCES", "EPERM", "ENOENT")
 
@@ -151,9 +193,15 @@ def test_where_few_users_are_mapped_it_is_one_of_those_and_never_root(uid_map, u
 
 
 def test_a_sandbox_in_which_something_is_root_is_none():
-    good = {"user": 5, "capabilities": 0, "settings": False, "filtered": True}
+    good = {"user": 5, "capabilities": 0, "settings": False, "filtered": True, "first": True}
     assert sandbox._hole(good) is None
-    for wrong in ({"user": 0}, {"capabilities": 1}, {"settings": True}, {"filtered": False}):
+    for wrong in (
+        {"first": False},
+        {"user": 0},
+        {"capabilities": 1},
+        {"settings": True},
+        {"filtered": False},
+    ):
         assert sandbox._hole(good | wrong) is not None
 
 

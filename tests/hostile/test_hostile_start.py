@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from gpu_worker import sandbox
-from gpu_worker.blender import LAUNCHER
+from gpu_worker.sandbox import LAUNCHER
 
 STUCK = """#!/bin/sh
 sleep 300 &
