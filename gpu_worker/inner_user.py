@@ -12,6 +12,9 @@ from frame_splitter.errors import FarmError
 UNUSED_USERS = range(0x70000000, 0x7FFFFFFF)
 """Numbers that no system gives to its users, nor systemd to anything (systemd's UIDS-GIDS.md)."""
 
+MOST_SHOWN = 500
+"""Parts of a closed folder. Bubblewrap takes 9000 words, and each part and each folder needs a few."""
+
 COUNTED_APART = (5, 14)
 """Since this Linux processes are counted by user namespace."""
 
@@ -60,25 +63,38 @@ def _mapped_users(uid_map: str) -> range:
     return range(max(1, first + count // 2), first + count)
 
 
-def shown(path: Path) -> Iterator[Path]:
-    """`path`, or, where the sandbox's user might not look into it, what it holds. Raises SandboxError for a
-    file that its user may not read.
+def shown(path: Path) -> tuple[Path, ...]:
+    """`path`, or, where the sandbox's user might not look into it, what it holds. Links in it are never
+    followed, and not shown: they might lead anywhere on the machine, and so might other kinds of files.
+    Raises SandboxError for a file that its user may not read, and for more than `MOST_SHOWN` of them.
     """
     if not is_root():
-        yield path
-        return
-    mode = path.stat().st_mode
-    if stat.S_ISDIR(mode) and mode & 0o005 != 0o005:
-        for part in sorted(path.iterdir()):
-            if part.is_file() or part.is_dir():
-                yield from shown(part)
-        return
-    if not stat.S_ISDIR(mode) and not mode & 0o004:
-        raise SandboxError(
-            f"{path} may be read by its owner only, and what root opens in the sandbox runs as another user: "
-            f"chmod o+r it, or run this as an ordinary user."
-        )
-    yield path
+        return (path,)
+    try:
+        return tuple(_shown(path))
+    except OSError as error:
+        raise SandboxError(f"{path} cannot be shown in the sandbox: {error.strerror}.") from error
+
+
+def _shown(path: Path) -> Iterator[Path]:
+    left, seen = [(path, path.stat())], 0
+    while left:
+        part, status = left.pop()
+        seen += 1
+        if seen > MOST_SHOWN:
+            raise SandboxError(
+                f"{path} may be entered by its owner only and holds more than {MOST_SHOWN} files and "
+                f"folders, each of which the sandbox's user would have to be shown: chmod o+rx it."
+            )
+        if stat.S_ISREG(status.st_mode) and not status.st_mode & 0o004:
+            raise SandboxError(
+                f"{part} may be read by its owner only, and what root opens in the sandbox runs as another "
+                f"user: chmod o+r it, or run this as an ordinary user."
+            )
+        if stat.S_ISDIR(status.st_mode) and status.st_mode & 0o005 != 0o005:
+            left += [(one, one.lstat()) for one in sorted(part.iterdir(), reverse=True)]
+        elif stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
+            yield part
 
 
 def let_write(path: Path) -> None:

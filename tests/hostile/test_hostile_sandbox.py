@@ -6,6 +6,7 @@ import os
 import platform
 import resource
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -13,13 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from gpu_worker import inner_user, sandbox
+from gpu_worker import inner_user, removal, sandbox
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]
 NOBODY = 65534
 KEYCTL = 250 if platform.machine() == "x86_64" else 219
 IS_ROOT = os.geteuid() == 0
+as_root = pytest.mark.skipif(not IS_ROOT, reason="an ordinary user's sandbox shows folders as they are")
 
 
 def usable_by_others(program: Path) -> bool:
@@ -212,9 +214,71 @@ def test_a_machine_there_is_no_filter_for_has_no_sandbox(monkeypatch):
         sandbox.Sandbox().wrap(["x"])
 
 
-@pytest.mark.skipif(not IS_ROOT, reason="an ordinary user's sandbox reads what its user may")
+@as_root
 def test_a_file_that_only_root_may_read_is_named(tmp_path):
     (tmp_path / "scene.blend").write_text("x")
     (tmp_path / "scene.blend").chmod(0o600)
     with pytest.raises(sandbox.SandboxError, match=r"chmod o\+r"):
         sandbox.Sandbox(readable=(tmp_path,)).wrap(["x"])
+
+
+@pytest.fixture
+def closed(tmp_path):
+    """A folder that only root may enter, with a picture in it."""
+    folder = tmp_path / "closed"
+    (folder / "open").mkdir(parents=True)
+    for name in ("a.png", "open/b.png"):
+        (folder / name).write_text("x")
+        (folder / name).chmod(0o644)
+    (folder / "open").chmod(0o755)
+    folder.chmod(0o700)
+    return folder
+
+
+@as_root
+@pytest.mark.parametrize("target", ["/", ".", "..", "/etc/passwd", "nowhere", "a.png"])
+def test_links_in_a_closed_folder_lead_nowhere(closed, target):
+    """Its parts were mounted one by one, and a link to / as the whole machine; two to "." without end."""
+    for name in ("one", "two"):
+        (closed / name).symlink_to(target)
+    assert inner_user.shown(closed) == (closed / "a.png", closed / "open")
+    options = sandbox.Sandbox(readable=(closed,)).wrap(["x"])
+    assert not [one for one in options if one.startswith((f"{closed}/one", f"{closed}/two"))]
+
+
+@as_root
+def test_only_files_and_folders_of_a_closed_folder_are_shown(closed):
+    os.mkfifo(closed / "pipe")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(closed / "socket"))
+    os.mknod(closed / "device", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    assert inner_user.shown(closed) == (closed / "a.png", closed / "open")
+
+
+@as_root
+@pytest.mark.parametrize("kind", ["wide", "deep"])
+def test_a_closed_folder_with_too_much_in_it_is_named_with_its_mend(closed, kind):
+    if kind == "wide":
+        for number in range(inner_user.MOST_SHOWN + 1):
+            (closed / str(number)).mkdir()
+    else:
+        (closed / "/".join("d" * (inner_user.MOST_SHOWN + 1))).mkdir(parents=True)
+        for folder in closed.rglob("d"):
+            folder.chmod(0o700)
+    with pytest.raises(sandbox.SandboxError, match=r"chmod o\+rx"):
+        sandbox.Sandbox(readable=(closed,)).wrap(["x"])
+    removal.remove(closed)
+
+
+@as_root
+def test_the_most_that_is_shown_is_not_too_much_for_bubblewrap(closed):
+    for number in range((inner_user.MOST_SHOWN - 5) // 2):
+        (closed / str(number)).mkdir(mode=0o700)
+        (closed / str(number) / "file").write_text("x")
+        (closed / str(number) / "file").chmod(0o644)
+    if (reason := sandbox.unavailable()) is not None:
+        pytest.skip(reason)
+    command = sandbox.Sandbox(readable=(closed,)).wrap(["/bin/cat", str(closed / "7" / "file")])
+    launched = [sys.executable, "-I", "-S", str(sandbox.LAUNCHER), str(os.getpid()), *command]
+    answer = subprocess.run(launched, capture_output=True, text=True, check=False, timeout=60, env={})
+    assert (answer.stdout, answer.stderr) == ("x", "")
