@@ -127,6 +127,19 @@ class BlenderChild:
             assert self._ready is not None
             return self._ready
 
+    def fill(self, folder: Path, lay: Callable[[Path], None]) -> None:
+        """Have `lay` put something into a folder in memory that it was started with, once it is ready and
+        before it opens anything. Raises TaskError (NODE) where that fails.
+        """
+        self.ready()
+        try:
+            self._fleeting.fill(folder, lay)
+        except (OSError, KeyError) as error:
+            # Where it is gone meanwhile, so are its folders.
+            raise self._verdict or TaskError(
+                FailureCode.NODE, f"{folder.name} could not be copied into the sandbox's memory: {error}"
+            ) from error
+
     @property
     def alive(self) -> bool:
         """Whether it can still take a command."""

@@ -69,6 +69,15 @@ class FleetingFolders:
                 self._lock.release()
         return self._seen
 
+    def fill(self, folder: Path, lay: Callable[[Path], None]) -> None:
+        """Have `lay` put what a child is given into one of the folders. Only before a stranger's file is
+        open: it goes by names. Raises OSError.
+        """
+        with self._lock:
+            there = Path(f"/proc/self/fd/{self._open[folder]}")
+            lay(there)
+            inner_user.let_write_below(there)
+
     def make(self, path: Path) -> None:
         """Make the empty folder that a task writes `path` to, where that is one of these."""
         self._within(path, self._make)

@@ -8,8 +8,9 @@ scene/    read-only; empty until the child is given its scene, so that Blender c
 given/    read-only; what a finishing child is given to read
 output/   where it writes, a folder a task
 scratch/  its temporary files
+kernels/  its own copy of the GPU's kernels, where there are any
 
-In a sandbox the last two are in memory, and what a task wrote is copied to the same place on disk: so no
+In a sandbox the last three are in memory, and what a task wrote is copied to the same place on disk: so no
 scene can fill the disk, and nothing it left has to be counted or removed.
 """
 
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from frame_splitter.ids import SceneId
 from frame_splitter.records import FailureCode
-from gpu_worker import inner_user, removal, sandbox
+from gpu_worker import removal, sandbox
 from gpu_worker.blender import CHILD_PROGRAM, BlenderChild, ChildCommand, ChildLimits, Device
 from gpu_worker.failures import TaskError
 from gpu_worker.kernels import Kernels, variables
@@ -49,10 +50,12 @@ class Stage:
         self._folder = parent / f"stage-{uuid.uuid4().hex[:12]}"
         self.given, self._output = self._folder / "given", self._folder / "output"
         self._scene_folder, self._scratch = self._folder / "scene", self._folder / "scratch"
+        self._kernels = self._folder / "kernels"
         for folder in (self._scene_folder, self.given, self._output, self._scratch):
             folder.mkdir(parents=True)
-        if plan.kernels is not None:
-            self._copy(plan.kernels)
+        self._without_kernels = plan.kernels
+        if not plan.sandboxed:
+            self._copy_to_disk()
         self.held: HeldScene | None = None
         self._main: Path | None = None
         if held is not None:
@@ -75,13 +78,19 @@ class Stage:
         """Whether it can still be given a scene."""
         return self.held is None and self.child.alive
 
-    def _copy(self, kernels: Kernels) -> None:
+    def _copy_to_disk(self) -> None:
         try:
-            kernels.copy_to(self._folder / "kernels")
-            inner_user.let_write_below(self._folder / "kernels")
+            if self._without_kernels is not None:
+                self._without_kernels.copy_to(self._kernels)
         except OSError:
             removal.remove(self._folder)
             raise
+        self._without_kernels = None
+
+    def _copy_to_memory(self) -> None:
+        if self._without_kernels is not None:
+            self.child.fill(self._kernels, self._without_kernels.copy_to)
+            self._without_kernels = None
 
     def ready(self) -> Ready:
         """Wait for Blender. A Blender that does not even load is the node's failure, not a scene's."""
@@ -98,8 +107,9 @@ class Stage:
         self._main = held.assemble(self._scene_folder)
 
     def open(self) -> None:
-        """Have the child hold its scene."""
+        """Have the child hold its scene. No kernel is asked for before."""
         self.ready()
+        self._copy_to_memory()
         assert self._main is not None
         self.child.open(self._main, self._plan.device)
 
@@ -118,27 +128,24 @@ class Stage:
 
     def _command(self) -> ChildCommand:
         program, threads = self._plan.program, self._plan.device.threads
-        fleeting = (self._output, self._scratch)
-        writes: tuple[Path, ...] = ()
+        fleeting: tuple[Path, ...] = (self._output, self._scratch)
         given = sandbox.environment(os.environ) | {"TMPDIR": str(self._scratch)}
         kernels: tuple[Path, ...] = ()
         if self._plan.kernels is not None:
-            kernels, own = self._plan.kernels.readable(), self._folder / "kernels"
-            given |= variables(self._plan.kernels.folder, own)
-            writes = (own,)
+            kernels, fleeting = self._plan.kernels.readable(), (*fleeting, self._kernels)
+            given |= variables(self._plan.kernels.folder, self._kernels)
         if self.held is not None and self.held.manifest.color_config:
             given |= {"OCIO": self.held.color_config(self._scene_folder)}
         if not self._plan.sandboxed:
             given |= {"HOME": str(self._scratch)}
-            return ChildCommand(program, variables=given, threads=threads, writes=(*fleeting, *writes))
+            return ChildCommand(program, variables=given, threads=threads, writes=fleeting)
         box = sandbox.Sandbox(
             readable=(program_folder(program), self._scene_folder, self.given, *kernels),
-            writable=writes,
             gpu=self._plan.device.backend != "CPU",
             fleeting=fleeting,
             room=min(self._plan.limits.disk, self._plan.limits.memory // 2),
         )
-        return ChildCommand(program, box.wrap, given, threads, writes, fleeting)
+        return ChildCommand(program, box.wrap, given, threads, fleeting=fleeting)
 
 
 def program_folder(program: Path) -> Path:

@@ -68,6 +68,18 @@ def unlinked(folder: str) -> None:
         os.write(handle, bytes(MIB))
 
 
+def in_the_kernels(folder: str) -> None:
+    """The same among the kernels it was given, if they are all there and its own."""
+    kernels = os.environ["CUDA_CACHE_PATH"]
+    with open(os.path.join(kernels, "deep", "kernel"), "r+b") as kernel:
+        assert kernel.read() == b"compiled"
+        kernel.write(b"over")
+    assert os.listdir(os.environ["OPTIX_CACHE_PATH"]) == []
+    with contextlib.suppress(OSError):
+        unlinked(kernels)
+    stay()
+
+
 def unlinked_and_mapped(folder: str) -> None:
     """And that not even a descriptor shows."""
     size = 700 * MIB

@@ -16,6 +16,7 @@ from gpu_worker.blender import ChildLimits, Device
 from gpu_worker.checking import RAW, hand_over
 from gpu_worker.failures import TaskError
 from gpu_worker.groups import Group
+from gpu_worker.kernels import COPIED, READ, KernelKey, Kernels
 from gpu_worker.slot import Slot, SlotPlan
 from gpu_worker.stage import ChildPlan, Stage
 
@@ -60,8 +61,9 @@ def stage(tmp_path):
     """A function that has a child do something, and gives its stage and output folder."""
     with contextlib.ExitStack() as opened:
 
-        def make(what, memory=300 << 20, sandboxed=True, disk=64 << 30):
-            plan = ChildPlan(Device(), ChildLimits(memory, 30.0, 60.0, 20.0, disk), sandboxed, CHILD)
+        def make(what, memory=300 << 20, sandboxed=True, disk=64 << 30, kernels=None):
+            limits = ChildLimits(memory, 30.0, 60.0, 20.0, disk)
+            plan = ChildPlan(Device(), limits, sandboxed, CHILD, kernels)
             made = Stage(tmp_path / "slot", plan)
             opened.callback(made.close)
             made.give(Taken(what))
@@ -121,6 +123,20 @@ def test_a_file_that_nobody_sees_is_counted_and_never_on_disk(stage, tmp_path):
     error = failure(stage("unlinked"))
     assert error.failure in (FailureCode.BAD_OUTPUT, FailureCode.OUT_OF_MEMORY, FailureCode.CRASHED)
     assert removal.written([tmp_path], 1000)[1] < 1 << 20
+
+
+@inside
+def test_a_childs_kernels_are_counted_and_never_on_disk(stage, tmp_path):
+    for name in (*COPIED, *READ):
+        (tmp_path / "made" / name / "deep").mkdir(parents=True)
+    (tmp_path / "made" / "optix" / "deep").rmdir()
+    (tmp_path / "made" / "cuda" / "deep" / "kernel").write_bytes(b"compiled")
+    made = stage("in_the_kernels", kernels=Kernels(KernelKey("5", "CUDA", "gpu", "1"), tmp_path / "made"))
+    error = failure(made)
+    assert error.failure in (FailureCode.BAD_OUTPUT, FailureCode.OUT_OF_MEMORY)
+    assert made.child.peak_memory > 100 << 20
+    assert list((tmp_path / "slot").rglob("*kernel*")) == []
+    assert (tmp_path / "made" / "cuda" / "deep" / "kernel").read_bytes() == b"compiled"
 
 
 @inside
