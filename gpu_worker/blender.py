@@ -109,6 +109,7 @@ class BlenderChild:
             self._command.writes,
             self._fleeting.filled,
             self._starved,
+            lambda: self._group.bounds_memory,
         )
         self._watch = Watch(self._spawn, self._hear, self._end, allowance)
         self.commands_done = 0

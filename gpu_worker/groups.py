@@ -6,6 +6,7 @@ has no controllers. What the node may not set it does without, and `gpu-worker d
 """
 
 import os
+import signal
 import subprocess
 import time
 import uuid
@@ -50,6 +51,12 @@ class Group:
         """Options for launch.py, by which a program joins."""
         return tuple(part for one in self._folders for part in ("--group", str(one / "cgroup.procs")))
 
+    @property
+    def bounds_memory(self) -> bool:
+        """Whether the kernel bounds the memory of what is in it."""
+        limits = ("memory.max", "memory.limit_in_bytes")
+        return any((folder / name).exists() for folder in self._folders for name in limits)
+
     def ran_out_of_memory(self) -> bool:
         """Whether the kernel ended a process in it for want of memory."""
         for folder in self._folders:
@@ -61,11 +68,11 @@ class Group:
     def remove(self) -> None:
         """End what is left in it, and the group. Never raises."""
         for folder in self._folders:
-            with suppress(OSError):
-                (folder / "cgroup.kill").write_text("1")
             latest = time.monotonic() + REMOVAL_SECONDS
+            _end_all(folder)
             while not _removed(folder) and time.monotonic() < latest:
                 time.sleep(0.01)
+                _end_all(folder)
 
 
 class Groups:
@@ -203,6 +210,17 @@ def _sweep(parent: Path) -> None:
         number = folder.name.removeprefix(PREFIX).partition("-")[0]
         if not os.path.exists(f"/proc/{number}"):
             _removed(folder)
+
+
+def _end_all(folder: Path) -> None:
+    """End what is in a group. The first version, and the second before Linux 5.14, cannot do so at once."""
+    with suppress(OSError):
+        (folder / "cgroup.kill").write_text("1")
+        return
+    with suppress(OSError, ValueError):
+        for number in map(int, (folder / "cgroup.procs").read_text().split()):
+            if number > 0:  # 0 is one of another namespace
+                os.kill(number, signal.SIGKILL)
 
 
 def _removed(folder: Path) -> bool:

@@ -33,7 +33,10 @@ CONTAINER = (
     "are not needed)"
 )
 DELEGATION = "systemd-run --user --scope -p Delegate=yes gpu-worker run ..."
-
+LOOKED_AT = (
+    "looked at five times a second, not bounded: what the kernel holds for a scene unseen ends the scene's "
+    "child only once the whole machine is short of memory"
+)
 NONE = "not without the sandbox"
 
 
@@ -91,7 +94,7 @@ def table(facts: Facts) -> tuple[Row, ...]:
         Row("kernel settings", stands, "read-only" if stands else NONE),
         Row("session keyring", stands, "a new one, and none of its calls" if stands else NONE),
         Row("system calls", stands and facts.machine in MACHINES, _filter(facts) if stands else NONE),
-        Row("memory", "memory" in facts.kinds, *_bounded(facts, "memory", "looked at five times a second")),
+        Row("memory", "memory" in facts.kinds, *_bounded(facts, "memory", LOOKED_AT)),
         Row("processes", "pids" in facts.kinds or facts.counted, *_processes(facts)),
         Row("CPU time", "cpu" in facts.kinds, *_bounded(facts, "cpu", "a courtesy of Blender's")),
         Row("output and scratch", stands and facts.sized, _folders(facts)),

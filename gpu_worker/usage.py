@@ -10,17 +10,12 @@ from pathlib import Path
 import psutil
 
 from frame_splitter.records import FailureCode
+from gpu_worker import shortage
 from gpu_worker.failures import TaskError
 from gpu_worker.removal import written
 
 LOOK_SECONDS = 0.2
 """How often memory is read."""
-
-SEARCH_SECONDS = 2.0
-"""How often new processes are looked for, and files are counted: both cost more than a look."""
-
-MOST_FILES = 100_000
-
 
 SEARCH_SECONDS = 2.0
 """How often files on disk are counted, which costs more than a look."""
@@ -45,7 +40,7 @@ class Filled:
 class Allowance:
     """Bytes in memory of the whole process tree and of its folders there, bytes below `folders` on disk.
     `filled` says what lies in the folders in memory, `starved` whether the kernel has ended a process for
-    want of memory.
+    want of memory, `bounded` whether the kernel bounds it.
     """
 
     memory: int
@@ -53,6 +48,7 @@ class Allowance:
     folders: tuple[Path, ...] = ()
     filled: Callable[[], Filled] = Filled
     starved: Callable[[], bool] = bool
+    bounded: Callable[[], bool] = bool
 
 
 class Usage:
@@ -86,7 +82,7 @@ class Usage:
             held = filled + sum(map(_own_share, tree))
         self.peak_memory = max(self.peak_memory, held)
         if held <= self._allowance.memory:
-            return None
+            return None if self._allowance.bounded() else _shortage(tree)
         return TaskError(
             FailureCode.OUT_OF_MEMORY,
             f"Blender took {held / 2**30:.1f} GiB of memory; a slot of this node may take "
@@ -123,6 +119,15 @@ def starved(memory: int) -> TaskError:
         FailureCode.OUT_OF_MEMORY,
         f"Blender took more memory than the {memory / 2**30:.1f} GiB that a slot of this node may take, and "
         f"was ended.",
+    )
+
+
+def _shortage(tree: list[int]) -> TaskError | None:
+    if not shortage.must_go(tree):
+        return None
+    return TaskError(
+        FailureCode.NODE,
+        "This node's machine ran short of memory, which it does not bound: gpu-worker doctor says how to.",
     )
 
 
@@ -168,16 +173,22 @@ def _read(path: str) -> bytes:
 
 
 def _resident(pid: int) -> int:
-    """Bytes in memory, shared ones too (proc(5), /proc/PID/statm)."""
+    """Bytes in memory, shared ones too, and its page tables (proc(5), /proc/PID/statm)."""
     numbers = _read(f"/proc/{pid}/statm").split()
-    return int(numbers[1]) * PAGE if len(numbers) > 1 else 0
+    return (int(numbers[1]) * PAGE if len(numbers) > 1 else 0) + _tables(pid)
+
+
+def _tables(pid: int) -> int:
+    """Bytes of page tables: with an empty page in each, they are all there is (proc(5), /proc/PID/status)."""
+    _, found, rest = _read(f"/proc/{pid}/status").partition(b"\nVmPTE:")
+    return int(rest.split(maxsplit=1)[0]) << 10 if found else 0
 
 
 def _own_share(pid: int) -> int:
     """Bytes in memory and swapped out, of shared ones only a share (proc(5), /proc/PID/smaps_rollup)."""
     lines = [line.split() for line in _read(f"/proc/{pid}/smaps_rollup").splitlines()]
     found = [int(line[1]) << 10 for line in lines if line and line[0] in (b"Pss:", b"SwapPss:")]
-    return sum(found) if found else _resident(pid)
+    return sum(found) + _tables(pid) if found else _resident(pid)
 
 
 PAGE = os.sysconf("SC_PAGE_SIZE")

@@ -10,6 +10,7 @@ import ctypes
 import os
 import struct
 from collections.abc import Iterable
+from glob import glob
 
 WRITES = "RENDER_FARM_WRITES"
 """The variable that names the folders, one a line."""
@@ -24,7 +25,12 @@ WRITE_FILE, REFER, TRUNCATE = 1 << 1, 1 << 13, 1 << 14
 REMOVE_AND_MAKE = sum(1 << bit for bit in range(4, 13))
 BIND_AND_CONNECT = 0b11
 
-DEVICES = "/dev"
+DEVICES = (
+    *(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty")),
+    *("/dev/nvidia*", "/dev/dri", "/dev/kfd"),
+)
+"""Devices that programs and GPUs' drivers write to. Root might write to any other, the disks among them."""
+
 OPEN_TO_WRITE = ("/dev/shm", "/proc/self")  # noqa: S108 - not for temporary files
 """Shared memory, and what threads say of themselves."""
 
@@ -53,7 +59,8 @@ def confine(folders: Iterable[str]) -> bool:
     try:
         for folder in (*folders, *OPEN_TO_WRITE):
             _allow(libc, ruleset, folder, writing)
-        _allow(libc, ruleset, DEVICES, writing & (WRITE_FILE | TRUNCATE))
+        for device in (name for pattern in DEVICES for name in glob(pattern)):
+            _allow(libc, ruleset, device, writing & (WRITE_FILE | TRUNCATE))
         libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         return bool(libc.syscall(RESTRICT_SELF, ruleset, 0) == 0)
     finally:

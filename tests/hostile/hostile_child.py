@@ -5,10 +5,12 @@
 
 import argparse
 import contextlib
+import ctypes
 import json
 import mmap
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -90,6 +92,44 @@ def unlinked_and_mapped(folder: str) -> None:
     os.close(handle)
     for place in range(0, size, 4096):
         room[place] = 1
+    stay()
+
+
+def page_tables(folder: str) -> None:
+    """One empty page of each 2 MiB read: a table of 4 KiB each, and nothing else."""
+    libc = ctypes.CDLL(None)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *(4 * [ctypes.c_long])]
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    size = 1 << 38
+    for _ in range(2):
+        room = libc.mmap(None, size, mmap.PROT_READ, 0x4022, -1, 0)
+        libc.madvise(room, size, 15)  # no large pages
+        for place in range(room, room + size, 2 * MIB):
+            ctypes.c_char.from_address(place).value  # noqa: B018
+    stay()
+
+
+def shared_without_name(folder: str) -> None:
+    """Shared memory that no table of a process leads to any more, 256 MiB."""
+    room = mmap.mmap(-1, 256 * MIB)
+    for place in range(0, 256 * MIB, MIB):
+        room[place : place + MIB] = b"x" * MIB
+        room.madvise(mmap.MADV_DONTNEED, place, MIB)
+    stay()
+
+
+def unread_sockets(folder: str) -> None:
+    """Forks that hold sockets full of what nobody reads, 64 MiB and more."""
+    for _ in range(3):
+        if os.fork() == 0:
+            held = [socket.socketpair() for _ in range(100)]
+            for one in (side for pair in held for side in pair):
+                one.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        one.send(bytes(32000))
+            stay()
     stay()
 
 

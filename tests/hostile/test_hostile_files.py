@@ -3,6 +3,7 @@
 is rendered by a child that was told lies about it. No sandbox helps here.
 """
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -220,3 +221,25 @@ def test_a_child_writes_nowhere_but_where_its_parent_says(scenes: Path, tmp_path
     finally:
         confined.close()
     assert not list(outside.iterdir())
+
+
+@pytest.mark.skipif(not confining.available(), reason="This kernel has no Landlock.")
+def test_of_devices_a_child_writes_to_harmless_ones_only(tmp_path: Path) -> None:
+    """Without a sandbox, root's own could have written to any: here the one that makes terminals."""
+    program = f"""
+import json, os
+from gpu_worker.child import confining
+def opens(path):
+    try:
+        os.close(os.open(path, os.O_WRONLY))
+    except OSError as error:
+        return type(error).__name__
+    return "opened"
+paths = ["/dev/null", "/dev/zero", "/dev/urandom", "/dev/ptmx"]
+before = [opens(path) for path in paths]
+assert confining.confine([{str(tmp_path)!r}])
+print(json.dumps([before, [opens(path) for path in paths]]))
+"""
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=60)
+    opened = ["opened"] * 3
+    assert json.loads(answer.stdout) == [[*opened, "opened"], [*opened, "PermissionError"]]

@@ -108,10 +108,9 @@ def test_the_kernel_keeps_them(tmp_path):
         with (tmp_path / "said").open("w") as said:
             subprocess.run([*command, sys.executable, "-c", program], stderr=said, check=False, timeout=60)
     finally:
-        for folder in group._folders:
-            for number in (folder / "cgroup.procs").read_text().split():
-                os.kill(int(number), 9)
+        left = sum(len((folder / "cgroup.procs").read_text().split()) for folder in group._folders)
         group.remove()
+    assert left > 0
     assert "Resource temporarily unavailable" in (tmp_path / "said").read_text()
     assert not any(folder.exists() for folder in group._folders)
 

@@ -11,7 +11,7 @@ import pytest
 from frame_splitter.fields import Tile
 from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
 from frame_splitter.records import FailureCode, Lease, RenderSettings, Task, TaskKind, TaskOutput
-from gpu_worker import blender, inner_user, removal, sandbox, usage
+from gpu_worker import blender, inner_user, removal, sandbox, shortage, usage
 from gpu_worker.blender import ChildLimits, Device
 from gpu_worker.checking import RAW, hand_over
 from gpu_worker.failures import TaskError
@@ -89,12 +89,12 @@ def failure(made):
 def with_and_without(request, monkeypatch):
     """As this machine is, and as one that gives no control groups."""
     if request.param == "no groups":
-        monkeypatch.setattr(blender, "groups", lambda: SimpleNamespace(make=lambda bounds: Group()))
+        no_groups(monkeypatch)
     return request.param
 
 
 @inside
-@pytest.mark.parametrize("what", ["forks", "unlinked_and_mapped", "elsewhere"])
+@pytest.mark.parametrize("what", ["forks", "unlinked_and_mapped", "elsewhere", "page_tables"])
 def test_memory_is_counted_wherever_it_is(stage, with_and_without, what):
     made = stage(what)
     error = failure(made)
@@ -102,6 +102,31 @@ def test_memory_is_counted_wherever_it_is(stage, with_and_without, what):
     assert error.failure in (FailureCode.OUT_OF_MEMORY, FailureCode.BAD_OUTPUT, FailureCode.CRASHED), error
     assert not made.child.alive
     assert made.child.peak_memory < 900 << 20
+
+
+def no_groups(monkeypatch):
+    monkeypatch.setattr(blender, "groups", lambda: SimpleNamespace(make=lambda bounds: Group()))
+
+
+@inside
+@pytest.mark.parametrize("what", ["shared_without_name", "unread_sockets"])
+def test_a_machine_that_bounds_no_memory_ends_first_who_hides_what_it_holds(stage, monkeypatch, what):
+    """What no process maps is in nobody's count. It is nobody's fault that a node cannot count it."""
+    no_groups(monkeypatch)
+    honest, made = stage("shared_pages"), stage(what)
+    monkeypatch.setattr(shortage, "memory", lambda: (100 << 30, 2 << 30))
+    error = failure(made)
+    assert error.failure is FailureCode.NODE
+    assert "memory" in error.sentence
+    assert honest.child.alive
+
+
+@inside
+def test_a_machine_at_its_last_ends_every_child_whose_memory_it_does_not_bound(stage, monkeypatch):
+    no_groups(monkeypatch)
+    made = stage("shared_pages")
+    monkeypatch.setattr(shortage, "memory", lambda: (100 << 30, 1 << 30))
+    assert failure(made).failure is FailureCode.NODE
 
 
 @inside
