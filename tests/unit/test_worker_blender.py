@@ -102,8 +102,8 @@ def test_memory_is_limited_for_the_whole_tree(start, tmp_path, behaviour):
     child = start(render=behaviour, memory=200 << 20)
     error = failing(child, tmp_path)
     assert error.failure is FailureCode.OUT_OF_MEMORY
-    # Where the kernel keeps the limit nobody ever sees more.
-    assert child.peak_memory > 120 << 20
+    # Where the kernel keeps the limit nobody ever sees more, and the last look may be a while before.
+    assert child.peak_memory > 30 << 20
 
 
 def test_the_disk_it_may_fill_is_limited(tmp_path):
