@@ -93,7 +93,7 @@ def table(facts: Facts) -> tuple[Row, ...]:
         Row("no root inside", stands, _inside(facts) if stands else NONE),
         Row("kernel settings", stands, "read-only" if stands else NONE),
         Row("session keyring", stands, "a new one, and none of its calls" if stands else NONE),
-        Row("system calls", stands and facts.machine in MACHINES, _filter(facts) if stands else NONE),
+        Row("system calls", stands and facts.machine in MACHINES, _filter(facts, stands)),
         Row("memory", "memory" in facts.kinds, *_bounded(facts, "memory", LOOKED_AT)),
         Row("processes", "pids" in facts.kinds or facts.counted, *_processes(facts)),
         Row("CPU time", "cpu" in facts.kinds, *_bounded(facts, "cpu", "a courtesy of Blender's")),
@@ -156,9 +156,9 @@ def _forbidden() -> str:
     return "sudo sysctl -w user.max_user_namespaces=15000" if _read(MOST_NAMESPACES) == "0" else ""
 
 
-def _filter(facts: Facts) -> str:
+def _filter(facts: Facts, stands: bool) -> str:
     if facts.machine in MACHINES:
-        return "filtered"
+        return "filtered" if stands else NONE
     return f"no filter for {facts.machine}, only for {' and '.join(MACHINES)}"
 
 
