@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One owner, with however many nodes and calls, takes no more than its share of what all have together."""
+
+import asyncio
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from frame_splitter.errors import Unavailable
+from frame_splitter.records import Blob, Manifest
+from render_farm.gates import FARMS_PART, OWNERS_PART, Busy, Gate, Turns
+from render_farm.store.identities import ADMIN, Caller, Role
+from tests import servers
+from tests.api_calls import Api
+
+MOST = 1_000_000_000
+
+
+@pytest.fixture(scope="module")
+def farm(tmp_path_factory, seaweed_server):
+    """A coordinator whose owners may store a gigabyte."""
+    folder = tmp_path_factory.mktemp("shares")
+    with (
+        servers.valkey(folder / "valkey") as store,
+        servers.coordinator(
+            folder / "process", store.url, seaweed_server, "--quota-gigabytes", "1"
+        ) as running,
+    ):
+        running.store = store
+        yield running
+        log = Path(running.log).read_text()
+        assert "request_crashed" not in log
+        assert "Traceback" not in log
+
+
+@pytest.fixture
+def admin(farm):
+    return Api(farm.url, farm.admin_token)
+
+
+@pytest.fixture
+def ann(admin):
+    return admin.owner()
+
+
+def digest(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def scene(sizes):
+    """A scene of files of these sizes."""
+    names = {f"f{number}": Blob(digest(b"%d" % number), size) for number, size in enumerate(sizes)}
+    return Manifest("f0", names)
+
+
+def node_of(owner, number, own=False):
+    return Caller(Role.NODE, owner, f"{owner}-{number}", own)
+
+
+# --- bytes -------------------------------------------------------------------------------------------
+
+
+def test_a_blob_counts_with_the_largest_size_told_for_it(ann):
+    """Told one byte first, 1.2 GB came in beside a quota of one."""
+    sizes = [10_000_000] * 120
+    ann.ok("POST", "/scenes", scene([1] * 120))
+    assert "1.2 GB" in ann.refused(403, "quota", "POST", "/scenes", scene(sizes))
+    assert ann.ok("GET", "/quota")["bytes"]["used"] == 120
+    ann.ok("POST", "/scenes", scene(sizes[:90]))
+    ann.ok("POST", "/scenes", scene([1] * 120))
+    assert ann.ok("GET", "/quota")["bytes"]["used"] == 90 * 10_000_000 + 30
+    ann.refused(403, "quota", "POST", "/scenes", scene(sizes))
+
+
+def test_one_size_at_a_time_comes_to_no_more(ann):
+    for size in (0, 1, 500_000_000, MOST):
+        ann.ok("POST", "/scenes", scene([size]))
+        assert ann.ok("GET", "/quota")["bytes"]["used"] == size
+    ann.refused(403, "quota", "POST", "/scenes", scene([MOST + 1]))
+
+
+def test_a_scene_with_another_size_than_the_file_has_is_not_sealed(ann):
+    """Its file was checked before, with its own size."""
+    content = os.urandom(100)
+    ann.scene(content)
+    other = ann.ok("POST", "/scenes", Manifest("a", {"a": Blob(digest(content), 99)}))
+    assert not other["sealed"]
+    assert "100 bytes instead of 99" in ann.refused(409, "conflict", "POST", f"/scenes/{other['scene']}/seal")
+
+
+# --- places ------------------------------------------------------------------------------------------
+
+
+def filled(gate, callers):
+    """How many of the callers' calls come in, until one of each is refused."""
+    came = 0
+    for caller in callers:
+        try:
+            while True:
+                gate.enter(caller)
+                came += 1
+        except (Busy, Unavailable):
+            pass
+    return came
+
+
+def test_one_operators_nodes_have_a_share_of_the_places():
+    """Seventeen nodes of one operator kept everybody else from waiting for work."""
+    gate = Gate("calls that wait", 128, 2048)
+    assert filled(gate, [node_of("eve", number) for number in range(100)]) == 2048 // OWNERS_PART
+    gate.enter(node_of("ann", 1))
+    with pytest.raises(Busy, match="Your nodes and you"):
+        gate.enter(Caller(Role.OWNER, "eve", ""))
+
+
+def test_places_are_kept_for_the_farm():
+    gate = Gate("calls that wait", 128, 2048)
+    many = [node_of(f"o{owner}", number) for owner in range(10) for number in range(20)]
+    assert filled(gate, many) == 2048 - 2048 // FARMS_PART
+    with pytest.raises(Unavailable):
+        gate.enter(node_of("ann", 1))
+    own = node_of(ADMIN, 1, own=True)
+    gate.enter(own)
+    gate.enter(Caller(Role.ADMIN, ADMIN, ""))
+    for caller in many:
+        while gate.used(caller):
+            gate.leave(caller)
+    assert filled(gate, [node_of("eve", number) for number in range(100)]) == 2048 // OWNERS_PART
+
+
+def test_one_operators_nodes_have_one_turn_at_a_time():
+    """And close the workshop to nobody."""
+    opened, having = asyncio.Event(), asyncio.Queue()
+
+    async def hold(turns, caller):
+        async with turns.taken(caller):
+            having.put_nowait(caller.owner)
+            await opened.wait()
+
+    async def story():
+        turns, refused = Turns("long requests", 1, 2), 0
+        held = [asyncio.create_task(hold(turns, node_of("eve", n // 30))) for n in range(300)]
+        await asyncio.sleep(0)
+        honest = asyncio.create_task(hold(turns, Caller(Role.OWNER, "ann", "")))
+        assert {await having.get(), await having.get()} == {"eve", "ann"}
+        opened.set()
+        await honest
+        for one in held:
+            try:
+                await one
+            except Busy:
+                refused += 1
+        assert refused > 200
+
+    asyncio.run(story())
+
+
+def test_the_farms_own_nodes_wait_for_no_stranger():
+    """Each of them has its own line."""
+    opened, having = asyncio.Event(), asyncio.Queue()
+
+    async def hold(turns, caller):
+        async with turns.taken(caller):
+            having.put_nowait(caller.owner)
+            await opened.wait()
+
+    async def story():
+        turns = Turns("long requests", 1, 3)
+        callers = [node_of(ADMIN, number, own=True) for number in range(2)]
+        callers.append(Caller(Role.ADMIN, ADMIN, ""))
+        held = [asyncio.create_task(hold(turns, caller)) for caller in callers]
+        for _ in callers:
+            assert await having.get() == ADMIN
+        opened.set()
+        await asyncio.gather(*held)
+
+    asyncio.run(story())
