@@ -18,6 +18,7 @@ from frame_splitter.fields import decode, decoder, encode
 from frame_splitter.records import Blob, JobSpec, Manifest, OutputFile
 from frame_splitter.split import fingerprint
 from render_farm.api.edge import AT_ONCE, LARGE_BODY, MOST_ITEMS
+from render_farm.api.reading import PAGE
 from render_farm.farm import Farm
 from render_farm.gates import PIECE, Busy, Turns, Workshop
 from render_farm.intake import MOST_FOLDERS, check_manifest
@@ -479,8 +480,11 @@ def test_a_job_of_very_many_frames_is_made_and_ended_beside_others(farm, admin):
     assert others > 3
     assert made[0]["state"] == "cancelled"
     assert made[0]["tasks"]["ready"] == 0
-    states = {task["state"] for task in admin.ok("GET", f"/jobs/{made[0]['job']}/tasks")["tasks"]}
-    assert states == {"cancelled"}
+    total = made[0]["tasks"]["total"]
+    for after in range(0, total, PAGE):
+        page = admin.ok("GET", f"/jobs/{made[0]['job']}/tasks?after={after}")
+        assert {task["state"] for task in page["tasks"]} == {"cancelled"}
+        assert page["more"] is (after + PAGE < total)
 
 
 def test_a_full_store_is_said_and_lets_what_goes_on_end(farm, admin, ann):

@@ -5,11 +5,15 @@ import asyncio
 import hashlib
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from starlette.requests import ClientDisconnect
 
 from frame_splitter.errors import Unavailable
 from frame_splitter.records import Blob, Manifest
+from render_farm.api.reading import PAGE, turn
+from render_farm.client import FarmClient
 from render_farm.gates import FARMS_PART, OWNERS_PART, Busy, Gate, Turns
 from render_farm.store.identities import ADMIN, Caller, Role
 from tests import servers
@@ -177,3 +181,86 @@ def test_the_farms_own_nodes_wait_for_no_stranger():
         await asyncio.gather(*held)
 
     asyncio.run(story())
+
+
+# --- long answers ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def long_job(farm):
+    """Its owner, and a job of more frames and tasks than one answer has."""
+    owner = Api(farm.url, farm.admin_token).owner("long")
+    return owner, owner.job(frames=tuple(range(2 * PAGE + 1)))
+
+
+@pytest.mark.parametrize("kind", ["tasks", "frames"])
+def test_long_lists_are_told_a_page_at_a_time(long_job, kind):
+    """One answer had 98,000 tasks, took a quarter of a minute, and could be asked for at will."""
+    owner, job = long_job
+    first = owner.ok("GET", f"/jobs/{job}/{kind}")
+    assert (len(first[kind]), first["more"]) == (PAGE, True)
+    second = owner.ok("GET", f"/jobs/{job}/{kind}?after={PAGE}&limit={PAGE}")
+    assert second[kind][0] not in first[kind]
+    past = owner.ok("GET", f"/jobs/{job}/{kind}?after=1000000")
+    assert (past[kind], past["more"]) == ([], False)
+    for wrong in ("after=-1", "limit=0", f"limit={PAGE + 1}", "after=" + "9" * 40):
+        owner.refused(422, "invalid_input", "GET", f"/jobs/{job}/{kind}?{wrong}")
+
+
+def test_clients_follow_the_pages(farm, long_job):
+    owner, job = long_job
+    with FarmClient(farm.url, owner.token, own=True) as client:
+        frames = [one.frame for one in client.frames(job)]
+        assert frames == list(range(2 * PAGE + 1))
+        tasks = [one.task.id for one in client.tasks(job)]
+        assert len(tasks) == len(set(tasks)) == client.job(job).tasks.total
+
+
+def test_one_long_answer_of_an_owner_is_made_at_a_time():
+    """Others of the same owner stand in line, so many, and somebody else's is made meanwhile."""
+    opened, having = asyncio.Event(), asyncio.Queue()
+    farm = SimpleNamespace(reads=Turns("long answers", 1, 8))
+    request = SimpleNamespace(
+        app=SimpleNamespace(state=SimpleNamespace(farm=farm)), is_disconnected=still_there
+    )
+
+    async def make(owner):
+        async with turn(request, Caller(Role.OWNER, owner, "")):
+            having.put_nowait(owner)
+            await opened.wait()
+
+    async def story():
+        made = [asyncio.create_task(make("eve")) for _ in range(40)]
+        assert await having.get() == "eve"
+        made.append(asyncio.create_task(make("ann")))
+        assert await having.get() == "ann"
+        opened.set()
+        outcomes = await asyncio.gather(*made, return_exceptions=True)
+        assert sum(isinstance(one, Busy) for one in outcomes) == 8
+
+    asyncio.run(story())
+
+
+async def still_there():
+    return False
+
+
+def test_nothing_is_read_for_who_has_left():
+    """What a caller asked for went on for minutes after the caller had hung up."""
+    read = []
+
+    class Left:
+        """A request whose caller hung up while it stood in line."""
+
+        app = SimpleNamespace(state=SimpleNamespace(farm=SimpleNamespace(reads=Turns("long answers", 1, 8))))
+
+        async def is_disconnected(self):
+            return True
+
+    async def story():
+        async with turn(Left(), Caller(Role.OWNER, "ann", "")):
+            read.append(1)
+
+    with pytest.raises(ClientDisconnect):
+        asyncio.run(story())
+    assert not read
