@@ -206,8 +206,8 @@ def test_many_who_ask_whether_all_is_well_ask_the_parts_once():
 @pytest.mark.parametrize("path", ["/jobs", "/quotes", "/scenes", "/nodes", "/owners"])
 @pytest.mark.parametrize("opening", [b"[", b'{"a":', b'{"spec":[', b'[{"files":'])
 def test_deep_bodies_are_refused(admin, path, opening):
-    body = opening * 100_000
-    assert admin.call("POST", path, body).status == 422
+    assert admin.call("POST", path, opening * 100_000).status in {413, 422}
+    assert admin.call("POST", path, opening * 6_000).status == 422
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,8 @@ def test_deep_bodies_are_refused(admin, path, opening):
     ],
 )
 def test_deep_bodies_of_nodes_are_refused(admin, path):
-    assert admin.node().call("POST", path, b'{"a":' + b"[" * 400_000).status == 422
+    assert admin.node().call("POST", path, b'{"a":' + b"[" * 400_000).status in {413, 422}
+    assert admin.node().call("POST", path, b'{"a":' + b"[" * 60_000).status == 422
 
 
 @pytest.mark.parametrize("kind", [Manifest, JobSpec, SceneFacts, dict])

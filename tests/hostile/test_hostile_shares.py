@@ -11,13 +11,16 @@ import pytest
 from starlette.requests import ClientDisconnect
 
 from frame_splitter.errors import Unavailable
+from frame_splitter.fields import encode
 from frame_splitter.records import Blob, Manifest
+from render_farm.api import description, edge, people
 from render_farm.api.reading import PAGE, turn
 from render_farm.client import FarmClient
 from render_farm.gates import FARMS_PART, OWNERS_PART, Busy, Gate, Turns
 from render_farm.store.identities import ADMIN, Caller, Role
 from tests import servers
 from tests.api_calls import Api
+from verification.attestation import BadSignature
 
 MOST = 1_000_000_000
 
@@ -264,3 +267,94 @@ def test_nothing_is_read_for_who_has_left():
     with pytest.raises(ClientDisconnect):
         asyncio.run(story())
     assert not read
+
+
+# --- small calls -------------------------------------------------------------------------------------
+
+
+def test_the_description_is_written_once(farm):
+    """Anybody may ask for it, without a token: each time it was all written anew."""
+    made = []
+
+    def openapi():
+        made.append(1)
+        return {"info": {"title": "t", "version": "1"}, "paths": {}}
+
+    async def story():
+        request = SimpleNamespace(app=SimpleNamespace(state=SimpleNamespace(), openapi=openapi))
+        assert (await description.document(request)).body == (await description.document(request)).body
+        assert (await description.page(request)).body == (await description.page(request)).body
+
+    asyncio.run(story())
+    assert made == [1]
+    assert "/jobs/{job}/tasks" in str(Api(farm.url, "").ok("GET", "/openapi.json")["paths"])
+
+
+@pytest.mark.parametrize(
+    ("who", "path"), [("node", "/nodes/self"), ("owner", "/nodes"), ("admin", "/owners")]
+)
+def test_small_calls_take_small_bodies(admin, ann, who, path):
+    """A mebibyte of fields that nobody knows was read by the event loop."""
+    caller = {"node": ann.node(), "owner": ann, "admin": admin}[who]
+    body = b"{" + b",".join(b'"%d":0' % number for number in range(10_000)) + b"}"
+    caller.refused(413, "too_large", "POST", path, body)
+
+
+def test_long_bodies_are_understood_in_a_thread_and_in_turn():
+    """The caller's, one at a time."""
+    took = []
+
+    class Shop:
+        """A workshop that tells what it did."""
+
+        async def do(self, caller, work):
+            took.append(caller.node)
+            return await asyncio.to_thread(work)
+
+    async def story(size):
+        raw = b'{"a":"' + b"x" * size + b'"}'
+
+        async def stream():
+            yield raw
+
+        state = SimpleNamespace(farm=SimpleNamespace(workshop=Shop()))
+        request = SimpleNamespace(
+            app=SimpleNamespace(state=state),
+            state=SimpleNamespace(caller=node_of("eve", 1)),
+            headers={},
+            stream=stream,
+        )
+        assert len((await edge.body(request, dict))[0]["a"]) == size
+
+    asyncio.run(story(100))
+    assert took == []
+    asyncio.run(story(edge.AT_ONCE))
+    assert took == ["eve-1"]
+
+
+def test_signatures_are_checked_in_a_thread_and_in_turn():
+    """Wrong ones, as many as a node could send, kept the event loop."""
+    took = []
+
+    class Shop:
+        """A workshop that tells what it did."""
+
+        async def do(self, caller, work):
+            took.append(caller.node)
+            return await asyncio.to_thread(work)
+
+    async def story():
+        key = "0x" + "11" * 32 + "22" * 32 + "1b"
+        raw = encode(people.Binding("0x" + "1" * 40, key))
+
+        async def stream():
+            yield raw
+
+        rules = SimpleNamespace(address="0x" + "2" * 40)
+        state = SimpleNamespace(farm=SimpleNamespace(workshop=Shop(), rules=rules))
+        request = SimpleNamespace(app=SimpleNamespace(state=state), headers={}, stream=stream)
+        await people.bind(request, node_of("eve", 1))
+
+    with pytest.raises(BadSignature):
+        asyncio.run(story())
+    assert took == ["eve-1"]
