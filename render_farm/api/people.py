@@ -51,6 +51,9 @@ LONGEST_LIFE = 10 * 366 * 24 * 3600
 """Seconds a token may work that has an end."""
 
 
+LEAST_ISSUED, ISSUED_PER_NODE = 100, 4
+"""Tokens an owner may issue in a day: so many at least, and so many for each node it may have."""
+
 Lasting = Annotated[int, msgspec.Meta(ge=0, le=LONGEST_LIFE)]
 
 
@@ -125,6 +128,14 @@ async def _require_room(farm: Farm, caller: Caller, owner: OwnerId) -> None:
     most = farm.config.limits.quota.nodes
     if caller.role is not Role.ADMIN and await farm.identities.count_nodes(owner) >= most:
         raise OverQuota(f"You have {most} nodes, which is the most: retire one first.")
+    await require_few_issued(farm, caller)
+
+
+async def require_few_issued(farm: Farm, caller: Caller) -> None:
+    """Count a token that the caller issues: the farm knows each for good. Raises OverQuota."""
+    most = max(LEAST_ISSUED, ISSUED_PER_NODE * farm.config.limits.quota.nodes)
+    if caller.role is not Role.ADMIN and await farm.identities.count_issued(caller.owner) > most:
+        raise OverQuota(f"You issued {most} tokens today, which is the most: go on tomorrow.")
 
 
 async def _whose(farm: Farm, caller: Caller, order: NodeOrder) -> OwnerId:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import redis
 from starlette.requests import ClientDisconnect
 
 from frame_splitter.errors import Unavailable
@@ -16,7 +17,10 @@ from frame_splitter.records import Blob, Manifest
 from render_farm.api import description, edge, people
 from render_farm.api.reading import PAGE, turn
 from render_farm.client import FarmClient
+from render_farm.doors import Doors, Limits, household
 from render_farm.gates import FARMS_PART, OWNERS_PART, Busy, Gate, Turns
+from render_farm.limits import Quota
+from render_farm.store import keys
 from render_farm.store.identities import ADMIN, Caller, Role
 from tests import servers
 from tests.api_calls import Api
@@ -358,3 +362,55 @@ def test_signatures_are_checked_in_a_thread_and_in_turn():
     with pytest.raises(BadSignature):
         asyncio.run(story())
     assert took == ["eve-1"]
+
+
+# --- records and addresses ---------------------------------------------------------------------------
+
+
+def test_tokens_issued_in_a_day_are_counted(farm, admin, ann):
+    """Nodes added and retired, tokens rotated: the store keeps something of each for good."""
+    node = ann.ok("POST", "/nodes", {"name": "n"})["node"]
+    token = next(one["id"] for one in ann.ok("GET", "/tokens")["tokens"] if one["node"] == node)
+    owner = next(one["owner"] for one in ann.ok("GET", "/nodes")["nodes"])
+    with redis.Redis.from_url(farm.store.url) as store:
+        assert store.ttl(keys.owner_issued(owner)) > 0
+        store.incrby(keys.owner_issued(owner), 4 * Quota().nodes)
+    assert "tomorrow" in ann.refused(403, "quota", "POST", "/nodes", {"name": "n"})
+    ann.refused(403, "quota", "POST", f"/tokens/{token}/rotate", {})
+    admin.ok("POST", "/nodes", {"name": "n", "owner": owner})
+
+
+def test_a_key_gives_no_token_that_has_ended(ann):
+    """It said `created`, with a token that opened nothing."""
+    order = {"name": "n", "expires_seconds": 1}
+    made = ann.ok("POST", "/nodes", order, Idempotency_Key="k")
+    while Api(ann.url, made["token"]).call("GET", "/nodes/self").status == 200:
+        pass
+    assert "ended" in ann.refused(409, "revoked", "POST", "/nodes", order, Idempotency_Key="k")
+
+
+class Guest:
+    """A connection from an address."""
+
+    def __init__(self, address):
+        self.address = address
+
+    def leave(self):
+        """It has no other end."""
+
+
+def test_addresses_of_one_network_count_together():
+    """Who has one IPv6 network has as many addresses as it likes."""
+    doors = Doors(Limits(per_address=4))
+    near = [Guest(f"2001:db8:0:1::{number:x}") for number in range(1, 6)]
+    for one in near[:4]:
+        assert doors.enter(one)
+        doors.works(one)
+    assert not doors.enter(near[4])
+    assert doors.enter(Guest("2001:db8:0:2::1"))
+    for one in near[:4]:
+        doors.gone(one)
+    assert doors.enter(near[4])
+    for mapped in ("::ffff:10.0.0.1", "10.0.0.1"):
+        assert household(mapped) == "10.0.0.1"
+    assert household("10.0.0.2") != household("10.0.0.1")
