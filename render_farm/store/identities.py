@@ -187,8 +187,8 @@ class Identities:
     async def count_issued(self, owner: OwnerId) -> int:
         """One more token that an owner issues; how many in the day that began with the first."""
         place = keys.owner_issued(owner)
-        await self._store.do("SET", place, 0, "EX", DAY, "NX")
-        return int(await self._store.do("INCR", place))
+        await self._store.keep("SET", place, 0, "EX", DAY, "NX")
+        return int(await self._store.keep("INCR", place))
 
     async def create_node(
         self, node: NodeId, owner: OwnerId, name: str, own: bool, token: str, life: Life, repeat: Repeat

@@ -3,7 +3,6 @@
 
 import asyncio
 import hashlib
-import json
 import threading
 from contextlib import ExitStack
 from pathlib import Path
@@ -501,6 +500,8 @@ def test_a_full_store_is_said_and_lets_what_goes_on_end(farm, admin, ann):
             own.do(lease)
             assert own.work()
             assert ann.ok("GET", f"/jobs/{job}")["state"] == "complete"
+            token = ann.ok("GET", "/tokens")["tokens"][0]["id"]
+            assert ann.ok("DELETE", f"/tokens/{token}")["id"] == token
+            assert ann.call("GET", "/jobs").status == 401
         finally:
             store.config_set("maxmemory", "0")
-    assert json.dumps(ann.ok("GET", "/quota"))
