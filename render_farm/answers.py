@@ -304,9 +304,10 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class FrameList:
-    """A job's frames in its order."""
+    """Frames of a job in its order; `more`: there are some after these."""
 
     frames: tuple[Frame, ...]
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,9 +334,10 @@ class TaskView:
 
 @dataclass(frozen=True, slots=True)
 class TaskList:
-    """A job's tasks in order."""
+    """Tasks of a job in order; `more`: there are some after these."""
 
     tasks: tuple[TaskView, ...]
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ that with `objects`.
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -227,11 +227,19 @@ class FarmClient:
 
     def frames(self, job: JobId) -> tuple[Frame, ...]:
         """All frames of a job, with fresh links to the files of those that are done."""
-        return self._link.get(f"/jobs/{_id(job)}/frames", FrameList).frames
+        frames, more = list[Frame](), True
+        while more:
+            page = self._link.get(f"/jobs/{_id(job)}/frames", FrameList, _after(frames))
+            frames, more = [*frames, *page.frames], page.more and bool(page.frames)
+        return tuple(frames)
 
     def tasks(self, job: JobId) -> tuple[TaskView, ...]:
         """All tasks of a job with their states and failures."""
-        return self._link.get(f"/jobs/{_id(job)}/tasks", TaskList).tasks
+        tasks, more = list[TaskView](), True
+        while more:
+            page = self._link.get(f"/jobs/{_id(job)}/tasks", TaskList, _after(tasks))
+            tasks, more = [*tasks, *page.tasks], page.more and bool(page.tasks)
+        return tuple(tasks)
 
     def events(self, job: JobId, *, last_id: str = "") -> Iterator[Event]:
         """What happens to a job, as it happens, until its last event.
@@ -404,6 +412,11 @@ def has(target: Path, file: StoredFile) -> bool:
         return hash_file(target) == Blob(file.sha256, file.size)
     except OSError:
         return False
+
+
+def _after(found: Sequence[object]) -> dict[str, str]:
+    """Asks for the page after what was found already."""
+    return {"after": str(len(found))} if found else {}
 
 
 def _id(job: str) -> str:

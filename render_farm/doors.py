@@ -8,9 +8,11 @@ their next request make room.
 
 import asyncio
 import contextlib
+import ipaddress
 import resource
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Protocol
 
 KEPT_FOR_OTHERS = 768
@@ -47,6 +49,20 @@ class Guest(Protocol):
 
     def look(self, now: float) -> None:
         """End if it has taken too long over something; `now` by the loop's clock."""
+
+
+@lru_cache(1 << 14)
+def household(address: str) -> str:
+    """Who an address counts as: of IPv6 everybody has 2^64 of them, so the network they lie in."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv4Address):
+        return address
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.ip_network((int(found) >> 64 << 64, 64)))
 
 
 class _Waiting:
@@ -93,8 +109,8 @@ class Doors:
 
     def enter(self, guest: Guest) -> bool:
         """Let one in, and have one that waits make room if need be; False: there is none."""
-        limits, address = self.limits, guest.address
-        crowded = address not in limits.trusted and self._of_address[address] >= limits.per_address
+        limits, address = self.limits, household(guest.address)
+        crowded = guest.address not in limits.trusted and self._of_address[address] >= limits.per_address
         if crowded and not self._make_room(self._waiting_of.get(address, _Waiting())):
             self.turned_away += 1
             return False
@@ -119,7 +135,7 @@ class Doors:
         self.works(guest)
         if guest in self._guests:
             self._waiting.add(guest, new)
-            self._waiting_of.setdefault(guest.address, _Waiting()).add(guest, new)
+            self._waiting_of.setdefault(household(guest.address), _Waiting()).add(guest, new)
 
     def is_waiting(self, guest: Guest) -> bool:
         """Whether it would make room for another."""
@@ -128,11 +144,11 @@ class Doors:
     def works(self, guest: Guest) -> None:
         """A request of its is being answered."""
         self._waiting.discard(guest)
-        of_address = self._waiting_of.get(guest.address)
+        of_address = self._waiting_of.get(household(guest.address))
         if of_address is not None:
             of_address.discard(guest)
             if not of_address:
-                del self._waiting_of[guest.address]
+                del self._waiting_of[household(guest.address)]
 
     def gone(self, guest: Guest) -> None:
         """It has ended."""
@@ -140,9 +156,10 @@ class Doors:
             return
         self.works(guest)
         self._guests.discard(guest)
-        self._of_address[guest.address] -= 1
-        if not self._of_address[guest.address]:
-            del self._of_address[guest.address]
+        address = household(guest.address)
+        self._of_address[address] -= 1
+        if not self._of_address[address]:
+            del self._of_address[address]
 
     async def watch(self, every: float = 1.0) -> None:
         """Look at everybody again and again, until cancelled."""

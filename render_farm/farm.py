@@ -76,6 +76,7 @@ class Farm:
         self.closing = asyncio.Event()
         self.workshop = Workshop()
         self.bodies = Turns("large requests", 1, 8)
+        self.reads = Turns("long answers", 1, 8)
         self.streams = Gate("event streams", config.limits.quota.streams, MOST_STREAMS)
         self.waits = Gate("calls that wait", MOST_WAITS_EACH, MOST_WAITS)
         self.rules = config.rules

@@ -38,7 +38,7 @@ def create(farm: Farm) -> FastAPI:
         title="Render farm",
         version=version("render-farm"),
         lifespan=lifespan,
-        openapi_url="/api/v1/openapi.json",
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from html import escape
 from typing import Any
 
+import msgspec
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 
@@ -98,18 +99,35 @@ def openapi(app: FastAPI) -> dict[str, Any]:
     return app.openapi_schema
 
 
+@router.get("/api/v1/openapi.json")
+async def document(request: Request) -> Response:
+    """All calls, for programs."""
+    return Response(_written(request.app)[0], media_type="application/json")
+
+
 @router.get("/docs")
 async def page(request: Request) -> Response:
     """All calls on one page."""
-    told = request.app.openapi()
+    return Response(_written(request.app)[1], media_type="text/html", headers=_STRICT)
+
+
+def _written(app: FastAPI) -> tuple[bytes, bytes]:
+    """The document and the page, written once: anybody may ask for them."""
+    if not hasattr(app.state, "described"):
+        told = app.openapi()
+        app.state.described = (msgspec.json.encode(told), _page(told).encode())
+    written: tuple[bytes, bytes] = app.state.described
+    return written
+
+
+def _page(told: dict[str, Any]) -> str:
     rows = "".join(_row(method, path, call) for path, method, call in _calls(told))
-    text = (
+    return (
         f"<!doctype html><meta charset=utf-8><title>{escape(told['info']['title'])}</title>"
         f"<style>{_STYLE}</style><h1>{escape(told['info']['title'])} {escape(told['info']['version'])}</h1>"
         f"<p>Send <code>Authorization: Bearer TOKEN</code>. Programs read "
         f"<a href=/api/v1/openapi.json>openapi.json</a>.</p><dl>{rows}</dl>"
     )
-    return Response(text, media_type="text/html", headers=_STRICT)
 
 
 def _calls(told: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:

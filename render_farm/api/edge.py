@@ -71,6 +71,7 @@ async def caller_of(request: Request) -> Caller:
     caller = await farm_of(request).caller(token.strip())
     if caller is None:
         raise Unauthorized("The farm does not know this token: it may have ended, or was taken back.")
+    request.state.caller = caller
     return caller
 
 
@@ -104,9 +105,13 @@ Node = Annotated[Caller, Depends(node_of)]
 
 
 async def body(request: Request, kind: type[T], limit: int = SMALL_BODY) -> tuple[T, bytes]:
-    """The body as a record, and its bytes. Raises TooLarge before reading more than `limit` bytes."""
+    """The body as a record, and its bytes. Raises TooLarge before reading more than `limit` bytes; a long one
+    is understood when it is the caller's turn.
+    """
     raw = await _read(request, limit)
-    return decode(raw, kind), raw
+    if len(raw) <= AT_ONCE:
+        return decode(raw, kind), raw
+    return await farm_of(request).workshop.do(request.state.caller, lambda: decode(raw, kind)), raw
 
 
 @asynccontextmanager

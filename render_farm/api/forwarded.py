@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from render_farm.api.problems import AGAIN, problem
-from render_farm.doors import Limits
+from render_farm.doors import Limits, household
 
 HEADER = b"x-forwarded-for"
 
@@ -46,6 +46,6 @@ class PerForwarded:
         named = [value for name, value in scope["headers"] if name == HEADER]
         last = named[-1].rpartition(b",")[2].strip().decode("latin-1") if named else ""
         try:
-            return str(ip_address(last))
+            return household(str(ip_address(last)))
         except ValueError:
             return ""

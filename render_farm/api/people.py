@@ -24,7 +24,19 @@ from render_farm.answers import (
     OwnerView,
     SlotView,
 )
-from render_farm.api.edge import Admin, Node, Owner, answer, body, described, farm_of, plain, repeat_of, shown
+from render_farm.api.edge import (
+    AT_ONCE,
+    Admin,
+    Node,
+    Owner,
+    answer,
+    body,
+    described,
+    farm_of,
+    plain,
+    repeat_of,
+    shown,
+)
 from render_farm.farm import Farm
 from render_farm.store.identities import ADMIN, Caller, Life, Repeat, Role
 from render_farm.store.identities import Node as StoredNode
@@ -38,6 +50,9 @@ router = APIRouter(tags=["people and machines"])
 LONGEST_LIFE = 10 * 366 * 24 * 3600
 """Seconds a token may work that has an end."""
 
+
+LEAST_ISSUED, ISSUED_PER_NODE = 100, 4
+"""Tokens an owner may issue in a day: so many at least, and so many for each node it may have."""
 
 Lasting = Annotated[int, msgspec.Meta(ge=0, le=LONGEST_LIFE)]
 
@@ -84,7 +99,7 @@ async def health(request: Request) -> Response:
 @router.post("/owners", **described(NewOwner, OwnerOrder, 201))
 async def add_owner(request: Request, caller: Admin) -> Response:
     """Add an owner; the answer holds its token."""
-    order, raw = await body(request, OwnerOrder)
+    order, raw = await body(request, OwnerOrder, AT_ONCE)
     farm, repeat = farm_of(request), repeat_of(request, caller, digest_of(raw))
     owner, token = _new(farm, "owner", repeat)
     made = await farm.identities.create_owner(
@@ -97,7 +112,7 @@ async def add_owner(request: Request, caller: Admin) -> Response:
 @router.post("/nodes", **described(NewNode, NodeOrder, 201))
 async def add_node(request: Request, caller: Owner) -> Response:
     """Add a node of the caller's, or of whom the operator names; the answer holds its token."""
-    order, raw = await body(request, NodeOrder)
+    order, raw = await body(request, NodeOrder, AT_ONCE)
     farm, repeat = farm_of(request), repeat_of(request, caller, digest_of(raw))
     owner = await _whose(farm, caller, order)
     await _require_room(farm, caller, owner)
@@ -113,6 +128,14 @@ async def _require_room(farm: Farm, caller: Caller, owner: OwnerId) -> None:
     most = farm.config.limits.quota.nodes
     if caller.role is not Role.ADMIN and await farm.identities.count_nodes(owner) >= most:
         raise OverQuota(f"You have {most} nodes, which is the most: retire one first.")
+    await require_few_issued(farm, caller)
+
+
+async def require_few_issued(farm: Farm, caller: Caller) -> None:
+    """Count a token that the caller issues: the farm knows each for good. Raises OverQuota."""
+    most = max(LEAST_ISSUED, ISSUED_PER_NODE * farm.config.limits.quota.nodes)
+    if caller.role is not Role.ADMIN and await farm.identities.count_issued(caller.owner) > most:
+        raise OverQuota(f"You issued {most} tokens today, which is the most: go on tomorrow.")
 
 
 async def _whose(farm: Farm, caller: Caller, order: NodeOrder) -> OwnerId:
@@ -175,10 +198,13 @@ async def show_myself(request: Request, caller: Node) -> Response:
 @router.post("/nodes/self", **described(NodeSelf, Binding))
 async def bind(request: Request, caller: Node) -> Response:
     """Bind the address a node signs with to its token, for good."""
-    binding, _ = await body(request, Binding)
+    binding, _ = await body(request, Binding, AT_ONCE)
     farm = farm_of(request)
     message = Enrolment(caller.node, binding.address)
-    require_signer(message, farm.rules.address, binding.signature, binding.address)
+    address = farm.rules.address
+    await farm.workshop.do(
+        caller, lambda: require_signer(message, address, binding.signature, binding.address)
+    )
     await farm.identities.bind(caller.node, caller.owner, binding.address)
     return await shown(request, answer(await _myself(farm, caller)))
 

@@ -10,7 +10,8 @@ from fastapi import APIRouter, Request, Response
 
 from frame_splitter.ids import OwnerId
 from render_farm.answers import NewToken, TokenList, TokenView
-from render_farm.api.edge import Owner, answer, body, described, farm_of, repeat_of
+from render_farm.api.edge import AT_ONCE, Owner, answer, body, described, farm_of, repeat_of
+from render_farm.api.people import require_few_issued
 from render_farm.store.identities import Caller, Role, token_digest
 from render_farm.store.jobs import digest_of
 from render_farm.store.tokens import ID_DIGITS, Token
@@ -48,10 +49,11 @@ async def revoke_token(token: str, request: Request, caller: Owner) -> Response:
 @router.post("/tokens/{token}/rotate", **described(NewToken, Rotation))
 async def rotate_token(token: str, request: Request, caller: Owner) -> Response:
     """Give another token to who has this one, which ends."""
-    order, raw = await body(request, Rotation)
+    order, raw = await body(request, Rotation, AT_ONCE)
     farm, repeat = farm_of(request), repeat_of(request, caller, digest_of(raw))
     now = farm.clock()
     found = await farm.tokens.find(token, _whose(caller))
+    await require_few_issued(farm, caller)
     parts = (repeat.owner, repeat.key, repeat.digest)
     new = farm.derive("token", "rotate", *parts) if repeat.key else secrets.token_hex(32)
     await farm.tokens.rotate(found, new, order.overlap_seconds, repeat, now)

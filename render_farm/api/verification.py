@@ -10,6 +10,7 @@ from frame_splitter.errors import NotFound
 from render_farm.answers import FarmView
 from render_farm.api.edge import Owner, answer, described, farm_of
 from render_farm.api.jobs import visible
+from render_farm.api.reading import aside, turn
 from verification.receipt_records import SignedReceipt
 from verification.records import (
     FarmRules,
@@ -40,8 +41,10 @@ def _fields(rules: FarmRules) -> dict[str, Any]:
 @router.get("/jobs/{job}/verification", **described(JobVerification))
 async def show_verification(job: str, request: Request, caller: Owner) -> Response:
     """All submissions of a job with what was signed, drawn, found and decided, signed by the farm."""
-    found = await visible(request, caller, job)
-    return answer(await farm_of(request).publication.signed(found))
+    async with turn(request, caller):
+        found = await visible(request, caller, job)
+        told = await farm_of(request).publication.signed(found)
+        return await aside(request, caller, lambda: told)
 
 
 @router.get("/jobs/{job}/frames/{frame}/receipt", **described(SignedReceipt))

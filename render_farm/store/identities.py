@@ -18,6 +18,7 @@ from verification.rate import Standing
 REMEMBERED_SECONDS = 7 * 24 * 3600
 """How long an Idempotency-Key gives the same answer."""
 
+DAY = 24 * 3600
 ADMIN = OPERATOR
 
 
@@ -122,7 +123,7 @@ class Life:
 
 
 class Revoked(Conflict):
-    """What an Idempotency-Key made was taken back since."""
+    """What an Idempotency-Key made was taken back since, or has ended."""
 
     code = "revoked"
 
@@ -132,7 +133,9 @@ def told_apart(outcome: list[str]) -> str:
     if outcome[0] == "other":
         raise Conflict("This Idempotency-Key was used for another request: use a new key.")
     if outcome[0] == "revoked":
-        raise Revoked("What was made under this Idempotency-Key was taken back since: use a new key.")
+        raise Revoked(
+            "What was made under this Idempotency-Key has ended or was taken back since: use a new key."
+        )
     return outcome[1]
 
 
@@ -180,6 +183,12 @@ class Identities:
     async def count_nodes(self, owner: OwnerId) -> int:
         """How many nodes an owner has."""
         return int(await self._store.do("SCARD", keys.owner_nodes(owner)))
+
+    async def count_issued(self, owner: OwnerId) -> int:
+        """One more token that an owner issues; how many in the day that began with the first."""
+        place = keys.owner_issued(owner)
+        await self._store.keep("SET", place, 0, "EX", DAY, "NX")
+        return int(await self._store.keep("INCR", place))
 
     async def create_node(
         self, node: NodeId, owner: OwnerId, name: str, own: bool, token: str, life: Life, repeat: Repeat

@@ -4,7 +4,7 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -34,6 +34,9 @@ from render_farm.store.identities import Repeat, told_apart
 from render_farm.store.new_jobs import ANY_ROOM, NewJob, Room, batched, job_fields, lists, written
 
 Item = TypeVar("Item")
+Fields = dict[str, str]
+"""A hash of the store."""
+TaskFields = list[str | None]
 
 ENDED_AT_ONCE = 400
 """Tasks that the store ends in one go."""
@@ -142,7 +145,7 @@ class Jobs:
     async def get(self, job: JobId) -> Job | None:
         """A job, or None."""
         fields = await self._store.hash(keys.job(job))
-        return _job(job, fields) if fields else None
+        return job_of(job, fields) if fields else None
 
     async def ids(self, owner: OwnerId | None, fingerprint: str | None) -> list[JobId]:
         """An owner's jobs (of one kind of work), or everybody's, newest first."""
@@ -151,10 +154,10 @@ class Jobs:
             place = keys.same_work(owner, fingerprint)
         return [JobId(job) for job in await self._store.do("ZREVRANGE", place, 0, -1)]
 
-    async def some(self, jobs: list[JobId]) -> list[Job]:
-        """Several jobs in one round trip; those that are gone are left out."""
+    async def some(self, jobs: list[JobId]) -> list[tuple[JobId, Fields]]:
+        """Several jobs in one round trip, for `job_of`; those that are gone are left out."""
         found = await self._store.hashes([keys.job(job) for job in jobs])
-        return [_job(job, fields) for job, fields in zip(jobs, found, strict=True) if fields]
+        return [(job, fields) for job, fields in zip(jobs, found, strict=True) if fields]
 
     async def intend(self, job: JobId, intent: str) -> JobState:
         """Cancel, pause or resume a job that exists. Returns its state afterwards."""
@@ -166,24 +169,38 @@ class Jobs:
     async def frame(self, job: JobId, number: int) -> StoredFrame | None:
         """One frame of a job, or None."""
         fields = await self._store.hash(keys.frame(job, number))
-        return _frame(fields) if fields else None
+        return frame_of(fields) if fields else None
 
     async def area(self, job: JobId) -> Tile:
         """The rendered part of a job's frames."""
         return decode(await self._store.do("HGET", keys.job(job), "area"), Tile)
 
-    async def frames(self, job: JobId) -> AsyncIterator[list[StoredFrame]]:
-        """A job's frames in order, some at a time."""
-        for numbers in batched(await self._store.do("LRANGE", keys.job_frames(job), 0, -1)):
-            found = await self._store.hashes([keys.frame(job, number) for number in numbers])
-            yield [_frame(fields) for fields in found]
+    async def frames(self, job: JobId, after: int, most: int) -> tuple[list[Fields], bool]:
+        """Up to `most` of a job's frames in order, for `frame_of`, without the first `after`; and whether
+        there are more.
+        """
+        numbers, more = await self._page(keys.job_frames(job), after, most)
+        return [
+            fields
+            for some in batched(numbers)
+            for fields in await self._store.hashes([keys.frame(job, int(number)) for number in some])
+        ], more
 
-    async def tasks(self, job: JobId) -> AsyncIterator[TaskView]:
-        """A job's tasks in order, read some at a time."""
+    async def tasks(self, job: JobId, after: int, most: int) -> tuple[list[TaskFields], bool]:
+        """Up to `most` of a job's tasks in order, for `task_of`, without the first `after`; and whether there
+        are more.
+        """
         wanted = ("task", "state", "node", "attempts", "failures", "progress")
-        for names in batched(await self._store.do("LRANGE", keys.job_tasks(job), 0, -1)):
-            for fields in await self._store.read([("HMGET", keys.task(name), *wanted) for name in names]):
-                yield _task(*fields)
+        names, more = await self._page(keys.job_tasks(job), after, most)
+        return [
+            fields
+            for some in batched(names)
+            for fields in await self._store.read([("HMGET", keys.task(name), *wanted) for name in some])
+        ], more
+
+    async def _page(self, place: str, after: int, most: int) -> tuple[list[str], bool]:
+        found = await self._store.do("LRANGE", place, after, after + most)
+        return found[:most], len(found) > most
 
     async def follow(self, job: JobId, after: str, wait: float) -> list[StoredEvent]:
         """The next events after an id; waits up to `wait` seconds when there are none yet."""
@@ -202,7 +219,8 @@ def digest_of(body: bytes) -> str:
 _AUDITS = ("audited", "passed", "rejected", "unresolved")
 
 
-def _job(job: JobId, fields: dict[str, str]) -> Job:
+def job_of(job: JobId, fields: Fields) -> Job:
+    """A job as `Jobs.some` read it. Takes a while where it has very many frames."""
     count = TaskCounts(*(int(fields[name]) for name in ("total", "ready", "leased", "accepted", "failed")))
     frames = FrameCounts(*(int(fields[f"frames_{name}"]) for name in ("total", "done", "failed")))
     return Job(
@@ -278,7 +296,8 @@ def _money(fields: Mapping[str, str]) -> JobMoney | None:
     return replace(shown, notice=fields.get("held") or shown.notice)
 
 
-def _frame(fields: dict[str, str]) -> StoredFrame:
+def frame_of(fields: Fields) -> StoredFrame:
+    """A frame as `Jobs.frames` read it."""
     return StoredFrame(
         frame=int(fields["frame"]),
         state=fields["state"],
@@ -292,17 +311,12 @@ def _frame(fields: dict[str, str]) -> StoredFrame:
     )
 
 
-def _task(
-    task: str,
-    state: str,
-    node: str | None,
-    attempts: str | None,
-    failures: str | None,
-    progress: str | None,
-) -> TaskView:
+def task_of(fields: TaskFields) -> TaskView:
+    """A task as `Jobs.tasks` read it."""
+    task, state, node, attempts, failures, progress = fields
     return TaskView(
-        task=decode(task, Task),
-        state=TaskState(state),
+        task=decode(task or "", Task),
+        state=TaskState(state or ""),
         node=NodeId(node) if node else None,
         attempts=int(attempts or 0),
         failures=decode(failures or "[]", tuple[Failure, ...]),

@@ -318,6 +318,11 @@ def token(digest: str) -> str:
     return f"farm:token:{digest}"
 
 
+def owner_issued(owner_id: str) -> str:
+    """String: how many tokens an owner issued since the day began; it goes when the day ends."""
+    return f"farm:owner:{owner_id}:issued"
+
+
 def repeated(owner_id: str, key: str) -> str:
     """String: what a creation under an Idempotency-Key asked for and made."""
     return f"farm:owner:{owner_id}:again:{key}"

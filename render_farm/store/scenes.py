@@ -71,14 +71,15 @@ class Scenes:
         await self._store.do("UNLINK", keys.scene(owner, scene))
 
     async def lacking(self, owner: OwnerId, blobs: dict[Sha256, int]) -> dict[Sha256, int]:
-        """Those of the blobs that were never checked for this owner."""
-        return await self._unknown(keys.owner_blobs(owner), blobs)
+        """Those of the blobs that were never checked for this owner, or had another size when they were."""
+        known = await self._sizes(keys.owner_blobs(owner), blobs)
+        return {sha: size for sha, size in blobs.items() if known[sha] != size}
 
-    async def _unknown(self, place: str, blobs: dict[Sha256, int]) -> dict[Sha256, int]:
-        found: dict[Sha256, int] = {}
+    async def _sizes(self, place: str, blobs: dict[Sha256, int]) -> dict[Sha256, int | None]:
+        found: dict[Sha256, int | None] = {}
         for some in batched(list(blobs), AT_ONCE):
-            known = await self._store.do("HMGET", place, *some)
-            found |= {sha: blobs[sha] for sha, size in zip(some, known, strict=True) if size is None}
+            sizes = await self._store.do("HMGET", place, *some)
+            found |= {sha: int(size) if size else None for sha, size in zip(some, sizes, strict=True)}
         return found
 
     async def bytes_of(self, owner: OwnerId) -> int:
@@ -86,11 +87,13 @@ class Scenes:
         return int(await self._store.do("GET", keys.owner_bytes(owner)) or 0)
 
     async def announce(self, owner: OwnerId, blobs: dict[Sha256, int], most: int) -> None:
-        """Count blobs against the owner's room of `most` bytes (0: any), each once. Raises OverQuota, and
-        counts none then, unless others of the owner's came between.
+        """Count blobs against the owner's room of `most` bytes (0: any), each once, with the largest size
+        told for it. Raises OverQuota, and counts none then, unless others of the owner's came between.
         """
-        new = await self._unknown(keys.owner_announced(owner), blobs)
-        has, more = await self.bytes_of(owner), sum(new.values())
+        sizes = await self._sizes(keys.owner_announced(owner), blobs)
+        counted = {sha: -1 if size is None else size for sha, size in sizes.items()}
+        new = {sha: size for sha, size in blobs.items() if size > counted[sha]}
+        has, more = await self.bytes_of(owner), sum(size - max(counted[sha], 0) for sha, size in new.items())
         places = [keys.owner_announced(owner), keys.owner_bytes(owner)]
         fits = not most or not more or has + more <= most
         for some in batched(list(new), AT_ONCE):

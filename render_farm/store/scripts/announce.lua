@@ -1,4 +1,5 @@
--- Counts blobs that an owner is given links for, or has: each once, whether it is brought or not.
+-- Counts blobs that an owner is given links for, or has: each once, whether it is brought or not, with the
+-- largest size that was ever told for it.
 --
 -- KEYS[1]  farm:owner:{owner}:announced   hash: sha256 to size of everything that was counted
 -- KEYS[2]  farm:owner:{owner}:bytes       string: bytes in all
@@ -8,8 +9,9 @@
 
 local more, new = 0, {}
 for index = 2, #ARGV, 2 do
-  if redis.call('HEXISTS', KEYS[1], ARGV[index]) == 0 then
-    more = more + ARGV[index + 1]
+  local counted = tonumber(redis.call('HGET', KEYS[1], ARGV[index]) or -1)
+  if tonumber(ARGV[index + 1]) > counted then
+    more = more + ARGV[index + 1] - math.max(counted, 0)
     table.insert(new, ARGV[index])
     table.insert(new, ARGV[index + 1])
   end

@@ -12,13 +12,14 @@
 -- ARGV[5]  JSON object: fields of KEYS[2]
 -- ARGV[6]  digest of the token
 -- Returns  {'created', id} | {'again', id} | {'other', id} (same key, another request)
---          | {'revoked', id} (what the key made was taken back)
+--          | {'revoked', id} (what the key made was taken back, or has ended)
 
 local remembered = ARGV[3] ~= '0' and redis.call('HMGET', KEYS[3], 'id', 'digest')
 if remembered and remembered[1] and remembered[2] ~= ARGV[2] then return { 'other', remembered[1] } end
 -- A key makes the same token each time, long after it is forgotten too: what was taken back stays so.
-local known = redis.call('HMGET', KEYS[2], 'role', 'revoked')
-if filled(known[2]) then return { 'revoked', ARGV[1] } end
+local known = redis.call('HMGET', KEYS[2], 'role', 'revoked', 'ends')
+local now, ends = tonumber(cjson.decode(ARGV[5]).made), tonumber(known[3] or '')
+if filled(known[2]) or (ends and ends <= now) then return { 'revoked', ARGV[1] } end
 if remembered and remembered[1] then return { 'again', remembered[1] } end
 for field, value in pairs(cjson.decode(ARGV[4])) do redis.call('HSET', KEYS[1], field, value) end
 if not filled(known[1]) then
