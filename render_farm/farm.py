@@ -90,6 +90,7 @@ class Farm:
         self.waits = Gate("calls that wait", MOST_WAITS_EACH, MOST_WAITS)
         self.beats = Gate("heartbeats", 1, MOST_BEATS)
         self.beat_pace = Pace("heartbeats", BEAT_SECONDS, BEATS_AT_ONCE)
+        self.ask_pace = Pace("questions for work that it does not get", LOOK_SECONDS, 2 * LOOKS)
         self.rules = config.rules
         leases, scenes = Leases(self.store), Scenes(self.store)
         self.scenes = scenes

@@ -37,11 +37,15 @@ class UploadOrder:
 @router.post("", **described(LeaseList, LeaseRequest))
 async def lease(request: Request, caller: Node) -> Response:
     """Offer free slots; held open up to `wait` seconds while there is nothing to do."""
+    farm = farm_of(request)
+    if not caller.own:
+        farm.ask_pace.enter(caller)
     offered, _ = await body(request, LeaseRequest)
     _check_offers(offered)
-    farm = farm_of(request)
     with farm.waits.inside(caller):
         taken = await farm.dispatch.lease(caller, offered, request.is_disconnected)
+    if taken and not caller.own:
+        farm.ask_pace.forgive(caller)
     leases = LeaseList(await farm.results.leases(caller, taken, farm.dispatch.lease_seconds))
     return await shown(request, answer(leases))
 

@@ -273,6 +273,17 @@ def test_progress_pushes_no_event_out(farm):
     assert "progress" not in until_then
 
 
+def test_a_node_that_never_stops_asking_is_told_to_wait(farm):
+    node, began = farm.stranger(), time.monotonic()
+    offers = LeaseRequest((SlotOffer("slot", KINDS, "cpu"),), 0.0, True)
+    heard = [node.call("POST", "/leases", offers) for _ in range(4 * LOOKS)]
+    refused = [one for one in heard if one.status == 429]
+    assert len(heard) - len(refused) <= 2 * LOOKS + 1 + (time.monotonic() - began) / LOOK_SECONDS
+    assert all(one.headers["Retry-After"] for one in refused)
+    farm.ann.job(frames=(1,))
+    assert farm.stranger("another").lease()
+
+
 class Nothing:
     """Leases of a farm where nothing is to be had; counts who looked."""
 

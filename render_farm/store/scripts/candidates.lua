@@ -32,7 +32,7 @@
 local now, only_owner = ARGV[2], filled(ARGV[3])
 local classes, lanes = cjson.decode(ARGV[4]), cjson.decode(ARGV[5])
 local most_jobs, most_tasks = tonumber(ARGV[6]), tonumber(ARGV[7])
-local LOOKED_AT, MOST_LOOKS = 1000, 4000
+local LOOKED_AT, MOST_LOOKS = 1000, 10000
 local SLOT_FORGOTTEN = 600
 local SLOTS_KEPT, CLASSES_KEPT = 256, 32
 local CALLED_BROKEN, CALLED_BROKEN_OF_JOB = 3, 6
