@@ -111,7 +111,7 @@ class Submissions:
         known = await self.agreed(task, token)
         if known is None:
             known = Agreed(token, now.standing, now.operator_standing)
-            await self._store.do("HSET", keys.task(task), "terms", encode(known))
+            await self._store.keep("HSET", keys.task(task), "terms", encode(known))
         return known
 
     async def agreed(self, task: TaskId, token: int) -> Agreed | None:
