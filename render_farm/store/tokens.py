@@ -70,7 +70,7 @@ class Tokens:
     async def revoke(self, tokens: Sequence[Token], now: float) -> None:
         """Take tokens back, for good."""
         for one in tokens:
-            await self._store.do("HSET", keys.token(one.digest), "revoked", f"{now:.3f}")
+            await self._store.keep("HSET", keys.token(one.digest), "revoked", f"{now:.3f}")
 
     async def revoke_all(self, owner: OwnerId, now: float, node: NodeId | None = None) -> None:
         """Take back the tokens of an owner and its nodes, or of one of its nodes."""
