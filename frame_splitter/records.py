@@ -368,7 +368,7 @@ class SlotTrouble:
 class Heartbeat:
     """All leases a node holds, and the slots that it cannot use. Renewing is its only effect on leases."""
 
-    beats: Annotated[tuple[Beat, ...], msgspec.Meta(max_length=2000)]
+    beats: Annotated[tuple[Beat, ...], msgspec.Meta(max_length=1024)]
     troubles: Annotated[tuple[SlotTrouble, ...], msgspec.Meta(max_length=1000)] = ()
 
 

@@ -10,6 +10,7 @@ import structlog
 from frame_splitter.errors import Unavailable
 from frame_splitter.ids import NodeId, TaskId
 from frame_splitter.records import Heartbeat, LeaseRequest
+from render_farm.pacing import Pace
 from render_farm.scheduler import Asker, Choice, choose
 from render_farm.store.identities import Caller
 from render_farm.store.leases import Leases, Taken
@@ -22,6 +23,9 @@ have made work, or a task may no longer be left to other nodes."""
 
 STORE_RETRY_SECONDS = 0.5
 ONLINE_MARGIN_SECONDS = 10.0
+LOOKS_AT_ONCE = 2
+"""Strangers' nodes that look for work at a time: to look in vain takes the store longer than most calls."""
+
 TRIES = 5
 """How often an asker looks again at once when others took what it chose."""
 
@@ -43,13 +47,22 @@ class Bell:
 
 
 class Dispatch:
-    """Leases through the scheduler. `lease_seconds` is how long one lasts without a heartbeat."""
+    """Leases through the scheduler. `lease_seconds` is how long one lasts without a heartbeat, `pace` how
+    often strangers' nodes may look in vain (None: always).
+    """
 
-    def __init__(self, leases: Leases, lease_seconds: float, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        leases: Leases,
+        lease_seconds: float,
+        clock: Callable[[], float] = time.time,
+        pace: Pace | None = None,
+    ) -> None:
         self.bell = Bell()
         self._leases = leases
         self._seconds = lease_seconds
         self._clock = clock
+        self._pace, self._looking = pace, asyncio.Semaphore(LOOKS_AT_ONCE)
         self._closing = asyncio.Event()
         self._reached_for: set[TaskId] = set()
 
@@ -78,11 +91,12 @@ class Dispatch:
         deadline = asyncio.get_running_loop().time() + request.wait
         while True:
             ring = self.bell.next()
-            taken = await self._choose_and_take(caller, request)
+            taken = await self._look(caller, request)
             left = deadline - asyncio.get_running_loop().time()
             if taken or left <= 0 or self._closing.is_set():
                 return taken
             await _rung(ring, min(left, LOOK_AGAIN_SECONDS))
+            await self._its_time(caller, deadline)
             if await gone():
                 return []
 
@@ -126,10 +140,30 @@ class Dispatch:
         first = await self._leases.next_end()
         return self._seconds if first is None else max(0.0, min(self._seconds, first - self._clock()))
 
-    async def _choose_and_take(self, caller: Caller, request: LeaseRequest) -> list[Taken]:
-        """Look and take; look again where others were quicker with everything chosen."""
+    async def _look(self, caller: Caller, request: LeaseRequest) -> list[Taken]:
+        """As `_choose_and_take`. Strangers who looked in vain too often get nothing, without a look."""
         if not request.offers:
             return []
+        if caller.own or self._pace is None:
+            return await self._choose_and_take(caller, request)
+        if self._pace.pause(caller) > 0:
+            return []
+        # Counted before it is done: many calls of one node look at once.
+        self._pace.count(caller)
+        async with self._looking:
+            taken = await self._choose_and_take(caller, request)
+        if taken:
+            self._pace.forgive(caller)
+        return taken
+
+    async def _its_time(self, caller: Caller, deadline: float) -> None:
+        """Wait until the node may look again, or the deadline has passed."""
+        if self._pace is not None and not caller.own:
+            left = deadline - asyncio.get_running_loop().time()
+            await _rung(self._closing, max(0.0, min(left, self._pace.pause(caller))))
+
+    async def _choose_and_take(self, caller: Caller, request: LeaseRequest) -> list[Taken]:
+        """Look and take; look again where others were quicker with everything chosen."""
         for _ in range(TRIES):
             now = self._clock()
             choices = await self._choose(caller, request, now)

@@ -19,6 +19,7 @@ from render_farm.gates import Gate, Turns, Workshop
 from render_farm.intake import Intake
 from render_farm.losses import Losses
 from render_farm.objects import Handed, Objects
+from render_farm.pacing import Pace
 from render_farm.paying import Cashier
 from render_farm.publication import Publication
 from render_farm.quotes import Quotes
@@ -59,6 +60,15 @@ MOST_STREAMS = 400
 
 MOST_WAITS_EACH, MOST_WAITS = 128, 2048
 """Calls of one caller, and of all, that are held open until something happens."""
+MOST_BEATS = 1024
+"""Heartbeats that are answered at a time: one of each node."""
+
+BEAT_SECONDS, BEATS_AT_ONCE = 0.5, 20
+"""A node sends one a second; after a pause several may come together."""
+
+LOOK_SECONDS, LOOKS = 0.1, 100
+"""How many seconds apart, and how often at once, an operator's nodes may look for work in vain."""
+
 NO_NODE = NodeId("")
 
 
@@ -79,10 +89,18 @@ class Farm:
         self.reads = Turns("long answers", 1, 8)
         self.streams = Gate("event streams", config.limits.quota.streams, MOST_STREAMS)
         self.waits = Gate("calls that wait", MOST_WAITS_EACH, MOST_WAITS)
+        self.beats = Gate("heartbeats", 1, MOST_BEATS)
+        self.beat_pace = Pace("heartbeats", BEAT_SECONDS, BEATS_AT_ONCE)
+        self.ask_pace = Pace("questions for work that it does not get", LOOK_SECONDS, 2 * LOOKS)
         self.rules = config.rules
         leases, scenes = Leases(self.store), Scenes(self.store)
         self.scenes = scenes
-        self.dispatch = Dispatch(leases, config.lease_seconds, self.clock)
+        self.dispatch = Dispatch(
+            leases,
+            config.lease_seconds,
+            self.clock,
+            Pace("questions", LOOK_SECONDS, LOOKS, lambda node: node.owner),
+        )
         self.timekeeper = Timekeeper(self.clock, Clocks(self.store), leases, config.lease_seconds)
         self.money, network = Money(self.store), config.network
         self.quotes = Quotes(

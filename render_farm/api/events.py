@@ -65,24 +65,29 @@ async def _lines(farm: Farm, caller: Caller, job: Job, after: str) -> AsyncItera
     try:
         yield b": follow the job\n\n"
         wait = 0.0
-        while (events := await _next(farm, job, after, wait)) is not None:
+        # Progress is told from now on; of what is past only the events count.
+        seen = await farm.jobs.last_progress(job.job)
+        while (events := await _next(farm, job, after, wait, seen)) is not None:
             if not events and await _nothing_more(farm, job, after):
                 return
             if not events and wait:
                 yield b": still here\n\n"
             wait = KEEPALIVE_SECONDS
             for event in events:
-                after = event.id
-                yield await _line(farm, caller, job, event)
+                if event.name == "progress":
+                    seen = event.id
+                else:
+                    after = event.id
+                yield await _line(farm, caller, job, event, after)
                 if _is_last(event):
                     return
     except FarmError:
         return
 
 
-async def _next(farm: Farm, job: Job, after: str, wait: float) -> list[StoredEvent] | None:
+async def _next(farm: Farm, job: Job, after: str, wait: float, seen: str) -> list[StoredEvent] | None:
     """The next events, none after a quiet while, or None when the coordinator stops."""
-    reading = asyncio.create_task(farm.jobs.follow(job.job, after, wait))
+    reading = asyncio.create_task(farm.jobs.follow(job.job, after, wait, seen))
     closing = asyncio.create_task(farm.closing.wait())
     try:
         await asyncio.wait({reading, closing}, return_when=asyncio.FIRST_COMPLETED)
@@ -98,9 +103,9 @@ async def _nothing_more(farm: Farm, job: Job, after: str) -> bool:
     return now is None or (now.state in FINISHED and not await farm.jobs.follow(job.job, after, 0))
 
 
-async def _line(farm: Farm, caller: Caller, job: Job, event: StoredEvent) -> bytes:
+async def _line(farm: Farm, caller: Caller, job: Job, event: StoredEvent, at: str) -> bytes:
     data = encode(await _data(farm, caller, job, event))
-    return f"id: {event.id}\nevent: {event.name}\ndata: ".encode() + data + b"\n\n"
+    return f"id: {at}\nevent: {event.name}\ndata: ".encode() + data + b"\n\n"
 
 
 async def _data(farm: Farm, caller: Caller, job: Job, event: StoredEvent) -> Any:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The node's side: leases, heartbeats, the leased scene, uploads, results and failures."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -37,11 +37,15 @@ class UploadOrder:
 @router.post("", **described(LeaseList, LeaseRequest))
 async def lease(request: Request, caller: Node) -> Response:
     """Offer free slots; held open up to `wait` seconds while there is nothing to do."""
+    farm = farm_of(request)
+    if not caller.own:
+        farm.ask_pace.enter(caller)
     offered, _ = await body(request, LeaseRequest)
     _check_offers(offered)
-    farm = farm_of(request)
     with farm.waits.inside(caller):
         taken = await farm.dispatch.lease(caller, offered, request.is_disconnected)
+    if taken and not caller.own:
+        farm.ask_pace.forgive(caller)
     leases = LeaseList(await farm.results.leases(caller, taken, farm.dispatch.lease_seconds))
     return await shown(request, answer(leases))
 
@@ -49,9 +53,12 @@ async def lease(request: Request, caller: Node) -> Response:
 @router.post("/heartbeat", **described(HeartbeatAnswer, Heartbeat))
 async def heartbeat(request: Request, caller: Node) -> Response:
     """Renew all leases the node holds; the answer names those it has lost."""
-    beat, _ = await body(request, Heartbeat)
-    _check_names(one.task for one in beat.beats)
-    return answer(HeartbeatAnswer(await farm_of(request).dispatch.renew(caller, beat)))
+    farm = farm_of(request)
+    farm.beat_pace.enter(caller)
+    with farm.beats.inside(caller):
+        beat, _ = await body(request, Heartbeat)
+        _check_beats([one.task for one in beat.beats])
+        return answer(HeartbeatAnswer(await farm.dispatch.renew(caller, beat)))
 
 
 @router.get("/{task}/scene", **described(LeasedScene))
@@ -106,6 +113,12 @@ def _task(name: str) -> TaskId:
 def _check_names(names: Iterable[str]) -> None:
     if not all(map(is_plain, names)):
         raise InvalidInput("The request names a task as none is called.")
+
+
+def _check_beats(tasks: Sequence[TaskId]) -> None:
+    _check_names(tasks)
+    if len(set(tasks)) != len(tasks):
+        raise InvalidInput("A heartbeat names each task once.")
 
 
 def _check_offers(offered: LeaseRequest) -> None:

@@ -3,7 +3,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
@@ -127,9 +127,25 @@ class Connection:
         self, stream: str, after: str, wait: float, limit: int
     ) -> list[tuple[str, dict[str, str]]]:
         """Entries of a stream after an id; waits up to `wait` seconds for the first (0: not at all)."""
+        return await self.follow_all({stream: after}, wait, limit)
+
+    async def follow_all(
+        self, after: Mapping[str, str], wait: float, limit: int
+    ) -> list[tuple[str, dict[str, str]]]:
+        """As `follow`, of several streams, each after its id; up to `limit` of each, as they came."""
         block = ("BLOCK", int(wait * 1000)) if wait > 0 else ()
-        found = await self.do("XREAD", "COUNT", limit, *block, "STREAMS", stream, after)
-        return [(str(entry), dict(fields)) for entry, fields in found[0][1]] if found else []
+        found = await self.do("XREAD", "COUNT", limit, *block, "STREAMS", *after, *after.values())
+        entries = [(str(entry), dict(fields)) for _, some in found or () for entry, fields in some]
+        return sorted(entries, key=lambda one: _place(one[0]))
+
+    async def last_of(self, stream: str) -> str:
+        """The id of a stream's last entry, or "0" where there is none."""
+        found = await self.do("XREVRANGE", stream, "+", "-", "COUNT", 1)
+        return str(found[0][0]) if found else "0"
+
+
+def _place(entry: str) -> tuple[int, ...]:
+    return tuple(map(int, entry.split("-")))
 
 
 @contextmanager

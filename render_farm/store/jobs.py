@@ -202,13 +202,24 @@ class Jobs:
         found = await self._store.do("LRANGE", place, after, after + most)
         return found[:most], len(found) > most
 
-    async def follow(self, job: JobId, after: str, wait: float) -> list[StoredEvent]:
-        """The next events after an id; waits up to `wait` seconds when there are none yet."""
-        entries = await self._store.follow(keys.events(job), after, wait, 256)
+    async def follow(
+        self, job: JobId, after: str, wait: float, progress_after: str = ""
+    ) -> list[StoredEvent]:
+        """The next events after an id, and where asked for the next progress after one of progress; waits up
+        to `wait` seconds when there are none yet.
+        """
+        places = {keys.events(job): after}
+        if progress_after:
+            places[keys.progress(job)] = progress_after
+        entries = await self._store.follow_all(places, wait, 256)
         return [
             StoredEvent(entry, fields["event"], decoder(dict[str, Any]).decode(fields["data"]))
             for entry, fields in entries
         ]
+
+    async def last_progress(self, job: JobId) -> str:
+        """The id of the job's last progress event, or "0"."""
+        return await self._store.last_of(keys.progress(job))
 
 
 def digest_of(body: bytes) -> str:

@@ -157,8 +157,13 @@ def promises(node_id: str) -> str:
 
 
 def events(job_id: str) -> str:
-    """Stream: what happened to a job, capped."""
+    """Stream: what happened to a job, but progress, capped."""
     return f"farm:job:{job_id}:events"
+
+
+def progress(job_id: str) -> str:
+    """Stream: how far the job's leased tasks are, capped."""
+    return f"farm:job:{job_id}:progress"
 
 
 def frame(job_id: str, number: int) -> str:

@@ -1,16 +1,27 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Nodes that take work and do not do it: each costs the farm a few tiles for a while, and no more."""
 
+import asyncio
 import time
+from collections import Counter
 
 import pytest
+import redis
 
 from frame_splitter.records import Beat, Heartbeat, LeaseRequest, Progress, SlotOffer, TaskFailure
+from render_farm.dispatch import Dispatch
+from render_farm.farm import BEAT_SECONDS, BEATS_AT_ONCE, LOOK_SECONDS, LOOKS
+from render_farm.pacing import Pace
+from render_farm.store.candidates import Found
+from render_farm.store.identities import Caller, Role
 from tests import servers
 from tests.api_calls import KINDS, STRANGERS_ONLY, Api, events, under
 
 LATE = 121.0
-"""Seconds after which a tile of a job is late whose tiles take no time."""
+"""Seconds of work after which a tile of a job is late whose tiles take no time."""
+
+LATE_OF_NEW = 1201.0
+"""The same of a node of which nothing was accepted yet, from its lease, if it says that it gets on."""
 
 LATEST_END = 1800.0 + 4 * 120.0
 STALLED = 601.0
@@ -20,8 +31,9 @@ LIMIT = 20.0
 class Farm:
     """A coordinator for which time passes as a test says; each test has owners and nodes of its own."""
 
-    def __init__(self, running, passed):
+    def __init__(self, running, passed, store):
         self.admin, self._passed = Api(running.url, running.admin_token), passed
+        self.store = redis.Redis.from_url(store, decode_responses=True)
         self.ann = self.own = None
 
     def begin(self):
@@ -53,6 +65,9 @@ class Farm:
     def node(self, node):
         return next(one for one in self.admin.ok("GET", "/nodes")["nodes"] if one["node"] == node.id)
 
+    def strikes(self, node):
+        return float(self.store.hget(f"farm:node:{node.id}", "strikes") or 0)
+
     def job_with_a_median(self, frames):
         """A job of which the own node did all frames but as many, in no time."""
         job = self.ann.job(frames=tuple(range(1, frames + 5)))
@@ -81,7 +96,7 @@ def running_farm(tmp_path_factory):
         servers.seaweed(folder / "seaweed") as objects,
         servers.coordinator(folder / "c", store.url, objects, *options, *STRANGERS_ONLY, clock=passed) as one,
     ):
-        yield Farm(one, passed)
+        yield Farm(one, passed, store.url)
 
 
 @pytest.fixture
@@ -96,6 +111,15 @@ def beat(node, leases, done=0, activity="rendering", total=1 << 20):
     progress = Progress(done, total, activity)
     beats = tuple(Beat(lease["task"]["id"], lease["token"], progress) for lease in leases)
     return node.ok("POST", "/leases/heartbeat", Heartbeat(beats))["lost"]
+
+
+def renders(farm, node, leases, seconds):
+    """So long a node says that it gets on; what it is told then that it has lost."""
+    steps = 4
+    for step in range(steps):
+        beat(node, leases, step + 1)
+        farm.passes(seconds / steps)
+    return beat(node, leases, steps + 1)
 
 
 def give_back(node, lease, code="node"):
@@ -140,15 +164,14 @@ def test_a_late_tile_goes_to_somebody_else_and_the_late_node_is_told(farm):
     farm.job_with_a_median(1)
     late, other = farm.stranger("late"), farm.stranger("other")
     (held,) = late.lease()
-    farm.passes(LATE)
-    assert beat(late, [held], 1) == [], "nobody else is there: it may go on"
+    assert renders(farm, late, [held], LATE_OF_NEW) == [], "nobody else is there: it may go on"
     (taken,) = other.lease()
     assert taken["task"]["id"] == held["task"]["id"]
-    assert beat(late, [held], 2) == [held["task"]["id"]]
+    assert beat(late, [held], 99) == [held["task"]["id"]]
     refused = late.submit(held, other.upload(taken, b"pixels"))
     assert (refused.status, refused.body["code"]) == (409, "stale_lease")
     other.do(taken)
-    assert farm.node(late)["held_back"] == "", "slowness is no offence"
+    assert (farm.node(late)["held_back"], farm.strikes(late)) == ("", 0), "slowness is no offence"
 
 
 def test_a_node_that_is_known_is_believed_longer(farm):
@@ -173,12 +196,134 @@ def test_a_node_that_is_known_is_believed_longer(farm):
     assert beat(known, held, 6) == [held[0]["task"]["id"]]
 
 
+def test_a_new_laptop_keeps_a_tile_of_a_quarter_of_an_hour(farm):
+    """Others take no time for such tiles; it fetches and opens the scene half of that time."""
+    farm.job_with_a_median(1)
+    laptop, other = farm.stranger("laptop"), farm.stranger("other")
+    (held,) = laptop.lease()
+    for activity in ("fetching the scene", "opening the scene"):
+        assert beat(laptop, [held], 0, activity, 0) == []
+        farm.passes(225)
+    for step in range(4):
+        assert beat(laptop, [held], step) == []
+        assert other.lease() == []
+        farm.passes(110)
+    assert laptop.submit(held, laptop.upload(held, b"pixels")).status == 200
+
+
+def test_who_fetches_a_scene_for_ever_is_late(farm):
+    farm.job_with_a_median(1)
+    idle, other = farm.stranger("idle"), farm.stranger("other")
+    held = idle.lease()
+    for step in range(5):
+        beat(idle, held, 0, f"fetching the scene, part {step}", 0)
+        farm.passes(400)
+    beat(idle, held, 0, "fetching the scene, nearly there", 0)
+    assert tasks(other.lease()) == tasks(held)
+    assert farm.strikes(idle) > 0, "it never rendered"
+
+
+def test_who_says_nothing_is_late_at_once(farm):
+    farm.job_with_a_median(1)
+    silent, other = farm.stranger("silent"), farm.stranger("other")
+    held = silent.lease()
+    farm.passes(LATE)
+    beat(silent, held, 0, "", 0)
+    assert tasks(other.lease()) == tasks(held)
+
+
+def test_a_heartbeat_names_a_task_once(farm):
+    """Each of two thousand was a piece of work for the store, and one more event."""
+    farm.ann.job(frames=(1,))
+    (held,) = (node := farm.stranger()).lease()
+    beats = tuple(Beat(held["task"]["id"], held["token"], Progress(done, 9)) for done in range(1000))
+    assert "once" in node.refused(422, "invalid_input", "POST", "/leases/heartbeat", Heartbeat(beats))
+    assert beat(node, [held], 1) == []
+
+
+def test_a_node_that_never_stops_beating_is_told_to_wait(farm):
+    farm.ann.job(frames=(1,))
+    node, began, heard = farm.stranger(), time.monotonic(), []
+    held = node.lease()
+    for done in range(300):
+        beats = (Beat(held[0]["task"]["id"], held[0]["token"], Progress(done, 999)),)
+        heard.append(node.call("POST", "/leases/heartbeat", Heartbeat(beats)))
+    lasted = time.monotonic() - began
+    refused = [one for one in heard if one.status == 429]
+    assert len(heard) - len(refused) <= BEATS_AT_ONCE + 1 + lasted / BEAT_SECONDS
+    assert all(one.headers["Retry-After"] for one in refused)
+    assert farm.stranger("another").call("POST", "/leases/heartbeat", Heartbeat(())).status == 200
+
+
+def test_progress_pushes_no_event_out(farm):
+    job = farm.ann.job(frames=(1, 2))
+    node, began = farm.stranger(), time.monotonic()
+    held = node.lease()
+    for done in range(15):
+        beat(node, held, done)
+    told = farm.store.xlen(f"farm:job:{job}:progress")
+    assert 1 <= told <= 2 + time.monotonic() - began, "a task's is told once a second"
+    second = node.lease()[0]["task"]["id"]
+    with events(farm.ann, job) as stream:
+        until_then = []
+        for event in stream:
+            until_then.append(event["event"])
+            if event["data"].get("task") == second:
+                break
+    assert "progress" not in until_then
+
+
+def test_a_node_that_never_stops_asking_is_told_to_wait(farm):
+    node, began = farm.stranger(), time.monotonic()
+    offers = LeaseRequest((SlotOffer("slot", KINDS, "cpu"),), 0.0, True)
+    heard = [node.call("POST", "/leases", offers) for _ in range(4 * LOOKS)]
+    refused = [one for one in heard if one.status == 429]
+    assert len(heard) - len(refused) <= 2 * LOOKS + 1 + (time.monotonic() - began) / LOOK_SECONDS
+    assert all(one.headers["Retry-After"] for one in refused)
+    farm.ann.job(frames=(1,))
+    assert farm.stranger("another").lease()
+
+
+class Nothing:
+    """Leases of a farm where nothing is to be had; counts who looked."""
+
+    def __init__(self):
+        self.looked = Counter()
+
+    async def find(self, asker, request, now):
+        self.looked[asker.node] += 1
+        return Found([], None)
+
+
+def test_questions_in_vain_are_answered_without_a_look():
+    """Each look goes through all jobs of the farm, in the store."""
+    leases, passed = Nothing(), [0.0]
+    pace = Pace("questions", LOOK_SECONDS, LOOKS, lambda node: node.owner, lambda: passed[0])
+    dispatch = Dispatch(leases, 30.0, pace=pace)
+    request = LeaseRequest((SlotOffer("slot", KINDS, "cpu"),), 0.0, True)
+
+    async def ask(node, owner, own=False):
+        async def gone():
+            return False
+
+        for _ in range(2 * LOOKS):
+            assert await dispatch.lease(Caller(Role.NODE, owner, node, own), request, gone) == []
+
+    async def story():
+        for one in (("one", "mallory"), ("two", "mallory"), ("own", "admin", True), ("other", "bob")):
+            await ask(*one)
+        passed[0] += 10 * LOOK_SECONDS
+        await ask("two", "mallory")
+
+    asyncio.run(story())
+    assert leases.looked == {"one": LOOKS, "two": 10, "own": 2 * LOOKS, "other": LOOKS}
+
+
 def test_what_is_not_begun_is_given_out_before_what_is_late(farm):
     farm.job_with_a_median(3)
     late, other = farm.stranger("late"), farm.stranger("other")
     (held,) = late.lease()
-    farm.passes(LATE)
-    beat(late, [held], 1)
+    renders(farm, late, [held], LATE_OF_NEW)
     first = [other.lease()[0]["task"]["id"] for _ in range(2)]
     assert held["task"]["id"] not in first
     assert late.submit(held, late.upload(held, b"pixels")).status == 200
@@ -189,11 +334,10 @@ def test_an_accomplice_does_not_take_over(farm):
     owner = farm.admin.owner("mallory")
     one, two = owner.node("one"), owner.node("two")
     held = one.lease()
-    farm.passes(LATE)
-    beat(one, held, 1)
+    renders(farm, one, held, LATE_OF_NEW)
     assert two.lease() == []
     farm.passes(LATEST_END)
-    assert beat(one, held, 2) == [held[0]["task"]["id"]]
+    assert beat(one, held, 99) == [held[0]["task"]["id"]]
     assert farm.stranger("somebody").lease(kinds=("audit",)) == []
     assert two.lease() == [], "nor takes it anew while others are there"
 

@@ -32,7 +32,7 @@
 local now, only_owner = ARGV[2], filled(ARGV[3])
 local classes, lanes = cjson.decode(ARGV[4]), cjson.decode(ARGV[5])
 local most_jobs, most_tasks = tonumber(ARGV[6]), tonumber(ARGV[7])
-local LOOKED_AT = 1000
+local LOOKED_AT, MOST_LOOKS = 1000, 10000
 local SLOT_FORGOTTEN = 600
 local SLOTS_KEPT, CLASSES_KEPT = 256, 32
 local CALLED_BROKEN, CALLED_BROKEN_OF_JOB = 3, 6
@@ -41,26 +41,34 @@ local PASSED_OVER = 10
 
 local CLASS_FORGOTTEN = 86400
 
+local function forget(slots)
+  if #slots == 0 then return end
+  redis.call('ZREM', KEYS[4], unpack(slots))
+  redis.call('HDEL', KEYS[3] .. ':offers', unpack(slots))
+end
+
 local function heard_of()
   redis.call('ZADD', KEYS[2], now, ARGV[1])
   redis.call('HSET', KEYS[3], 'last_seen', now, 'sandboxed', ARGV[8], 'device_class', classes[1] or '', 'refuses', ARGV[10])
   redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', tonumber(now) - CLASS_FORGOTTEN)
-  for _, class in ipairs(cjson.decode(ARGV[9])) do redis.call('ZADD', KEYS[5], now, class) end
-  redis.call('ZREMRANGEBYRANK', KEYS[5], 0, -CLASSES_KEPT - 1)
-  local forgotten = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', tonumber(now) - SLOT_FORGOTTEN)
-  for _, slot in ipairs(forgotten) do
-    redis.call('ZREM', KEYS[4], slot)
-    redis.call('HDEL', KEYS[3] .. ':offers', slot)
+  local audits, seen, offers = {}, {}, {}
+  for _, class in ipairs(cjson.decode(ARGV[9])) do
+    table.insert(audits, now)
+    table.insert(audits, class)
   end
+  if #audits > 0 then redis.call('ZADD', KEYS[5], unpack(audits)) end
+  redis.call('ZREMRANGEBYRANK', KEYS[5], 0, -CLASSES_KEPT - 1)
+  forget(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', tonumber(now) - SLOT_FORGOTTEN))
   for slot, offer in pairs(cjson.decode(ARGV[11])) do
-    redis.call('ZADD', KEYS[4], now, slot)
-    redis.call('HSET', KEYS[3] .. ':offers', slot, offer)
+    for _, word in ipairs({ now, slot }) do table.insert(seen, word) end
+    for _, word in ipairs({ slot, offer }) do table.insert(offers, word) end
+  end
+  if #seen > 0 then
+    redis.call('ZADD', KEYS[4], unpack(seen))
+    redis.call('HSET', KEYS[3] .. ':offers', unpack(offers))
   end
   local beyond = redis.call('ZCARD', KEYS[4]) - SLOTS_KEPT
-  for _, slot in ipairs(beyond > 0 and redis.call('ZRANGE', KEYS[4], 0, beyond - 1) or {}) do
-    redis.call('ZREM', KEYS[4], slot)
-    redis.call('HDEL', KEYS[3] .. ':offers', slot)
-  end
+  forget(beyond > 0 and redis.call('ZRANGE', KEYS[4], 0, beyond - 1) or {})
 end
 
 if ARGV[12] == '' then heard_of() end
@@ -78,6 +86,7 @@ if may_take ~= -1 and may_take <= 0 then
   if ARGV[12] == '' then return '[0,[]]' end
   if paused then return '[[],["paused"]]' end
 end
+if ARGV[12] == '' and #lanes == 0 then return '[0,[]]' end
 
 -- How many units of a job's tiles, and of its audits, the node may be given: none where a stranger's node has no
 -- agreement, or sells and the job is free. An own node that sells waits for room as others do; what only it can
@@ -107,7 +116,7 @@ local function fits(own, mine)
   return roomiest > mine and (roomiest <= 0 or roomiest > own)
 end
 
-local less = {}
+local less, looks = {}, 0
 
 local function open_lanes(job, pin, movable, large)
   local suits = pin == '' or movable or offered[pin] or ARGV[12] ~= ''
@@ -163,6 +172,7 @@ local function tasks_in(job, open, most_units, most_audit, late)
     local looked = most_tasks * (lane == 'render' and PASSED_OVER or lane == 'audit' and 4 or 1)
     local fitting = 0
     for _, task in ipairs(redis.call('ZRANGE', lane_key(job, lane), 0, looked - 1)) do
+      looks = looks + 1
       local frame, on, at, code, excluded, units, faults =
         get(task_key(task), 'frame', 'failed_on', 'failed_at', 'failed_code', 'excluded', 'units', 'faults')
       local most = lane == 'audit' and most_audit or most_units
@@ -181,20 +191,23 @@ local function tasks_in(job, open, most_units, most_audit, late)
   return found
 end
 
+-- Nothing that is found for a node takes the store from all others for long.
 local found = {}
 local jobs = ARGV[12] == '' and redis.call('ZRANGE', KEYS[1], 0, LOOKED_AT - 1) or { ARGV[12] }
 for _, job in ipairs(jobs) do
-  if #found >= most_jobs then break end
+  if #found >= most_jobs or looks > MOST_LOOKS then break end
   local owner, rank, scene, pin, paid, in_order, late =
     get(job_key(job), 'owner', 'rank', 'scene', 'device_class', 'paid', 'in_order', 'late')
   local mine = not only_owner or owner == only_owner
-  local most_units, most_audit = room(job, paid)
-  local barred = redis.call('SISMEMBER', job_key(job) .. ':excluded', ARGV[1]) == 1
+  local most_units, most_audit = -1, -1
+  if mine or ARGV[12] ~= '' then most_units, most_audit = room(job, paid) end
+  local wanted = mine and most_units >= 0 or ARGV[12] ~= ''
+  local barred = wanted and redis.call('SISMEMBER', job_key(job) .. ':excluded', ARGV[1]) == 1
   if not mine then less.other_owner = true end
   if refused[job] then less.refused = true end
   if most_units < 0 then less[paid == '1' and 'agreement' or 'sells'] = true end
   if barred then less.excluded = true end
-  if operator and tonumber(redis.call('HGET', job_key(job) .. ':broken', operator) or 0) >= CALLED_BROKEN_OF_JOB then
+  if wanted and operator and tonumber(redis.call('HGET', job_key(job) .. ':broken', operator) or 0) >= CALLED_BROKEN_OF_JOB then
     barred, less.called_broken = true, true
   end
   if mine and most_units >= 0 and not barred then

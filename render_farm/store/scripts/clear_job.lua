@@ -38,7 +38,7 @@ for _, node in ipairs(redis.call('SMEMBERS', key .. ':ordered')) do redis.call('
 for _, lane in ipairs({ 'render', 'kept', 'final', 'finish', 'audit', 'check', 'probe' }) do
   redis.call('UNLINK', lane_key(job, lane))
 end
-for _, name in ipairs({ 'events', 'entries', 'chain', 'units', 'releases', 'orders', 'ordered', 'excluded', 'lies',
+for _, name in ipairs({ 'events', 'progress', 'broken', 'entries', 'chain', 'units', 'releases', 'orders', 'ordered', 'excluded', 'lies',
   'roots', 'rounds', 'submissions', 'too_small', 'extras' }) do
   redis.call('UNLINK', key .. ':' .. name)
 end

@@ -10,7 +10,8 @@
 --   farm:task:{task}           also: held_by (the operator of the stranger's node that took it last, or ''),
 --                              beside, beside_of (how many leases the node, and its operator, then held), taken_at,
 --                              since (when the lease began anew, because the coordinator was away), moved_at (when
---                              its progress changed last), hold (seconds from lease to result), pace (the job's
+--                              its progress changed last), worked_at (when it said first that it renders), told_at
+--                              (when its progress was told last), hold (seconds from lease to result), pace (the job's
 --                              field that tells how long such tasks take), late ('1': it may be taken over),
 --                              over (how often it was late before)
 --   farm:job:{job}             pace:{tiles}:{class}: of frames cut so, on that class, how many results were
@@ -20,6 +21,7 @@ local FIRST_OF_NODE, FIRST_OF_OPERATOR, MOST_WINDOW = 4, 8, 1024
 local STRIKE_SECONDS, PAUSE_SECONDS, MOST_PAUSE = 60, 30, 3600
 local LATE_FACTOR, LATE_LEAST, BELIEVED = 4, 120, 4
 local LATE_UNKNOWN, LATE_UNKNOWN_OF_NEW = 7200, 1800
+local LATE_LEAST_OF_NEW = 1200
 local START_SECONDS, STALL_SECONDS, SILENT_SECONDS = 1800, 600, 600
 local HOLDS_KEPT = 15
 local DOUBLINGS = 6
@@ -147,11 +149,25 @@ local function stalls_after(said, usual)
   return math.max(STALL_SECONDS, LATE_FACTOR * usual)
 end
 
+-- Whether the node says that it renders, and said so otherwise a while ago: it is slow, and holds nothing back.
+local function gets_on(task, now)
+  local moved, worked, progress = get(task, 'moved_at', 'worked_at', 'progress')
+  local said = filled(progress) and cjson.decode(progress) or {}
+  return filled(worked) ~= nil and (said.done or 0) > 0 and now - moved < STALL_SECONDS
+end
+
+-- Since when a lease's work is counted: to fetch and to open a scene takes as long as the line and the disk do, but
+-- not for ever. A node that says nothing does neither.
+local function work_began(began, worked, said)
+  if (said.total or 0) == 0 and (said.activity or '') == '' then return began end
+  return math.min(math.max(filled(worked) or math.huge, began), began + START_SECONDS)
+end
+
 -- When a lease is late, when it ends at the latest, and why: 'overdue' or 'stalled'. Own nodes' are never late.
 -- Frames differ: a node whose work was accepted before is believed longer that it gets on.
 local function ends_of(job, task)
-  local operator, node, kind, pace, units, class, over, taken, since, moved, progress = get(task, 'held_by', 'node',
-    'kind', 'pace', 'units', 'class', 'over', 'taken_at', 'since', 'moved_at', 'progress')
+  local operator, node, kind, pace, units, class, over, taken, since, moved, worked, progress = get(task, 'held_by', 'node',
+    'kind', 'pace', 'units', 'class', 'over', 'taken_at', 'since', 'moved_at', 'worked_at', 'progress')
   if not filled(operator) or not filled(taken) then return math.huge, math.huge end
   local began = math.max(taken, filled(since) or 0)
   local known = is_known(node)
@@ -160,6 +176,8 @@ local function ends_of(job, task)
   local last = began + START_SECONDS + late * (kind == 'audit' and 1 or BELIEVED)
   local still = math.max(filled(moved) or 0, began) + stalls_after(said, usual)
   if known and (said.done or 0) > 0 then late = late * BELIEVED end
-  if still < last then return began + late, still, 'stalled' end
-  return began + late, last, 'overdue'
+  local late_at = work_began(began, worked, said) + late
+  if not known and late_at > began + late then late_at = math.max(late_at, began + LATE_LEAST_OF_NEW) end
+  if still < last then return late_at, still, 'stalled' end
+  return late_at, last, 'overdue'
 end

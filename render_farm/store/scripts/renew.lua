@@ -13,19 +13,24 @@
 -- ARGV[5]  JSON list of slots that the node cannot use
 -- Returns  {list of tasks that are no longer the node's, list of those among them whose leases end now,
 --          1 where there is something to take that was not before}
--- Also changes farm:task:{task} (progress), farm:job:{job}:late and farm:job:{job}:events.
+-- Also changes farm:task:{task} (progress), farm:job:{job}:late and farm:job:{job}:progress.
 
 local node, now = ARGV[1], tonumber(ARGV[2])
 redis.call('ZADD', KEYS[2], ARGV[2], node)
 redis.call('HSET', KEYS[3], 'last_seen', ARGV[2], 'troubles', ARGV[5])
 
+local TOLD_SECONDS = 1
+
 local function note(job, beat)
-  local known, frame, slot, kind = get(task_key(beat.task), 'progress', 'frame', 'slot', 'kind')
+  local known, frame, slot, kind, worked, told =
+    get(task_key(beat.task), 'progress', 'frame', 'slot', 'kind', 'worked_at', 'told_at')
   redis.call('ZADD', KEYS[4], ARGV[2], slot)
   if known == beat.progress then return end
   redis.call('HSET', task_key(beat.task), 'progress', beat.progress, 'moved_at', ARGV[2])
-  if not EXTRA[kind] then
-    tell(job, 'progress', { task = beat.task, frame = tonumber(frame), node = node, slot = slot,
+  if not filled(worked) and beat.total > 0 then redis.call('HSET', task_key(beat.task), 'worked_at', ARGV[2]) end
+  if not EXTRA[kind] and math.abs(now - (filled(told) or 0)) >= TOLD_SECONDS then
+    redis.call('HSET', task_key(beat.task), 'told_at', ARGV[2])
+    tell_progress(job, { task = beat.task, frame = tonumber(frame), node = node, slot = slot,
       done = beat.done, total = beat.total })
   end
 end

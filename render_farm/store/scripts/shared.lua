@@ -45,7 +45,8 @@
 --   farm:job:{job}:too_small   hash: bytes of the largest video memory that the job's scene did not fit: `own`, as
 --                              the farm's own nodes saw it, and each node's id, as it says of its own slots
 --   farm:job:{job}:tasks       list: task ids in order
---   farm:job:{job}:events      stream: events, capped
+--   farm:job:{job}:events      stream: events but progress, capped
+--   farm:job:{job}:progress    stream: progress events, which tell how it is now and push nothing else out, capped
 --   farm:job:{job}:order:{node}  hash: agreement, units_cap, units_used (by tasks that are leased, submitted or
 --                              accepted under that agreement)
 --   farm:job:{job}:entries     list: JSON objects, what a paid job's books are made of; only appended to
@@ -63,7 +64,7 @@
 --   farm:leases                sorted set: leased tasks by the time their lease ends
 --   farm:jobs:open             sorted set: jobs with ready tasks, not paused or cancelled, by rank
 
-local EVENTS_KEPT = 20000
+local EVENTS_KEPT, PROGRESS_KEPT = 20000, 1000
 local BROKEN_FRAMES = 3
 local FAILURES_KEPT = 20
 local ENDED_AT_ONCE = 400
@@ -85,6 +86,11 @@ local function frame_key(job, frame) return 'farm:frame:' .. job .. ':' .. frame
 local function tell(job, name, data)
   redis.call('XADD', job_key(job) .. ':events', 'MAXLEN', '~', EVENTS_KEPT, '*',
     'event', name, 'data', cjson.encode(data))
+end
+
+local function tell_progress(job, data)
+  redis.call('XADD', job_key(job) .. ':progress', 'MAXLEN', '~', PROGRESS_KEPT, '*',
+    'event', 'progress', 'data', cjson.encode(data))
 end
 
 local function tell_task(job, task, state, detail)

@@ -56,15 +56,17 @@ end
 
 if is_late then
   local holder, of = get(KEYS[1], 'node', 'held_by')
+  local slow = gets_on(KEYS[1], now)
   redis.call('HINCRBY', KEYS[1], 'over', 1)
   back_to_ready(job, task, 'leased', now, 'overdue', 'It took long, and another node was free to do it.')
-  strike(holder, of, now, 1, false)
+  if not slow then strike(holder, of, now, 1, false) end
 end
 
 local token = redis.call('HINCRBY', KEYS[1], 'token', 1)
 redis.call('HINCRBY', KEYS[1], 'attempts', 1)
 redis.call('HSET', KEYS[1], 'node', node, 'slot', slot, 'class', class, 'memory', ARGV[6], 'progress', '')
 redis.call('HSET', KEYS[1], 'held_by', operator or '', 'taken_at', now, 'moved_at', now, 'since', '', 'hold', '',
+  'worked_at', '', 'told_at', '',
   'pace', pace_field(job, frame, kind, class))
 if filled(units) then redis.call('HSET', KEYS[1], 'agreement', under) end
 if under ~= '' then redis.call('HINCRBY', order_key(job, node), 'units_used', units) end
