@@ -50,7 +50,7 @@ def open_to_all(folder: Path) -> None:
             one.chmod(one.stat().st_mode | 0o755)
 
 
-def test_a_nodes_folder_and_those_made_for_it_are_its_users_alone(umask, tmp_path):
+def test_a_nodes_folder_and_those_made_for_it_are_its_users_alone(tmp_path, umask):
     state = tmp_path / "new" / "too" / "node"
     with _state_folder(state):
         assert modes((state, state.parent, state.parent.parent)) == {0o700}
@@ -63,7 +63,7 @@ def test_a_folder_that_others_could_look_into_is_closed(tmp_path):
         assert modes((tmp_path / "node",)) == {0o700}
 
 
-def test_cache_and_stages_are_the_users_alone_on_whatever_machine_a_slot_is(umask, tmp_path, monkeypatch):
+def test_cache_and_stages_are_the_users_alone_on_whatever_machine_a_slot_is(tmp_path, monkeypatch, umask):
     """On a Ray cluster no node has made the state folder on the slot's machine."""
     monkeypatch.setattr(actor, "Slot", lambda *_: None)
     limits = ChildLimits(1 << 30, 60.0, 60.0)
@@ -76,7 +76,7 @@ def test_cache_and_stages_are_the_users_alone_on_whatever_machine_a_slot_is(umas
 
 
 @as_root
-def test_another_user_reads_and_changes_nothing_of_a_node(umask, tmp_path):
+def test_another_user_reads_and_changes_nothing_of_a_node(tmp_path, umask):
     open_to_all(tmp_path)
     state = tmp_path / "node"
     with _state_folder(state):
