@@ -123,9 +123,11 @@ def _choose() -> dict[str, int]:
     chosen: dict[str, int] = {}
     while len(chosen) < len(_PARTS):
         port = free_port()
-        if port not in chosen.values():
+        if port not in chosen.values() and _is_free(port):
             chosen[_PARTS[len(chosen)]] = port
     admin = free_port(_ADMIN_GRPC_OFFSET)
+    while not all(map(_is_free, (admin, admin + _ADMIN_GRPC_OFFSET))):
+        admin = free_port(_ADMIN_GRPC_OFFSET)
     return {**chosen, **dict(zip(_ADMIN, (admin, admin + _ADMIN_GRPC_OFFSET), strict=True))}
 
 

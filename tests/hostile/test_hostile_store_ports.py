@@ -210,3 +210,17 @@ def test_a_socket_that_another_user_put_in_its_place_is_not_used(tmp_path):
             assert seaweed._ports(store)["master.port.grpc"] != taken
         finally:
             trap.unlink()
+
+
+def test_new_ports_are_none_whose_socket_another_user_has(monkeypatch):
+    """Names that earlier runs of somebody else left in /tmp are in the way as well."""
+    free, taken = seaweed.free_port, seaweed.free_port()
+    asked = iter([taken])
+    trap = Path(f"/tmp/seaweedfs-volume-grpc-{taken}.sock")
+    trap.touch(exist_ok=False)
+    monkeypatch.setattr(seaweed, "_is_anothers", lambda path: path == trap)
+    monkeypatch.setattr(seaweed, "free_port", lambda offset=0: next(asked, None) or free(offset))
+    try:
+        assert taken not in seaweed._choose().values()
+    finally:
+        trap.unlink()
