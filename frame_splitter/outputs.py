@@ -142,10 +142,6 @@ def _unsafe(name: str) -> str:
     return next((reason for wrong, reason in checks if wrong), "")
 
 
-def _has_long_part(name: str) -> bool:
-    return _bytes(name) > MAX_PART and any(_bytes(part) > MAX_PART for part in name.split("/"))
-
-
 def _is_unwanted(letter: str) -> bool:
     return unicodedata.category(letter) in _UNWANTED
 

@@ -170,6 +170,20 @@ def coordinator(
         running.stop()
 
 
+@contextlib.contextmanager
+def unshaken_coordinator(folder: Path, objects: ObjectStore, *options: str) -> Iterator[Coordinator]:
+    """A coordinator on a store of its own (`store`), whose log must hold no crash at the end."""
+    with (
+        valkey(folder / "valkey") as kept,
+        coordinator(folder / "process", kept.url, objects, *options) as running,
+    ):
+        running.store = kept
+        yield running
+        log = Path(running.log).read_text()
+        assert "request_crashed" not in log
+        assert "Traceback" not in log
+
+
 def _listens(running: Process) -> bool:
     assert running.child is not None
     assert running.child.stdout is not None
