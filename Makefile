@@ -106,7 +106,7 @@ lock: $(LOCKER)/.installed ## write the lock files: what pyproject.toml asks for
 
 .PHONY: licences
 licences: $(STAMP) ## write docs/licences.md from what is installed
-	@$(BIN)/python -m tests.licences > docs/licences.md
+	@$(BIN)/python -m tests.support.licences > docs/licences.md
 
 .PHONY: clean
 clean: ## remove what make made

@@ -32,8 +32,8 @@ import urllib3
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from farm_protocol.fields import encode
 from farm_protocol.records import Blob, JobSpec, LeaseRequest, Manifest, OutputFile, SlotOffer, TaskKind
-from tests import servers
-from tests.api_calls import FACTS, Answer, Api, under
+from tests.support import servers
+from tests.support.coordinator_api import FACTS, Answer, Api, under
 
 AIM = 250.0
 """Milliseconds."""

@@ -14,7 +14,8 @@ forgoes is left out, in its favour. Money is in rewards of one tile.
 The same episodes (same seed) are played for each rule. A rule is good where the mean is negative in every
 cell of cheated share x detectability x collusion x past x size of the job x what follows. Audits and how it
 ends are played; what a tile wins or loses is counted as its expectation at that moment, because rare catches
-would leave nothing but noise. The exact worst case (`verification.rate.profit` at the floor) stands beside.
+would leave nothing but noise. The exact worst case (`verification.audit.rate.profit` at the floor) stands
+beside.
 """
 
 import argparse
@@ -28,8 +29,8 @@ import numpy
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from verification.rate import MILLION, STAKE, Rates, chance_caught, least_stake, profit
-from verification.sampling import AuditPolicy
+from verification.audit.rate import MILLION, STAKE, Rates, chance_caught, least_stake, profit
+from verification.audit.sampling import AuditPolicy
 
 SHARES = (0.001, 0.01, 0.1, 0.3, 1.0)
 DETECTABILITY = (0.05, 0.1, 0.3, 0.6, 1.0)

@@ -23,9 +23,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.gas_job import Ground, without_redeeming
 from benchmarks.gas_policy import Plan, plan
-from tests.anvil import Anvil, anvil
-from tests.local_chain import LocalChain, local_chain
-from tests.money_stage import Stage
+from tests.support.anvil import Anvil, anvil
+from tests.support.local_chain import LocalChain, local_chain
+from tests.support.money_stage import Stage
 
 SAMPLE = 20
 """Transfers that are measured for the push payment."""

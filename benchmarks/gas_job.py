@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from payments import signing
-from payments.keystore import Key, new_key
-from payments.market_records import Call
-from payments.promises import SignedOffer, SignedRelease, SignedVoucher
+from payments.chain.market_records import Call
+from payments.messages import signing
+from payments.messages.promises import SignedOffer, SignedRelease, SignedVoucher
+from payments.wallet.keystore import Key, new_key
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.gas_policy import Plan
-from tests.money_stage import Stage
+from tests.support.money_stage import Stage
 
 FRAME = 3_141_592_653_589_793
 """What a frame costs in the token's smallest unit: as many digits as real amounts have."""

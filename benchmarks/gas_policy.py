@@ -6,9 +6,9 @@ run over a job on paper. Figures are in frames.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from payments.pricing import MICRO
-from payments.promises import Offer, SignedOffer
-from payments.statements import NOBODY
+from payments.accounting.pricing import MICRO
+from payments.messages.promises import Offer, SignedOffer
+from payments.messages.statements import NOBODY
 from render_farm.settlement import orders
 from render_farm.settlement.orders import Grown, Need, Seller
 

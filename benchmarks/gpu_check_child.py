@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The node's Blender child, spoken to with nothing but Python's own library.
 
-`gpu_worker.blender.BlenderChild` starts the same program and writes the same commands (docs/architecture.md,
-"The Blender child"), and needs packages that a machine without a network may lack. Here nobody waits for a
-child that hangs: the step as a whole is ended from outside.
+`gpu_worker.blender.process.BlenderChild` starts the same program and writes the same commands
+(docs/architecture.md, "The Blender child"), and needs packages that a machine without a network may lack.
+Here nobody waits for a child that hangs: the step as a whole is ended from outside.
 """
 
 import json
@@ -37,8 +37,8 @@ CACHES = ("cuda", "optix", "cycles", "sycl", "neo", "comgr")
 
 
 def kernel_caches(folder: Path) -> dict[str, str]:
-    """Where drivers keep compiled kernels; the folders are made. The same as `gpu_worker.kernels.variables`,
-    whose module needs more than there may be here.
+    """Where drivers keep compiled kernels; the folders are made. The same as
+    `gpu_worker.slot.kernels.variables`, whose module needs more than there may be here.
     """
     places = {name: folder / name for name in CACHES}
     for place in places.values():

@@ -15,11 +15,11 @@ from frame_splitter import exr
 from frame_splitter.counts import plain_counts
 from frame_splitter.exactness import FILTER_STEP
 from frame_splitter.exr import Image, Pixels
-from verification.metrics import rounding
-from verification.metrics.cluster import largest_cluster
-from verification.metrics.difference import Mask, different_pixels
-from verification.metrics.mattes import matte_of
-from verification.passes import COUNTED, CRYPTOMATTE, combined, kind_of, pass_name
+from verification.compare.metrics import rounding
+from verification.compare.metrics.cluster import largest_cluster
+from verification.compare.metrics.difference import Mask, different_pixels
+from verification.compare.metrics.mattes import matte_of
+from verification.compare.passes import COUNTED, CRYPTOMATTE, combined, kind_of, pass_name
 
 Counted = tuple[Image, dict[str, int]]
 """A render and the most samples that a pixel took, by layer."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.gpu_check_child import ROOT, Child
 from benchmarks.gpu_check_records import CPU, Cell, Device, Row, Setup
-from gpu_worker.devices import Choice, instruction_set, nvidia_gpus
+from gpu_worker.blender.devices import Choice, instruction_set, nvidia_gpus
 
 SCENES = Path(__file__).with_name("gpu_check_scenes.py")
 EMULATED = ROOT / "tests" / "emulated" / "child.py"

@@ -11,7 +11,7 @@ from benchmarks.gpu_check_child import Answer, Child, Region
 from benchmarks.gpu_check_compare import Counted, Figures, PassFigures
 from benchmarks.gpu_check_records import Cell, Device, NotThere, Row, Scene, Setup
 from frame_splitter.exr import Image
-from verification.passes import combined, kind_of
+from verification.compare.passes import combined, kind_of
 
 CROP = 16
 

@@ -12,7 +12,7 @@ from benchmarks import gpu_check_compare as compare
 from benchmarks.gpu_check_child import WITHOUT_SYNC, Child, Region, device_memory, timed
 from benchmarks.gpu_check_pictures import CROP, kept
 from benchmarks.gpu_check_records import Cell, Device, Row, Scene, Setup
-from verification.metrics.difference import different_pixels
+from verification.compare.metrics.difference import different_pixels
 
 MB = 1 << 20
 FEWER_ON_CPU = 8

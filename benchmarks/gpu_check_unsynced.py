@@ -7,10 +7,10 @@ from typing import TextIO
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from gpu_worker import blender_child
+from gpu_worker.blender import child_program
 
 
-class Unsynced(blender_child.Child):
+class Unsynced(child_program.Child):
     """Takes no scene for one that stays right warm."""
 
     def __init__(self, events: TextIO) -> None:
@@ -19,5 +19,5 @@ class Unsynced(blender_child.Child):
 
 
 if __name__ == "__main__":
-    blender_child.Child = Unsynced  # type: ignore[misc]
-    blender_child.main()
+    child_program.Child = Unsynced  # type: ignore[misc]
+    child_program.main()

@@ -44,8 +44,8 @@ from farm_protocol.records import (
 )
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from tests import servers
-from verification import attestation
+from tests.support import servers
+from verification.protocol import attestation
 
 STEPS = ("lease", "uploads", "put", "terms", "submit")
 TILES = 9

@@ -34,11 +34,11 @@ from farm_protocol.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
 from farm_protocol.probes import ProbeOrder, ProbeReport
 from farm_protocol.records import JobSpec, Lease, Task, TaskKind, TaskOutput
 from frame_splitter import exactness, split, tiles
-from gpu_worker.blender import BlenderChild, ChildCommand, ChildLimits, Device
-from payments.forecast import Cut, Forecast, Sampling, forecast, probed_frames
-from payments.pricing import MICRO
-from render_farm.quoting import sampling_of
-from tests.reference import make_variants
+from gpu_worker.blender.process import BlenderChild, ChildCommand, ChildLimits, Device
+from payments.accounting.forecast import Cut, Forecast, Sampling, forecast, probed_frames
+from payments.accounting.pricing import MICRO
+from render_farm.coordinator.estimates import sampling_of
+from tests.support.reference import make_variants
 
 LISTS = {"calibration": CALIBRATION, "measured": MEASURED}
 THREADS = 1

@@ -30,7 +30,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)  # else this file woul
 
 from benchmarks.verification_plan import EMULATED, SHARED, Counts, Scene, Shelf, scenes  # noqa: E402
 from benchmarks.verification_replay import Amount, costs, replay  # noqa: E402
-from tests.reference import make_variants  # noqa: E402
+from tests.support.reference import make_variants  # noqa: E402
 
 QUICK = Amount(draws=20, draws_a_place=5, places=1, verdicts=1, golem_draws=5, golem_draws_a_place=5)
 SHORT = Amount(draws=1000, draws_a_place=60, places=10, verdicts=2, golem_draws=2, golem_draws_a_place=1)

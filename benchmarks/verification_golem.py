@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from farm_protocol.fields import Tile
 from frame_splitter.exr import Image
-from verification.evidence import tone_mapped
-from verification.passes import colours
+from verification.compare.evidence import tone_mapped
+from verification.compare.passes import colours
 
 CROPS, SHARE = 3, 0.1
 BOUNDS = {"lax": 0.8, "strict": 0.95}

@@ -13,8 +13,8 @@ from benchmarks.verification_plan import CHEATS, Shelf, slug
 from farm_protocol.fields import Tile
 from frame_splitter import exr
 from frame_splitter.exr import Image, Pixels
-from verification.metrics.difference import different_pixels
-from verification.passes import is_combined, pass_name
+from verification.compare.metrics.difference import different_pixels
+from verification.compare.passes import is_combined, pass_name
 
 AREAS = (0.001, 0.003, 0.01, 0.03, 0.05)
 """Shares of the tile that a local cheat changes."""

@@ -13,7 +13,7 @@ from typing import Any
 from farm_protocol.audits import Sums
 from farm_protocol.fields import Tile
 from frame_splitter.tiles import relative, with_overscan
-from verification.sampling import AuditPolicy, cells, side_of
+from verification.audit.sampling import AuditPolicy, cells, side_of
 
 ROOT = Path(__file__).resolve().parent.parent
 RENDERER = ROOT / "benchmarks" / "verification_render.py"

@@ -22,9 +22,9 @@ import bpy
 from benchmarks.verification_plan import EMULATED
 from frame_splitter import exr
 from frame_splitter.counts import plain_counts
-from gpu_worker.child import rendering
-from gpu_worker.child.denoising import store_for_denoising, store_sample_counts
-from gpu_worker.child.overrides import CYCLES, overrides
+from gpu_worker.blender.child import rendering
+from gpu_worker.blender.child.denoising import store_for_denoising, store_sample_counts
+from gpu_worker.blender.child.overrides import CYCLES, overrides
 from tests.emulated.child import Emulator
 
 Job = dict[str, Any]

@@ -22,14 +22,14 @@ from farm_protocol.device_classes import Summation
 from farm_protocol.fields import Tile
 from frame_splitter import exr
 from frame_splitter.exr import Image
-from verification.compare import AuditedFiles, look
-from verification.metrics.blocks import suspicious_blocks
-from verification.metrics.difference import different_pixels
-from verification.metrics.rounding import Comparison, compare
-from verification.passes import with_first_samples
-from verification.pixel_root import pixel_root
-from verification.sampling import Draws, crop_count, first_order, side_of
-from verification.verdict import Case, judge
+from verification.audit.sampling import Draws, crop_count, first_order, side_of
+from verification.audit.verdict import Case, judge
+from verification.compare.comparison import AuditedFiles, look
+from verification.compare.metrics.blocks import suspicious_blocks
+from verification.compare.metrics.difference import different_pixels
+from verification.compare.metrics.rounding import Comparison, compare
+from verification.compare.passes import with_first_samples
+from verification.protocol.pixel_root import pixel_root
 
 
 @dataclass(frozen=True)

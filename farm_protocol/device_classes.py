@@ -2,7 +2,7 @@
 """What the name of a device class says: the kind of device, and in which order it adds.
 
 A class reads `kind:...:bpy-VERSION-BUILD`, for example `cpu:avx512:bpy-5.0.1-a3db93c5b259` or
-`optix:NVIDIA L4:driver-550.54:bpy-5.0.1-a3db93c5b259` (`gpu_worker.devices` makes it).
+`optix:NVIDIA L4:driver-550.54:bpy-5.0.1-a3db93c5b259` (`gpu_worker.blender.devices` makes it).
 """
 
 from enum import StrEnum

@@ -234,8 +234,8 @@ class TaskResult:
 
     `device_memory`: the most bytes Cycles held on its device, a GPU's video memory among others.
     `pixel_root` is the Merkle root over the decoded pixels of the task's linear EXR files, or over the
-    sha256 of its files where they are of another kind (`verification/pixel_root.py`). `signature` is the
-    node's, over the attestation made of this result and its lease (`verification/attestation.py`).
+    sha256 of its files where they are no EXRs (`verification.protocol.pixel_root`). `signature` is the
+    node's, over the attestation of result and lease (`verification.protocol.attestation`).
     `appointment`, signed with `appointment_signature`, says by which terms it is decided whether a tile is
     audited.
     `report` is what a check found, `probe` what a probe measured, `seam` what a finished frame was compared

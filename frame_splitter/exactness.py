@@ -167,7 +167,7 @@ def _final_by_settings(facts: SceneFacts, settings: RenderSettings) -> tuple[str
 def sum_is_stored(samples: int) -> bool:
     """Whether a film exposure exists at which Cycles stores the plain sum of its samples.
 
-    `gpu_worker/child/denoising.py` renders with it: 1/samples times the exposure must be 1 in float32.
+    The child (`child/denoising.py`) renders with it: 1/samples times the exposure must be 1 in float32.
     """
     scale = _float32(1 / samples)
     bits = struct.unpack("<I", struct.pack("<f", samples))[0]

@@ -48,7 +48,7 @@ FRAME = "frame"
 """What a node calls a frame's own files before the number."""
 
 OUTPUT_FOLDERS = frozenset({"outputs", "outputs-above", "outputs-absolute", "outputs-working"})
-"""The folders beside a frame that hold what File Output nodes write (`gpu_worker/child/naming.py`)."""
+"""The folders beside a frame that hold what File Output nodes write (`child/naming.py`)."""
 
 
 def view_of(name: str, frame: int, extension: str) -> tuple[str, str] | None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from farm_protocol.errors import FarmError
 from farm_protocol.token_file import refuse_on_command_line
 from farm_protocol.version import ShowVersion
+from gpu_worker.blender.devices import Choice
 from gpu_worker.config import node_config, state_folder
-from gpu_worker.devices import Choice
 from gpu_worker.logs import configure_logs
 
 EXAMPLES = """examples:
@@ -248,8 +248,8 @@ def _inspect(arguments: argparse.Namespace) -> int:
 
 
 def _money(arguments: argparse.Namespace) -> int:
+    from gpu_worker.earnings import commands  # noqa: PLC0415 - web3 takes seconds to load
     from gpu_worker.inspect import problem  # noqa: PLC0415
-    from gpu_worker.money import commands  # noqa: PLC0415 - web3 takes seconds to load
 
     try:
         return int(getattr(commands, arguments.what)(arguments))
@@ -263,7 +263,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
     from gpu_worker.doctor import report  # noqa: PLC0415
 
     if arguments.json:
-        from gpu_worker import machine  # noqa: PLC0415
+        from gpu_worker.sandbox import machine  # noqa: PLC0415
 
         print(json.dumps(machine.document(machine.find()), indent=2))
         return 0

@@ -12,10 +12,10 @@ import psutil
 
 from farm_protocol.errors import InvalidInput
 from farm_protocol.token_file import LONGEST, read_token
-from gpu_worker.blender import CHILD_PROGRAM
-from gpu_worker.coordinator import checked_url
-from gpu_worker.devices import Choice
-from payments.wallets import is_remote
+from gpu_worker.blender.devices import Choice
+from gpu_worker.blender.process import CHILD_PROGRAM
+from gpu_worker.farm.coordinator import checked_url
+from payments.wallet.wallets import is_remote
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 RESERVED = 0.1

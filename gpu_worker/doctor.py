@@ -9,15 +9,15 @@ from glob import glob
 from pathlib import Path
 
 from farm_protocol.errors import FarmError
-from gpu_worker import machine, sandbox
-from gpu_worker.blender import BlenderChild, ChildCommand, ChildLimits, Device
+from gpu_worker.blender.devices import Gpu, device_class, gpu_at, nvidia_gpus
+from gpu_worker.blender.libraries import blender_installed, install_line, missing_libraries
+from gpu_worker.blender.process import BlenderChild, ChildCommand, ChildLimits, Device
+from gpu_worker.blender.protocol import Ready
 from gpu_worker.config import cores, default_memory, default_slots, default_threads
-from gpu_worker.devices import Gpu, device_class, gpu_at, nvidia_gpus
 from gpu_worker.failures import TaskError
-from gpu_worker.identity import KEY_FILE, load_identity
-from gpu_worker.kernels import KERNELS, KernelKey, KernelStore, key_of
-from gpu_worker.libraries import blender_installed, install_line, missing_libraries
-from gpu_worker.protocol import Ready
+from gpu_worker.farm.identity import KEY_FILE, load_identity
+from gpu_worker.sandbox import bubblewrap, machine
+from gpu_worker.slot.kernels import KERNELS, KernelKey, KernelStore, key_of
 
 NVIDIAS, OTHERS = "OPTIX", ("HIP", "ONEAPI")
 """Back ends by what GPU there is, where nobody chooses."""
@@ -117,7 +117,7 @@ def _key(state: Path) -> tuple[str, bool]:
 
 
 def _sandbox() -> str:
-    reason = sandbox.unavailable()
+    reason = bubblewrap.unavailable()
     if reason is None:
         return "sandbox: bubblewrap works; scenes of anybody can be taken"
     return f"sandbox: none, so only scenes of this node's own user are taken ({reason})"

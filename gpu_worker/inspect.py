@@ -10,10 +10,10 @@ import msgspec
 import structlog
 
 from farm_protocol.errors import FarmError, InvalidInput
-from gpu_worker import removal, sandbox
-from gpu_worker.blender import CHILD_PROGRAM, BlenderChild, ChildCommand, ChildLimits
+from gpu_worker.blender.process import CHILD_PROGRAM, BlenderChild, ChildCommand, ChildLimits
 from gpu_worker.config import default_memory
-from gpu_worker.stage import program_folder
+from gpu_worker.sandbox import bubblewrap, removal
+from gpu_worker.slot.child_workspace import program_folder
 
 SECONDS = 600.0
 
@@ -61,16 +61,16 @@ def inspect_scene(
 
 
 def _command(scene: Path, seen: Path, scratch: Path, sandboxed: bool, program: Path) -> ChildCommand:
-    variables = sandbox.environment(os.environ) | {"TMPDIR": str(scratch)}
-    reason = sandbox.unavailable() if sandboxed else None
+    variables = bubblewrap.environment(os.environ) | {"TMPDIR": str(scratch)}
+    reason = bubblewrap.unavailable() if sandboxed else None
     if reason is not None:
         raise NoSandbox(reason)
     if not sandboxed:
         log.info("opened_unsandboxed", scene=str(scene))
         return ChildCommand(program, variables=variables | {"HOME": str(scratch)}, writes=(scratch,))
     # A scene that lies in the home folder itself is shown alone.
-    readable = scene if sandbox.shows_home(seen) else seen
-    box = sandbox.Sandbox(
+    readable = scene if bubblewrap.shows_home(seen) else seen
+    box = bubblewrap.Sandbox(
         readable=(program_folder(program), readable), fleeting=(scratch,), room=default_memory(2)
     )
     return ChildCommand(program, box.wrap, variables, fleeting=(scratch,))

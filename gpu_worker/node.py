@@ -17,30 +17,30 @@ from farm_protocol.errors import Conflict, InvalidInput, Unavailable
 from farm_protocol.ids import DeviceClass
 from farm_protocol.links import Links, links, trusted_links
 from farm_protocol.records import TaskKind
-from gpu_worker import sandbox
-from gpu_worker.actor import SlotOrder
-from gpu_worker.agent import Agent
-from gpu_worker.agent_records import Bench, Pace
-from gpu_worker.blender import ChildLimits, Device
+from gpu_worker.agent.agent import Agent
+from gpu_worker.agent.ray_cluster import RayCluster, Resources
+from gpu_worker.agent.ray_slots import RaySlot
+from gpu_worker.agent.records import Bench, Pace
+from gpu_worker.blender.devices import backend_for
+from gpu_worker.blender.libraries import install_line, missing_libraries
+from gpu_worker.blender.process import ChildLimits, Device
 from gpu_worker.config import NodeConfig, cores, default_memory, default_slots, default_threads
-from gpu_worker.coordinator import Coordinator, NodeSelf
-from gpu_worker.devices import backend_for
+from gpu_worker.earnings.operator import load_operator
+from gpu_worker.earnings.purse import Purse
+from gpu_worker.earnings.selling import Operator, Selling, stop_selling
+from gpu_worker.earnings.witness import chain_witness
+from gpu_worker.farm.coordinator import Coordinator, NodeSelf
+from gpu_worker.farm.identity import Identity, enrol, load_identity, meet
+from gpu_worker.farm.log_watch import LogWatch
+from gpu_worker.farm.pins import pinned_objects
+from gpu_worker.farm.result_signer import Notary
+from gpu_worker.farm.trust import Proof, Trust, required_trust
 from gpu_worker.folders import private_folder
-from gpu_worker.identity import Identity, enrol, load_identity, meet
-from gpu_worker.kernels import KERNELS
-from gpu_worker.libraries import install_line, missing_libraries
-from gpu_worker.log_watch import LogWatch
-from gpu_worker.money.operator import load_operator
-from gpu_worker.money.purse import Purse
-from gpu_worker.money.selling import Operator, Selling, stop_selling
-from gpu_worker.money.witness import chain_witness
-from gpu_worker.notary import Notary
-from gpu_worker.pins import pinned_objects
-from gpu_worker.ray_cluster import RayCluster, Resources
-from gpu_worker.ray_slots import RaySlot
-from gpu_worker.slot import SlotPlan
-from gpu_worker.stage import ChildPlan
-from gpu_worker.trust import Proof, Trust, required_trust
+from gpu_worker.sandbox import bubblewrap
+from gpu_worker.slot.actor import SlotOrder
+from gpu_worker.slot.child_workspace import ChildPlan
+from gpu_worker.slot.kernels import KERNELS
+from gpu_worker.slot.slot import SlotPlan
 
 log = structlog.get_logger()
 
@@ -269,7 +269,7 @@ def _cpus(config: NodeConfig) -> int:
 
 
 def _sandboxed(wanted: bool) -> bool:
-    reason = sandbox.unavailable() if wanted else "--no-sandbox"
+    reason = bubblewrap.unavailable() if wanted else "--no-sandbox"
     if reason is not None:
         log.warning("no_sandbox", consequence="only scenes of this node's own user are opened", reason=reason)
     return reason is None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import servers
+from tests.support import servers
 
 # A runner in the background may itself have been started with Ctrl-C ignored; what the tests start
 # would inherit that.

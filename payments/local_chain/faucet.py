@@ -4,8 +4,8 @@
 import secrets
 from pathlib import Path
 
-from payments.keystore import Key, load, new_key, read_password, save, write_private
 from payments.local_chain.errors import BadParameter
+from payments.wallet.keystore import Key, load, new_key, read_password, save, write_private
 
 KEYSTORE = "faucet.json"
 PASSWORD = "faucet.password"  # noqa: S105 - a file's name

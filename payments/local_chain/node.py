@@ -9,12 +9,12 @@ from eth.abc import BlockHeaderAPI, LogAPI, SignedTransactionAPI
 from eth_typing import Address
 from eth_utils.address import to_checksum_address
 
-from payments.keystore import Key
 from payments.local_chain.errors import Refused
 from payments.local_chain.evm import Evm
 from payments.local_chain.faucet import transfer
 from payments.local_chain.journal import Damaged, Entry, Genesis, Journal, Mined
 from payments.local_chain.pool import Pool
+from payments.wallet.keystore import Key
 
 FURTHEST = 366 * 24 * 3600
 """How far its clock may be turned forward at a time, in seconds."""

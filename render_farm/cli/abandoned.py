@@ -8,8 +8,8 @@ from datetime import datetime
 
 from farm_protocol.errors import NotFound
 from farm_protocol.ids import JobId
-from payments import amounts
-from payments.refusals import Refused
+from payments.accounting import amounts
+from payments.chain.refusals import Refused
 from render_farm.cli.purse import Purse
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from farm_protocol.errors import FarmError, InvalidInput, Unavailable
 from farm_protocol.token_file import read_token
 from render_farm.cli.options import UsageError
-from render_farm.client import FarmClient
+from render_farm.client.farm_client import FarmClient
 from render_farm.embedded.state import Folder, FolderInUse, RunningFarm
 from render_farm.embedded.supervisor import Farm, FarmOptions, state_folder
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from farm_protocol.errors import FarmError
 from farm_protocol.fields import decode, encode
 from render_farm.embedded.files import write_private
-from render_farm.outside import is_shared
+from render_farm.scene.outside import is_shared
 
 NAME = "agreed.json"
 MOST_PROJECTS = 1_000

@@ -8,16 +8,16 @@ from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from farm_protocol.ids import JobId
+from farm_protocol.wording import counted
 from render_farm.cli.access import open_farm
 from render_farm.cli.compare_heads import compare
 from render_farm.cli.console import Console
 from render_farm.cli.receipts import address
 from render_farm.cli.table import table
-from render_farm.client import FarmClient
-from render_farm.wording import counted
+from render_farm.client.farm_client import FarmClient
 
 if TYPE_CHECKING:
-    from verification.records import JobVerification, SubmissionRecord
+    from verification.audit.records import JobVerification, SubmissionRecord
 
 MOST_SHOWN = 20
 """Findings of a replay printed as text; JSON has all of them."""
@@ -124,7 +124,7 @@ def _row(one: Shown) -> tuple[str, ...]:
 
 
 def _replay(verification: "JobVerification", farm: str | None, console: Console) -> int:
-    from verification.replay import replay  # noqa: PLC0415 - takes long to load
+    from verification.receipts.replay import replay  # noqa: PLC0415 - takes long to load
 
     findings = tuple(replay(verification, farm))
     submissions = len(verification.submissions)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from farm_protocol.errors import Conflict, FarmError
-from payments.network import Network, Windows, load, save
+from payments.messages.network import Network, Windows, load, save
 from render_farm.cli.access import find_running
 from render_farm.cli.console import Console
 from render_farm.cli.options import UsageError
@@ -20,7 +20,7 @@ from render_farm.embedded.money import money_folder
 from render_farm.embedded.supervisor import state_folder
 
 if TYPE_CHECKING:
-    from payments.outbox import FileOutbox
+    from payments.chain.outbox import FileOutbox
 
 DEPLOYING_SECONDS = 900.0
 SHOWING_SECONDS = 5.0
@@ -53,8 +53,8 @@ def _deploy(chosen: argparse.Namespace, console: Console) -> int:
     if chosen.output.exists():
         raise Conflict(f"{chosen.output} is there already: contracts in use are not written over.")
     # web3 takes seconds to load.
-    from payments.chain import Chain, Patience  # noqa: PLC0415
-    from payments.deploy import deploy  # noqa: PLC0415
+    from payments.chain.deploy import deploy  # noqa: PLC0415
+    from payments.chain.rpc import Chain, Patience  # noqa: PLC0415
 
     windows = _windows(chosen)
     key = open_signer(chosen.wallet, chosen.password_file, chosen.signer_url)
@@ -71,7 +71,7 @@ def _deploy(chosen: argparse.Namespace, console: Console) -> int:
 
 
 def _windows(chosen: argparse.Namespace) -> Windows:
-    from payments.deploy import check_windows  # noqa: PLC0415 - web3 takes seconds to load
+    from payments.chain.deploy import check_windows  # noqa: PLC0415 - web3 takes seconds to load
 
     windows = Windows(
         claim=chosen.claim_window,

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm_protocol.errors import InvalidInput
+from farm_protocol.wording import counted
 from render_farm.cli.console import Console
 from render_farm.cli.receipts import read_bounded
-from render_farm.wording import counted
 
 if TYPE_CHECKING:
-    from verification.records import SignedHead
+    from verification.audit.records import SignedHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def compare(files: Sequence[Path], console: Console) -> int:
 
 
 def _contradictions(farm: str, heads: "set[tuple[str, SignedHead]]") -> Iterator[str]:
-    from verification.heads import contradictions  # noqa: PLC0415 - takes long to load
+    from verification.receipts.heads import contradictions  # noqa: PLC0415 - takes long to load
 
     mine = [head for of, head in heads if of == farm]
     yield from (f"{why} The farm {farm} signed both." for _, _, why in contradictions(mine))
@@ -51,7 +51,7 @@ def _contradictions(farm: str, heads: "set[tuple[str, SignedHead]]") -> Iterator
 
 def _signed_heads(path: Path) -> "Iterator[tuple[str, SignedHead]]":
     """The heads in a file that their farm signed. Raises InvalidInput for a file without any."""
-    from verification.heads import found_in, is_signed  # noqa: PLC0415
+    from verification.receipts.heads import found_in, is_signed  # noqa: PLC0415
 
     count = 0
     for farm, head in found_in(_documents(path)):

@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from farm_protocol.errors import InvalidInput
+from farm_protocol.wording import counted
 from render_farm.cli.agreements import Agreements
 from render_farm.cli.console import Console
-from render_farm.outside import OutsideFolder, by_folder, is_shared
-from render_farm.wording import counted
+from render_farm.scene.outside import OutsideFolder, by_folder, is_shared
 
 _SHOWN = 20
 YES, FOLDERS = ("y", "yes"), ("f", "folder", "folders")
@@ -33,7 +33,7 @@ class Untrusted(InvalidInput):
 
 class Outside:
     """Decides on files outside of the scene's folder: those below `allowed`, and those agreed to before, go;
-    for others a person is asked. Where there is none they stay: `render_farm.outside.May`.
+    for others a person is asked. Where there is none they stay: `render_farm.scene.outside.May`.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ def _refusal(files: Sequence[Path], base: Path) -> str:
 
 
 class Trust:
-    """Decides whether .blend files may be opened without a sandbox: `render_farm.doctor.Trusts`."""
+    """Decides whether .blend files may be opened without a sandbox: `render_farm.scene.doctor.Trusts`."""
 
     def __init__(self, console: Console, agreements: Agreements, *, trusted: bool) -> None:
         self._console, self._agreements, self._trusted = console, agreements, trusted

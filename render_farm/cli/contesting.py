@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from farm_protocol.errors import Conflict
 from farm_protocol.ids import JobId
-from payments import amounts
-from payments.money import Wei
+from payments.accounting import amounts
+from payments.accounting.units import Wei
 from render_farm.cli.purse import Purse
 
 BOND_SHARE = 10

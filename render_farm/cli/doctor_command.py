@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from render_farm.bundle import bundle
 from render_farm.cli.console import Console
 from render_farm.cli.scene_options import agreements_of
-from render_farm.doctor import examine
 from render_farm.embedded.supervisor import state_folder
-from render_farm.outside import by_folder
+from render_farm.scene.bundle import bundle
+from render_farm.scene.doctor import examine
+from render_farm.scene.outside import by_folder
 
 
 def run(chosen: argparse.Namespace, console: Console) -> int:

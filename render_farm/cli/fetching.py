@@ -11,11 +11,11 @@ from pathlib import Path
 from farm_protocol.errors import FarmError, InvalidInput
 from farm_protocol.fields import StoredFile
 from farm_protocol.ids import JobId
-from render_farm.answers import Frame
+from render_farm.api_models import Frame
 from render_farm.cli.outputs import MOST_BYTES, MOST_FILES, Targets
 from render_farm.cli.receipts import Kept, Receipts
-from render_farm.client import FarmClient, has
-from render_farm.job_events import FrameEvent
+from render_farm.client.events import FrameEvent
+from render_farm.client.farm_client import FarmClient, has
 
 DoneFrame = Frame | FrameEvent
 """A frame as a list or an event tells of it."""

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from farm_protocol.errors import NotFound
 from farm_protocol.records import JobState
-from render_farm.answers import Job
+from farm_protocol.wording import counted
+from render_farm.api_models import Job
 from render_farm.cli.following import JobFailed, Outcome
 from render_farm.cli.outputs import Targets
-from render_farm.transfers import DamagedDownload, LinkExpired
-from render_farm.wording import counted
+from render_farm.client.transfers import DamagedDownload, LinkExpired
 
 Mark = tuple[int, int]
 

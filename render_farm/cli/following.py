@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from farm_protocol.errors import FarmError
 from farm_protocol.fields import decode
 from farm_protocol.records import JobState
-from render_farm.answers import Job
+from render_farm.api_models import Job
 from render_farm.cli.fetching import Fetched, Fetcher
 from render_farm.cli.money_watch import MoneyWatch
 from render_farm.cli.outputs import Targets
 from render_farm.cli.progress import Display, Status, display
 from render_farm.cli.receipts import Receipts
 from render_farm.cli.verdicts import Names, sentence
-from render_farm.client import FarmClient
-from render_farm.job_events import (
+from render_farm.client.events import (
     AuditEvent,
     Event,
     FrameEvent,
@@ -25,6 +24,7 @@ from render_farm.job_events import (
     TaskEvent,
     VerdictEvent,
 )
+from render_farm.client.farm_client import FarmClient
 
 PAUSED = "The job is paused: `render-farm job resume {job}` goes on with it."
 PAUSED_ELSEWHERE = (

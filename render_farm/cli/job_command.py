@@ -9,7 +9,8 @@ from datetime import datetime
 
 from farm_protocol.ids import JobId
 from farm_protocol.records import JobState
-from render_farm.answers import Frame, Job, JobList, TaskView
+from farm_protocol.wording import counted
+from render_farm.api_models import Frame, Job, JobList, TaskView
 from render_farm.cli.access import open_farm
 from render_farm.cli.console import Console
 from render_farm.cli.fetching import Fetched, Fetcher, receipt_path
@@ -20,9 +21,8 @@ from render_farm.cli.scene_options import checked_scene, facts_to_send, read_wis
 from render_farm.cli.statement_text import money_line
 from render_farm.cli.table import table
 from render_farm.cli.written import Written
-from render_farm.client import FarmClient
+from render_farm.client.farm_client import FarmClient
 from render_farm.embedded.supervisor import state_folder
-from render_farm.wording import counted
 
 MONEY_ACTIONS = ("statement", "fund", "refund", "contest")
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from farm_protocol.errors import Conflict, InvalidInput, NotFound
 from farm_protocol.ids import JobId
-from payments import amounts
-from render_farm.answers import Job
+from payments.accounting import amounts
+from render_farm.api_models import Job
 from render_farm.cli import contesting
 from render_farm.cli.abandoned import in_words, paid_here, take_back
 from render_farm.cli.access import Access, open_farm
@@ -18,8 +18,8 @@ from render_farm.cli.settling import settle
 from render_farm.cli.statement_check import Findings, check
 from render_farm.cli.statement_text import statement_text
 from render_farm.cli.terms_check import check_network
-from render_farm.client import FarmClient
-from render_farm.job_events import FINAL_STATES
+from render_farm.client.events import FINAL_STATES
+from render_farm.client.farm_client import FarmClient
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,14 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from farm_protocol.fields import decode
-from render_farm.client import FarmClient
+from render_farm.client.farm_client import FarmClient
 
 if TYPE_CHECKING:
-    from verification.receipt_records import Receipt
-    from verification.records import SignedHead
-    from verification.witness import Witness
+    from verification.audit.records import SignedHead
+    from verification.receipts.records import Receipt
+    from verification.receipts.witness import Witness
 
-# `verification.witness` is imported where it is used: what recovers signers takes long to load.
+# `verification.receipts.witness` is imported where it is used: what recovers signers takes long to load.
 
 HEADS = "heads"
 """The folder in the user's state."""
@@ -30,7 +30,7 @@ class LogWatch:
 
     def heed(self, event: bytes) -> None:
         """Keep the head that an event tells. Raises SplitView where it contradicts those before."""
-        from verification.records import SignedHead  # noqa: PLC0415
+        from verification.audit.records import SignedHead  # noqa: PLC0415
 
         self._keep(decode(event, SignedHead))
 
@@ -48,14 +48,14 @@ class LogWatch:
 
 def witness_of(state: Path, farm: str) -> "Witness":
     """What this user kept of a farm's log."""
-    from verification.witness import Witness  # noqa: PLC0415
+    from verification.receipts.witness import Witness  # noqa: PLC0415
 
     return Witness(state / HEADS, farm)
 
 
 def heads_of(receipt: "Receipt") -> "Iterator[SignedHead]":
     """The heads of the farm's log in a receipt whose signatures hold."""
-    from verification.records import SignedHead  # noqa: PLC0415
+    from verification.audit.records import SignedHead  # noqa: PLC0415
 
     for one in receipt.rounds:
         yield SignedHead(one.round, one.size, one.root, one.signature or "")

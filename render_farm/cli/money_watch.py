@@ -10,7 +10,7 @@ from farm_protocol.errors import FarmError
 from farm_protocol.ids import JobId
 from render_farm.cli.progress import Display, Status
 from render_farm.cli.statement_text import money_line
-from render_farm.client import FarmClient
+from render_farm.client.farm_client import FarmClient
 
 LOOKS_SECONDS = 1.0
 

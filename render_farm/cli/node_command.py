@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from farm_protocol.addresses import is_clear
 from farm_protocol.errors import Conflict, InvalidInput, NotFound
 from farm_protocol.records import SlotState
-from render_farm.answers import NodeList, NodeView
+from render_farm.api_models import NodeList, NodeView
 from render_farm.cli.access import Access, open_farm
 from render_farm.cli.console import Console
 from render_farm.cli.owner_command import owner_of
 from render_farm.cli.table import table
-from render_farm.client import FarmClient
+from render_farm.client.farm_client import FarmClient
 
 
 @dataclass(frozen=True, slots=True)

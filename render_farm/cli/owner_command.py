@@ -6,11 +6,11 @@ import shlex
 from dataclasses import dataclass
 
 from farm_protocol.errors import Conflict, InvalidInput, NotFound
-from render_farm.answers import OwnerList, OwnerView
+from render_farm.api_models import OwnerList, OwnerView
 from render_farm.cli.access import Access, open_farm
 from render_farm.cli.console import Console
 from render_farm.cli.table import table
-from render_farm.client import FarmClient
+from render_farm.client.farm_client import FarmClient
 
 
 @dataclass(frozen=True, slots=True)

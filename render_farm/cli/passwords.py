@@ -26,7 +26,7 @@ def chosen_password(file: Path | None) -> str:
 
 
 def _from(file: Path | None) -> str:
-    from payments import keystore  # noqa: PLC0415 - what signs takes long to load
+    from payments.wallet import keystore  # noqa: PLC0415 - what signs takes long to load
 
     return keystore.read_password(file) if file else ""
 

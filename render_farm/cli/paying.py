@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from farm_protocol.errors import Conflict, FarmError, InvalidInput
 from farm_protocol.facts import SceneFacts
 from farm_protocol.records import JobSpec, JobState, RenderSettings
-from payments import amounts
-from payments.money import Wei
-from payments.pricing import reward
-from payments.quotes import Quote
-from payments.statements import Payment, Statement
-from render_farm.answers import Job
+from payments.accounting import amounts
+from payments.accounting.pricing import reward
+from payments.accounting.units import Wei
+from payments.messages.quotes import Quote
+from payments.messages.statements import Payment, Statement
+from render_farm.api_models import Job
 from render_farm.cli.purse import Kept, Purse
 from render_farm.cli.quote_command import at_price, finished, text
 from render_farm.cli.settling import settle
 from render_farm.cli.terms_check import check_network, check_terms, check_work
-from render_farm.client import FarmClient
+from render_farm.client.farm_client import FarmClient
 
 MOST_PAYEES = 5
 """Whose balance is said at the end."""

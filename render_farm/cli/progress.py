@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from render_farm.cli.console import printable
 from render_farm.cli.verdicts import Audits
-from render_farm.job_events import ProgressEvent, TaskEvent
+from render_farm.client.events import ProgressEvent, TaskEvent
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

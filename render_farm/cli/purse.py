@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 from farm_protocol.errors import Conflict, InvalidInput
 from farm_protocol.fields import decode, encode
 from farm_protocol.ids import JobId
-from payments import amounts
-from payments.money import Wei
-from payments.network import Network, load
-from payments.outbox import FileOutbox
-from payments.promises import SignedTerms
-from payments.statements import Payment
-from payments.wallets import is_remote
+from payments.accounting import amounts
+from payments.accounting.units import Wei
+from payments.chain.outbox import FileOutbox
+from payments.messages.network import Network, load
+from payments.messages.promises import SignedTerms
+from payments.messages.statements import Payment
+from payments.wallet.wallets import is_remote
 from render_farm.cli.access import Access
 from render_farm.cli.options import UsageError
 from render_farm.cli.signers import open_signer
@@ -31,11 +31,11 @@ from render_farm.embedded.money import MoneyFolder, money_folder
 from render_farm.embedded.supervisor import state_folder
 
 if TYPE_CHECKING:
-    from payments.chain import Event
-    from payments.market import Market
-    from payments.market_records import AgreementOnChain, ClaimOnChain, JobOnChain
-    from payments.sending import Signer
-    from payments.wallet import Wallet
+    from payments.chain.market import Market
+    from payments.chain.market_records import AgreementOnChain, ClaimOnChain, JobOnChain
+    from payments.chain.rpc import Event
+    from payments.chain.sending import Signer
+    from payments.wallet.wallet import Wallet
 
 CHAIN_SECONDS = 60.0
 """How long a chain that does not answer is waited for, at each question."""
@@ -118,8 +118,8 @@ def open_market(
     where it does not come, or is another than is named, or has other contracts.
     """
     # web3 takes seconds to load: only for who pays.
-    from payments.chain import Chain, Patience  # noqa: PLC0415
-    from payments.market import Market  # noqa: PLC0415
+    from payments.chain.market import Market  # noqa: PLC0415
+    from payments.chain.rpc import Chain, Patience  # noqa: PLC0415
 
     chain = Chain(url, network.chain_id, patience=Patience(seconds, say))
     market = Market(chain, network)
@@ -129,7 +129,7 @@ def open_market(
 
 def history(market: "Market") -> "list[Event]":
     """All that the contracts ever told, some blocks at a time."""
-    from payments.chain import MOST_BLOCKS  # noqa: PLC0415 - web3 takes seconds to load
+    from payments.chain.rpc import MOST_BLOCKS  # noqa: PLC0415 - web3 takes seconds to load
 
     first, head = market.network.first_block, market.chain.head()
     starts = range(first, head + 1, MOST_BLOCKS)
@@ -264,7 +264,7 @@ class Purse:
 
     @contextmanager
     def _wallet(self) -> Iterator["Wallet"]:
-        from payments.wallet import Wallet  # noqa: PLC0415 - web3 takes seconds to load
+        from payments.wallet.wallet import Wallet  # noqa: PLC0415 - web3 takes seconds to load
 
         with self._outbox() as outbox:
             yield Wallet(self._market, self._key, outbox, time.time)

@@ -7,10 +7,10 @@ from contextlib import suppress
 from dataclasses import replace
 
 from farm_protocol.errors import FarmError, InvalidInput
-from payments import amounts
-from payments.pricing import MICRO, reward
-from payments.quotes import Band, CostBand, Quote, QuoteState
-from render_farm.blend_header import check_scene
+from farm_protocol.wording import counted
+from payments.accounting import amounts
+from payments.accounting.pricing import MICRO, reward
+from payments.messages.quotes import Band, CostBand, Quote, QuoteState
 from render_farm.cli.access import Access, open_farm
 from render_farm.cli.console import Console
 from render_farm.cli.program import Interrupted
@@ -23,9 +23,9 @@ from render_farm.cli.scene_options import (
     send_scene,
 )
 from render_farm.cli.steps import step
-from render_farm.client import FarmClient
-from render_farm.doctor import Checked
-from render_farm.wording import counted
+from render_farm.client.farm_client import FarmClient
+from render_farm.scene.blend_header import check_scene
+from render_farm.scene.doctor import Checked
 
 WAIT_SECONDS = 10.0
 PATIENCE_SECONDS = 900.0

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from farm_protocol.errors import FarmError
+from farm_protocol.wording import counted
 from render_farm.cli.console import Console
 from render_farm.cli.log_watch import compared
 from render_farm.cli.receipts import address, beside, is_file, read_bounded, read_receipt, shortened
 from render_farm.embedded.supervisor import state_folder
-from render_farm.wording import counted
 
 if TYPE_CHECKING:
-    from verification.receipt_records import Receipt
+    from verification.receipts.records import Receipt
 
 MILLION = 1_000_000
 
@@ -60,8 +60,8 @@ def run(chosen: argparse.Namespace, console: Console) -> int:
 
 
 def _checked(path: Path, farm: str | None, state: Path) -> ReceiptChecked:
-    from verification.receipts import verify  # noqa: PLC0415 - takes long to load
-    from verification.witness import SplitView  # noqa: PLC0415
+    from verification.receipts.receipt import verify  # noqa: PLC0415 - takes long to load
+    from verification.receipts.witness import SplitView  # noqa: PLC0415
 
     document = read_bounded(path)
     try:

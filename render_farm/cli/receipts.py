@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from farm_protocol.errors import FarmError, InvalidInput, NotFound
-from render_farm.answers import Job
+from farm_protocol.hashing import hash_file
+from render_farm.api_models import Job
 from render_farm.cli.log_watch import LogWatch
 from render_farm.cli.outputs import Targets
-from render_farm.client import FarmClient
-from render_farm.hashing import hash_file
+from render_farm.client.farm_client import FarmClient
 
 if TYPE_CHECKING:
-    from verification.receipt_records import Receipt
+    from verification.receipts.records import Receipt
 
-# `verification.receipts` is imported where it is used: what recovers signers takes long to load.
+# `verification.receipts.receipt` is imported where it is used: what recovers signers takes long to load.
 
 MOST_SAID = 5
 """Findings of one receipt that are said; a receipt that is wrong in one way is often wrong in many."""
@@ -46,8 +46,8 @@ class Receipts:
 
     def prepare(self) -> None:
         """Load what checks signatures, beside the waiting for the first frame."""
-        from verification.attestation import address_of  # noqa: PLC0415
-        from verification.receipts import verify  # noqa: F401, PLC0415
+        from verification.protocol.attestation import address_of  # noqa: PLC0415
+        from verification.receipts.receipt import verify  # noqa: F401, PLC0415
 
         # The library behind is loaded by its first use, whatever that is.
         address_of(b"\x01" * 32)
@@ -72,7 +72,7 @@ class Receipts:
         return note if first else ""
 
     def _problems(self, document: bytes, frame: int, sha256: str) -> list[str]:
-        from verification.receipts import verify  # noqa: PLC0415
+        from verification.receipts.receipt import verify  # noqa: PLC0415
 
         receipt = read_receipt(document)
         wrong = [*self._strayed(receipt, frame, sha256), *verify(document, self._farm)]
@@ -80,7 +80,7 @@ class Receipts:
 
     def _other_log(self, receipt: "Receipt") -> Iterator[str]:
         """A receipt that holds, but by another log of the farm than this user was told."""
-        from verification.witness import SplitView  # noqa: PLC0415
+        from verification.receipts.witness import SplitView  # noqa: PLC0415
 
         try:
             if self._watch is not None:
@@ -116,7 +116,7 @@ def address(text: str) -> str | None:
 
 def read_receipt(document: bytes) -> "Receipt":
     """What a receipt says. Raises InvalidInput for what is none."""
-    from verification.receipt_records import read  # noqa: PLC0415
+    from verification.receipts.records import read  # noqa: PLC0415
 
     return read(document).receipt
 
@@ -130,7 +130,7 @@ def shortened(problems: list[str]) -> list[str]:
 
 def read_bounded(path: Path) -> bytes:
     """A file as a receipt may be long. Raises InvalidInput for one that cannot be read or is longer."""
-    from verification.receipt_records import MOST_BYTES  # noqa: PLC0415
+    from verification.receipts.records import MOST_BYTES  # noqa: PLC0415
 
     try:
         with path.open("rb") as file:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Self
 from farm_protocol.errors import FarmError, InvalidInput
 from farm_protocol.ids import JobId, SceneId
 from farm_protocol.records import JobState
+from farm_protocol.wording import counted
 from frame_splitter.split import extension, fingerprint, pin
 from frame_splitter.templates import fill_in, variables
 from frame_splitter.tiles import frame_size
-from payments import amounts
-from render_farm.answers import Job
-from render_farm.blend_header import check_scene
+from payments.accounting import amounts
+from render_farm.api_models import Job
 from render_farm.cli.access import Access, open_farm
 from render_farm.cli.console import Console
 from render_farm.cli.finished import give_back, newest_finished
@@ -39,15 +39,15 @@ from render_farm.cli.scene_options import (
 )
 from render_farm.cli.steps import step
 from render_farm.cli.written import Written
-from render_farm.client import FarmClient, Gone
-from render_farm.doctor import Checked
+from render_farm.client.events import FINAL_STATES
+from render_farm.client.farm_client import FarmClient, Gone
 from render_farm.embedded.supervisor import Farm, state_folder
-from render_farm.job_events import FINAL_STATES
-from render_farm.wording import counted
+from render_farm.scene.blend_header import check_scene
+from render_farm.scene.doctor import Checked
 
 if TYPE_CHECKING:
     from farm_protocol.records import JobSpec
-    from payments.statements import Statement
+    from payments.messages.statements import Statement
     from render_farm.cli.paying import Paying
 
 USUAL_DECIMALS = 18

@@ -4,12 +4,12 @@
 import os
 from dataclasses import dataclass
 
-from payments.statements import Statement
-from render_farm.answers import AuditCounts
+from farm_protocol.wording import counted
+from payments.messages.statements import Statement
+from render_farm.api_models import AuditCounts
 from render_farm.cli.fetching import receipt_path
 from render_farm.cli.following import Outcome
 from render_farm.cli.statement_text import sums_text
-from render_farm.wording import counted
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,19 +13,19 @@ from farm_protocol.errors import InvalidInput
 from farm_protocol.facts import SceneFacts
 from farm_protocol.ids import SceneId
 from farm_protocol.records import Demand, JobSpec
+from farm_protocol.wording import counted
 from frame_splitter.formats import image_format
 from frame_splitter.frames import FrameRange
-from render_farm.answers import NodeView
-from render_farm.bundle import Bundle, bundle
+from render_farm.api_models import NodeView
 from render_farm.cli.agreements import Agreements
 from render_farm.cli.consent import Outside, Trust
 from render_farm.cli.console import Console
 from render_farm.cli.steps import step
-from render_farm.client import FarmClient
-from render_farm.doctor import Checked, examine
+from render_farm.client.farm_client import FarmClient
 from render_farm.embedded.supervisor import state_folder
-from render_farm.handing_over import HandedOver
-from render_farm.wording import counted
+from render_farm.scene.bundle import Bundle, bundle
+from render_farm.scene.doctor import Checked, examine
+from render_farm.scene.handing_over import HandedOver
 
 UNKNOWN_SCENE = SceneId("0" * 64)
 _LIMITS = {

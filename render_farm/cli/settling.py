@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable
 
 from farm_protocol.ids import JobId
-from payments import amounts
-from payments.statements import Statement, TransactionLine
+from payments.accounting import amounts
+from payments.messages.statements import Statement, TransactionLine
 from render_farm.cli.purse import Purse
-from render_farm.client import FarmClient
+from render_farm.client.farm_client import FarmClient
 
 SETTLING_SECONDS = 60.0
 """How long to wait for the operators to be paid; rendering is long over then."""

@@ -6,13 +6,13 @@ signer at a URL.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from payments import wallets
-from payments.wallets import is_remote
+from payments.wallet import wallets
+from payments.wallet.wallets import is_remote
 from render_farm.cli.options import UsageError
 from render_farm.cli.passwords import given_password
 
 if TYPE_CHECKING:
-    from payments.sending import Signer
+    from payments.chain.sending import Signer
 
 
 def open_signer(wallet: Path, password: Path | None, url: str) -> "Signer":
@@ -26,6 +26,6 @@ def open_signer(wallet: Path, password: Path | None, url: str) -> "Signer":
 
 def address_of(wallet: Path) -> str:
     """Whose wallet it is. Raises NotFound, InvalidInput for what is no keystore."""
-    from payments import keystore  # noqa: PLC0415 - what signs takes long to load
+    from payments.wallet import keystore  # noqa: PLC0415 - what signs takes long to load
 
     return str(wallet) if is_remote(wallet) else keystore.address_in(wallet)

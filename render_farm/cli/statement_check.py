@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from payments import amounts
-from payments.chain import Event
-from payments.network import load
-from payments.statements import Statement
+from farm_protocol.wording import counted
+from payments.accounting import amounts
+from payments.chain.rpc import Event
+from payments.messages.network import load
+from payments.messages.statements import Statement
 from render_farm.cli.purse import history, open_market
-from render_farm.wording import counted
 
 MOVES = {"Funded": "funded", "Refunded": "refunded", "Paid": "paid", "Slashed": "slashed"}
 """Events that move tokens, and what a statement calls them."""

@@ -3,10 +3,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from payments import amounts
-from payments.statements import JobMoney, NodeLine, Statement
+from farm_protocol.wording import counted
+from payments.accounting import amounts
+from payments.messages.statements import JobMoney, NodeLine, Statement
 from render_farm.cli.table import table
-from render_farm.wording import counted
 
 MICRO = 1_000_000
 MOST_LINES = 40

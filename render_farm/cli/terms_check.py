@@ -5,15 +5,15 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from farm_protocol.errors import Forbidden, InvalidInput
-from payments.network import Network
-from payments.promises import SignedTerms, Terms, job_name
-from payments.statements import Payment
+from payments.messages.network import Network
+from payments.messages.promises import SignedTerms, Terms, job_name
+from payments.messages.statements import Payment
 
 if TYPE_CHECKING:
     from farm_protocol.ids import SceneId
     from farm_protocol.records import RenderSettings
     from render_farm.cli.purse import Kept
-    from verification.sampling import AuditPolicy
+    from verification.audit.sampling import AuditPolicy
 
 LONGEST_DAYS = 92
 """A farm's own choice of a deadline beyond this is refused: until then nobody but the client gets the rest
@@ -64,7 +64,7 @@ def check_terms(signed: SignedTerms, network: Network, kept: "Kept", now: float)
     """Raises Forbidden where the terms are not signed by the farm that the job was given to, or say something
     else than what was asked of it.
     """
-    from payments.signing import require_signer  # noqa: PLC0415 - signatures take long to load
+    from payments.messages.signing import require_signer  # noqa: PLC0415 - signatures take long to load
 
     terms, payment = signed.message, kept.payment
     require_signer(terms, network, signed.signature, kept.farm)
@@ -89,7 +89,7 @@ def check_terms(signed: SignedTerms, network: Network, kept: "Kept", now: float)
 
 def check_work(terms: Terms, scene: "SceneId", settings: "RenderSettings", policy: "AuditPolicy") -> None:
     """The hash in the terms must be over the scene, settings, price cap and audits that were asked for."""
-    from render_farm.terms import terms_hash  # noqa: PLC0415 - signatures take long to load
+    from render_farm.policy.payment_terms import terms_hash  # noqa: PLC0415 - signatures take long to load
 
     if terms.termsHash != terms_hash(scene, settings, terms.priceCap, policy):
         raise BadTerms("The farm's terms are over another scene or other settings. Nothing was paid.")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from farm_protocol.ids import NodeId
-from render_farm.answers import TokenList, TokenView
+from render_farm.api_models import TokenList, TokenView
 from render_farm.cli.access import Access, open_farm
 from render_farm.cli.console import Console
 from render_farm.cli.table import table

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from farm_protocol.errors import InvalidInput
 from render_farm.cli.console import Console, log_to_stderr
 from render_farm.cli.options import RULES, UsageError
-from render_farm.client import FarmClient
+from render_farm.client.farm_client import FarmClient
 from render_farm.embedded.money import Outside
 from render_farm.embedded.supervisor import Farm, FarmOptions, state_folder
-from render_farm.tls import certificate
+from render_farm.serving.tls import certificate
 
 
 @dataclass(frozen=True, slots=True)

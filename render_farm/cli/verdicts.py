@@ -8,9 +8,9 @@ from functools import cached_property
 
 from farm_protocol.errors import FarmError
 from farm_protocol.ids import JobId
-from render_farm.client import FarmClient
-from render_farm.job_events import AuditEvent, VerdictEvent
-from verification.verdict import Outcome
+from render_farm.client.events import AuditEvent, VerdictEvent
+from render_farm.client.farm_client import FarmClient
+from verification.audit.verdict import Outcome
 
 ENDINGS = {
     Outcome.REJECTED.value: ("was rejected", "It is rendered again."),

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from farm_protocol.errors import Conflict, InvalidInput
-from payments import amounts
-from payments.money import Wei
-from payments.network import load
+from payments.accounting import amounts
+from payments.accounting.units import Wei
+from payments.messages.network import load
 from render_farm.cli.access import open_farm
 from render_farm.cli.console import Console
 from render_farm.cli.options import UsageError
@@ -22,7 +22,7 @@ from render_farm.embedded.money import BANK_OUTBOX, MoneyFolder, money_folder
 from render_farm.embedded.supervisor import state_folder
 
 if TYPE_CHECKING:
-    from payments.market import Market
+    from payments.chain.market import Market
 
 COINS = Wei(10 * 10**18)
 """What the faucet gives a wallet that has less: more than all the fees it will pay."""
@@ -82,7 +82,7 @@ def _create(chosen: argparse.Namespace, console: Console) -> int:
         raise Conflict(f"{file} is there already: a wallet is never written over.")
     if not file.parent.is_dir():
         raise InvalidInput(f"There is no folder {file.parent} for the wallet.")
-    from payments import keystore  # noqa: PLC0415 - what signs takes long to load
+    from payments.wallet import keystore  # noqa: PLC0415 - what signs takes long to load
 
     password = chosen_password(chosen.password_file)
     key = keystore.new_key()
@@ -158,7 +158,7 @@ def _fund(chosen: argparse.Namespace, console: Console, market: "Market", addres
 
 
 def _coins(market: "Market", address: str) -> int:
-    from payments.chain import NoFaucet  # noqa: PLC0415 - web3 takes seconds to load
+    from payments.chain.rpc import NoFaucet  # noqa: PLC0415 - web3 takes seconds to load
 
     # Asked for a little at least: it shows whether this chain's money is for play.
     missing = Wei(max(1, COINS - market.chain.balance(address)))
@@ -174,8 +174,8 @@ def _coins(market: "Market", address: str) -> int:
 
 def _from_bank(home: MoneyFolder, market: "Market", address: str, amount: Wei) -> str:
     """Token out of the embedded farm's bank; the transaction's hash."""
-    from payments import keystore  # noqa: PLC0415 - web3 takes seconds to load
-    from payments.wallet import Wallet  # noqa: PLC0415
+    from payments.wallet import keystore  # noqa: PLC0415 - web3 takes seconds to load
+    from payments.wallet.wallet import Wallet  # noqa: PLC0415
 
     bank = keystore.load(home.wallet("bank"), keystore.read_password(home.password))
     has = market.token_balance(bank.address)

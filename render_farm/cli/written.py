@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from farm_protocol.errors import FarmError
+from farm_protocol.hashing import hash_file
 from render_farm.embedded.files import write_private
-from render_farm.hashing import hash_file
 
 NAME = "written.jsonl"
 MOST = 200_000
@@ -116,8 +116,8 @@ def _mark(path: Path) -> Mark | None:
 
 def has_receipt(path: Path, receipt: Path) -> bool:
     """Whether a frame lies beside a receipt of its own: it came from a farm once, whoever fetched it."""
-    from verification.receipt_records import MOST_BYTES as LONGEST  # noqa: PLC0415 - takes long to load
-    from verification.receipt_records import read  # noqa: PLC0415
+    from verification.receipts.records import MOST_BYTES as LONGEST  # noqa: PLC0415 - takes long to load
+    from verification.receipts.records import read  # noqa: PLC0415
 
     try:
         if path.is_symlink() or not path.is_file() or receipt.stat().st_size > LONGEST:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from payments import embedded_chain
+from payments.local_chain import process as embedded_chain
 from render_farm.embedded.files import private_folder
 from render_farm.embedded.health import TouchedFile
 from render_farm.embedded.part import PYTHON, Part, Program
@@ -96,7 +96,7 @@ def settler_program(
     def line() -> list[str]:
         for part in needs:
             part.wait()
-        return [*PYTHON, "render_farm.settle", *words]
+        return [*PYTHON, "render_farm.settlement", *words]
 
     return Program(
         name="settler",

@@ -8,8 +8,8 @@ from contextlib import suppress
 import structlog
 
 from farm_protocol.errors import Conflict, FarmError
-from render_farm.answers import NewNode
-from render_farm.client import FarmClient
+from render_farm.api_models import NewNode
+from render_farm.client.farm_client import FarmClient
 from render_farm.embedded.state import Folder, OwnNode
 
 KEY_FILE = "node.key"

@@ -17,8 +17,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from render_farm.doors import Doors, Limits
-from render_farm.tls import HANDSHAKE_SECONDS, certificate
+from render_farm.serving.connection_limits import Doors, Limits
+from render_farm.serving.tls import HANDSHAKE_SECONDS, certificate
 
 CHUNK = 1 << 18
 MOST_HEAD = 64 << 10

@@ -28,7 +28,7 @@ from render_farm.embedded.money import Outside
 from render_farm.embedded.own_node import OwnNodeStart
 from render_farm.embedded.part import PYTHON, Part, Program, end_leftovers
 from render_farm.embedded.state import Folder, Process, RunningFarm
-from render_farm.tls import Certificate, require_cover
+from render_farm.serving.tls import Certificate, require_cover
 
 log = structlog.get_logger()
 
@@ -257,7 +257,7 @@ class Farm:
             words += [*given.certificate.words, "--local-port", str(self.folder.port(INSIDE))]
         return Program(
             name="coordinator",
-            command=lambda: [*PYTHON, "render_farm.serve", *words],
+            command=lambda: [*PYTHON, "render_farm.coordinator", *words],
             environment=lambda: environment,
             log=self.folder.log("coordinator"),
             ready=said_listening,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from farm_protocol.errors import Conflict
 from farm_protocol.ids import JobId, LeaseToken, NodeId, TaskId
-from payments.entries import (
+from payments.accounting.entries import (
     Accepted,
     Capped,
     Closed,
@@ -22,10 +22,10 @@ from payments.entries import (
     Settled,
     Slashed,
 )
-from payments.ledger import Ledger
-from payments.money import Wei
-from payments.pricing import reward
-from payments.promises import Credit, Promise
+from payments.accounting.ledger import Ledger
+from payments.accounting.pricing import reward
+from payments.accounting.units import Wei
+from payments.messages.promises import Credit, Promise
 from render_farm.settlement.chain_entries import ChainEntry, FarmEntry
 from render_farm.settlement.escrow import Escrow
 

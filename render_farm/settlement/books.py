@@ -7,9 +7,9 @@ from functools import lru_cache
 
 from farm_protocol.fields import convert
 from farm_protocol.ids import JobId
-from payments import signing
-from payments.network import Network
-from payments.promises import SignedOffer
+from payments.messages import signing
+from payments.messages.network import Network
+from payments.messages.promises import SignedOffer
 from render_farm.settlement.book import Book, Held
 from render_farm.settlement.chain_entries import ChainEntry, FarmEntry
 from render_farm.store.money import Money, StoredOrder

@@ -26,7 +26,7 @@
 from dataclasses import dataclass
 
 from farm_protocol.fields import Digest, Name
-from payments.promises import Amount, Number64
+from payments.messages.promises import Amount, Number64
 
 
 @dataclass(frozen=True, slots=True)

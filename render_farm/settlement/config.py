@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from farm_protocol.errors import InvalidInput
-from payments.wallets import is_remote
-from verification.attestation import address_of
+from payments.wallet.wallets import is_remote
+from verification.protocol.attestation import address_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def read(arguments: Sequence[str], environment: Mapping[str, str] | None = None)
 
 def _parser(known: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m render_farm.settle", description="Keeps the books of paid jobs and settles them."
+        prog="python -m render_farm.settlement", description="Keeps the books of paid jobs and settles them."
     )
     add = parser.add_argument
     add("--redis-url", default=known.get("FARM_REDIS_URL", "redis://127.0.0.1:6379/0"), help="the store")

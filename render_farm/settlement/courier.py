@@ -15,13 +15,14 @@ import structlog
 
 from farm_protocol.errors import Conflict
 from farm_protocol.ids import JobId
-from payments import artifacts, signing
-from payments.chain import NoFunds, Reverted
-from payments.market import Market
-from payments.market_records import AgreementOnChain, AgreementState, Attested, Bench, Call
-from payments.outbox import FileOutbox, Intent, Outcome
-from payments.promises import Ruling, SignedVoucher, Slash
-from payments.sending import Sender, SendingRules, Signer
+from payments.chain import artifacts
+from payments.chain.market import Market
+from payments.chain.market_records import AgreementOnChain, AgreementState, Attested, Bench, Call
+from payments.chain.outbox import FileOutbox, Intent, Outcome
+from payments.chain.rpc import NoFunds, Reverted
+from payments.chain.sending import Sender, SendingRules, Signer
+from payments.messages import signing
+from payments.messages.promises import Ruling, SignedVoucher, Slash
 from render_farm.settlement.errands import Errand, Kind
 from render_farm.settlement.knowledge import Trouble
 from render_farm.settlement.rulings import ruling

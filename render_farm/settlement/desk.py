@@ -14,7 +14,7 @@ import structlog
 
 from farm_protocol.errors import FarmError, Unavailable
 from farm_protocol.ids import JobId
-from payments.network import Network
+from payments.messages.network import Network
 from render_farm.settlement import notices, statements, vouchers
 from render_farm.settlement.book import Book
 from render_farm.settlement.books import Books

@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass, field
 
-from payments.statements import TransactionLine
+from payments.messages.statements import TransactionLine
 from render_farm.settlement.chain_entries import ChainEntry
 
 LINES = {

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from farm_protocol.ids import JobId
-from payments.chain import Event
-from payments.events import event_id
+from payments.chain.events import event_id
+from payments.chain.rpc import Event
 from render_farm.settlement.book import Book
 from render_farm.settlement.chain_entries import ChainEntry
 

@@ -3,8 +3,8 @@
 
 from collections.abc import Sequence
 
-from payments import amounts
-from payments.network import Network
+from payments.accounting import amounts
+from payments.messages.network import Network
 from render_farm.settlement import statements
 from render_farm.settlement.book import Book
 from render_farm.store.money import PaidJob

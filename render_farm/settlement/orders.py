@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from payments.money import Wei
-from payments.pricing import MICRO
-from payments.promises import Offer, SignedOffer
+from payments.accounting.pricing import MICRO
+from payments.accounting.units import Wei
+from payments.messages.promises import Offer, SignedOffer
 from render_farm.settlement.stakes import least, most_open
 
 FIRST_TASKS = 16

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from farm_protocol.ids import NodeId
-from payments.promises import Promise
+from payments.messages.promises import Promise
 from render_farm.settlement import orders, stakes, vouchers
 from render_farm.settlement.book import Book, Held
 from render_farm.settlement.books import Books

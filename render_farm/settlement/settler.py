@@ -21,15 +21,13 @@ import structlog
 from farm_protocol.errors import FarmError, Unavailable
 from farm_protocol.fields import decode, encode
 from farm_protocol.ids import JobId, TaskId
-from payments.events import Cursor, DeepReorganisation
-from payments.keystore import read_password
-from payments.network import Network
-from payments.network import load as load_network
-from payments.outbox import FileOutbox
-from payments.signing import address_of
-from payments.wallets import open_signer
-from render_farm.clock import FarmClock
-from render_farm.clock import follow as follow_time
+from payments.chain.events import Cursor, DeepReorganisation
+from payments.chain.outbox import FileOutbox
+from payments.messages.network import Network
+from payments.messages.network import load as load_network
+from payments.messages.signing import address_of
+from payments.wallet.keystore import read_password
+from payments.wallet.wallets import open_signer
 from render_farm.settlement import following, slashing
 from render_farm.settlement.book import Book
 from render_farm.settlement.books import Books
@@ -43,6 +41,8 @@ from render_farm.settlement.patience import Patience
 from render_farm.settlement.watcher import Sight, Watcher
 from render_farm.store.clocks import Clocks
 from render_farm.store.connection import Connection
+from render_farm.store.farm_clock import FarmClock
+from render_farm.store.farm_clock import follow as follow_time
 from render_farm.store.jobs import Jobs
 from render_farm.store.money import Money
 from render_farm.store.stakes import Stakes

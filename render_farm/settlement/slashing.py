@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from payments.promises import Slash
+from payments.messages.promises import Slash
 from render_farm.settlement.book import Book, Held
 from render_farm.settlement.chain_entries import FarmEntry
-from verification.rate import STAKE
+from verification.audit.rate import STAKE
 
 DISHONEST = frozenset({"differs", "other_frame", "region", "too_few_samples", "wrong_root", "equivocation"})
 """Verdicts about pixels that no honest node signs for its task. What may be an accident is rejected and costs

@@ -3,7 +3,7 @@
 
 from collections.abc import Iterable
 
-from payments.money import Wei
+from payments.accounting.units import Wei
 from render_farm.settlement.book import Book, Held
 
 WHOLE = 10_000

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from farm_protocol.fields import Digest
-from payments.network import Network
-from payments.statements import FrameLine, JobMoney, NodeLine, Statement
+from payments.messages.network import Network
+from payments.messages.statements import FrameLine, JobMoney, NodeLine, Statement
 from render_farm.settlement.book import Book, Held, Work
 from render_farm.settlement.escrow import OnChain
 

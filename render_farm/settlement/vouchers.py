@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from farm_protocol.ids import JobId
-from payments import accepted_tree, session, signing
-from payments.network import Network
-from payments.promises import (
+from payments.messages import accepted_tree, session, signing
+from payments.messages.network import Network
+from payments.messages.promises import (
     Credit,
     Order,
     Promise,

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from payments.artifacts import artifact
-from payments.chain import Chain
-from payments.events import Batch, Cursor, next_batch
-from payments.market import Market
-from payments.network import Network
+from payments.chain.artifacts import artifact
+from payments.chain.events import Batch, Cursor, next_batch
+from payments.chain.market import Market
+from payments.chain.rpc import Chain
+from payments.messages.network import Network
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from farm_protocol.errors import Forbidden
 from farm_protocol.fields import decode, decoder, encode
 from farm_protocol.ids import JobId, OwnerId, SceneId, TaskId
 from farm_protocol.records import LeaseRequest, SlotOffer, TaskKind
-from render_farm.auditors import Seat
-from render_farm.scheduler import ALL_LANES, Asker, Candidate, InOrder, Queue, lanes
+from render_farm.policy.auditor_selection import Seat
+from render_farm.policy.scheduler import ALL_LANES, Asker, Candidate, InOrder, Queue, lanes
 from render_farm.store import keys
 from render_farm.store.connection import Connection
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from farm_protocol.audits import AuditOrder, CheckReport
 from farm_protocol.ids import NodeId
-from render_farm.fallbacks import Fallback
-from verification.selection import Asked
-from verification.verdict import Case, Verdict
+from render_farm.policy.fallbacks import Fallback
+from verification.audit.selection import Asked
+from verification.audit.verdict import Case, Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from farm_protocol.ids import OPERATOR, NodeId, OwnerId, TaskId
 from farm_protocol.records import Progress, SlotState, SlotTrouble
 from render_farm.store import keys
 from render_farm.store.connection import Connection
-from verification.rate import Standing
+from verification.audit.rate import Standing
 
 REMEMBERED_SECONDS = 7 * 24 * 3600
 """How long an Idempotency-Key gives the same answer."""

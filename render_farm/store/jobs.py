@@ -26,8 +26,8 @@ from farm_protocol.records import (
     TaskState,
 )
 from frame_splitter.exactness import Allowed, promised, promised_at_first, words
-from payments.statements import JobMoney
-from render_farm.answers import AuditCounts, Failure, FrameCounts, Job, TaskCounts, TaskView
+from payments.messages.statements import JobMoney
+from render_farm.api_models import AuditCounts, Failure, FrameCounts, Job, TaskCounts, TaskView
 from render_farm.store import keys
 from render_farm.store.connection import Connection
 from render_farm.store.identities import Repeat, told_apart

@@ -26,14 +26,14 @@ from farm_protocol.records import (
     TaskState,
 )
 from frame_splitter.split import asked
-from render_farm.answers import Failure
-from render_farm.fallbacks import Fallback
-from render_farm.scheduler import Asker, Choice
+from render_farm.api_models import Failure
+from render_farm.policy.fallbacks import Fallback
+from render_farm.policy.scheduler import Asker, Choice
 from render_farm.store import keys
 from render_farm.store.candidates import Found, find
 from render_farm.store.connection import Argument, Connection
 from render_farm.store.jobs import digest_of
-from verification.records import SubmissionRecord
+from verification.audit.records import SubmissionRecord
 
 FAULTS_THAT_FAIL = 3
 """After so many failures that are the scene's own a task is not tried again."""

@@ -11,7 +11,7 @@ from farm_protocol.errors import NotFound
 from farm_protocol.fields import decode, decoder, encode
 from farm_protocol.ids import DeviceClass, JobId, NodeId, OwnerId
 from farm_protocol.records import JobState
-from payments.promises import (
+from payments.messages.promises import (
     Credit,
     Promise,
     Promises,
@@ -22,7 +22,7 @@ from payments.promises import (
     SignedTerms,
     SignedVoucher,
 )
-from payments.statements import JobMoney, Payment, Statement
+from payments.messages.statements import JobMoney, Payment, Statement
 from render_farm.store import keys
 from render_farm.store.connection import Connection
 from render_farm.store.jobs import state_of

@@ -16,10 +16,10 @@ from farm_protocol.ids import JobId, OwnerId, TaskId
 from farm_protocol.probes import ProbeOrder
 from farm_protocol.records import Demand, Exactness, JobSpec, RenderSettings, Task, TaskKind, TaskOutput
 from frame_splitter.exactness import Allowed
-from payments.promises import SignedTerms
-from payments.statements import JobMoney, Payment
-from render_farm.rules import JobRules
-from render_farm.scheduler import rank
+from payments.messages.promises import SignedTerms
+from payments.messages.statements import JobMoney, Payment
+from render_farm.policy.scheduler import rank
+from render_farm.policy.verification_rules import JobRules
 from render_farm.store import keys
 
 Item = TypeVar("Item")

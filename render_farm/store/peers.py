@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from farm_protocol.fields import decode
 from farm_protocol.ids import JobId, NodeId, OwnerId
 from farm_protocol.records import LeaseRequest, SlotOffer, SlotTrouble
-from render_farm.scheduler import ALL_LANES, Asker
-from render_farm.standstill import Look, Peer
+from render_farm.policy.scheduler import ALL_LANES, Asker
+from render_farm.policy.standstill import Look, Peer
 from render_farm.store import keys
 from render_farm.store.candidates import could_take
 from render_farm.store.connection import Connection

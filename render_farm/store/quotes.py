@@ -9,7 +9,7 @@ from farm_protocol.fields import decode, encode
 from farm_protocol.ids import DeviceClass, JobId, NodeId, OwnerId, TaskId
 from farm_protocol.probes import ProbeReport
 from farm_protocol.records import JobSpec, JobState, TaskResult
-from payments.quotes import Quote
+from payments.messages.quotes import Quote
 from render_farm.store import keys
 from render_farm.store.connection import Connection
 from render_farm.store.jobs import state_of

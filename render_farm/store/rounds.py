@@ -10,9 +10,9 @@ from farm_protocol.ids import TaskId
 from render_farm.store import keys
 from render_farm.store.connection import Connection
 from render_farm.store.new_jobs import batched
-from verification import log, merkle
-from verification.log import Place
-from verification.records import LogConsistency, LogProof, Round, SignedHead
+from verification.audit.records import LogConsistency, LogProof, Round, SignedHead
+from verification.protocol import log, merkle
+from verification.protocol.log import Place
 
 LEAVES_AT_ONCE = 1000
 

@@ -10,20 +10,20 @@ from farm_protocol.errors import StaleLease
 from farm_protocol.fields import StoredFile, Tile, decode, decoder, encode
 from farm_protocol.ids import JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
 from farm_protocol.records import FailureCode, OutputFile, RenderSettings, Task, TaskResult
-from render_farm.answers import Failure
-from render_farm.auditors import Online
-from render_farm.rules import JobRules, Rules
+from render_farm.api_models import Failure
+from render_farm.policy.auditor_selection import Online
+from render_farm.policy.verification_rules import JobRules, Rules
 from render_farm.store import keys
 from render_farm.store.connection import Connection
 from render_farm.store.decisions import AuditWish, Conclusion, Decision
 from render_farm.store.jobs import digest_of
 from render_farm.store.leases import STALE, Holding
 from render_farm.store.new_jobs import batched
-from verification.attestation import Attestation, attest
-from verification.rate import Standing
-from verification.records import AuditRecord, SubmissionRecord
-from verification.selection import Asked
-from verification.verdict import Case, Outcome, Twin, Verdict
+from verification.audit.rate import Standing
+from verification.audit.records import AuditRecord, SubmissionRecord
+from verification.audit.selection import Asked
+from verification.audit.verdict import Case, Outcome, Twin, Verdict
+from verification.protocol.attestation import Attestation, attest
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@
 import re
 from dataclasses import dataclass
 
-from verification.verdict import Verdict
+from verification.audit.verdict import Verdict
 
 
 @dataclass(frozen=True)

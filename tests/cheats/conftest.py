@@ -8,7 +8,7 @@ import pytest
 
 from tests.cheats.farm import CheatedFarm, running
 from tests.cheats.forger import Forger, forging
-from tests.reference import Plain, render_plainly, run
+from tests.support.reference import Plain, render_plainly, run
 
 FRAMES = tuple(range(1, 13))
 

@@ -13,15 +13,15 @@ from pathlib import Path
 
 from farm_protocol.fields import decode
 from farm_protocol.ids import JobId
-from payments import amounts
-from payments.statements import Statement
+from payments.accounting import amounts
+from payments.messages.statements import Statement
 from render_farm.cli.verdicts import Names, sentence
-from render_farm.job_events import Event, VerdictEvent
+from render_farm.client.events import Event, VerdictEvent
 from tests.cheats.cheats import CHEATS
 from tests.cheats.farm import CPU, EMULATED, CheatedFarm, Story, running
-from tests.demos import show
 from tests.emulated.frames import apart
-from tests.reference import Plain, assert_same_picture, render_plainly, run
+from tests.support.demos import show
+from tests.support.reference import Plain, assert_same_picture, render_plainly, run
 
 ORBIT = Path(__file__).resolve().parents[2] / "samples" / "orbit.blend"
 FRAMES = 12

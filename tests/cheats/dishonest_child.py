@@ -15,8 +15,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from frame_splitter import exr
-from gpu_worker import blender_child
-from gpu_worker.child.confining import WRITES
+from gpu_worker.blender import child_program
+from gpu_worker.blender.child.confining import WRITES
 from tests.cheats.cheats import ADAPTIVE, CHEATS, Cheat, Command, apply_to_file
 
 TOLD = "cheat"
@@ -41,7 +41,7 @@ def write_down(folder: Path, name: str, command: Command) -> None:
         lies.write(json.dumps(lie) + "\n")
 
 
-class Dishonest(blender_child.Child):
+class Dishonest(child_program.Child):
     """Renders as the cheat has it."""
 
     was_honest = False
@@ -109,8 +109,8 @@ def denoise(scene: Any) -> None:
 def serve(child: type[Dishonest]) -> None:
     """As Blender's child does, but free to write elsewhere: its lies are written down beside its stage."""
     os.environ.pop(WRITES, None)
-    blender_child.Child = child
-    blender_child.main()
+    child_program.Child = child
+    child_program.main()
 
 
 if __name__ == "__main__":

@@ -21,23 +21,23 @@ from farm_protocol.fields import Tile
 from farm_protocol.ids import JobId
 from farm_protocol.records import JobSpec, TaskKind, TaskState
 from frame_splitter.split import pin
-from payments.statements import Statement
-from render_farm.bundle import bundle
+from payments.messages.statements import Statement
 from render_farm.cli.paying import Offered, Paying
 from render_farm.cli.purse import Purse
-from render_farm.client import FarmClient
-from render_farm.doctor import inspect, trust_all
+from render_farm.client.events import Event
+from render_farm.client.farm_client import FarmClient
 from render_farm.embedded.part import Program
 from render_farm.embedded.state import Folder
 from render_farm.embedded.supervisor import Farm, FarmOptions
-from render_farm.job_events import Event
-from tests.api_calls import Api
+from render_farm.scene.bundle import bundle
+from render_farm.scene.doctor import inspect, trust_all
 from tests.cheats import dishonest_child
 from tests.cheats.money import Selling, artists_purse, sell_with_stake
 from tests.cheats.raw_node import keyless_node
 from tests.emulated import dishonest
 from tests.emulated.packed import pack
-from verification.records import JobVerification, SubmissionRecord
+from tests.support.coordinator_api import Api
+from verification.audit.records import JobVerification, SubmissionRecord
 
 READY_SECONDS = 120.0
 LIAR = "liar"

@@ -9,10 +9,10 @@ from pathlib import Path
 from farm_protocol.audits import SPARSE, AuditOrder, SampleRange
 from farm_protocol.records import Lease
 from frame_splitter import exr
-from gpu_worker.blender import BlenderChild, ChildCommand, ChildLimits, Device
-from gpu_worker.checking import FIRST, region_of
+from gpu_worker.blender.process import BlenderChild, ChildCommand, ChildLimits, Device
+from gpu_worker.slot.checking import FIRST, region_of
 from tests.cheats import dishonest_child
-from verification.passes import with_first_samples
+from verification.compare.passes import with_first_samples
 
 
 @dataclass(frozen=True)

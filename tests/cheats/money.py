@@ -4,10 +4,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from payments import keystore
-from payments.network import load
-from payments.outbox import FileOutbox
-from payments.wallet import Wallet
+from payments.chain.outbox import FileOutbox
+from payments.messages.network import load
+from payments.wallet import keystore
+from payments.wallet.wallet import Wallet
 from render_farm.cli.purse import Place, Purse, open_market, open_purse
 from render_farm.embedded.money import money_folder
 from render_farm.embedded.supervisor import Farm

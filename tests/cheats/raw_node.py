@@ -11,8 +11,8 @@ from farm_protocol.errors import InvalidInput
 from farm_protocol.fields import decode, encode
 from farm_protocol.records import Lease, TaskResult
 from frame_splitter import exr
-from tests.api_calls import Answer, Api, Node, under
-from verification.pixel_root import pixel_root
+from tests.support.coordinator_api import Answer, Api, Node, under
+from verification.protocol.pixel_root import pixel_root
 
 
 @dataclass

@@ -12,13 +12,13 @@ import pytest
 
 from farm_protocol.fields import encode
 from farm_protocol.records import TaskKind
-from tests.api_calls import under
 from tests.cheats.farm import CheatedFarm, Story, running
 from tests.cheats.forger import Forger
 from tests.cheats.raw_node import RawNode, as_lease, raw_node
-from tests.reference import assert_same_picture
-from verification.records import AuditRecord, SubmissionRecord
-from verification.verdict import Outcome
+from tests.support.coordinator_api import under
+from tests.support.reference import assert_same_picture
+from verification.audit.records import AuditRecord, SubmissionRecord
+from verification.audit.verdict import Outcome
 
 pytestmark = [pytest.mark.farm, pytest.mark.timeout(300)]
 

@@ -17,9 +17,9 @@ from farm_protocol.records import JobSpec, TaskResult
 from tests.cheats.farm import CheatedFarm
 from tests.cheats.forger import Forger
 from tests.cheats.raw_node import RawNode, as_lease, raw_node
-from tests.reference import assert_same_picture
-from verification.records import JobVerification, SubmissionRecord
-from verification.verdict import Outcome
+from tests.support.reference import assert_same_picture
+from verification.audit.records import JobVerification, SubmissionRecord
+from verification.audit.verdict import Outcome
 
 pytestmark = [pytest.mark.farm, pytest.mark.timeout(300)]
 

@@ -10,9 +10,9 @@ import pytest
 
 from tests.cheats.caught import CAUGHT, may_be_said
 from tests.cheats.farm import CheatedFarm, Lie, Story
-from tests.reference import assert_same_picture
-from verification.records import SubmissionRecord
-from verification.verdict import Outcome
+from tests.support.reference import assert_same_picture
+from verification.audit.records import SubmissionRecord
+from verification.audit.verdict import Outcome
 
 pytestmark = [pytest.mark.farm, pytest.mark.timeout(300)]
 

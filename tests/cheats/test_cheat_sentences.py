@@ -18,9 +18,9 @@ from frame_splitter.tiles import relative
 from tests.cheats.caught import CAUGHT, is_said, may_be_said
 from tests.cheats.forger import Forger
 from tests.cheats.raw_node import root_of
-from verification import sampling
-from verification.compare import AuditedFiles, look
-from verification.verdict import Case, Outcome, Verdict, judge
+from verification.audit import sampling
+from verification.audit.verdict import Case, Outcome, Verdict, judge
+from verification.compare.comparison import AuditedFiles, look
 
 pytestmark = pytest.mark.blender
 

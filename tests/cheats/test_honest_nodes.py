@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.cheats.farm import CheatedFarm, Story
-from tests.reference import Plain, assert_same_picture, make_variants, render_plainly
-from verification import replay
-from verification.verdict import AS_ASKED, Outcome
+from tests.support.reference import Plain, assert_same_picture, make_variants, render_plainly
+from verification.audit.verdict import AS_ASKED, Outcome
+from verification.receipts import replay
 
 pytestmark = [pytest.mark.farm, pytest.mark.timeout(300)]
 

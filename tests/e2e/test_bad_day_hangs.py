@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.e2e.conftest import COMMAND_SECONDS, SAMPLES, LiveFarm, running
-from tests.reference import Plain, assert_same_picture, render_plainly
+from tests.support.reference import Plain, assert_same_picture, render_plainly
 
 pytestmark = [pytest.mark.farm, pytest.mark.timeout(900)]
 

@@ -13,8 +13,8 @@ import pytest
 from botocore.config import Config
 
 from tests.e2e.conftest import COMMAND_SECONDS, SAMPLES, LiveFarm, running
-from tests.reference import Plain, assert_same_picture, render_plainly
-from tests.token_files import token_file
+from tests.support.reference import Plain, assert_same_picture, render_plainly
+from tests.support.token_files import token_file
 
 pytestmark = [pytest.mark.farm, pytest.mark.timeout(900)]
 

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from farm_protocol.ids import JobId
-from payments.chain import Chain, Patience
-from render_farm.client import FarmClient
+from payments.chain.rpc import Chain, Patience
+from render_farm.client.farm_client import FarmClient
 from render_farm.embedded.seaweed import free_port
-from tests import servers
-from tests.api_calls import Api
 from tests.e2e.conftest import COMMAND_SECONDS, SAMPLES, LiveFarm
-from tests.local_chain import LocalChain
+from tests.support import servers
+from tests.support.coordinator_api import Api
+from tests.support.local_chain import LocalChain
 
 pytestmark = [pytest.mark.farm, pytest.mark.timeout(600)]
 
@@ -83,7 +83,7 @@ def beginning_to_follow(coordinator: servers.Coordinator, job: JobId) -> Iterato
 def test_a_chain_that_restarts_is_waited_for_and_that_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("payments.chain.SILENT_SECONDS", 0.0)
+    monkeypatch.setattr("payments.chain.rpc.SILENT_SECONDS", 0.0)
     said: list[str] = []
     away = threading.Event()
 

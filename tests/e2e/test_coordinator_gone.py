@@ -15,18 +15,18 @@ from typing import Any
 import psutil
 import pytest
 
-from gpu_worker.money.claims import unpaid
-from gpu_worker.money.purse import Purse
-from payments import keystore
-from payments.chain import Chain
-from payments.market import Market
-from payments.market_records import AgreementState
-from payments.network import load
-from payments.outbox import FileOutbox
-from payments.refusals import Refused
-from payments.wallet import Wallet
+from gpu_worker.earnings.claims import unpaid
+from gpu_worker.earnings.purse import Purse
+from payments.chain.market import Market
+from payments.chain.market_records import AgreementState
+from payments.chain.outbox import FileOutbox
+from payments.chain.refusals import Refused
+from payments.chain.rpc import Chain
+from payments.messages.network import load
+from payments.wallet import keystore
+from payments.wallet.wallet import Wallet
 from tests.e2e.conftest import FARM, SAMPLES
-from tests.local_chain import LocalChain
+from tests.support.local_chain import LocalChain
 
 pytestmark = [pytest.mark.farm, pytest.mark.timeout(600)]
 

@@ -11,17 +11,17 @@ import pytest
 
 from farm_protocol.facts import SceneFacts
 from farm_protocol.fields import decode
+from farm_protocol.hashing import hash_file
 from farm_protocol.records import Exactness, JobSpec, JobState, Manifest
-from gpu_worker.blender import BlenderChild, ChildLimits
-from render_farm.answers import Job
-from render_farm.client import FarmClient
-from render_farm.hashing import hash_file
+from gpu_worker.blender.process import BlenderChild, ChildLimits
+from render_farm.api_models import Job
+from render_farm.client.farm_client import FarmClient
 from tests.e2e.conftest import LiveFarm, running
-from tests.reference import make_variants
+from tests.support.reference import make_variants
 from tests.variants.catalogue import ENTRIES, names
 from tests.variants.ways import LINEAR, WHOLE
-from verification import replay
-from verification.records import JobVerification
+from verification.audit.records import JobVerification
+from verification.receipts import replay
 
 pytestmark = [pytest.mark.farm, pytest.mark.timeout(1800)]
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import SAMPLES, LiveFarm
-from tests.reference import Plain, assert_same_picture, make_variants, pixels, render_plainly
+from tests.support.reference import Plain, assert_same_picture, make_variants, pixels, render_plainly
 
 pytestmark = [pytest.mark.farm, pytest.mark.timeout(900)]
 

@@ -35,11 +35,11 @@ from farm_protocol.fields import Tile
 from frame_splitter import exr
 from frame_splitter.exr import Image
 from frame_splitter.tiles import relative
-from gpu_worker import blender_child
+from gpu_worker.blender import child_program
 from tests.emulated import film, sums
 from tests.emulated.film import Film
 from tests.emulated.stopping import Rule
-from verification.passes import kind_of, pass_name
+from verification.compare.passes import kind_of, pass_name
 
 Command = dict[str, Any]
 
@@ -52,7 +52,7 @@ WHOLE_TILE = 256 * 256
 """Pixels up to which all crops of a tile are cut from samples of the tile."""
 
 
-class Emulated(blender_child.Child):
+class Emulated(child_program.Child):
     """Renders linear pictures as a GPU does."""
 
     def __init__(self, events: Any) -> None:
@@ -72,8 +72,8 @@ class Emulator:
     """Stands in for `rendering.linear_picture`."""
 
     def __init__(self, rendering: Any) -> None:
-        from gpu_worker.child.denoising import used_layers
-        from gpu_worker.child.overrides import CYCLES, IMAGE, overrides
+        from gpu_worker.blender.child.denoising import used_layers
+        from gpu_worker.blender.child.overrides import CYCLES, IMAGE, overrides
 
         self._rendering, self._layers, self._overrides = rendering, used_layers, overrides
         self._cycles, self._image = CYCLES, IMAGE
@@ -293,5 +293,5 @@ def has_volumes() -> bool:
 
 
 if __name__ == "__main__":
-    blender_child.Child = Emulated
-    blender_child.main()
+    child_program.Child = Emulated
+    child_program.main()

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from farm_protocol.audits import Sums
 from tests.cheats.farm import CPU, EMULATED, CheatedFarm, Story, running
-from tests.demos import show
 from tests.emulated.frames import apart
-from tests.reference import Plain, render_plainly, run
-from verification.metrics.rounding import hard_bound
-from verification.records import SubmissionRecord
+from tests.support.demos import show
+from tests.support.reference import Plain, render_plainly, run
+from verification.audit.records import SubmissionRecord
+from verification.compare.metrics.rounding import hard_bound
 
 AUDITED = 200
 SAMPLES = 8

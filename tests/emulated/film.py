@@ -26,7 +26,7 @@ from frame_splitter.exr import Image, Pixels
 from tests.emulated import mattes, stopping, sums
 from tests.emulated.stopping import Rule
 from tests.emulated.sums import Batch, Floats, Random
-from verification.passes import COMBINED, COUNTED, FIRST_SAMPLE, kind_of, pass_name
+from verification.compare.passes import COMBINED, COUNTED, FIRST_SAMPLE, kind_of, pass_name
 
 LIGHTS = ("Diffuse", "Glossy", "Transmission")
 OVER = {f"{light} {part}": f"{light} Color" for light in LIGHTS for part in ("Direct", "Indirect")}

@@ -9,7 +9,7 @@ from PIL import Image as Picture
 
 from farm_protocol.audits import Sums
 from frame_splitter import exr
-from verification.metrics.rounding import hard_bound
+from verification.compare.metrics.rounding import hard_bound
 
 Channels = dict[str, numpy.ndarray]
 

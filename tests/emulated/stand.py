@@ -12,9 +12,9 @@ from farm_protocol.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
 from farm_protocol.records import Lease, RenderSettings, Task, TaskKind
 from frame_splitter import exr
 from frame_splitter.exr import Image
-from gpu_worker.blender import CHILD_PROGRAM, BlenderChild, ChildCommand, ChildLimits, Device
-from gpu_worker.checking import region_of
-from gpu_worker.protocol import Done
+from gpu_worker.blender.process import CHILD_PROGRAM, BlenderChild, ChildCommand, ChildLimits, Device
+from gpu_worker.blender.protocol import Done
+from gpu_worker.slot.checking import region_of
 from tests.emulated import child as emulated
 
 EMULATED = Path(emulated.__file__)

@@ -16,17 +16,17 @@ from farm_protocol.ids import TaskId
 from farm_protocol.records import Lease
 from frame_splitter import counts, exr
 from frame_splitter.exr import Image
-from gpu_worker.checking import FIRST, region_of
+from gpu_worker.slot.checking import FIRST, region_of
 from tests.cheats.cheats import CHEATS
 from tests.cheats.forger import Forger, forging
 from tests.emulated import dishonest
 from tests.emulated.stand import lease_of
-from tests.reference import run
-from verification import sampling
-from verification.compare import AuditedFiles, look
-from verification.passes import with_first_samples
-from verification.pixel_root import pixel_root
-from verification.verdict import Case, Outcome, Verdict, judge
+from tests.support.reference import run
+from verification.audit import sampling
+from verification.audit.verdict import Case, Outcome, Verdict, judge
+from verification.compare.comparison import AuditedFiles, look
+from verification.compare.passes import with_first_samples
+from verification.protocol.pixel_root import pixel_root
 
 pytestmark = pytest.mark.blender
 

@@ -15,7 +15,7 @@ from farm_protocol.records import Lease
 from frame_splitter.exr import Image
 from tests.emulated import child as emulated
 from tests.emulated.stand import EMULATED, Stand, lease_of, standing
-from tests.reference import make_variants, run
+from tests.support.reference import make_variants, run
 
 pytestmark = pytest.mark.blender
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from gpu_worker.blender import BlenderChild, ChildCommand, ChildLimits
-from gpu_worker.same_files import difference
-from tests.by_hand import Children, job_of
+from gpu_worker.blender.process import BlenderChild, ChildCommand, ChildLimits
+from gpu_worker.pictures.same_files import difference
 from tests.emulated.stand import EMULATED
-from tests.reference import Plain, make_variants, render_plainly
+from tests.support.by_hand import Children, job_of
+from tests.support.reference import Plain, make_variants, render_plainly
 
 pytestmark = pytest.mark.blender
 

@@ -13,7 +13,7 @@ from tests.emulated import film, stopping, sums
 from tests.emulated.film import Film
 from tests.emulated.stopping import Rule
 from tests.emulated.sums import Batch
-from verification.metrics.rounding import compare
+from verification.compare.metrics.rounding import compare
 
 SAMPLES, EDGE, RENDERS = 64, 32, 24
 COLOURS = [f"ViewLayer.Combined.{letter}" for letter in "RGB"]

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import msgspec
 
 from farm_protocol.records import Heartbeat, Lease, LeaseRequest, TaskFailure, TaskResult
-from verification.attestation import (
+from verification.protocol.attestation import (
     Enrolment,
     FarmAnswer,
     Submission,

@@ -9,10 +9,10 @@ import os
 import signal
 from pathlib import Path
 
-from gpu_worker import picture_program
-from verification import compare
+from gpu_worker.pictures import program
+from verification.compare import comparison
 
-honest = compare.look
+honest = comparison.look
 
 
 def look(submitted, tile, samples, order, audits=(), folder=None, **options):
@@ -32,5 +32,5 @@ def look(submitted, tile, samples, order, audits=(), folder=None, **options):
     return honest(submitted, tile, samples, order, audits, folder, **options)
 
 
-compare.look = look
-picture_program.main()
+comparison.look = look
+program.main()

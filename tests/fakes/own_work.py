@@ -8,13 +8,13 @@ from farm_protocol.appointments import Appointment
 from farm_protocol.fields import StoredFile, Tile
 from farm_protocol.ids import DeviceClass, JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
 from farm_protocol.records import Exactness, RenderSettings, Task, TaskKind
-from verification import attestation, merkle
-from verification.attestation import Attestation, LogHead, Submission
-from verification.beacon import LocalBeacon
-from verification.rate import Rates, Standing
-from verification.receipts import FrameFiles, make, sign
-from verification.records import FarmRules, JobVerification, LogProof, Round, SubmissionRecord
-from verification.sampling import AuditPolicy
+from verification.audit.rate import Rates, Standing
+from verification.audit.records import FarmRules, JobVerification, LogProof, Round, SubmissionRecord
+from verification.audit.sampling import AuditPolicy
+from verification.protocol import attestation, merkle
+from verification.protocol.attestation import Attestation, LogHead, Submission
+from verification.protocol.beacon import LocalBeacon
+from verification.receipts.receipt import FrameFiles, make, sign
 
 FARM_KEY, NODE_KEY = b"\x11" * 32, b"\x22" * 32
 FARM = attestation.address_of(FARM_KEY)

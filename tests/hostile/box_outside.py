@@ -6,12 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gpu_worker import sandbox
+from gpu_worker.sandbox import bubblewrap
 
 program = Path(sys.argv[1])
-if (reason := sandbox.unavailable()) is not None:
+if (reason := bubblewrap.unavailable()) is not None:
     sys.exit(f"no sandbox: {reason}")
-launcher = Path(sandbox.__file__).with_name("launch.py")
-command = sandbox.Sandbox(readable=(program.parent,)).wrap([sys.executable, "-I", "-S", str(program)])
+launcher = Path(bubblewrap.__file__).with_name("launch.py")
+command = bubblewrap.Sandbox(readable=(program.parent,)).wrap([sys.executable, "-I", "-S", str(program)])
 started = [sys.executable, "-I", "-S", str(launcher), str(os.getpid()), *command]
-sys.exit(subprocess.run(started, env=sandbox.environment({}), check=False, timeout=100).returncode)
+sys.exit(subprocess.run(started, env=bubblewrap.environment({}), check=False, timeout=100).returncode)

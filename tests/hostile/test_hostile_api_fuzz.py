@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from farm_protocol.records import JobSpec
-from tests import servers
-from tests.api_calls import FACTS, Api
+from tests.support import servers
+from tests.support.coordinator_api import FACTS, Api
 
 EXAMPLES = 2
 """Of each call."""

@@ -11,20 +11,20 @@ import pytest
 
 from farm_protocol.errors import InvalidInput
 from farm_protocol.facts import Asset
-from render_farm import bundle as bundling
-from render_farm import outside
-from render_farm.asset_rules import AssetRules
-from render_farm.bundle import Bundle, bundle, complete
 from render_farm.cli.agreements import NAME, Agreements
 from render_farm.cli.consent import Outside, OutsideRefused
 from render_farm.cli.console import Console
 from render_farm.cli.program import run
-from render_farm.outside import REASON, Fence, all_may, is_shared, none_may
-from tests import reference
+from render_farm.scene import bundle as bundling
+from render_farm.scene import outside
+from render_farm.scene.asset_rules import AssetRules
+from render_farm.scene.bundle import Bundle, bundle, complete
+from render_farm.scene.outside import REASON, Fence, all_may, is_shared, none_may
 from tests.fakes.scripted_server import Answer, scripted
 from tests.hostile.greedy_scenes import KEEPSAKES
-from tests.plain_files import ENDINGS, PNG, put
-from tests.token_files import token_file
+from tests.support import reference
+from tests.support.plain_files import ENDINGS, PNG, put
+from tests.support.token_files import token_file
 
 pytestmark = pytest.mark.blender
 

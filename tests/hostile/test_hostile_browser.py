@@ -16,7 +16,7 @@ import psutil
 import pytest
 from botocore.config import Config
 
-from render_farm.client import FarmClient
+from render_farm.client.farm_client import FarmClient
 from render_farm.embedded import seaweed
 from render_farm.embedded.state import Folder
 from render_farm.embedded.supervisor import Farm, FarmOptions

@@ -15,15 +15,15 @@ from farm_protocol.facts import SceneFacts
 from farm_protocol.fields import decode, decoder, encode
 from farm_protocol.records import Blob, JobSpec, Manifest, OutputFile
 from frame_splitter.split import fingerprint
-from render_farm.api.edge import AT_ONCE, LARGE_BODY, MOST_ITEMS
-from render_farm.api.reading import PAGE
-from render_farm.farm import Farm
-from render_farm.gates import PIECE, Busy, Turns, Workshop
-from render_farm.intake import MOST_FOLDERS, check_manifest
-from render_farm.quotes import MOST_AT_ONCE
+from render_farm.coordinator.api.edge import AT_ONCE, LARGE_BODY, MOST_ITEMS
+from render_farm.coordinator.api.reading import PAGE
+from render_farm.coordinator.composition import Farm
+from render_farm.coordinator.gates import PIECE, Busy, Turns, Workshop
+from render_farm.coordinator.intake import MOST_FOLDERS, check_manifest
+from render_farm.coordinator.quotes import MOST_AT_ONCE
 from render_farm.store.identities import Caller, Role
-from tests import servers
-from tests.api_calls import FACTS, Api, events, under
+from tests.support import servers
+from tests.support.coordinator_api import FACTS, Api, events, under
 
 JOBS, TASKS, GIGABYTES, STREAMS, NODES = 3, 40, 1, 2, 2
 QUOTAS = {

@@ -13,11 +13,11 @@ import time
 
 import pytest
 
-from render_farm.api.forwarded import PerForwarded
-from render_farm.doors import Doors, Limits, Unsent, raise_open_files
+from render_farm.coordinator.api.forwarded import PerForwarded
 from render_farm.embedded.seaweed import free_port
-from tests import servers
-from tests.api_calls import Api, events
+from render_farm.serving.connection_limits import Doors, Limits, Unsent, raise_open_files
+from tests.support import servers
+from tests.support.coordinator_api import Api, events
 
 FEW = 40
 """Connections of one address that the coordinator of these tests takes."""

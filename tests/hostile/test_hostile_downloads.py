@@ -16,8 +16,8 @@ from render_farm.cli.outputs import Targets, targets
 from render_farm.cli.program import run
 from render_farm.cli.written import NAME, Written
 from tests.fakes.scripted_server import Answer, Asked, Scripted, scripted
-from tests.plain_files import PNG, put
-from tests.token_files import token_file
+from tests.support.plain_files import PNG, put
+from tests.support.token_files import token_file
 from tests.unit.test_cli_following import Coordinator, farm, started
 
 WELL = b'{"status": "ok", "version": "1", "store": true, "objects": true}'

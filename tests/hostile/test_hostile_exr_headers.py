@@ -13,8 +13,8 @@ from farm_protocol.errors import InvalidInput
 from farm_protocol.fields import Tile
 from frame_splitter import exr
 from frame_splitter.exr_header import PLAIN_TYPES
-from gpu_worker.picture_program import answer
-from gpu_worker.picture_requests import Check, Stitch
+from gpu_worker.pictures.program import answer
+from gpu_worker.pictures.requests import Check, Stitch
 
 SIZES = {
     "box2f": 16, "box2i": 16, "chlist": 19, "chromaticities": 32, "compression": 1, "double": 8, "float": 4,

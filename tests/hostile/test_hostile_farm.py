@@ -21,18 +21,18 @@ from farm_protocol.fields import StoredFile, encode
 from farm_protocol.ids import OwnerId, SceneId
 from farm_protocol.links import LinkRefused, Links, checked_headers, links, trusted_links
 from farm_protocol.records import FailureCode, LeaseRequest, TaskFailure, TaskKind, Upload
-from gpu_worker import transfer
-from gpu_worker.coordinator import Coordinator, SceneListing
-from gpu_worker.outcomes import outcome_of
-from gpu_worker.pins import pinned_objects
-from gpu_worker.scene_cache import SceneCache
-from gpu_worker.trust import Proof
-from render_farm.client import FarmClient
+from gpu_worker.farm import transfer
+from gpu_worker.farm.coordinator import Coordinator, SceneListing
+from gpu_worker.farm.pins import pinned_objects
+from gpu_worker.farm.trust import Proof
+from gpu_worker.slot.outcomes import outcome_of
+from gpu_worker.slot.scene_cache import SceneCache
+from render_farm.client.farm_client import FarmClient
 from tests.fakes.fake_coordinator import FARM, TOKEN, FakeCoordinator
 from tests.fakes.scripted_server import Answer, Asked, scripted
-from tests.hostile_farm import closed_port, victim
-from tests.worker_node import Node, lease_of
-from verification.attestation import address_of, sign
+from tests.support.hostile_farm import closed_port, victim
+from tests.support.worker_node import Node, lease_of
+from verification.protocol.attestation import address_of, sign
 
 SECRET = hashlib.sha256(b"secret").hexdigest()
 
@@ -103,7 +103,7 @@ def signed_by(key, spoil=lambda challenge: challenge):
     body = encode({"leases": []})
 
     def answers(asked: Asked) -> Answer:
-        from verification.attestation import FarmAnswer
+        from verification.protocol.attestation import FarmAnswer
 
         challenge = spoil(asked.headers["farm-challenge"])
         told = FarmAnswer(challenge, hashlib.sha256(body).hexdigest())
@@ -390,8 +390,8 @@ def test_what_was_pinned_is_read_or_said_to_be_damaged(tmp_path):
 def rules(*objects):
     """What a farm says of itself."""
     plain = {"address": FARM, "beacon": "local", "genesis": 0.0, "period": 0.5, "network": None}
-    from verification.rate import Rates
-    from verification.sampling import AuditPolicy
+    from verification.audit.rate import Rates
+    from verification.audit.sampling import AuditPolicy
 
     return encode({**plain, "policy": AuditPolicy(), "rates": Rates(), "objects": objects})
 

@@ -18,13 +18,13 @@ from farm_protocol.fields import decode
 from farm_protocol.ids import SceneId
 from farm_protocol.records import FailureCode, JobSpec
 from frame_splitter import exactness, exr, split
-from gpu_worker.blender import BlenderChild, ChildCommand, ChildLimits, Device
-from gpu_worker.child import confining
+from gpu_worker.blender.child import confining
+from gpu_worker.blender.process import BlenderChild, ChildCommand, ChildLimits, Device
 from gpu_worker.failures import TaskError
 from gpu_worker.inspect import inspect_scene
-from gpu_worker.slot import region_of
-from tests.by_hand import Children, Job
-from tests.reference import REPOSITORY, run
+from gpu_worker.slot.slot import region_of
+from tests.support.by_hand import Children, Job
+from tests.support.reference import REPOSITORY, run
 
 pytestmark = pytest.mark.blender
 
@@ -158,7 +158,7 @@ def test_looking_at_a_fluid_without_a_sandbox_writes_nothing(scenes: Path) -> No
 
 OPENED = """
 import sys, bpy, addon_utils
-from gpu_worker.child.rendering import open_scene
+from gpu_worker.blender.child.rendering import open_scene
 open_scene(sys.argv[1])
 print(sorted(one for one in bpy.context.preferences.addons.keys() if addon_utils.check(one)[1]))
 lists = {name: getattr(bpy.app.handlers, name) for name in dir(bpy.app.handlers)}
@@ -228,7 +228,7 @@ def test_of_devices_a_child_writes_to_harmless_ones_only(tmp_path: Path) -> None
     """Without a sandbox, root's own could have written to any: here the one that makes terminals."""
     program = f"""
 import json, os
-from gpu_worker.child import confining
+from gpu_worker.blender.child import confining
 def opens(path):
     try:
         os.close(os.open(path, os.O_WRONLY))

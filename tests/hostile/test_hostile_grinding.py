@@ -18,22 +18,24 @@ import pytest
 
 from farm_protocol.appointments import AuditTerms
 from farm_protocol.errors import InvalidInput, RoundClosed
-from gpu_worker.coordinator import SubmitAnswer
-from gpu_worker.delivery import Delivery
-from gpu_worker.identity import load_identity
-from gpu_worker.notary import Notary
-from tests import verified_job
+from gpu_worker.farm.coordinator import SubmitAnswer
+from gpu_worker.farm.delivery import Delivery
+from gpu_worker.farm.identity import load_identity
+from gpu_worker.farm.result_signer import Notary
 from tests.integration.test_coordinator_rounds import KEY, NODE, SELDOM, World, run, until_idle
+from tests.support import verified_job
+from tests.support.verified_job import BEACON, FARM, FARM_KEY, STRANGERS, Farm, received
 from tests.unit.test_worker_identity import LEASE, RESULT
-from tests.verified_job import BEACON, FARM, FARM_KEY, STRANGERS, Farm, received
-from verification import attestation, merkle, receipts, sampling
-from verification.attestation import LogHead
-from verification.beacon import GRACE, LocalBeacon, closing_time, open_round
-from verification.rate import MILLION, Standing
-from verification.receipt_records import SignedReceipt, canonical, read
-from verification.records import SubmissionRecord
-from verification.replay import facts_of, replay, signed
-from verification.submission_checks import draws_of
+from verification.audit import sampling
+from verification.audit.rate import MILLION, Standing
+from verification.audit.records import SubmissionRecord
+from verification.protocol import attestation, merkle
+from verification.protocol.attestation import LogHead
+from verification.protocol.beacon import GRACE, LocalBeacon, closing_time, open_round
+from verification.receipts import receipt as receipts
+from verification.receipts.records import SignedReceipt, canonical, read
+from verification.receipts.replay import facts_of, replay, signed
+from verification.receipts.submission_checks import draws_of
 
 PROGRAM = Path(__file__).parents[2] / "docs" / "verify_receipt.py"
 PROVEN = Standing(passed=1000)
@@ -368,7 +370,7 @@ class Placed:
 
 
 def test_a_node_signs_again_where_the_farm_lets_rounds_pass_and_keeps_proof(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("gpu_worker.delivery.backoff", lambda attempt, longest: 0.0)
+    monkeypatch.setattr("gpu_worker.farm.delivery.backoff", lambda attempt, longest: 0.0)
     farm = Closing(7)
     notary = Notary(load_identity(tmp_path), FARM, tmp_path)
     delivery = Delivery(farm, Placed(), notary, threading.Event(), 60.0, 60.0)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gpu_worker import machine
-from gpu_worker.groups import Bounds, Groups, groups
-from gpu_worker.sandbox import LAUNCHER
+from gpu_worker.sandbox import machine
+from gpu_worker.sandbox.bubblewrap import LAUNCHER
+from gpu_worker.sandbox.control_groups import Bounds, Groups, groups
 
 BOUNDS = Bounds(1 << 30, 500, 2.5)
 

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from render_farm.api.hosts import OwnNamesOnly, own_names
+from render_farm.coordinator.api.hosts import OwnNamesOnly, own_names
 
 NAMES = own_names("0.0.0.0", "https://farm.example:8700")
 

@@ -11,17 +11,18 @@ import pytest
 from farm_protocol.fields import Tile
 from farm_protocol.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
 from farm_protocol.records import FailureCode, Lease, RenderSettings, Task, TaskKind, TaskOutput
-from gpu_worker import blender, inner_user, removal, sandbox, shortage, usage
-from gpu_worker.blender import ChildLimits, Device
-from gpu_worker.checking import RAW, hand_over
+from gpu_worker.blender import process
+from gpu_worker.blender.process import ChildLimits, Device
 from gpu_worker.failures import TaskError
-from gpu_worker.groups import Group
-from gpu_worker.kernels import COPIED, READ, KernelKey, Kernels
-from gpu_worker.slot import Slot, SlotPlan
-from gpu_worker.stage import ChildPlan, Stage
+from gpu_worker.sandbox import bubblewrap, inner_user, removal, shortage, usage
+from gpu_worker.sandbox.control_groups import Group
+from gpu_worker.slot.checking import RAW, hand_over
+from gpu_worker.slot.child_workspace import ChildPlan, Stage
+from gpu_worker.slot.kernels import COPIED, READ, KernelKey, Kernels
+from gpu_worker.slot.slot import Slot, SlotPlan
 
 CHILD = Path(__file__).with_name("hostile_child.py")
-REASON = sandbox.unavailable()
+REASON = bubblewrap.unavailable()
 inside = pytest.mark.skipif(REASON is not None, reason=str(REASON))
 WHOLE = Tile(0, 0, 8, 8)
 LEASE = Lease(
@@ -105,7 +106,7 @@ def test_memory_is_counted_wherever_it_is(stage, with_and_without, what):
 
 
 def no_groups(monkeypatch):
-    monkeypatch.setattr(blender, "groups", lambda: SimpleNamespace(make=lambda bounds: Group()))
+    monkeypatch.setattr(process, "groups", lambda: SimpleNamespace(make=lambda bounds: Group()))
 
 
 @inside
@@ -140,7 +141,7 @@ def test_what_processes_share_is_counted_once(stage, with_and_without):
 @pytest.mark.skipif(not inner_user.counts_processes(), reason="this kernel counts a user's processes in one")
 def test_threads_are_bounded(stage, with_and_without):
     output = render(stage("threads", memory=1 << 30))
-    assert int((output / "threads").read_text()) <= sandbox.MOST_PROCESSES
+    assert int((output / "threads").read_text()) <= bubblewrap.MOST_PROCESSES
 
 
 @inside

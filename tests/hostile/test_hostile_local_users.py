@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from render_farm.client import FarmClient
+from render_farm.client.farm_client import FarmClient
 from render_farm.embedded.state import Folder
 
 NOBODY = 65534

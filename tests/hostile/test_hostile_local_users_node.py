@@ -11,13 +11,13 @@ import pytest
 
 from farm_protocol.errors import InvalidInput
 from farm_protocol.links import Links
-from gpu_worker import actor
-from gpu_worker.actor import SlotActor, SlotOrder
-from gpu_worker.blender import ChildLimits, Device
+from gpu_worker.blender.process import ChildLimits, Device
 from gpu_worker.folders import private_folder
 from gpu_worker.node import _state_folder
-from gpu_worker.slot import SlotPlan
-from gpu_worker.stage import ChildPlan
+from gpu_worker.slot import actor
+from gpu_worker.slot.actor import SlotActor, SlotOrder
+from gpu_worker.slot.child_workspace import ChildPlan
+from gpu_worker.slot.slot import SlotPlan
 
 STRANGER = 65534
 """The uid of nobody."""

@@ -14,23 +14,24 @@ import pytest
 
 from farm_protocol.errors import NotFound
 from farm_protocol.fields import decode, encode
-from gpu_worker.log_watch import LeftOut, LogWatch
-from gpu_worker.notary import Due, SubmissionReceipt
+from gpu_worker.farm.log_watch import LeftOut, LogWatch
+from gpu_worker.farm.result_signer import Due, SubmissionReceipt
 from render_farm.cli.compare_heads import HeadsCompared
 from render_farm.cli.following import follow
 from render_farm.cli.log_watch import LogWatch as ClientWatch
 from render_farm.cli.outputs import targets
 from render_farm.cli.program import run as command
-from render_farm.client import FarmClient
+from render_farm.client.farm_client import FarmClient
 from render_farm.embedded import append_only
 from tests.fakes.scripted_server import Answer, Asked, scripted
 from tests.integration.test_coordinator_rounds import World, run, until_idle
+from tests.support.verified_job import FARM, FARM_KEY, honest_farm
 from tests.unit.test_cli_following import Coordinator, started
-from tests.verified_job import FARM, FARM_KEY, honest_farm
-from verification import attestation, heads, log, merkle
-from verification.attestation import LogHead, Submission
-from verification.records import LogConsistency, LogProof, SignedHead
-from verification.witness import SplitView, UnsignedHead, Witness
+from verification.audit.records import LogConsistency, LogProof, SignedHead
+from verification.protocol import attestation, log, merkle
+from verification.protocol.attestation import LogHead, Submission
+from verification.receipts import heads
+from verification.receipts.witness import SplitView, UnsignedHead, Witness
 
 OTHER_KEY = b"\x33" * 32
 OTHER = attestation.address_of(OTHER_KEY)

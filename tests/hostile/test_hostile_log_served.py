@@ -10,16 +10,16 @@ import redis
 
 from farm_protocol.fields import decode, encode
 from farm_protocol.records import Lease, TaskKind, TaskResult
-from gpu_worker.coordinator import Coordinator
-from gpu_worker.delivery import Delivery
-from gpu_worker.identity import enrol, load_identity
-from gpu_worker.log_watch import LogWatch
-from gpu_worker.notary import Notary
+from gpu_worker.farm.coordinator import Coordinator
+from gpu_worker.farm.delivery import Delivery
+from gpu_worker.farm.identity import enrol, load_identity
+from gpu_worker.farm.log_watch import LogWatch
+from gpu_worker.farm.result_signer import Notary
 from render_farm.cli.log_watch import LogWatch as ClientWatch
-from render_farm.client import FarmClient
-from tests import servers
-from tests.api_calls import Api, Node
-from verification.witness import SplitView, Witness
+from render_farm.client.farm_client import FarmClient
+from tests.support import servers
+from tests.support.coordinator_api import Api, Node
+from verification.receipts.witness import SplitView, Witness
 
 
 class Placed:

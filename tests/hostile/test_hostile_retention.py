@@ -11,8 +11,8 @@ import pytest
 
 from farm_protocol.fields import encode
 from farm_protocol.records import Blob, Manifest
-from render_farm.objects import Objects, Place, blob_key
-from render_farm.retention import Keeper
+from render_farm.coordinator.object_store import Objects, Place, blob_key
+from render_farm.coordinator.retention import Keeper
 from render_farm.store.connection import Connection
 from render_farm.store.identities import Repeat
 from render_farm.store.jobs import Jobs, task_of

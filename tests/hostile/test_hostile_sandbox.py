@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from gpu_worker import inner_user, removal, sandbox
+from gpu_worker.sandbox import bubblewrap, inner_user, removal
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]
@@ -141,7 +141,7 @@ def test_bubblewrap_itself_has_a_session_keyring_of_its_own(tmp_path):
     (tmp_path / "bwrap").write_text(f"#!/bin/sh\n{show}\n")
     (tmp_path / "bwrap").chmod(0o755)
     command = [str(tmp_path / "bwrap"), "--", "true"]
-    launched = [sys.executable, "-I", "-S", str(sandbox.LAUNCHER), str(os.getpid()), *command]
+    launched = [sys.executable, "-I", "-S", str(bubblewrap.LAUNCHER), str(os.getpid()), *command]
     own, boxed = (
         subprocess.run(one, capture_output=True, text=True, check=True).stdout for one in (command, launched)
     )
@@ -173,7 +173,7 @@ def test_nothing_but_what_was_handed_over_is_open(found):
 def test_processes_are_counted_for_each_sandbox(found):
     assert "forks" in found or not inner_user.counts_processes()
     if "forks" in found:
-        assert 50 < found["forks"] <= sandbox.MOST_PROCESSES
+        assert 50 < found["forks"] <= bubblewrap.MOST_PROCESSES
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root's sandboxes have users of their own")
@@ -198,7 +198,7 @@ def test_where_few_users_are_mapped_it_is_one_of_those_and_never_root(uid_map, u
 
 def test_a_sandbox_in_which_something_is_root_is_none():
     good = {"user": 5, "capabilities": 0, "settings": False, "filtered": True, "first": True}
-    assert sandbox._hole(good) is None
+    assert bubblewrap._hole(good) is None
     for wrong in (
         {"first": False},
         {"user": 0},
@@ -206,22 +206,24 @@ def test_a_sandbox_in_which_something_is_root_is_none():
         {"settings": True},
         {"filtered": False},
     ):
-        assert sandbox._hole(good | wrong) is not None
+        assert bubblewrap._hole(good | wrong) is not None
 
 
 def test_a_machine_there_is_no_filter_for_has_no_sandbox(monkeypatch):
-    monkeypatch.setattr(sandbox.shutil, "which", lambda name: "/usr/bin/true")
-    monkeypatch.setattr(sandbox.os, "uname", lambda: os.uname_result(("Linux", "n", "6.1", "v", "riscv64")))
-    with pytest.raises(sandbox.SandboxError, match="riscv64"):
-        sandbox.Sandbox().wrap(["x"])
+    monkeypatch.setattr(bubblewrap.shutil, "which", lambda name: "/usr/bin/true")
+    monkeypatch.setattr(
+        bubblewrap.os, "uname", lambda: os.uname_result(("Linux", "n", "6.1", "v", "riscv64"))
+    )
+    with pytest.raises(bubblewrap.SandboxError, match="riscv64"):
+        bubblewrap.Sandbox().wrap(["x"])
 
 
 @as_root
 def test_a_file_that_only_root_may_read_is_named(tmp_path):
     (tmp_path / "scene.blend").write_text("x")
     (tmp_path / "scene.blend").chmod(0o600)
-    with pytest.raises(sandbox.SandboxError, match=r"chmod o\+r"):
-        sandbox.Sandbox(readable=(tmp_path,)).wrap(["x"])
+    with pytest.raises(bubblewrap.SandboxError, match=r"chmod o\+r"):
+        bubblewrap.Sandbox(readable=(tmp_path,)).wrap(["x"])
 
 
 @pytest.fixture
@@ -244,7 +246,7 @@ def test_links_in_a_closed_folder_lead_nowhere(closed, target):
     for name in ("one", "two"):
         (closed / name).symlink_to(target)
     assert inner_user.shown(closed) == (closed / "a.png", closed / "open")
-    options = sandbox.Sandbox(readable=(closed,)).wrap(["x"])
+    options = bubblewrap.Sandbox(readable=(closed,)).wrap(["x"])
     assert not [one for one in options if one.startswith((f"{closed}/one", f"{closed}/two"))]
 
 
@@ -267,8 +269,8 @@ def test_a_closed_folder_with_too_much_in_it_is_named_with_its_mend(closed, kind
         (closed / "/".join("d" * (inner_user.MOST_SHOWN + 1))).mkdir(parents=True)
         for folder in closed.rglob("d"):
             folder.chmod(0o700)
-    with pytest.raises(sandbox.SandboxError, match=r"chmod o\+rx"):
-        sandbox.Sandbox(readable=(closed,)).wrap(["x"])
+    with pytest.raises(bubblewrap.SandboxError, match=r"chmod o\+rx"):
+        bubblewrap.Sandbox(readable=(closed,)).wrap(["x"])
     removal.remove(closed)
 
 
@@ -278,9 +280,9 @@ def test_the_most_that_is_shown_is_not_too_much_for_bubblewrap(closed):
         (closed / str(number)).mkdir(mode=0o700)
         (closed / str(number) / "file").write_text("x")
         (closed / str(number) / "file").chmod(0o644)
-    if (reason := sandbox.unavailable()) is not None:
+    if (reason := bubblewrap.unavailable()) is not None:
         pytest.skip(reason)
-    command = sandbox.Sandbox(readable=(closed,)).wrap(["/bin/cat", str(closed / "7" / "file")])
-    launched = [sys.executable, "-I", "-S", str(sandbox.LAUNCHER), str(os.getpid()), *command]
+    command = bubblewrap.Sandbox(readable=(closed,)).wrap(["/bin/cat", str(closed / "7" / "file")])
+    launched = [sys.executable, "-I", "-S", str(bubblewrap.LAUNCHER), str(os.getpid()), *command]
     answer = subprocess.run(launched, capture_output=True, text=True, check=False, timeout=60, env={})
     assert (answer.stdout, answer.stderr) == ("x", "")

@@ -13,17 +13,17 @@ from starlette.requests import ClientDisconnect
 from farm_protocol.errors import Unavailable
 from farm_protocol.fields import encode
 from farm_protocol.records import Blob, Manifest
-from render_farm.api import description, edge, people
-from render_farm.api.reading import PAGE, turn
-from render_farm.client import FarmClient
-from render_farm.doors import Doors, Limits, household
-from render_farm.gates import FARMS_PART, OWNERS_PART, Busy, Gate, Turns
-from render_farm.limits import Quota
+from render_farm.client.farm_client import FarmClient
+from render_farm.coordinator.api import description, edge, people
+from render_farm.coordinator.api.reading import PAGE, turn
+from render_farm.coordinator.gates import FARMS_PART, OWNERS_PART, Busy, Gate, Turns
+from render_farm.coordinator.limits import Quota
+from render_farm.serving.connection_limits import Doors, Limits, household
 from render_farm.store import keys
 from render_farm.store.identities import ADMIN, Caller, Role
-from tests import servers
-from tests.api_calls import Api
-from verification.attestation import BadSignature
+from tests.support import servers
+from tests.support.coordinator_api import Api
+from verification.protocol.attestation import BadSignature
 
 MOST = 1_000_000_000
 

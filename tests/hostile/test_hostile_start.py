@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gpu_worker import sandbox
-from gpu_worker.sandbox import LAUNCHER
+from gpu_worker.sandbox import bubblewrap
+from gpu_worker.sandbox.bubblewrap import LAUNCHER
 
 STUCK = """#!/bin/sh
 sleep 300 &
@@ -53,15 +53,15 @@ def wait_for(path: Path, node: "subprocess.Popen[bytes]") -> None:
             continue
 
 
-@pytest.mark.skipif(sandbox.unavailable() is not None, reason=str(sandbox.unavailable()))
+@pytest.mark.skipif(bubblewrap.unavailable() is not None, reason=str(bubblewrap.unavailable()))
 def test_nothing_that_watched_the_start_is_left_once_the_sandbox_stands():
     program = "import json, os; print(json.dumps(os.listdir('/proc/self/fd')), flush=True); input()"
-    command = sandbox.Sandbox().wrap([sys.executable, "-I", "-S", "-c", program])
+    command = bubblewrap.Sandbox().wrap([sys.executable, "-I", "-S", "-c", program])
     with subprocess.Popen(
         [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=sandbox.environment({}),
+        env=bubblewrap.environment({}),
     ) as box:
         assert len(json.loads(box.stdout.readline())) == 4
         tree = psutil.Process(box.pid).children(recursive=True)

@@ -18,7 +18,7 @@ import pytest
 from botocore.config import Config
 
 from render_farm.embedded import certificates, leash, seaweed
-from tests import servers
+from tests.support import servers
 
 SECRET = b"an artist's unpublished picture"
 H2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"

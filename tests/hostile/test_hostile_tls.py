@@ -17,15 +17,15 @@ import pytest
 import urllib3
 
 from farm_protocol.errors import InvalidInput, Unavailable
-from gpu_worker.coordinator import Coordinator, Distrusted
-from render_farm import config
-from render_farm.client import FarmClient
+from gpu_worker.farm.coordinator import Coordinator, Distrusted
+from render_farm.client.farm_client import FarmClient
+from render_farm.coordinator import config
 from render_farm.embedded.seaweed import free_port
 from render_farm.embedded.state import Folder
 from render_farm.embedded.supervisor import Farm, FarmOptions
-from render_farm.tls import certificate
-from tests import servers
+from render_farm.serving.tls import certificate
 from tests.fakes.scripted_server import Answer, scripted
+from tests.support import servers
 
 NGINX = Path(__file__).parents[2] / "docs" / "nginx.conf"
 
@@ -60,13 +60,13 @@ FAR = "http://192.0.2.10:8700"
         (("render_farm", "job", "list", "--coordinator", FAR), 1),
         (("render_farm", "up", "--bind", "0.0.0.0:0"), 1),
         (("render_farm", "up", "--bind", "[::]:0"), 1),
-        (("render_farm.serve", "--bind", "0.0.0.0"), 2),
-        (("render_farm.serve", "--s3-public-endpoint", "http://192.0.2.10:9000"), 2),
+        (("render_farm.coordinator", "--bind", "0.0.0.0"), 2),
+        (("render_farm.coordinator", "--s3-public-endpoint", "http://192.0.2.10:9000"), 2),
     ],
     ids=lambda value: " ".join(value[:3]) if isinstance(value, tuple) else "",
 )
 def test_plain_http_beyond_this_machine_is_refused_with_its_mend(words, status, tmp_path):
-    place = [] if words[0] == "render_farm.serve" else ["--state-dir", str(tmp_path / "state")]
+    place = [] if words[0] == "render_farm.coordinator" else ["--state-dir", str(tmp_path / "state")]
     secrets = dict.fromkeys(("FARM_ADMIN_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "x")
     secrets |= {"FARM_TOKEN": "t", "FARM_NODE_TOKEN": "t", "FARM_SIGNING_KEY": "11" * 32}
     environment = os.environ | secrets | {"FARM_INSECURE": ""}

@@ -15,14 +15,14 @@ import redis
 from farm_protocol.errors import InvalidInput
 from farm_protocol.token_file import read_token
 from gpu_worker.__main__ import main as gpu_worker
-from render_farm import objects
 from render_farm.cli.program import run
+from render_farm.coordinator import object_store
 from render_farm.embedded.own_node import OwnNodeStart
 from render_farm.embedded.state import Folder
 from render_farm.store import keys
-from tests import servers
-from tests.api_calls import Api
-from tests.token_files import token_file
+from tests.support import servers
+from tests.support.coordinator_api import Api
+from tests.support.token_files import token_file
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -227,7 +227,7 @@ def test_links_live_for_minutes(admin):
     offered = ann.ok("POST", "/scenes", {"main": "a.blend", "files": {"a.blend": blob}})
     (missing,) = offered["missing"]
     assert int(parse_qs(urlsplit(missing["url"]).query)["X-Amz-Expires"][0]) <= 15 * 60
-    assert objects.LINK_SECONDS <= 15 * 60
+    assert object_store.LINK_SECONDS <= 15 * 60
 
 
 # --- read from the machine --------------------------------------------------------------------------

@@ -15,10 +15,10 @@ from gpu_worker.inspect import NoSandbox, inspect_scene
 from render_farm.cli.agreements import Agreements
 from render_farm.cli.consent import Trust, Untrusted
 from render_farm.cli.console import Console
-from tests import reference
 from tests.fakes.scripted_server import Answer, scripted
-from tests.plain_files import put
-from tests.token_files import token_file
+from tests.support import reference
+from tests.support.plain_files import put
+from tests.support.token_files import token_file
 
 pytestmark = pytest.mark.blender
 
@@ -78,7 +78,7 @@ def _lines(terminal: int) -> Iterator[bytes]:
 def test_the_inspector_opens_nothing_without_a_sandbox(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gpu_worker.sandbox.unavailable", lambda: "bubblewrap is not installed.")
+    monkeypatch.setattr("gpu_worker.sandbox.bubblewrap.unavailable", lambda: "bubblewrap is not installed.")
     blend = put(tmp_path / "scene.blend", b"{}")
     with pytest.raises(NoSandbox, match="bubblewrap is not installed"):
         inspect_scene(blend, None, True, FAKE)

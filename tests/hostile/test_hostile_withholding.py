@@ -9,13 +9,13 @@ import pytest
 import redis
 
 from farm_protocol.records import Beat, Heartbeat, LeaseRequest, Progress, SlotOffer, TaskFailure
-from render_farm.dispatch import Dispatch
-from render_farm.farm import BEAT_SECONDS, BEATS_AT_ONCE, LOOK_SECONDS, LOOKS
-from render_farm.pacing import Pace
+from render_farm.coordinator.composition import BEAT_SECONDS, BEATS_AT_ONCE, LOOK_SECONDS, LOOKS
+from render_farm.coordinator.dispatch import Dispatch
+from render_farm.coordinator.pacing import Pace
 from render_farm.store.candidates import Found
 from render_farm.store.identities import Caller, Role
-from tests import servers
-from tests.api_calls import KINDS, STRANGERS_ONLY, Api, events, under
+from tests.support import servers
+from tests.support.coordinator_api import KINDS, STRANGERS_ONLY, Api, events, under
 
 LATE = 121.0
 """Seconds of work after which a tile of a job is late whose tiles take no time."""

@@ -12,15 +12,15 @@ import pytest
 
 from farm_protocol.facts import SceneFacts
 from farm_protocol.fields import decode
-from render_farm import doctor
-from render_farm.blend_blocks import BlendData
-from render_farm.bundle import Bundle, bundle
-from render_farm.doctor import Checked
-from render_farm.outside import all_may
-from render_farm.path_fields import path_fields
-from render_farm.rewriting import Change, rewrite
-from tests.by_hand import Children, assert_equals_plain, children, job_of
-from tests.reference import Plain, render_plainly, run
+from render_farm.scene import doctor
+from render_farm.scene.blend_blocks import BlendData
+from render_farm.scene.bundle import Bundle, bundle
+from render_farm.scene.doctor import Checked
+from render_farm.scene.outside import all_may
+from render_farm.scene.path_fields import path_fields
+from render_farm.scene.rewriting import Change, rewrite
+from tests.support.by_hand import Children, assert_equals_plain, children, job_of
+from tests.support.reference import Plain, render_plainly, run
 
 pytestmark = pytest.mark.blender
 

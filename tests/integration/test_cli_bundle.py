@@ -13,9 +13,9 @@ import pytest
 import zstandard
 
 from farm_protocol.errors import InvalidInput
-from render_farm.bundle import Bundle, bundle
-from render_farm.doctor import examine
-from render_farm.outside import all_may
+from render_farm.scene.bundle import Bundle, bundle
+from render_farm.scene.doctor import examine
+from render_farm.scene.outside import all_may
 
 MAKER = Path(__file__).parent.parent / "fakes" / "asset_scenes.py"
 FILES = {
@@ -203,7 +203,7 @@ def test_a_truncated_scene_is_named(folder: Path, tmp_path: Path, name: str, par
 def test_a_scene_that_unpacks_without_end_is_stopped(tmp_path: Path) -> None:
     bomb = zstandard.compress(b"BLENDER17-01v0500" + b"\0" * (8 << 20))
     (tmp_path / "x.blend").write_bytes(bomb)
-    program = "import render_farm.packing as p; p.SMALLEST_INFLATION = 1 << 20; p.main()"
+    program = "import render_farm.scene.packing as p; p.SMALLEST_INFLATION = 1 << 20; p.main()"
     done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path / "x.blend"), str(tmp_path)],
         capture_output=True,

@@ -16,16 +16,16 @@ import pytest
 from farm_protocol.errors import FarmError
 from farm_protocol.records import JobSpec
 from frame_splitter.split import pin
-from payments import keystore
-from payments.chain import WrongChain
-from payments.network import load
-from render_farm.bundle import bundle
+from payments.chain.rpc import WrongChain
+from payments.messages.network import load
+from payments.wallet import keystore
 from render_farm.cli.paying import Offered, Paying
 from render_farm.cli.purse import Place, Purse, TooPoor, open_purse
-from render_farm.client import FarmClient
-from render_farm.doctor import inspect
+from render_farm.client.farm_client import FarmClient
 from render_farm.embedded.money import MoneyFolder, money_folder
 from render_farm.embedded.state import Folder
+from render_farm.scene.bundle import bundle
+from render_farm.scene.doctor import inspect
 
 MAKER = Path(__file__).parent.parent / "fakes" / "tiny_scene.py"
 SECONDS = 180.0
@@ -212,7 +212,7 @@ def test_a_wallet_or_a_chain_that_does_not_fit_is_refused(paid: PaidFarm, tmp_pa
 
 @contextlib.contextmanager
 def written(network: Any, folder: Path) -> Iterator[Path]:
-    from payments.network import text
+    from payments.messages.network import text
 
     path = folder / "other.toml"
     path.write_text(text(network))

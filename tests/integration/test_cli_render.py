@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from farm_protocol.ids import JobId
-from render_farm.client import FarmClient
+from render_farm.client.farm_client import FarmClient
 from render_farm.embedded.state import Folder
 
 MAKER = Path(__file__).parent.parent / "fakes" / "tiny_scene.py"

@@ -13,18 +13,18 @@ from typing import Any
 
 import pytest
 
-from payments import keystore
-from payments.chain import Chain
-from payments.keystore import Key, new_key
-from payments.market import Market
-from payments.network import load, save
+from payments.chain.market import Market
+from payments.chain.rpc import Chain
+from payments.messages.network import load, save
+from payments.wallet import keystore
+from payments.wallet.keystore import Key, new_key
 from render_farm.cli import chain_command, passwords, wallet_command
 from render_farm.cli.access import Access
 from render_farm.cli.options import UsageError, parse
 from render_farm.cli.program import run
 from render_farm.cli.purse import place
-from render_farm.settlement.embedded import prepare
-from tests.local_chain import ETHER, LocalChain, local_chain
+from render_farm.settlement.play_money import prepare
+from tests.support.local_chain import ETHER, LocalChain, local_chain
 
 UNIT = 10**18
 PASSWORD = "open sesame"
@@ -291,7 +291,7 @@ def test_the_bank_gives_no_more_than_it_has(ask: Asking, running: None) -> None:
 def test_a_chain_without_a_faucet_gives_nothing(
     ask: Asking, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("payments.chain._FAUCET", "anvil_unknown")
+    monkeypatch.setattr("payments.chain.rpc._FAUCET", "anvil_unknown")
     network = str(state / "chain" / "chain.toml")
     told = ask("wallet", "fund", "1", "--wallet", wallet_file(new_key()), "--chain", network, code=1)
     assert told["error"] == "no_faucet"

@@ -25,7 +25,7 @@ from farm_protocol.records import (
     TaskFailure,
     TaskResult,
 )
-from tests.api_calls import FACTS, KINDS, Api, events, manifest, under
+from tests.support.coordinator_api import FACTS, KINDS, Api, events, manifest, under
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import psutil
 import pytest
 
 from farm_protocol.records import Beat, Heartbeat
-from tests import servers
-from tests.api_calls import Api, events, under
+from tests.support import servers
+from tests.support.coordinator_api import Api, events, under
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from tests import servers
-from tests.api_calls import Api, events
+from tests.support import servers
+from tests.support.coordinator_api import Api, events
 
 DEVICE = "cpu:clock:bpy-5.0.1"
 LIMIT = 15.0

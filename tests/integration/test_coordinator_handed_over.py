@@ -10,8 +10,8 @@ import pytest
 import urllib3
 
 from farm_protocol.handed_over import place
-from tests import servers
-from tests.api_calls import Api, manifest, under
+from tests.support import servers
+from tests.support.coordinator_api import Api, manifest, under
 
 
 @pytest.fixture(scope="module")

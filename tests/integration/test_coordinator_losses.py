@@ -8,11 +8,11 @@ import os
 import pytest
 
 from farm_protocol.records import FailureCode, TaskFailure, TaskKind
-from render_farm.objects import Objects, Place, blob_key, result_key
-from tests import servers
-from tests.api_calls import Api, events, manifest, under
+from render_farm.coordinator.object_store import Objects, Place, blob_key, result_key
 from tests.integration.test_coordinator_verified_days import ALL, Day, parts
-from verification import replay
+from tests.support import servers
+from tests.support.coordinator_api import Api, events, manifest, under
+from verification.receipts import replay
 
 __all__ = ["parts"]
 

@@ -12,17 +12,18 @@ import pytest
 from farm_protocol.fields import decode, encode
 from farm_protocol.probes import Measure, ProbeReport
 from farm_protocol.records import FailureCode, LeaseRequest, SlotOffer, TaskFailure, TaskKind, TaskResult
-from payments import network, pricing, promises, signing
-from payments.pricing import MICRO
-from payments.promises import Offer, Release, SignedOffer, SignedRelease, SignedTerms
-from payments.statements import JobMoney, Statement
-from render_farm.intake import JobOrder, JobSpec, plan
+from payments.accounting import pricing
+from payments.accounting.pricing import MICRO
+from payments.messages import network, promises, signing
+from payments.messages.promises import Offer, Release, SignedOffer, SignedRelease, SignedTerms
+from payments.messages.statements import JobMoney, Statement
+from render_farm.coordinator.intake import JobOrder, JobSpec, plan
 from render_farm.store.connection import Connection
 from render_farm.store.identities import Repeat
 from render_farm.store.jobs import Jobs
 from render_farm.store.money import Money
-from tests import paid_jobs, servers
-from tests.api_calls import FACTS, Api, events
+from tests.support import paid_jobs, servers
+from tests.support.coordinator_api import FACTS, Api, events
 from tests.unit.test_coordinator_paying import NETWORK, PAYMENT
 
 KEY = b"\x21" * 32

@@ -13,8 +13,8 @@ import pytest
 import urllib3
 
 from farm_protocol.errors import Unavailable
-from render_farm import heads
-from render_farm.objects import Found, Objects, Place
+from render_farm.coordinator import s3_head
+from render_farm.coordinator.object_store import Found, Objects, Place
 
 HTTP = urllib3.PoolManager(retries=False)
 
@@ -161,7 +161,7 @@ def test_connection_closed_while_idle_is_replaced(place):
 
 
 def test_silence_has_an_end(place, monkeypatch):
-    monkeypatch.setattr(heads, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(s3_head, "ANSWER_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(Unavailable):

@@ -12,13 +12,13 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from render_farm.rules import JobRules
+from render_farm.policy.verification_rules import JobRules
 from render_farm.store.connection import Connection
 from render_farm.store.jobs import FINISHED
 from render_farm.store.money import Money
-from tests import paid_jobs
 from tests.integration.test_coordinator_states import new_job
 from tests.integration.test_coordinator_verified_states import NODES, UNFINISHED, Day, Repeat
+from tests.support import paid_jobs
 
 TILE_UNITS = 1_000_000
 SELLERS = ("bob1", "eve", "own2")

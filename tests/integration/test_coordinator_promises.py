@@ -7,8 +7,8 @@ import pytest
 
 from farm_protocol.fields import decode, encode
 from farm_protocol.records import Demand, FailureCode, TaskFailure
-from tests.api_calls import FACTS, Api, under
-from verification.receipt_records import SignedReceipt
+from tests.support.coordinator_api import FACTS, Api, under
+from verification.receipts.records import SignedReceipt
 
 CPU = "cpu:avx2:bpy-5.0.1-a3"
 GPU = "optix:NVIDIA L4:driver-550.54:bpy-5.0.1-a3"

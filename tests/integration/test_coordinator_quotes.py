@@ -8,8 +8,8 @@ import pytest
 
 from farm_protocol.probes import Measure, ProbeReport
 from farm_protocol.records import FailureCode, JobSpec, TaskFailure, TaskKind
-from render_farm.quotes import MOST_AT_ONCE
-from tests.api_calls import FACTS, Api, under
+from render_farm.coordinator.quotes import MOST_AT_ONCE
+from tests.support.coordinator_api import FACTS, Api, under
 
 KINDS = (TaskKind.RENDER, TaskKind.FINISH, TaskKind.AUDIT, TaskKind.PROBE)
 PIXELS = FACTS.resolution_x * FACTS.resolution_y

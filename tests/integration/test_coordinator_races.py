@@ -7,8 +7,8 @@ import pytest
 
 from farm_protocol.errors import Conflict, Unavailable
 from farm_protocol.records import LeaseRequest, SlotOffer, TaskKind
-from render_farm.dispatch import Dispatch
-from render_farm.scheduler import Asker, Choice
+from render_farm.coordinator.dispatch import Dispatch
+from render_farm.policy.scheduler import Asker, Choice
 from render_farm.store.connection import Connection
 from render_farm.store.identities import Caller, Repeat, Role
 from render_farm.store.jobs import Jobs

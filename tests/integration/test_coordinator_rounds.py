@@ -9,11 +9,12 @@ import pytest
 
 from farm_protocol.errors import NotFound, Unavailable
 from farm_protocol.records import LeaseRequest, OutputFile, SlotOffer, TaskKind, TaskResult
-from render_farm import rules as farm_rules
-from render_farm.dispatch import Bell
-from render_farm.rounds import LOOK_AGAIN_SECONDS, Ticker
-from render_farm.scheduler import Asker, Choice
-from render_farm.standstills import Standstills
+from render_farm.coordinator.audit_rounds import LOOK_AGAIN_SECONDS, Ticker
+from render_farm.coordinator.dispatch import Bell
+from render_farm.coordinator.result_receiver import Counter, Equivocation
+from render_farm.coordinator.standstills import Standstills
+from render_farm.policy import verification_rules as farm_rules
+from render_farm.policy.scheduler import Asker, Choice
 from render_farm.store.connection import Connection
 from render_farm.store.identities import Caller, Repeat, Role
 from render_farm.store.jobs import Jobs
@@ -21,12 +22,11 @@ from render_farm.store.leases import Leases
 from render_farm.store.peers import Peers
 from render_farm.store.rounds import Rounds
 from render_farm.store.submissions import Submissions
-from render_farm.submissions import Counter, Equivocation
-from tests.appointed import by_terms
 from tests.integration.test_coordinator_states import new_job
-from verification import attestation, merkle
-from verification.rate import Rates
-from verification.sampling import AuditPolicy
+from tests.support.appointed import by_terms
+from verification.audit.rate import Rates
+from verification.audit.sampling import AuditPolicy
+from verification.protocol import attestation, merkle
 
 KEY = b"\x07" * 32
 NODE = Caller(Role.NODE, "bob", "n", False)

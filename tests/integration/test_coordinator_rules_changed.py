@@ -3,10 +3,10 @@
 
 from farm_protocol.fields import decode, encode
 from farm_protocol.records import TaskKind
-from tests import servers
-from tests.api_calls import STRANGERS_ONLY, Api
-from verification import receipts, replay
-from verification.records import JobVerification
+from tests.support import servers
+from tests.support.coordinator_api import STRANGERS_ONLY, Api
+from verification.audit.records import JobVerification
+from verification.receipts import receipt, replay
 
 
 def next_of(node, kind):
@@ -46,5 +46,5 @@ def test_older_jobs_keep_their_rules(tmp_path, seaweed_server):
             f"{admin.url}/api/v1/jobs/{job}/frames/1/receipt",
             headers={"Authorization": f"Bearer {admin.token}"},
         ).data
-        assert receipts.verify(document, admin.ok("GET", "/farm")["address"]) == []
+        assert receipt.verify(document, admin.ok("GET", "/farm")["address"]) == []
         assert admin.ok("GET", "/farm")["rates"]["own"] == 500_000

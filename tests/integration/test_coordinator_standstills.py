@@ -17,8 +17,8 @@ from farm_protocol.records import (
     TaskFailure,
     TaskKind,
 )
-from render_farm.dispatch import Dispatch
-from render_farm.standstills import Standstills
+from render_farm.coordinator.dispatch import Dispatch
+from render_farm.coordinator.standstills import Standstills
 from render_farm.store.connection import Connection
 from render_farm.store.identities import Caller, Repeat, Role
 from render_farm.store.jobs import Jobs

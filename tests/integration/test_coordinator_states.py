@@ -43,8 +43,8 @@ from farm_protocol.records import (
     TaskResult,
 )
 from frame_splitter.exactness import Allowed
-from render_farm.dispatch import Dispatch
-from render_farm.fallbacks import seams
+from render_farm.coordinator.dispatch import Dispatch
+from render_farm.policy.fallbacks import seams
 from render_farm.store.connection import Connection
 from render_farm.store.identities import Caller, Repeat, Role
 from render_farm.store.jobs import Jobs, state_of

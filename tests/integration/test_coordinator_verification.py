@@ -13,11 +13,13 @@ import pytest
 from farm_protocol.audits import CheckReport, Fault
 from farm_protocol.fields import Tile, decode, encode
 from farm_protocol.records import FailureCode, OutputFile, TaskFailure, TaskKind
-from tests import servers
-from tests.api_calls import FACTS, STRANGERS_ONLY, Api, events, fine, under
-from verification import attestation, merkle, receipts, replay
-from verification.records import JobVerification, LogProof, Round
-from verification.verdict import FAULTS_OF_PIXELS
+from tests.support import servers
+from tests.support.coordinator_api import FACTS, STRANGERS_ONLY, Api, events, fine, under
+from verification.audit.records import JobVerification, LogProof, Round
+from verification.audit.verdict import FAULTS_OF_PIXELS
+from verification.protocol import attestation, merkle
+from verification.receipts import receipt as receipts
+from verification.receipts import replay
 
 LOOKS = (TaskKind.AUDIT, TaskKind.CHECK)
 BLOCK = Tile(0, 0, 8, 8)

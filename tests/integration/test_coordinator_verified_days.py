@@ -10,11 +10,11 @@ import pytest
 from farm_protocol.fields import decode, encode
 from farm_protocol.records import FailureCode, TaskFailure, TaskKind
 from render_farm.store.connection import Connection
-from tests import servers
-from tests.api_calls import STRANGERS_ONLY, Api, Node, events, fine, under
-from verification import replay
-from verification.attestation import Enrolment, sign
-from verification.records import JobVerification
+from tests.support import servers
+from tests.support.coordinator_api import STRANGERS_ONLY, Api, Node, events, fine, under
+from verification.audit.records import JobVerification
+from verification.protocol.attestation import Enrolment, sign
+from verification.receipts import replay
 
 DEVICE = "cpu:days:bpy-5.0.1"
 

@@ -25,23 +25,23 @@ from farm_protocol.records import (
     TaskKind,
     TaskResult,
 )
-from render_farm import rules as farm_rules
-from render_farm.dispatch import Bell, Dispatch
-from render_farm.rounds import Ticker
+from render_farm.coordinator.audit_rounds import Ticker
+from render_farm.coordinator.dispatch import Bell, Dispatch
+from render_farm.coordinator.result_receiver import Counter, Equivocation
+from render_farm.coordinator.verdicts import Verdicts
+from render_farm.policy import verification_rules as farm_rules
 from render_farm.store.connection import Connection
 from render_farm.store.identities import Caller, Repeat, Role
 from render_farm.store.jobs import Jobs, state_of
 from render_farm.store.leases import Leases
 from render_farm.store.rounds import Rounds
 from render_farm.store.submissions import Submissions
-from render_farm.submissions import Counter, Equivocation
-from render_farm.verdicts import Verdicts
-from tests.api_calls import fine
-from tests.appointed import by_terms
 from tests.integration.test_coordinator_states import new_job
-from verification import attestation
-from verification.rate import Rates
-from verification.sampling import AuditPolicy
+from tests.support.appointed import by_terms
+from tests.support.coordinator_api import fine
+from verification.audit.rate import Rates
+from verification.audit.sampling import AuditPolicy
+from verification.protocol import attestation
 
 KEY = b"\x07" * 32
 LEASE = 30.0

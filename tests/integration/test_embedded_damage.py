@@ -12,7 +12,7 @@ import time
 import pytest
 
 from farm_protocol.errors import FarmError
-from render_farm.client import FarmClient
+from render_farm.client.farm_client import FarmClient
 from render_farm.embedded import seaweed
 from render_farm.embedded.append_only import FOLDER
 from render_farm.embedded.files import DamagedFile

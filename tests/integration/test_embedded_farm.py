@@ -17,15 +17,15 @@ import psutil
 import pytest
 
 from farm_protocol.errors import FarmError
+from farm_protocol.hashing import hash_file
 from farm_protocol.records import Manifest
-from payments import keystore
-from payments.chain import Chain
-from payments.network import load
-from render_farm.client import FarmClient
+from payments.chain.rpc import Chain
+from payments.messages.network import load
+from payments.wallet import keystore
+from render_farm.client.farm_client import FarmClient
 from render_farm.embedded.money import money_folder
 from render_farm.embedded.state import Folder, FolderInUse, RunningFarm
 from render_farm.embedded.supervisor import Farm, FarmOptions
-from render_farm.hashing import hash_file
 
 PARTS = ("valkey", "seaweed", "coordinator")
 SECONDS = 60.0

@@ -11,8 +11,8 @@ import pytest
 
 from farm_protocol.errors import InvalidInput
 from farm_protocol.records import Exactness, TaskOutput
-from tests.by_hand import Children, assert_equals_plain, children, job_of
-from tests.reference import Plain, make_variants, render_plainly
+from tests.support.by_hand import Children, assert_equals_plain, children, job_of
+from tests.support.reference import Plain, make_variants, render_plainly
 from tests.variants.catalogue import ENTRIES, names
 from tests.variants.ways import APPROXIMATE, FINAL, LINEAR, REFUSED, WHOLE
 

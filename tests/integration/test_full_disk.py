@@ -21,15 +21,16 @@ from farm_protocol.records import (
     TaskResult,
     TileInput,
 )
-from gpu_worker import sandbox, transfer
-from gpu_worker.blender import ChildLimits, Device
-from gpu_worker.checking import FILES, Rendered
-from gpu_worker.coordinator import SceneListing
-from gpu_worker.scene_cache import SceneCache
-from gpu_worker.slot import Slot, SlotPlan
-from gpu_worker.stage import ChildPlan
-from tests.reference import make_variants
-from tests.small_disk import SmallDisk, small_disk
+from gpu_worker.blender.process import ChildLimits, Device
+from gpu_worker.farm import transfer
+from gpu_worker.farm.coordinator import SceneListing
+from gpu_worker.sandbox import bubblewrap
+from gpu_worker.slot.checking import FILES, Rendered
+from gpu_worker.slot.child_workspace import ChildPlan
+from gpu_worker.slot.scene_cache import SceneCache
+from gpu_worker.slot.slot import Slot, SlotPlan
+from tests.support.reference import make_variants
+from tests.support.small_disk import SmallDisk, small_disk
 
 pytestmark = pytest.mark.blender
 
@@ -86,7 +87,7 @@ def slot(disk: SmallDisk, store: Store, tmp_path: Path) -> Iterator[Slot]:
     """Renders and finishes on the small disk."""
     kinds = (TaskKind.RENDER, TaskKind.FINISH)
     child = ChildPlan(
-        Device(threads=2), ChildLimits(4 << 30, 120.0, 300.0, 300.0), sandbox.unavailable() is None
+        Device(threads=2), ChildLimits(4 << 30, 120.0, 300.0, 300.0), bubblewrap.unavailable() is None
     )
     cache = SceneCache(tmp_path / "cache", 1 << 30, store.download)
     made = Slot(SlotPlan("cpu-0", kinds, disk.folder / "slot", child), cache, store)

@@ -7,8 +7,8 @@ import pytest
 
 from benchmarks.gas_job import Ground, without_redeeming
 from benchmarks.gas_policy import plan
-from tests.local_chain import local_chain
-from tests.money_stage import Stage
+from tests.support.local_chain import local_chain
+from tests.support.money_stage import Stage
 
 FRAMES = 10_000
 OPERATORS = 10

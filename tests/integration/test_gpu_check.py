@@ -28,7 +28,7 @@ try:
 finally:
     sys.path.remove(str(ROOT))
 from frame_splitter.exr import Image, Part  # noqa: E402
-from gpu_worker import kernels  # noqa: E402
+from gpu_worker.slot import kernels  # noqa: E402
 
 ORBIT = str(ROOT / "samples" / "orbit.blend")
 SCENE = Scene("made up", "", 1, 32, 32, samples=64, seed=0)

@@ -14,9 +14,9 @@ from farm_protocol.records import JobSpec, Lease, TaskOutput
 from frame_splitter import exr, split, tiles
 from frame_splitter.exactness import classify
 from frame_splitter.outputs import safe_relative
-from gpu_worker.blender import BlenderChild, ChildLimits, Device
-from gpu_worker.slot import region_of
-from tests.reference import run
+from gpu_worker.blender.process import BlenderChild, ChildLimits, Device
+from gpu_worker.slot.slot import region_of
+from tests.support.reference import run
 
 pytestmark = pytest.mark.blender
 
@@ -29,7 +29,7 @@ def marker(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory, marker: Path) -> Path:
     folder = tmp_path_factory.mktemp("hostile")
-    run("hostile_scenes", str(folder), str(marker))
+    run("support.hostile_scenes", str(folder), str(marker))
     for path in marker.parent.iterdir():
         path.unlink()  # making the driver evaluates it, in the maker's own Blender
     return folder

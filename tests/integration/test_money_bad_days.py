@@ -10,28 +10,19 @@ import pytest
 from eth_abi.abi import encode
 from eth_utils.address import to_checksum_address
 
-from payments import accepted_tree, signing
-from payments.artifacts import artifact
-from payments.chain import Chain, WrongChain
-from payments.keystore import new_key
-from payments.market import Market
-from payments.market_records import AgreementState, Call
-from payments.promises import Credit, SignedOrder, SignedTerms, SignedVoucher, Voucher, job_name
-from payments.refusals import SENTENCES
-from payments.session import session_key
-from payments.signing import BadSignature
-from tests.anvil import anvil, without_anvil
-from tests.local_chain import local_chain
-from tests.money_stage import (
-    CAP,
-    DAY,
-    DEPOSIT,
-    LIFE,
-    STAKE,
-    TOKEN,
-    WINDOWS,
-    Stage,
-)
+from payments.chain.artifacts import artifact
+from payments.chain.market import Market
+from payments.chain.market_records import AgreementState, Call
+from payments.chain.refusals import SENTENCES
+from payments.chain.rpc import Chain, WrongChain
+from payments.messages import accepted_tree, signing
+from payments.messages.promises import Credit, SignedOrder, SignedTerms, SignedVoucher, Voucher, job_name
+from payments.messages.session import session_key
+from payments.messages.signing import BadSignature
+from payments.wallet.keystore import new_key
+from tests.support.anvil import anvil, without_anvil
+from tests.support.local_chain import local_chain
+from tests.support.money_stage import CAP, DAY, DEPOSIT, LIFE, STAKE, TOKEN, WINDOWS, Stage
 
 CURVE = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 BURN = "0x" + "00" * 18 + "dEaD"

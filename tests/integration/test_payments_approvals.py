@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from farm_protocol.errors import Unavailable
-from payments.outbox import FileOutbox, Intent
-from payments.refusals import Refused
-from payments.sending import SendingRules
-from payments.wallet import Wallet
-from tests.local_chain import LocalChain, local_chain
-from tests.market_place import UNIT, WAIT, Place
+from payments.chain.outbox import FileOutbox, Intent
+from payments.chain.refusals import Refused
+from payments.chain.sending import SendingRules
+from payments.wallet.wallet import Wallet
+from tests.support.local_chain import LocalChain, local_chain
+from tests.support.market_place import UNIT, WAIT, Place
 
 Staker = Callable[..., Wallet]
 

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from farm_protocol.errors import Conflict, FarmError, InvalidInput, Unavailable
-from payments.chain import Chain, NoFunds, Reverted, WrongChain
-from payments.events import Cursor, DeepReorganisation, event_id, next_batch
-from payments.keystore import Key, load, new_key, save
-from payments.money import Wei
-from payments.outbox import FileOutbox, Intent, Outcome
-from payments.sending import Sender, SendingRules
-from tests.anvil import anvil, without_anvil
-from tests.flaky_rpc import Fault, FlakyRpc, Handler, flaky_rpc
-from tests.local_chain import LocalChain, local_chain
+from payments.accounting.units import Wei
+from payments.chain.events import Cursor, DeepReorganisation, event_id, next_batch
+from payments.chain.outbox import FileOutbox, Intent, Outcome
+from payments.chain.rpc import Chain, NoFunds, Reverted, WrongChain
+from payments.chain.sending import Sender, SendingRules
+from payments.wallet.keystore import Key, load, new_key, save
+from tests.support.anvil import anvil, without_anvil
+from tests.support.flaky_rpc import Fault, FlakyRpc, Handler, flaky_rpc
+from tests.support.local_chain import LocalChain, local_chain
 
 CHAINS = [
     pytest.param(local_chain, id="local"),

@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from payments import embedded_chain
-from payments.keystore import new_key
+from payments.local_chain import process as embedded_chain
 from payments.local_chain.journal import NAME
 from payments.local_chain.server import MOST_BYTES
-from tests.local_chain import ETHER, LocalChain, RpcFailure, local_chain
+from payments.wallet.keystore import new_key
+from tests.support.local_chain import ETHER, LocalChain, RpcFailure, local_chain
 
 LOGGER = "600760006000a1" + "3660105760006000fd" + "5b602a60005260206000f3"
 """Emits an event with topic 7; then returns 42 where it was called with data, and reverts where not."""

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from farm_protocol.ids import JobId
-from payments import accepted_tree, signing
-from payments.chain import WrongChain
-from payments.keystore import new_key
-from payments.market import Market
-from payments.market_records import AgreementState
-from payments.network import Windows, load, save
-from payments.outbox import FileOutbox
-from payments.promises import (
+from payments.chain.market import Market
+from payments.chain.market_records import AgreementState
+from payments.chain.outbox import FileOutbox
+from payments.chain.refusals import Refused
+from payments.chain.rpc import WrongChain
+from payments.messages import accepted_tree, signing
+from payments.messages.network import Windows, load, save
+from payments.messages.promises import (
     Credit,
     Offer,
     Order,
@@ -29,12 +29,12 @@ from payments.promises import (
     SignedVoucher,
     Voucher,
 )
-from payments.refusals import Refused
-from payments.session import session_key
-from payments.wallet import Wallet
-from tests.anvil import anvil, without_anvil
-from tests.local_chain import LocalChain, local_chain
-from tests.market_place import FARM_KEY, NOBODY, UNIT, WAIT, Place, terms_of
+from payments.messages.session import session_key
+from payments.wallet.keystore import new_key
+from payments.wallet.wallet import Wallet
+from tests.support.anvil import anvil, without_anvil
+from tests.support.local_chain import LocalChain, local_chain
+from tests.support.market_place import FARM_KEY, NOBODY, UNIT, WAIT, Place, terms_of
 
 CHAINS = [
     pytest.param(local_chain, id="local"),

@@ -10,18 +10,18 @@ import pytest
 
 from farm_protocol.errors import Conflict, Unavailable
 from farm_protocol.ids import JobId
-from payments.chain import Chain, NoFunds
-from payments.keystore import Key, new_key
-from payments.market import Market
-from payments.outbox import FileOutbox, Intent
-from payments.promises import SignedTerms
-from payments.refusals import Refused
-from payments.sending import SendingRules
-from payments.session import session_key
-from payments.wallet import Wallet
-from tests.flaky_rpc import Fault, flaky_rpc
-from tests.local_chain import LocalChain, local_chain
-from tests.market_place import FARM_KEY, UNIT, WAIT, Place, terms_of
+from payments.chain.market import Market
+from payments.chain.outbox import FileOutbox, Intent
+from payments.chain.refusals import Refused
+from payments.chain.rpc import Chain, NoFunds
+from payments.chain.sending import SendingRules
+from payments.messages.promises import SignedTerms
+from payments.messages.session import session_key
+from payments.wallet.keystore import Key, new_key
+from payments.wallet.wallet import Wallet
+from tests.support.flaky_rpc import Fault, flaky_rpc
+from tests.support.local_chain import LocalChain, local_chain
+from tests.support.market_place import FARM_KEY, UNIT, WAIT, Place, terms_of
 
 CLIENT_TOKENS = 1000 * UNIT
 COUNT = itertools.count()

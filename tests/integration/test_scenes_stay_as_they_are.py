@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.reference import make_variants, run
+from tests.support.reference import make_variants, run
 from tests.variants.catalogue import ENTRIES
 from tests.variants.ways import FINAL, LINEAR
 
@@ -30,7 +30,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
     work += [f"{folder}/{name}.blend,final" for name in FINAL_SCENES]
     target = folder / "out" / "answer.json"
     target.parent.mkdir()
-    run("dumped_scenes", str(target), *work)
+    run("support.dumped_scenes", str(target), *work)
     found: dict[str, dict[str, Any]] = json.loads(target.read_text())
     return found
 

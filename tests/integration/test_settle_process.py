@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import pytest
 
 from farm_protocol.errors import FarmError
-from payments import keystore, network
-from payments.chain import Chain
-from payments.market import Market
-from render_farm.settle import start
-from render_farm.settlement import embedded
+from payments.chain.market import Market
+from payments.chain.rpc import Chain
+from payments.messages import network
+from payments.wallet import keystore
+from render_farm.settlement import play_money
+from render_farm.settlement.__main__ import start
 from render_farm.settlement.config import read
-from tests.local_chain import local_chain
+from tests.support.local_chain import local_chain
 
 KEY = {"FARM_SIGNING_KEY": "07" * 32, "FARM_CHAIN_URL": "http://127.0.0.1:9/secret"}
 
@@ -73,25 +74,27 @@ def test_play_money_is_made_once_however_often_it_is_killed(tmp_path, monkeypatc
         while not done:
             with monkeypatch.context() as patched:
                 steps = Steps(deaths % 7)
-                patched.setattr(embedded, "_keep", steps.after(embedded._keep))
+                patched.setattr(play_money, "_keep", steps.after(play_money._keep))
                 patched.setattr(Chain, "send", steps.after(Chain.send))
                 patched.setattr(Chain, "fund", steps.after(Chain.fund))
-                patched.setattr(embedded.FileOutbox, "save", steps.after(embedded.FileOutbox.save))
+                patched.setattr(play_money.FileOutbox, "save", steps.after(play_money.FileOutbox.save))
                 try:
-                    made = embedded.prepare(folder, local.url)
+                    made = play_money.prepare(folder, local.url)
                     done = True
                 except Killed:
                     deaths += 1
         assert deaths >= 6
         market = Market(Chain(local.url, local.chain_id), made)
         password = keystore.read_password(folder / "wallets" / "password")
-        names = {one: keystore.load(folder / "wallets" / f"{one}.json", password) for one in embedded.WALLETS}
-        assert market.token_balance(names["client"].address) == embedded.CLIENT_TOKENS
-        assert market.stake(names["operator"].address).free == embedded.OPERATOR_STAKE
+        names = {
+            one: keystore.load(folder / "wallets" / f"{one}.json", password) for one in play_money.WALLETS
+        }
+        assert market.token_balance(names["client"].address) == play_money.CLIENT_TOKENS
+        assert market.stake(names["operator"].address).free == play_money.OPERATOR_STAKE
         for path in (folder / "wallets").glob("*.json"):
             assert path.stat().st_mode & 0o77 == 0
         blocks = local.number("eth_blockNumber")
-        assert embedded.prepare(folder, local.url) == made == network.load(folder / "chain.toml")
+        assert play_money.prepare(folder, local.url) == made == network.load(folder / "chain.toml")
         assert local.number("eth_blockNumber") == blocks, "nothing is made again"
 
 
@@ -102,7 +105,7 @@ def test_the_process_says_that_it_settles_and_ends_when_told(tmp_path, valkey_se
         words = ["--redis-url", valkey_server.url, "--embedded", str(folder)]
         environment = {**os.environ, **KEY, "FARM_CHAIN_URL": local.url}
         with subprocess.Popen(
-            [sys.executable, "-m", "render_farm.settle", *words],
+            [sys.executable, "-m", "render_farm.settlement", *words],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from payments import accepted_tree
-from tests import local_chain
-from tests.settled_farm import BUDGET, PRICE, SettledFarm, Town, run
+from payments.messages import accepted_tree
+from tests.support import local_chain
+from tests.support.settled_farm import BUDGET, PRICE, SettledFarm, Town, run
 
 
 @pytest.fixture(scope="module")

@@ -10,18 +10,18 @@ from dataclasses import astuple
 import pytest
 
 from farm_protocol.fields import encode
-from payments import signing
-from payments.market_records import Attested, Received, Unpaid
-from payments.promises import Order, SignedOrder
-from payments.refusals import Refused
-from payments.session import session_key
+from payments.chain.market_records import Attested, Received, Unpaid
+from payments.chain.refusals import Refused
+from payments.messages import signing
+from payments.messages.promises import Order, SignedOrder
+from payments.messages.session import session_key
+from render_farm.coordinator.result_receiver import Equivocation
 from render_farm.settlement.chain_entries import FarmEntry
 from render_farm.settlement.settler import LockLost
-from render_farm.submissions import Equivocation
-from tests import local_chain
-from tests.settled_farm import BUDGET, PRICE, TOKEN, UNIT, WINDOWS, SettledFarm, Town, run
-from tests.settling import CLASS, FARM, FARM_KEY, digest
-from verification import attestation
+from tests.support import local_chain
+from tests.support.settled_farm import BUDGET, PRICE, TOKEN, UNIT, WINDOWS, SettledFarm, Town, run
+from tests.support.settling import CLASS, FARM, FARM_KEY, digest
+from verification.protocol import attestation
 
 
 @pytest.fixture(scope="module")

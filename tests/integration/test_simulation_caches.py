@@ -10,10 +10,10 @@ import pytest
 
 from farm_protocol.facts import SceneFacts
 from frame_splitter.exactness import unbaked
-from gpu_worker.blender import CHILD_PROGRAM, BlenderChild, ChildCommand, ChildLimits, Device
-from gpu_worker.sandbox import Sandbox, environment
-from tests.by_hand import Children, assert_equals_plain, children, facts_of, job_of, render_tile
-from tests.reference import Plain, render_plainly, run
+from gpu_worker.blender.process import CHILD_PROGRAM, BlenderChild, ChildCommand, ChildLimits, Device
+from gpu_worker.sandbox.bubblewrap import Sandbox, environment
+from tests.support.by_hand import Children, assert_equals_plain, children, facts_of, job_of, render_tile
+from tests.support.reference import Plain, render_plainly, run
 
 pytestmark = pytest.mark.blender
 
@@ -27,7 +27,7 @@ def pair() -> Iterator[Children]:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cached")
-    run("cached_scenes", str(folder))
+    run("support.cached_scenes", str(folder))
     return folder
 
 

@@ -26,15 +26,15 @@ from farm_protocol.records import (
     TaskKind,
     TaskResult,
 )
-from gpu_worker import transfer
-from gpu_worker.agent import Agent
-from gpu_worker.agent_records import Bench, Pace
-from gpu_worker.checking import Rendered
-from gpu_worker.coordinator import Coordinator
-from gpu_worker.identity import load_identity
-from gpu_worker.notary import Notary
-from gpu_worker.readiness import Prepared, SlotInfo
-from verification.attestation import Attestation, Submission, digest, require_signer
+from gpu_worker.agent.agent import Agent
+from gpu_worker.agent.records import Bench, Pace
+from gpu_worker.farm import transfer
+from gpu_worker.farm.coordinator import Coordinator
+from gpu_worker.farm.identity import load_identity
+from gpu_worker.farm.result_signer import Notary
+from gpu_worker.slot.checking import Rendered
+from gpu_worker.slot.readiness import Prepared, SlotInfo
+from verification.protocol.attestation import Attestation, Submission, digest, require_signer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fakes"))
 from fake_coordinator import FARM, TOKEN, FakeCoordinator, receipt_of

@@ -14,14 +14,14 @@ from farm_protocol.fields import Tile, decode
 from farm_protocol.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
 from farm_protocol.records import JobSpec, Lease, Task, TaskKind
 from frame_splitter import exactness, exr, split, tiles
-from gpu_worker.blender import BlenderChild, ChildLimits, Device
-from gpu_worker.checking import pictures_of
-from tests.by_hand import as_delivered
-from tests.reference import make_variants
+from gpu_worker.blender.process import BlenderChild, ChildLimits, Device
+from gpu_worker.slot.checking import pictures_of
+from tests.support.by_hand import as_delivered
+from tests.support.reference import make_variants
 from tests.variants.catalogue import ENTRIES, names
 from tests.variants.ways import LINEAR
-from verification.metrics.blocks import SURE, block_scores
-from verification.passes import FIRST_SAMPLE, kind_of, pass_name, with_first_samples
+from verification.compare.metrics.blocks import SURE, block_scores
+from verification.compare.passes import FIRST_SAMPLE, kind_of, pass_name, with_first_samples
 
 pytestmark = pytest.mark.blender
 

@@ -18,15 +18,14 @@ from farm_protocol.fields import Tile
 from farm_protocol.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
 from farm_protocol.records import Lease, RenderSettings, Task, TaskKind
 from gpu_worker.__main__ import main
-from gpu_worker.money import commands
-from gpu_worker.money.agreements import Seller
-from gpu_worker.money.purse import Purse, Work
-from gpu_worker.money.witness import backing
-from payments import accepted_tree, keystore, signing
-from payments.keystore import Key, new_key
-from payments.market_records import AgreementState, Bench
-from payments.network import save
-from payments.promises import (
+from gpu_worker.earnings import commands
+from gpu_worker.earnings.agreements import Seller
+from gpu_worker.earnings.purse import Purse, Work
+from gpu_worker.earnings.witness import backing
+from payments.chain.market_records import AgreementState, Bench
+from payments.messages import accepted_tree, signing
+from payments.messages.network import save
+from payments.messages.promises import (
     Credit,
     Offer,
     Order,
@@ -40,14 +39,16 @@ from payments.promises import (
     SignedVoucher,
     Voucher,
 )
-from payments.session import session_key
-from payments.wallet import Wallet
+from payments.messages.session import session_key
+from payments.wallet import keystore
+from payments.wallet.keystore import Key, new_key
+from payments.wallet.wallet import Wallet
 from render_farm.cli.contesting import contest
 from render_farm.cli.purse import Purse as ClientPurse
-from tests.local_chain import LocalChain, local_chain
-from tests.market_place import FARM_KEY, UNIT, WAIT, WINDOWS, Place, terms_of
-from verification import attestation
-from verification.attestation import Attestation, Submission
+from tests.support.local_chain import LocalChain, local_chain
+from tests.support.market_place import FARM_KEY, UNIT, WAIT, WINDOWS, Place, terms_of
+from verification.protocol import attestation
+from verification.protocol.attestation import Attestation, Submission
 
 FARM = signing.address_of(FARM_KEY)
 NODE_KEY = bytes(31) + b"\x09"

@@ -18,7 +18,7 @@ from farm_protocol.fields import StoredFile, Tile
 from farm_protocol.ids import TaskId
 from farm_protocol.records import FailureCode, TaskKind, TileInput
 from tests.fakes.fake_coordinator import FARM, TOKEN, FakeCoordinator
-from tests.worker_node import FAKES, WHOLE, Node, lease_of
+from tests.support.worker_node import FAKES, WHOLE, Node, lease_of
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ pytestmark = pytest.mark.blender
 SCRIPT = """
 import json, sys
 import bpy
-from gpu_worker.child import overrides as module
-from gpu_worker.child.overrides import TOUCHED, SetBack, of_layer, overrides
+from gpu_worker.blender.child import overrides as module
+from gpu_worker.blender.child.overrides import TOUCHED, SetBack, of_layer, overrides
 
 PLACES = {"RenderSettings": "render", "ImageFormatSettings": "render.image_settings", "SceneEEVEE": "eevee",
           "CyclesRenderSettings": "cycles", "CyclesRenderLayerSettings": None}

@@ -13,10 +13,10 @@ from farm_protocol.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
 from farm_protocol.probes import ProbeOrder, ProbeReport
 from farm_protocol.records import JobSpec, Lease, Task, TaskKind, TaskOutput
 from frame_splitter import exactness, exr, split, tiles
-from gpu_worker.blender import BlenderChild, ChildLimits, Device
-from gpu_worker.protocol import Done
-from payments.forecast import Cut, Sampling, forecast
-from tests.reference import assert_same_picture, make_variants
+from gpu_worker.blender.process import BlenderChild, ChildLimits, Device
+from gpu_worker.blender.protocol import Done
+from payments.accounting.forecast import Cut, Sampling, forecast
+from tests.support.reference import assert_same_picture, make_variants
 
 pytestmark = pytest.mark.blender
 

@@ -8,7 +8,7 @@ import pytest
 
 from farm_protocol.records import FailureCode
 from tests.fakes.fake_coordinator import FakeCoordinator
-from tests.worker_node import Node, lease_of
+from tests.support.worker_node import Node, lease_of
 
 pytestmark = pytest.mark.timeout(300)
 

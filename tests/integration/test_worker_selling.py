@@ -15,18 +15,18 @@ from farm_protocol.errors import Unavailable
 from farm_protocol.fields import Tile
 from farm_protocol.ids import DeviceClass, JobId, LeaseToken, OwnerId, SceneId, TaskId
 from farm_protocol.records import FailureCode, Lease, RenderSettings, Task, TaskFailure, TaskKind
-from gpu_worker.agent import Agent
-from gpu_worker.agent_records import Bench, Pace
-from gpu_worker.coordinator import Coordinator
-from gpu_worker.identity import load_identity
-from gpu_worker.money import selling as sellings
-from gpu_worker.money.agreements import Seller
-from gpu_worker.money.claims import as_unpaid
-from gpu_worker.money.purse import Purse
-from gpu_worker.money.selling import Operator, Selling
-from gpu_worker.notary import Notary
-from payments import accepted_tree, signing
-from payments.promises import (
+from gpu_worker.agent.agent import Agent
+from gpu_worker.agent.records import Bench, Pace
+from gpu_worker.earnings import selling as sellings
+from gpu_worker.earnings.agreements import Seller
+from gpu_worker.earnings.claims import as_unpaid
+from gpu_worker.earnings.purse import Purse
+from gpu_worker.earnings.selling import Operator, Selling
+from gpu_worker.farm.coordinator import Coordinator
+from gpu_worker.farm.identity import load_identity
+from gpu_worker.farm.result_signer import Notary
+from payments.messages import accepted_tree, signing
+from payments.messages.promises import (
     Credit,
     Order,
     Promise,
@@ -36,9 +36,9 @@ from payments.promises import (
     SignedVoucher,
     Voucher,
 )
-from tests import settling
-from tests.settling import NETWORK, OPERATOR, OPERATOR_KEY, PRICE
-from verification.attestation import require_signer
+from tests.support import settling
+from tests.support.settling import NETWORK, OPERATOR, OPERATOR_KEY, PRICE
+from verification.protocol.attestation import require_signer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fakes"))
 sys.path.insert(0, str(Path(__file__).parent))

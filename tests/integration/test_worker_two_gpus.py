@@ -7,13 +7,13 @@ import pytest
 
 from farm_protocol.errors import InvalidInput
 from farm_protocol.records import FailureCode, SlotState, TaskKind
-from gpu_worker.agent_records import Bench
+from gpu_worker.agent.records import Bench
 from gpu_worker.node import _one_class
-from gpu_worker.readiness import SlotInfo
+from gpu_worker.slot.readiness import SlotInfo
 from tests.fakes.fake_coordinator import FakeCoordinator
-from tests.gpu_machine import GpuMachine
 from tests.integration.test_worker_ray_cluster import HOST, OPEN, SECONDS, cluster
-from tests.worker_node import Node, lease_of
+from tests.support.gpu_machine import GpuMachine
+from tests.support.worker_node import Node, lease_of
 
 pytestmark = pytest.mark.timeout(400)
 

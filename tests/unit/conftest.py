@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 from farm_protocol.facts import SceneFacts
-from tests.plain_facts import PLAIN_SCENE
+from tests.support.plain_facts import PLAIN_SCENE
 
 # CI tries the same values every time: new ones are for people, who can look at what they find.
 settings.register_profile("shared-machine", deadline=None, database=None, derandomize="CI" in os.environ)

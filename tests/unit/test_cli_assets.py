@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from render_farm.asset_rules import CACHE_ENDINGS, AssetRules, files_of, find_moved
-from render_farm.packing import Layout
-from render_farm.path_fields import BAKED_NODES, FLUID, OCEAN
-from tests.plain_files import put
+from render_farm.scene.asset_rules import CACHE_ENDINGS, AssetRules, files_of, find_moved
+from render_farm.scene.packing import Layout
+from render_farm.scene.path_fields import BAKED_NODES, FLUID, OCEAN
+from tests.support.plain_files import put
 
 
 def test_files_of_a_project_may_go(tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ import pytest
 from farm_protocol.fields import encode
 from render_farm.cli.program import run
 from tests.fakes.scripted_server import Answer, Asked, scripted
-from tests.verified_job import FARM, FARM_KEY, JOB, STRANGERS, honest_farm
-from verification import replay
-from verification.records import JobVerification
+from tests.support.verified_job import FARM, FARM_KEY, JOB, STRANGERS, honest_farm
+from verification.audit.records import JobVerification
+from verification.receipts import replay
 
 HEALTH = b'{"status": "ok", "version": "1", "store": true, "objects": true}'
 NODE: dict[str, Any] = {

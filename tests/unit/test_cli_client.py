@@ -12,10 +12,10 @@ from farm_protocol.errors import Conflict, FarmError, InvalidInput, NotFound, St
 from farm_protocol.fields import StoredFile
 from farm_protocol.ids import JobId
 from farm_protocol.records import Blob, Manifest
-from render_farm.client import FarmClient
-from render_farm.connection import Gone, Stopped
+from render_farm.client.connection import Gone, Stopped
+from render_farm.client.farm_client import FarmClient
+from render_farm.client.transfers import DamagedDownload, LinkExpired
 from render_farm.embedded.seaweed import free_port
-from render_farm.transfers import DamagedDownload, LinkExpired
 from tests.fakes.scripted_server import Answer, Asked, scripted
 
 HEALTH = b'{"status": "ok", "version": "1", "store": true, "objects": true}'
@@ -246,7 +246,7 @@ def test_events_of_a_store_that_stays_away_end_with_the_coordinators_own_sentenc
 
 def test_a_quiet_stream_that_breaks_late_is_waited_for_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """Patience is for a coordinator that is away, and a job that waits tells nothing for hours."""
-    monkeypatch.setattr("render_farm.client.STEADY_SECONDS", 0.3)
+    monkeypatch.setattr("render_farm.client.farm_client.STEADY_SECONDS", 0.3)
     nobody = threading.Event()
 
     def answers(asked: Asked) -> Answer:
@@ -260,7 +260,7 @@ def test_a_quiet_stream_that_breaks_late_is_waited_for_anew(monkeypatch: pytest.
 
 
 def test_a_long_wait_is_said_once_and_so_is_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("render_farm.connection.SILENT_SECONDS", 0.0)
+    monkeypatch.setattr("render_farm.client.connection.SILENT_SECONDS", 0.0)
     said: list[str] = []
 
     def answers(asked: Asked) -> Answer:

@@ -8,9 +8,9 @@ import pytest
 
 from farm_protocol.errors import InvalidInput
 from farm_protocol.facts import ColorNames
-from render_farm.color_config import ColorConfig, find_config, plan_config
-from render_farm.foreign_colors import foreign_colors
-from render_farm.packing import NamedColor
+from render_farm.scene.color_config import ColorConfig, find_config, plan_config
+from render_farm.scene.foreign_colors import foreign_colors
+from render_farm.scene.packing import NamedColor
 
 CONFIG = """ocio_profile_version: 2
 

@@ -10,13 +10,13 @@ import pytest
 
 from farm_protocol.facts import Asset, FileFormat, SceneFacts, Simulation
 from farm_protocol.records import Blob, Manifest
-from render_farm import doctor
-from render_farm.blend_header import BlendHeader
-from render_farm.bundle import Bundle
 from render_farm.cli.scene_options import facts_to_send
-from render_farm.doctor import Report, examine
-from render_farm.packing import LeftOut
-from tests.plain_files import PNG
+from render_farm.scene import doctor
+from render_farm.scene.blend_header import BlendHeader
+from render_farm.scene.bundle import Bundle
+from render_farm.scene.doctor import Report, examine
+from render_farm.scene.packing import LeftOut
+from tests.support.plain_files import PNG
 from tests.unit.conftest import PLAIN_SCENE
 
 BLOB = Blob("0" * 64, 1000)

@@ -8,12 +8,12 @@ import pytest
 
 from farm_protocol.fields import decode
 from farm_protocol.records import JobState
-from render_farm.answers import Job
+from render_farm.api_models import Job
 from render_farm.cli.finished import give_back, newest_finished
 from render_farm.cli.following import Outcome
 from render_farm.cli.outputs import Targets
 from render_farm.cli.program import run
-from render_farm.transfers import DamagedDownload
+from render_farm.client.transfers import DamagedDownload
 from tests.unit.test_cli_client import job_json
 
 JOB = decode(job_json("complete"), Job)

@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from farm_protocol.errors import FarmError
-from render_farm.answers import Job
+from render_farm.api_models import Job
 from render_farm.cli.following import JobCancelled, JobFailed, follow
 from render_farm.cli.outputs import Targets, targets
-from render_farm.client import FarmClient
+from render_farm.client.farm_client import FarmClient
 from tests.fakes.scripted_server import Answer, Asked, Scripted, scripted
 
 SHA = "0" * 64

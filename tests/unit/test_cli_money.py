@@ -12,11 +12,11 @@ from farm_protocol.errors import FarmError
 from farm_protocol.ids import JobId, SceneId
 from farm_protocol.records import JobSpec
 from frame_splitter.split import pin
-from payments.chain import Event
-from payments.network import Network, Windows
-from payments.promises import SignedTerms, Terms, job_name
-from payments.signing import address_of, sign
-from payments.statements import (
+from payments.chain.rpc import Event
+from payments.messages.network import Network, Windows
+from payments.messages.promises import SignedTerms, Terms, job_name
+from payments.messages.signing import address_of, sign
+from payments.messages.statements import (
     NOBODY,
     FrameLine,
     JobMoney,
@@ -29,9 +29,9 @@ from render_farm.cli.purse import Kept
 from render_farm.cli.statement_check import Standing, compare, of_job
 from render_farm.cli.statement_text import money_line, statement_text
 from render_farm.cli.terms_check import BadTerms, WrongNetwork, check_network, check_terms, check_work
-from render_farm.terms import terms_hash
-from tests.plain_facts import PLAIN_SCENE
-from verification.sampling import AuditPolicy
+from render_farm.policy.payment_terms import terms_hash
+from tests.support.plain_facts import PLAIN_SCENE
+from verification.audit.sampling import AuditPolicy
 
 FARM, CLIENT, THIEF = (bytes([number]) * 32 for number in (1, 2, 3))
 NOW = 1_000_000.0

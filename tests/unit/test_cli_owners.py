@@ -7,11 +7,11 @@ import pytest
 
 from farm_protocol.errors import Conflict, NotFound
 from farm_protocol.records import SlotState
-from render_farm.answers import NodeView, OwnerView, SlotView
+from render_farm.api_models import NodeView, OwnerView, SlotView
 from render_farm.cli import node_command
 from render_farm.cli.options import parse
 from render_farm.cli.owner_command import owner_of
-from verification.rate import Standing
+from verification.audit.rate import Standing
 
 
 class Client:

@@ -12,8 +12,8 @@ import pytest
 from farm_protocol.errors import FarmError
 from farm_protocol.ids import JobId
 from farm_protocol.records import JobState
-from payments.promises import SignedTerms
-from payments.quotes import Band, CostBand, Quote, QuoteState, WorkBand
+from payments.messages.promises import SignedTerms
+from payments.messages.quotes import Band, CostBand, Quote, QuoteState, WorkBand
 from render_farm.cli import settling
 from render_farm.cli.options import UsageError, parse
 from render_farm.cli.paying import AlreadyPaid, BelowQuote, Offered, Paying

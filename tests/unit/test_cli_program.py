@@ -17,7 +17,7 @@ from render_farm.cli.program import run
 from render_farm.cli.scene_options import UNKNOWN_SCENE, read_wish
 from render_farm.cli.up_command import _options
 from render_farm.embedded.addresses import parse_bind
-from tests.plain_facts import PLAIN_SCENE
+from tests.support.plain_facts import PLAIN_SCENE
 
 WRONG = [
     (["render", "s.blend", "--frames", "1-10:4"], "for every fourth frame write 1-10x4"),

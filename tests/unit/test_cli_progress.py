@@ -9,7 +9,7 @@ from rich.console import Console
 
 from render_farm.cli.progress import LiveDisplay, Status
 from render_farm.cli.verdicts import Audits
-from render_farm.job_events import AuditEvent, ProgressEvent, TaskEvent, VerdictEvent
+from render_farm.client.events import AuditEvent, ProgressEvent, TaskEvent, VerdictEvent
 
 
 def leased(task: str, frame: int = 1, slot: str = "cpu-0", node: str = "n1") -> TaskEvent:

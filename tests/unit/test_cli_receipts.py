@@ -16,12 +16,12 @@ import msgspec
 import pytest
 
 from farm_protocol.errors import InvalidInput
-from render_farm.answers import Frame, Job
+from render_farm.api_models import Frame, Job
 from render_farm.cli.fetching import Fetched, Fetcher, receipt_path
 from render_farm.cli.outputs import Targets, targets
 from render_farm.cli.program import run
 from render_farm.cli.receipts import Receipts, write_receipt
-from render_farm.client import FarmClient
+from render_farm.client.farm_client import FarmClient
 from tests.fakes.own_work import FARM, JOB, RULES, SCENE, SETTINGS, receipt_of
 from tests.fakes.scripted_server import Answer, Asked, Scripted, scripted
 from tests.unit.test_cli_following import job_record

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from farm_protocol.ids import JobId
-from payments.statements import Statement
+from payments.messages.statements import Statement
 from render_farm.cli import settling
 
 JOB = JobId("job1")

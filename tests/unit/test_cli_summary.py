@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from render_farm.answers import AuditCounts
+from render_farm.api_models import AuditCounts
 from render_farm.cli.console import Console
 from render_farm.cli.program import run
 from render_farm.cli.render_command import run as render

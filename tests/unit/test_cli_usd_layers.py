@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from render_farm.asset_rules import AssetRules
-from render_farm.asset_tracing import Use
-from render_farm.packing import _Chosen
-from render_farm.path_fields import PathField
-from render_farm.usd_layers import layers
+from render_farm.scene.asset_rules import AssetRules
+from render_farm.scene.asset_tracing import Use
+from render_farm.scene.packing import _Chosen
+from render_farm.scene.path_fields import PathField
+from render_farm.scene.usd_layers import layers
 
 TEXT = b"#usda 1.0\n( subLayers = [@./parts/a.usda@] )\n"
 

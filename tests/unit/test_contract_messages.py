@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from verification import attestation
+from verification.protocol import attestation
 
 VECTORS = Path(__file__).parents[2] / "payments" / "contracts" / "test" / "messages.json"
 FARM_KEY = bytes(31) + b"\xfa"

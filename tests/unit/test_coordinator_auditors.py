@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from render_farm.auditors import (
+from render_farm.policy.auditor_selection import (
     OTHER_CLASS_SECONDS,
     STEP_SECONDS,
     Audited,
@@ -17,9 +17,9 @@ from render_farm.auditors import (
     may_audit,
     possible,
 )
-from verification.rate import Standing
-from verification.sampling import MILLION, AuditPolicy, Draws
-from verification.selection import Asked, is_left_out, order, repeat_rate, spared
+from verification.audit.rate import Standing
+from verification.audit.sampling import MILLION, AuditPolicy, Draws
+from verification.audit.selection import Asked, is_left_out, order, repeat_rate, spared
 
 DRAWS = Draws(b"value", b"receipt")
 WORK = Audited("liar", "bob", "cpu:a", "ann")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from render_farm.clock import SLEW, FarmClock, Timekeeper
+from render_farm.store.farm_clock import SLEW, FarmClock, Timekeeper
 
 START = 1_900_000_000.0
 

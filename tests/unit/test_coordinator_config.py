@@ -4,9 +4,9 @@
 import pytest
 
 from farm_protocol.errors import FarmError, InvalidInput
-from payments import network
-from render_farm.config import read
-from render_farm.rules import Arbiters
+from payments.messages import network
+from render_farm.coordinator.config import read
+from render_farm.policy.verification_rules import Arbiters
 from tests.unit.test_coordinator_paying import NETWORK
 
 SECRETS = {

@@ -10,18 +10,18 @@ from farm_protocol.audits import AuditOrder, CheckReport, CropFinding, Fault
 from farm_protocol.device_classes import Summation
 from farm_protocol.fields import Tile
 from farm_protocol.records import RenderSettings, Task, TaskKind
-from render_farm import rules as farm_rules
-from render_farm.auditors import Online
-from render_farm.fallbacks import Scope
-from render_farm.rounds import decide
+from render_farm.coordinator.audit_rounds import decide
+from render_farm.coordinator.verdicts import conclude
+from render_farm.policy import verification_rules as farm_rules
+from render_farm.policy.auditor_selection import Online
+from render_farm.policy.fallbacks import Scope
 from render_farm.store.decisions import AuditWish
 from render_farm.store.submissions import JobFacts, Progressed
-from render_farm.verdicts import conclude
-from verification.attestation import Attestation, Submission
-from verification.rate import Rates, Standing
-from verification.records import AuditRecord, SubmissionRecord
-from verification.sampling import MILLION, AuditPolicy
-from verification.verdict import FAULTS_OF_PIXELS, SecondLook, Twin
+from verification.audit.rate import Rates, Standing
+from verification.audit.records import AuditRecord, SubmissionRecord
+from verification.audit.sampling import MILLION, AuditPolicy
+from verification.audit.verdict import FAULTS_OF_PIXELS, SecondLook, Twin
+from verification.protocol.attestation import Attestation, Submission
 
 RULES = farm_rules.local(b"\x01" * 32, 0.5, AuditPolicy(), Rates())
 TILE = Tile(0, 0, 64, 64)

@@ -9,8 +9,8 @@ from farm_protocol.audits import Sums
 from farm_protocol.facts import Adaptive
 from farm_protocol.ids import OwnerId, SceneId
 from farm_protocol.records import JobSpec
-from render_farm.intake import JobOrder, plan
-from tests.api_calls import FACTS
+from render_farm.coordinator.intake import JobOrder, plan
+from tests.support.coordinator_api import FACTS
 
 SPEC = JobSpec(SceneId("0" * 64), (1,))
 

@@ -6,8 +6,8 @@ import pytest
 from farm_protocol.errors import InvalidInput
 from farm_protocol.records import Blob, Manifest, OutputFile
 from farm_protocol.scene_ids import scene_id
-from render_farm.intake import check_manifest
-from render_farm.results import check_files
+from render_farm.coordinator.intake import check_manifest
+from render_farm.coordinator.results import check_files
 
 BLOB = Blob("0" * 64, 1)
 TRICKS = ["/etc/passwd", "../up.blend", "a/../../b", "C:/x", "C:x", "a\\b", "", "a//b", "./a", "a\0b", "a\nb"]

@@ -12,20 +12,21 @@ from farm_protocol.errors import InvalidInput, NotFound
 from farm_protocol.fields import Tile
 from farm_protocol.records import JobSpec, JobState, RenderSettings, Task, TaskKind, TaskOutput
 from frame_splitter.split import fingerprint
-from payments import pricing, signing
-from payments.network import Network, Windows
-from payments.quotes import Quote, QuoteState, WorkBand
-from payments.session import session_key
-from payments.statements import NOBODY, Payment
-from render_farm import rules, terms
-from render_farm.intake import JobOrder, plan
-from render_farm.paying import MOST_TILES, BelowQuote, Cashier, NoQuote, audit_share, tile_units
-from render_farm.rules import Arbiters, JobRules
-from render_farm.selling import NoChain
+from payments.accounting import pricing
+from payments.messages import signing
+from payments.messages.network import Network, Windows
+from payments.messages.quotes import Quote, QuoteState, WorkBand
+from payments.messages.session import session_key
+from payments.messages.statements import NOBODY, Payment
+from render_farm.coordinator.intake import JobOrder, plan
+from render_farm.coordinator.offers import NoChain
+from render_farm.coordinator.paying import MOST_TILES, BelowQuote, Cashier, NoQuote, audit_share, tile_units
+from render_farm.policy import payment_terms, verification_rules
+from render_farm.policy.verification_rules import Arbiters, JobRules
 from render_farm.store.quotes import StoredQuote
-from tests.api_calls import FACTS
-from verification.rate import STAKE, Rates
-from verification.sampling import AuditPolicy
+from tests.support.coordinator_api import FACTS
+from verification.audit.rate import STAKE, Rates
+from verification.audit.sampling import AuditPolicy
 
 NOW = 1_700_000_000.0
 ANN = "0x" + "a1" * 20
@@ -39,7 +40,7 @@ NETWORK = Network(
     symbol="TEST",
     decimals=18,
 )
-RULES = rules.local(b"\x05" * 32, 0.5, AuditPolicy(), Rates())
+RULES = verification_rules.local(b"\x05" * 32, 0.5, AuditPolicy(), Rates())
 QUOTE = Quote(
     quote="q1",
     state=QuoteState.READY,
@@ -169,13 +170,13 @@ def test_terms_keep_what_the_client_and_the_farm_chose():
 
 
 def test_the_first_cap_is_backed_by_what_no_cheat_pays_against():
-    first_cap = terms.FIRST_TASKS * 1000
-    assert first_cap * terms.STAKE_SHARE // terms.WHOLE >= STAKE * 1000
+    first_cap = payment_terms.FIRST_TASKS * 1000
+    assert first_cap * payment_terms.STAKE_SHARE // payment_terms.WHOLE >= STAKE * 1000
 
 
 def test_the_hash_of_the_work_is_over_what_decides_about_it():
     settings, policy = RenderSettings(16, 3, 50, "PNG"), AuditPolicy()
-    said = terms.terms_hash("5c" * 32, settings, 7, policy)
+    said = payment_terms.terms_hash("5c" * 32, settings, 7, policy)
     spelled = {
         "audits": {name: getattr(policy, name) for name in AuditPolicy.__dataclass_fields__},
         "price_cap": 7,
@@ -185,10 +186,10 @@ def test_the_hash_of_the_work_is_over_what_decides_about_it():
     text = json.dumps(spelled, sort_keys=True, separators=(",", ":"))
     assert said == sha256(text.encode()).hexdigest()
     others = [
-        terms.terms_hash("5d" * 32, settings, 7, policy),
-        terms.terms_hash("5c" * 32, replace(settings, samples=17), 7, policy),
-        terms.terms_hash("5c" * 32, settings, 8, policy),
-        terms.terms_hash("5c" * 32, settings, 7, replace(policy, crops=5)),
+        payment_terms.terms_hash("5d" * 32, settings, 7, policy),
+        payment_terms.terms_hash("5c" * 32, replace(settings, samples=17), 7, policy),
+        payment_terms.terms_hash("5c" * 32, settings, 8, policy),
+        payment_terms.terms_hash("5c" * 32, settings, 7, replace(policy, crops=5)),
     ]
     assert len({said, *others}) == 5
 

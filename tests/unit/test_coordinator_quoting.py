@@ -11,14 +11,14 @@ from farm_protocol.errors import InvalidInput
 from farm_protocol.fields import decode, encode
 from farm_protocol.probes import Measure, ProbeReport
 from farm_protocol.records import Demand, JobSpec, JobState
-from payments.quotes import Quote, QuoteState
-from render_farm import quoting
+from payments.messages.quotes import Quote, QuoteState
 from render_farm.cli import quote_command
 from render_farm.cli.options import UsageError, parse
 from render_farm.cli.program import Interrupted
-from render_farm.quoting import Market, finish_time
+from render_farm.coordinator import estimates
+from render_farm.coordinator.estimates import Market, finish_time
 from render_farm.store.quotes import Probed, StoredQuote
-from tests.plain_facts import PLAIN_SCENE
+from tests.support.plain_facts import PLAIN_SCENE
 
 FACTS = replace(PLAIN_SCENE, resolution_x=640, resolution_y=640, samples=4)
 AREA = 640 * 640
@@ -42,7 +42,7 @@ def probed(frames=(1,), seconds=4.0, cold=0.0):
 
 
 def made(market=MARKET, frames=(1,), **wish):
-    return quoting.make(asked(frames, **wish), probed(frames), market)
+    return estimates.make(asked(frames, **wish), probed(frames), market)
 
 
 def test_a_quote_is_work_and_money_and_time() -> None:
@@ -63,7 +63,7 @@ def test_a_quote_is_work_and_money_and_time() -> None:
 def test_a_quote_says_which_device_its_figures_are_of_and_what_that_promises() -> None:
     cpu, exact = made(), made(exactness=Demand.BIT)
     assert (cpu.device_class, cpu.exactness, exact.exactness) == ("cpu:x", "bit-exact", "bit-exact")
-    gpu = quoting.make(asked(), replace(probed(), device_class="optix:L4"), MARKET)
+    gpu = estimates.make(asked(), replace(probed(), device_class="optix:L4"), MARKET)
     assert gpu.device_memory == 3 * 10**8 + 256 * (AREA - AREA // 16)
     assert (gpu.device_class, gpu.exactness) == ("optix:L4", "float-exact")
     assert "on optix:L4, where the job is float-exact" in quote_command.text(gpu, "RENDER", 18)
@@ -89,8 +89,8 @@ def test_nobody_online_is_said() -> None:
 
 
 def test_frames_that_were_not_probed_are_said() -> None:
-    quote = quoting.make(asked(tuple(range(1, 11))), probed((1, 10, 5)), MARKET)
-    alone = quoting.make(asked(tuple(range(1, 11))), probed((1,)), MARKET)
+    quote = estimates.make(asked(tuple(range(1, 11))), probed((1, 10, 5)), MARKET)
+    alone = estimates.make(asked(tuple(range(1, 11))), probed((1,)), MARKET)
     assert any("3 of 10 frames" in note for note in quote.notes)
     assert any("Only frame 1" in note for note in alone.notes)
     assert alone.units.p90 / alone.units.p50 > quote.units.p90 / quote.units.p50
@@ -100,7 +100,7 @@ def test_tiles_make_a_frame_dearer_and_each_counts_for_something() -> None:
     whole, cut = made(), made(tiles="4x4")
     assert cut.units.p50 >= whole.units.p50
     nothing = Probed(ProbeReport(1, (Measure(1, 1, 0.0, 0.0, True, True),)), "cpu:x", 0)
-    assert quoting.make(asked(tiles="4x4"), nothing, MARKET).frame_units == (16,)
+    assert estimates.make(asked(tiles="4x4"), nothing, MARKET).frame_units == (16,)
 
 
 @given(

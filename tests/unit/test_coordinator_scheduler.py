@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from farm_protocol.records import SlotOffer, TaskKind
-from render_farm.scheduler import (
+from render_farm.policy.scheduler import (
     AGEING_SECONDS,
     AVOID_SECONDS,
     KEPT_SECONDS,

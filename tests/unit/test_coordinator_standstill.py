@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from farm_protocol.records import SlotOffer, TaskKind
-from render_farm.auditors import Seat
-from render_farm.scheduler import Asker, Candidate, InOrder, Obstacle, Queue, choose, obstacle
-from render_farm.standstill import WHY, Look, Peer, may_take, sentence
+from render_farm.policy.auditor_selection import Seat
+from render_farm.policy.scheduler import Asker, Candidate, InOrder, Obstacle, Queue, choose, obstacle
+from render_farm.policy.standstill import WHY, Look, Peer, may_take, sentence
 
 RENDERS = SlotOffer("cpu-0", (TaskKind.RENDER, TaskKind.AUDIT), "cpu:a")
 FINISHES = SlotOffer("finish-0", (TaskKind.FINISH, TaskKind.CHECK), "cpu:a")

@@ -33,15 +33,15 @@ print(len(answers), len(set(answers)))
 
 CASES = {
     "receipts": ("from verification import receipt_records", "receipt_records.read(b'{}')", 1),
-    "frames": ("from render_farm.answers import FrameList", "fields.decode(b'{}', FrameList)", 1),
-    "nodes": ("from render_farm.answers import NodeList", "fields.decode(b'{}', NodeList)", 1),
+    "frames": ("from render_farm.api_models import FrameList", "fields.decode(b'{}', FrameList)", 1),
+    "nodes": ("from render_farm.api_models import NodeList", "fields.decode(b'{}', NodeList)", 1),
     "a kind and one within it": (
-        "from verification.receipt_records import Receipt, SignedReceipt",
+        "from verification.receipts.records import Receipt, SignedReceipt",
         "fields.decode(b'{}', Receipt if number % 2 else SignedReceipt)",
         2,
     ),
     "figures": (
-        "from render_farm.answers import FrameList",
+        "from render_farm.api_models import FrameList",
         "fields.convert({'frames': []}, FrameList)",
         1,
     ),

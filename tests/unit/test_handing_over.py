@@ -12,8 +12,8 @@ import pytest
 from farm_protocol.errors import FarmError, Unavailable
 from farm_protocol.fields import StoredFile
 from farm_protocol.handed_over import place
-from gpu_worker import handed_over
-from render_farm.handing_over import YOUNG_NS, HandedOver
+from gpu_worker.farm import handed_over
+from render_farm.scene.handing_over import YOUNG_NS, HandedOver
 
 
 class Artist:
@@ -28,7 +28,7 @@ class Artist:
         self.read: list[str] = []
         # Nobody can set a file's ctime: an hour goes by instead.
         self.now_ns = time.time_ns() + 3600 * 10**9
-        monkeypatch.setattr("render_farm.handing_over.time.time_ns", lambda: self.now_ns)
+        monkeypatch.setattr("render_farm.scene.handing_over.time.time_ns", lambda: self.now_ns)
         copied = HandedOver._copied
 
         def noted(keeps: HandedOver, handle: int, source: Path) -> object:
@@ -129,11 +129,11 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
     path, read = artist.file("a", b"one"), os.read
 
     def changing(handle: int, size: int) -> bytes:
-        monkeypatch.setattr("render_farm.handing_over.os.read", read)
+        monkeypatch.setattr("render_farm.scene.handing_over.os.read", read)
         path.write_bytes(b"another")
         return read(handle, size)
 
-    monkeypatch.setattr("render_farm.handing_over.os.read", changing)
+    monkeypatch.setattr("render_farm.scene.handing_over.os.read", changing)
     with pytest.raises(FarmError, match="was changed while it was read"):
         HandedOver(artist.copies, artist.memory).take(path, None)
     assert list(artist.copies.iterdir()) == []

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from tests import licences
-from tests.torch_there import skip_without_torch
+from tests.support import licences
+from tests.support.torch_there import skip_without_torch
 
 skip_without_torch()
 

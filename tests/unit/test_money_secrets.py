@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from farm_protocol.errors import FarmError, InvalidInput
-from payments.chain import Chain
-from payments.keystore import Key
-from payments.wallets import open_signer
+from payments.chain.rpc import Chain
+from payments.wallet.keystore import Key
+from payments.wallet.wallets import open_signer
 from render_farm.settlement.config import Config, read
 
 ADDRESS = Key(b"\7" * 32).address
@@ -54,7 +54,7 @@ def test_a_keystore_is_asked_for_its_password_whatever_signer_there_is(tmp_path:
 
 
 def test_the_coordinator_keeps_pythons_recursion_limit_and_loads_no_web3() -> None:
-    program = "import sys, render_farm.serve; print(sys.getrecursionlimit(), 'web3' in sys.modules)"
+    program = "import sys, render_farm.coordinator; print(sys.getrecursionlimit(), 'web3' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["1000", "False"], done.stderr
 
@@ -64,8 +64,8 @@ ASKS = """
 import logging, sys
 logging.basicConfig(level=getattr(logging, sys.argv[2]))
 from farm_protocol.errors import FarmError
-from payments.chain import Chain
-from payments.signer import RemoteSigner
+from payments.chain.rpc import Chain
+from payments.wallet.remote_signer import RemoteSigner
 names = ("chainId", "nonce", "value", "gas", "maxFeePerGas", "maxPriorityFeePerGas")
 for ask in (
     lambda: RemoteSigner(sys.argv[1], "0x" + "ab" * 20).sign_transaction(dict.fromkeys(names, 1)),

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm_protocol.errors import FarmError, InvalidInput, NotFound
-from payments import amounts, network
+from payments.accounting import amounts
+from payments.messages import network
 from tests.unit.test_payments_vectors import NETWORK
 
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from farm_protocol.errors import Conflict, Unavailable
-from payments.carrying import carried_out, mined
-from payments.outbox import Intent, Outcome
-from payments.refusals import Refused
+from payments.chain.carrying import carried_out, mined
+from payments.chain.outbox import Intent, Outcome
+from payments.chain.refusals import Refused
 
 HASH = "ab" * 32
 WAIT = 0.3

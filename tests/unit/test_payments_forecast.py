@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from farm_protocol.probes import MOST_FRAMES, Measure, ProbeReport
-from payments.forecast import Cut, Forecast, Sampling, forecast, probed_frames
+from payments.accounting.forecast import Cut, Forecast, Sampling, forecast, probed_frames
 
 AREA = 1_000_000
 SIZES = (AREA // 64, AREA // 16, AREA // 4)

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from farm_protocol.errors import Conflict, InvalidInput
 from farm_protocol.ids import LeaseToken, TaskId
-from payments.entries import (
+from payments.accounting.entries import (
     Accepted,
     Capped,
     Closed,
@@ -23,8 +23,8 @@ from payments.entries import (
     Settled,
     Slashed,
 )
-from payments.ledger import Balance, Contradiction, Ledger, NoAgreement, OverBudget, OverCap
-from payments.money import Wei
+from payments.accounting.ledger import Balance, Contradiction, Ledger, NoAgreement, OverBudget, OverCap
+from payments.accounting.units import Wei
 
 ROOT = "ab" * 32
 NAMES = [f"{number:064x}" for number in range(3)]

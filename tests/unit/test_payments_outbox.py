@@ -4,7 +4,7 @@
 import time
 from dataclasses import replace
 
-from payments.outbox import Attempt, FileOutbox, Intent, Outcome
+from payments.chain.outbox import Attempt, FileOutbox, Intent, Outcome
 
 NOW = Attempt("ab" * 32, "0x00", 1, 1, time.time())
 

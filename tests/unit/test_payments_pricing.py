@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from farm_protocol.errors import InvalidInput
-from payments.pricing import AUDIT_OVERHEAD, MICRO, audit_share, audit_units, reward, tile_units
+from payments.accounting.pricing import AUDIT_OVERHEAD, MICRO, audit_share, audit_units, reward, tile_units
 
 WEIGHTS = some.lists(some.integers(0, 10**10), min_size=1, max_size=50)
 

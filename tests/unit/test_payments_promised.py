@@ -3,9 +3,9 @@
 
 import pytest
 
-from payments.entries import Accepted, Capped, Closed, Deposited, Paid, Promised, Refunded, Settled
-from payments.ledger import Ledger, NoAgreement, OverBudget, OverCap
-from payments.money import Wei
+from payments.accounting.entries import Accepted, Capped, Closed, Deposited, Paid, Promised, Refunded, Settled
+from payments.accounting.ledger import Ledger, NoAgreement, OverBudget, OverCap
+from payments.accounting.units import Wei
 
 NAME, OTHER = "a" * 64, "b" * 64
 

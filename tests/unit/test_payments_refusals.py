@@ -7,9 +7,9 @@ import pytest
 from eth_abi.abi import encode
 from eth_utils.abi import function_signature_to_4byte_selector
 
-from payments.artifacts import NAMES, artifact
-from payments.chain import Reverted
-from payments.refusals import SENTENCES, refusal
+from payments.chain.artifacts import NAMES, artifact
+from payments.chain.refusals import SENTENCES, refusal
+from payments.chain.rpc import Reverted
 
 ERRORS = {one["name"]: one for name in NAMES for one in artifact(name).abi if one["type"] == "error"}
 VALUES = {"string": "field", "address": "0x" + "12" * 20, "bytes32": b"\1" * 32}

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from farm_protocol.errors import FarmError, Unavailable
-from payments.keystore import Key, new_key
-from payments.signer import MOST_BYTES, BadSigner, RemoteSigner
+from payments.wallet.keystore import Key, new_key
+from payments.wallet.remote_signer import MOST_BYTES, BadSigner, RemoteSigner
 
 Say = Callable[[dict[str, Any]], bytes]
 KEY = Key(b"\7" * 32)

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from farm_protocol.errors import InvalidInput
 from farm_protocol.ids import JobId
-from payments import accepted_tree, signing
-from payments.accepted_tree import Beside
-from payments.promises import Credit, Offer, Order, Raise, Slash, Terms, Voucher
-from payments.session import session_key
-from payments.signing import BadSignature
+from payments.messages import accepted_tree, signing
+from payments.messages.accepted_tree import Beside
+from payments.messages.promises import Credit, Offer, Order, Raise, Slash, Terms, Voucher
+from payments.messages.session import session_key
+from payments.messages.signing import BadSignature
 from tests.unit.test_payments_vectors import AGREEMENT, KEY, MESSAGES, NETWORK
 
 ADDRESS = signing.address_of(KEY)

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from payments import accepted_tree, signing
-from payments.network import Network, Windows
-from payments.promises import (
+from payments.messages import accepted_tree, signing
+from payments.messages.network import Network, Windows
+from payments.messages.promises import (
     Credit,
     Message,
     Offer,

@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from payments import accepted_tree, signing
-from payments.chain import Event
+from payments.chain.rpc import Event
+from payments.messages import accepted_tree, signing
 from render_farm.settlement import following, notices, slashing, statements, vouchers
 from render_farm.settlement.book import Book
 from render_farm.settlement.chain_entries import FarmEntry
 from render_farm.settlement.following import Index
 from render_farm.settlement.statements import Told
-from tests.settling import CLIENT, FARM, NETWORK, OPERATOR, PRICE, UNIT, Paper, facts, job_name
-from verification.rate import STAKE
+from tests.support.settling import CLIENT, FARM, NETWORK, OPERATOR, PRICE, UNIT, Paper, facts, job_name
+from verification.audit.rate import STAKE
 
 TOLD = Told("rendering", 10**19, "ab" * 32, {1: "rendering"}, ())
 

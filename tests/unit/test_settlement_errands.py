@@ -4,13 +4,13 @@
 from dataclasses import replace
 
 from farm_protocol.ids import JobId
-from payments import accepted_tree
-from payments.promises import SignedVoucher, Voucher
+from payments.messages import accepted_tree
+from payments.messages.promises import SignedVoucher, Voucher
 from render_farm.settlement.courier import JobErrand
 from render_farm.settlement.errands import Errand, Kind, Moment, errands
 from render_farm.settlement.patience import RELEASE_SECONDS, Patience
 from render_farm.settlement.stakes import required
-from tests.settling import FARM, NETWORK, OPERATOR, PRICE, Paper, facts
+from tests.support.settling import FARM, NETWORK, OPERATOR, PRICE, Paper, facts
 
 SHARE = 93_750
 NOW = 1_900_000_000.0

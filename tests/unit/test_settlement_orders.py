@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from render_farm.settlement import orders, stakes
 from render_farm.settlement.orders import FIRST_TASKS, Grown, Need
-from tests.settling import CLASS, FARM, PRICE, UNIT, Paper, seller
+from tests.support.settling import CLASS, FARM, PRICE, UNIT, Paper, seller
 
 NOW = 1_900_000_000.0
 NEED = Need(

@@ -12,8 +12,15 @@ from eth_account.messages import encode_typed_data
 from farm_protocol.fields import decode, encode
 from farm_protocol.ids import DeviceClass, LeaseToken, TaskId
 from farm_protocol.records import OutputFile, TaskResult
-from verification import attestation
-from verification.attestation import Attestation, BadSignature, Enrolment, LogHead, Signed, Submission
+from verification.protocol import attestation
+from verification.protocol.attestation import (
+    Attestation,
+    BadSignature,
+    Enrolment,
+    LogHead,
+    Signed,
+    Submission,
+)
 
 KEY, OTHER = (hashlib.sha256(name).digest() for name in (b"key", b"other"))
 ADDRESS = attestation.address_of(KEY)

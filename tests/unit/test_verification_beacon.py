@@ -5,7 +5,7 @@ import hashlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verification.beacon import NO_COMMITMENT, LocalBeacon, keeps_commitment, next_round, round_time
+from verification.protocol.beacon import NO_COMMITMENT, LocalBeacon, keeps_commitment, next_round, round_time
 
 BEACON = LocalBeacon(b"secret", genesis=100.0, period=0.5)
 

@@ -14,10 +14,10 @@ from farm_protocol.device_classes import Summation
 from farm_protocol.fields import Tile, decode, encode
 from frame_splitter import exr
 from frame_splitter.exr import Image, Limits, Part
-from verification.compare import AuditedFiles, CheckReport, look
-from verification.pixel_root import channel_names, pixel_root
-from verification.sampling import AuditPolicy, cells, side_of
-from verification.verdict import Case, Outcome, judge
+from verification.audit.sampling import AuditPolicy, cells, side_of
+from verification.audit.verdict import Case, Outcome, judge
+from verification.compare.comparison import AuditedFiles, CheckReport, look
+from verification.protocol.pixel_root import channel_names, pixel_root
 
 TILE = Tile(96, 40, 224, 136)
 """Not at the frame's corner, so that the tile's own pixels and the frame's are not the same."""

@@ -12,9 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from farm_protocol.errors import InvalidInput
-from verification import drand
-from verification.beacon import NO_COMMITMENT, next_round, round_time
-from verification.drand import QUICKNET, Chain, Drand
+from verification.protocol import drand
+from verification.protocol.beacon import NO_COMMITMENT, next_round, round_time
+from verification.protocol.drand import QUICKNET, Chain, Drand
 
 ROUND = 1000
 SIGNATURE = "b44679b9a59af2ec876b1a6b1ad52ea9b1615fc3982b19576350f93447cb1125e342b73a8dd2bacbe47e4b6b63ed5e39"

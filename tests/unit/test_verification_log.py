@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verification import log, merkle
+from verification.protocol import log, merkle
 
 MOST = 130
 LEAVES = [merkle.leaf_hash(b"%d" % number) for number in range(MOST)]

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm_protocol.records import OutputFile
-from verification import merkle
-from verification.file_root import file_root
+from verification.protocol import merkle
+from verification.protocol.file_root import file_root
 
 # RFC 6962's test data, as certificate-transparency's reference implementation has it
 WORDS = "- 00 10 2021 3031 40414243 5051525354555657 606162636465666768696a6b6c6d6e6f"

@@ -9,8 +9,8 @@ from hypothesis.extra.numpy import arrays
 
 from farm_protocol.fields import Tile
 from frame_splitter.exr import Image, Part
-from verification.metrics.blocks import block_scores, spread_out, suspicious_blocks
-from verification.metrics.samples import estimate_samples
+from verification.compare.metrics.blocks import block_scores, spread_out, suspicious_blocks
+from verification.compare.metrics.samples import estimate_samples
 
 HEIGHT, WIDTH, SAMPLES, FEW = 128, 192, 64, 2
 SIDE = 16

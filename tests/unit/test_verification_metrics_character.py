@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from verification.metrics.character import bias, coarse_share, darker_share
+from verification.compare.metrics.character import bias, coarse_share, darker_share
 
 VALUES = st.floats(-1e6, 1e6, width=32)
 PAIRS = st.tuples(st.integers(1, 12), st.integers(1, 12), st.just(3)).flatmap(

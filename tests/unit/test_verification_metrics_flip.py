@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tests.torch_there import skip_without_torch
+from tests.support.torch_there import skip_without_torch
 
 skip_without_torch()
 
 import torch  # noqa: E402
 
-from verification.metrics.flip import flip  # noqa: E402
+from verification.compare.metrics.flip import flip  # noqa: E402
 
 SHAPES = st.tuples(st.integers(2, 40), st.integers(2, 40), st.just(3))
 COLOURS = st.floats(0, 1, width=32)

@@ -6,8 +6,8 @@ import pytest
 
 from farm_protocol.fields import Tile
 from frame_splitter.exr import Image, Part
-from verification.metrics.blocks import SURE, block_scores, not_finite_blocks, suspicious_blocks
-from verification.passes import with_first_samples
+from verification.compare.metrics.blocks import SURE, block_scores, not_finite_blocks, suspicious_blocks
+from verification.compare.passes import with_first_samples
 
 EDGE, SIDE, SHARE = 96, 16, 2 / 64
 PATCH = (slice(50, 59), slice(20, 29))

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from frame_splitter.exr import Image, Part
-from verification.metrics.cluster import largest_cluster
-from verification.metrics.difference import different_pixels
-from verification.metrics.noise import noise_energy, noise_ratio, relative_noise
-from verification.metrics.rmse import relative_rmse, rmse
+from verification.compare.metrics.cluster import largest_cluster
+from verification.compare.metrics.difference import different_pixels
+from verification.compare.metrics.noise import noise_energy, noise_ratio, relative_noise
+from verification.compare.metrics.rmse import relative_rmse, rmse
 
 SIZES = st.tuples(st.integers(3, 9), st.integers(3, 9), st.just(3))
 VALUES = st.floats(-1e6, 1e6, width=32)

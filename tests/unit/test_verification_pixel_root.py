@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from farm_protocol.records import OutputFile
 from frame_splitter import exr
 from frame_splitter.exr import Image, Part
-from verification import merkle
-from verification.file_root import file_root
-from verification.pixel_root import blocks, channel_names, leaves, pixel_root
+from verification.protocol import merkle
+from verification.protocol.file_root import file_root
+from verification.protocol.pixel_root import blocks, channel_names, leaves, pixel_root
 
 
 def picture(width: int = 21, height: int = 18, parts: int = 2) -> Image:

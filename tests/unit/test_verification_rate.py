@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verification import detection
-from verification.rate import (
+from verification.audit import detection
+from verification.audit.rate import (
     MILLION,
     STAKE,
     Rates,
@@ -19,7 +19,7 @@ from verification.rate import (
     least_stake,
     profit,
 )
-from verification.sampling import AuditPolicy
+from verification.audit.sampling import AuditPolicy
 
 RATES = Rates()
 POLICY = AuditPolicy()

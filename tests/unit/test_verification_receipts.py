@@ -20,11 +20,12 @@ from hypothesis import strategies as st
 
 from farm_protocol.errors import Conflict, InvalidInput
 from farm_protocol.fields import Tile
-from tests import verified_job
-from tests.verified_job import FARM, FARM_KEY, STRANGERS, Farm
-from verification import attestation, receipts
-from verification.receipt_checks import is_grid
-from verification.receipt_records import MOST_BYTES, canonical, read
+from tests.support import verified_job
+from tests.support.verified_job import FARM, FARM_KEY, STRANGERS, Farm
+from verification.protocol import attestation
+from verification.receipts import receipt as receipts
+from verification.receipts.checks import is_grid
+from verification.receipts.records import MOST_BYTES, canonical, read
 
 PROGRAM = Path(__file__).parents[2] / "docs" / "verify_receipt.py"
 HONEST = verified_job.honest_farm()

@@ -10,13 +10,13 @@ import pytest
 
 from farm_protocol.errors import InvalidInput
 from farm_protocol.fields import Tile, decode, encode
-from tests import verified_job
-from tests.verified_job import FARM, FARM_KEY, OWN, STRANGERS
-from verification import attestation
-from verification.rate import Standing
-from verification.records import JobVerification, SubmissionRecord
-from verification.replay import replay, signed
-from verification.verdict import Outcome, Verdict
+from tests.support import verified_job
+from tests.support.verified_job import FARM, FARM_KEY, OWN, STRANGERS
+from verification.audit.rate import Standing
+from verification.audit.records import JobVerification, SubmissionRecord
+from verification.audit.verdict import Outcome, Verdict
+from verification.protocol import attestation
+from verification.receipts.replay import replay, signed
 
 HONEST = verified_job.honest_farm().verification()
 PLAIN = json.loads(encode(HONEST))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from farm_protocol.audits import Sums
 from frame_splitter.exr import Image, Part
-from verification.metrics.rounding import UNIT, Comparison, compare, hard_bound, rms_bound
+from verification.compare.metrics.rounding import UNIT, Comparison, compare, hard_bound, rms_bound
 
 SIDE = 16
 LAYER = "ViewLayer"

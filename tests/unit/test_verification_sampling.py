@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm_protocol.fields import Tile
-from verification import sampling
-from verification.sampling import AuditPolicy, Draws
+from verification.audit import sampling
+from verification.audit.sampling import AuditPolicy, Draws
 
 POLICY = AuditPolicy()
 EDGES = st.integers(1, 700)

@@ -11,7 +11,7 @@ from farm_protocol.audits import CheckReport, CropFinding, Fault
 from farm_protocol.device_classes import Summation
 from farm_protocol.fields import Tile, decode, encode
 from render_farm.settlement.slashing import DISHONEST
-from verification.verdict import Case, Outcome, Twin, Verdict, judge
+from verification.audit.verdict import Case, Outcome, Twin, Verdict, judge
 
 CASE = Case(frame=12, samples=64, audits=1)
 PLACES = [Tile(x, 0, x + 16, 16) for x in (0, 64, 128, 192)]

@@ -14,7 +14,7 @@ import pytest
 from farm_protocol.fields import Tile
 from farm_protocol.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
 from farm_protocol.records import FailureCode, Lease, RenderSettings, Task, TaskKind
-from gpu_worker.blender import BlenderChild, ChildCommand, ChildLimits, Device
+from gpu_worker.blender.process import BlenderChild, ChildCommand, ChildLimits, Device
 from gpu_worker.failures import Cancelled, TaskError
 
 FAKE = Path(__file__).parents[1] / "fakes" / "fake_child.py"
@@ -180,7 +180,7 @@ def test_no_child_outlives_its_parent(tmp_path):
     (tmp_path / "scene.json").write_text('{"open": "slow"}')
     program = f"""
 from pathlib import Path
-from gpu_worker.blender import *
+from gpu_worker.blender.process import *
 child = BlenderChild(ChildLimits(1 << 30), ChildCommand(Path({str(FAKE)!r})))
 child.start()
 child.ready()

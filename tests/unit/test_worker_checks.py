@@ -28,17 +28,19 @@ from farm_protocol.records import (
     TileInput,
 )
 from frame_splitter import exr
-from gpu_worker import checks, sandbox, transfer
-from gpu_worker.blender import ChildLimits, Device
-from gpu_worker.checking import Rendered
-from gpu_worker.scene_cache import SceneCache
-from gpu_worker.slot import Slot, SlotPlan
-from gpu_worker.stage import ChildPlan
-from verification.file_root import file_root
-from verification.pixel_root import channel_names, pixel_root
+from gpu_worker.blender.process import ChildLimits, Device
+from gpu_worker.farm import transfer
+from gpu_worker.sandbox import bubblewrap
+from gpu_worker.slot import checks
+from gpu_worker.slot.checking import Rendered
+from gpu_worker.slot.child_workspace import ChildPlan
+from gpu_worker.slot.scene_cache import SceneCache
+from gpu_worker.slot.slot import Slot, SlotPlan
+from verification.protocol.file_root import file_root
+from verification.protocol.pixel_root import channel_names, pixel_root
 
 FAKES = Path(__file__).parents[1] / "fakes"
-SANDBOXED = sandbox.unavailable() is None
+SANDBOXED = bubblewrap.unavailable() is None
 TILE = Tile(16, 0, 48, 32)
 CROPS = (Tile(16, 0, 24, 8), Tile(30, 20, 38, 28))
 

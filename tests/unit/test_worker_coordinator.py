@@ -21,8 +21,8 @@ from farm_protocol.records import (
     TaskKind,
     Upload,
 )
-from gpu_worker import coordinator, transfer
-from gpu_worker.coordinator import Coordinator, backoff, checked_url
+from gpu_worker.farm import coordinator, transfer
+from gpu_worker.farm.coordinator import Coordinator, backoff, checked_url
 
 WHOLE = Tile(0, 0, 8, 8)
 TASK = Task(TaskId("job/1 ä?&"), JobId("j"), TaskKind.RENDER, 1, WHOLE)

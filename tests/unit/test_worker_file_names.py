@@ -12,7 +12,7 @@ pytestmark = pytest.mark.blender
 
 SCRIPT = """
 import itertools, json, sys
-from gpu_worker.child.naming import place, safe_part
+from gpu_worker.blender.child.naming import place, safe_part
 
 letters = [*"%250EAC.é", "\\n", "\\\\", "\\x7f", "\\u2028", "\\u0085", "\\udc80"]
 seen, twice, unsafe = {}, [], []

@@ -9,8 +9,8 @@ import pytest
 
 from farm_protocol.errors import InvalidInput
 from frame_splitter.formats import EXTENSIONS
-from gpu_worker.finished_files import check
-from gpu_worker.picture_requests import FinishedFile
+from gpu_worker.pictures.finished_files import check
+from gpu_worker.pictures.requests import FinishedFile
 
 pytestmark = pytest.mark.blender
 

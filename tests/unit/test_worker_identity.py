@@ -16,12 +16,12 @@ from farm_protocol.errors import Conflict, InvalidInput, Unavailable
 from farm_protocol.fields import Tile
 from farm_protocol.ids import DeviceClass, JobId, LeaseToken, OwnerId, SceneId, TaskId
 from farm_protocol.records import Lease, OutputFile, RenderSettings, Task, TaskKind, TaskResult
-from gpu_worker import identity as identities
-from gpu_worker.coordinator import NodeSelf, SubmitAnswer
-from gpu_worker.identity import enrol, load_identity
-from gpu_worker.notary import Notary, WrongReceipt
-from gpu_worker.signed import Contradiction
-from verification.attestation import BadSignature, Enrolment, address_of, attest, require_signer
+from gpu_worker.farm import identity as identities
+from gpu_worker.farm.coordinator import NodeSelf, SubmitAnswer
+from gpu_worker.farm.double_sign_guard import Contradiction
+from gpu_worker.farm.identity import enrol, load_identity
+from gpu_worker.farm.result_signer import Notary, WrongReceipt
+from verification.protocol.attestation import BadSignature, Enrolment, address_of, attest, require_signer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fakes"))
 from fake_coordinator import FARM, TERMS, receipt_of

@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 
 from farm_protocol.records import FailureCode
-from gpu_worker import doctor, sandbox
+from gpu_worker import doctor
 from gpu_worker import inspect as inspection
 from gpu_worker.__main__ import main
-from gpu_worker.devices import Gpu
+from gpu_worker.blender.devices import Gpu
+from gpu_worker.blender.protocol import Ready
 from gpu_worker.failures import TaskError
-from gpu_worker.identity import load_identity
-from gpu_worker.kernels import KERNELS, KernelStore, Warmed, key_of
-from gpu_worker.protocol import Ready
+from gpu_worker.farm.identity import load_identity
+from gpu_worker.sandbox import bubblewrap
+from gpu_worker.slot.kernels import KERNELS, KernelStore, Warmed, key_of
 
 FAKE = Path(__file__).parents[1] / "fakes" / "fake_child.py"
 
@@ -71,14 +72,14 @@ def shown(scene, folder, scratch):
     return [path for option, path in pairwise(command) if "bind" in option]
 
 
-@pytest.mark.skipif(sandbox.unavailable() is not None, reason=str(sandbox.unavailable()))
+@pytest.mark.skipif(bubblewrap.unavailable() is not None, reason=str(bubblewrap.unavailable()))
 def test_blender_sees_the_bundle_and_nothing_beside_it(scene, tmp_path):
     command = shown(scene, scene.parents[1], tmp_path / "scratch")
     assert str(scene.parents[1]) in command
     assert str(tmp_path) not in command
 
 
-@pytest.mark.skipif(sandbox.unavailable() is not None, reason=str(sandbox.unavailable()))
+@pytest.mark.skipif(bubblewrap.unavailable() is not None, reason=str(bubblewrap.unavailable()))
 def test_a_scene_in_the_home_folder_is_shown_alone(scene, tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "home", lambda: scene.parent)
     command = shown(scene, scene.parent, tmp_path / "scratch")
@@ -103,7 +104,7 @@ def test_the_doctor_tells_what_this_machine_renders_on(monkeypatch, tmp_path):
         Gpu("NVIDIA A10", "550.54"),
     ]
     monkeypatch.setattr(doctor, "nvidia_gpus", lambda: gpus)
-    monkeypatch.setattr(sandbox, "unavailable", lambda: "bubblewrap is not installed.")
+    monkeypatch.setattr(bubblewrap, "unavailable", lambda: "bubblewrap is not installed.")
     text, status = doctor.report(tmp_path)
     assert status == 0
     assert "gpu:     NVIDIA L4, driver 550.54, 23.0 GiB, 22.0 GiB free\n" in text

@@ -11,19 +11,19 @@ from types import SimpleNamespace
 import pytest
 
 from farm_protocol.records import FailureCode, TaskOutput
-from gpu_worker import sandbox
-from gpu_worker.blender import CHILD_PROGRAM, BlenderChild, ChildCommand, ChildLimits, Device
-from gpu_worker.checking import Rendered
-from gpu_worker.child import devices
+from gpu_worker.blender.child import devices
+from gpu_worker.blender.process import CHILD_PROGRAM, BlenderChild, ChildCommand, ChildLimits, Device
 from gpu_worker.failures import TaskError
-from gpu_worker.kernels import COPIED, READ, KernelKey, Kernels, KernelStore, Warmed, told, warm
-from gpu_worker.scene_cache import SceneCache
-from gpu_worker.slot import Slot, SlotPlan
-from gpu_worker.stage import ChildPlan
-from tests.gpu_machine import GpuMachine
+from gpu_worker.sandbox import bubblewrap
+from gpu_worker.slot.checking import Rendered
+from gpu_worker.slot.child_workspace import ChildPlan
+from gpu_worker.slot.kernels import COPIED, READ, KernelKey, Kernels, KernelStore, Warmed, told, warm
+from gpu_worker.slot.scene_cache import SceneCache
+from gpu_worker.slot.slot import Slot, SlotPlan
+from tests.support.gpu_machine import GpuMachine
 from tests.unit.test_worker_slot import Farm, lease_of
 
-SANDBOXED = sandbox.unavailable() is None
+SANDBOXED = bubblewrap.unavailable() is None
 inside = pytest.mark.skipif(not SANDBOXED, reason="bubblewrap does not work here")
 
 
@@ -38,7 +38,7 @@ def machine(tmp_path, monkeypatch):
 @pytest.fixture
 def make_slot(tmp_path, machine, monkeypatch):
     farm, slots = Farm(), []
-    monkeypatch.setattr("gpu_worker.transfer.download", farm.download)
+    monkeypatch.setattr("gpu_worker.farm.transfer.download", farm.download)
 
     def make(name="gpu-0"):
         child = ChildPlan(Device("CUDA"), ChildLimits(1 << 30, 20.0, 60.0, 20.0), SANDBOXED, machine.child)
@@ -337,7 +337,7 @@ def test_the_nodes_own_scenes_render(tmp_path):
     import subprocess
 
     program = (
-        "import sys; from gpu_worker.child import warming\n"
+        "import sys; from gpu_worker.blender.child import warming\n"
         "some = warming.variants('OPTIX'); warming.variants = lambda backend: some\n"
         f"print(warming.warm({{'backend': 'CPU', 'index': 0, 'threads': 1}}, {str(tmp_path)!r}, "
         "lambda done, total: print('at', done, total)))\n"

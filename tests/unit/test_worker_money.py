@@ -10,13 +10,13 @@ from farm_protocol.errors import InvalidInput, Unavailable
 from farm_protocol.fields import Tile
 from farm_protocol.ids import DeviceClass, JobId, LeaseToken, OwnerId, SceneId, TaskId
 from farm_protocol.records import Lease, RenderSettings, Task, TaskKind
-from gpu_worker.money import purse as purses
-from gpu_worker.money.agreements import BadPromise, Seller, believed
-from gpu_worker.money.purse import Purse, Work
-from gpu_worker.money.selling import Operator, OtherNetwork, Selling, check_network, stop_selling
-from gpu_worker.money.witness import Witness
-from payments import accepted_tree, signing
-from payments.promises import (
+from gpu_worker.earnings import purse as purses
+from gpu_worker.earnings.agreements import BadPromise, Seller, believed
+from gpu_worker.earnings.purse import Purse, Work
+from gpu_worker.earnings.selling import Operator, OtherNetwork, Selling, check_network, stop_selling
+from gpu_worker.earnings.witness import Witness
+from payments.messages import accepted_tree, signing
+from payments.messages.promises import (
     Credit,
     Order,
     Promise,
@@ -28,10 +28,10 @@ from payments.promises import (
     SignedVoucher,
     Voucher,
 )
-from payments.session import session_key
-from tests import settling
-from tests.settling import FARM, NETWORK, OPERATOR, OPERATOR_KEY, PRICE
-from verification.attestation import Attestation, Submission
+from payments.messages.session import session_key
+from tests.support import settling
+from tests.support.settling import FARM, NETWORK, OPERATOR, OPERATOR_KEY, PRICE
+from verification.protocol.attestation import Attestation, Submission
 
 JOB = JobId("job1")
 SESSION = session_key(settling.FARM_KEY, JOB)

@@ -5,7 +5,7 @@ import numpy
 import OpenImageIO as oiio  # noqa: N813
 import pytest
 
-from gpu_worker.same_files import difference
+from gpu_worker.pictures.same_files import difference
 
 HEIGHT, WIDTH = 90, 160
 TYPES = {"png8": oiio.UINT8, "png16": oiio.UINT16, "half": oiio.HALF, "float": oiio.FLOAT}

@@ -6,7 +6,7 @@ import OpenImageIO as oiio  # noqa: N813
 import pytest
 from PIL import Image, PngImagePlugin
 
-from gpu_worker.same_files import difference
+from gpu_worker.pictures.same_files import difference
 
 PIXELS = numpy.arange(4 * 6 * 3, dtype=numpy.uint8).reshape(4, 6, 3)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from gpu_worker import sandbox
+from gpu_worker.sandbox import bubblewrap
 
 FAKE = Path(__file__).parents[1] / "fakes" / "fake_child.py"
-REASON = sandbox.unavailable()
+REASON = bubblewrap.unavailable()
 inside = pytest.mark.skipif(REASON is not None, reason=str(REASON))
 
 PROBE = """
@@ -63,7 +63,7 @@ def look(box, read=(), write=(), addresses=()):
         + PROBE
     )
     command = box.wrap([sys.executable, "-I", "-c", program])
-    variables = sandbox.environment(os.environ | {"SECRET": "x", "AWS_SECRET_ACCESS_KEY": "x"})
+    variables = bubblewrap.environment(os.environ | {"SECRET": "x", "AWS_SECRET_ACCESS_KEY": "x"})
     answer = subprocess.run(command, capture_output=True, text=True, check=True, env=variables, timeout=30)
     return json.loads(answer.stdout)
 
@@ -78,7 +78,7 @@ def folders(tmp_path):
 
 @inside
 def test_only_what_was_named_can_be_read(folders):
-    box = sandbox.Sandbox(readable=(folders / "scene",), writable=(folders / "output",))
+    box = bubblewrap.Sandbox(readable=(folders / "scene",), writable=(folders / "output",))
     home = Path.home()
     hidden = [
         home / ".ssh",
@@ -99,7 +99,7 @@ def test_only_what_was_named_can_be_read(folders):
 
 @inside
 def test_only_the_output_can_be_written(folders):
-    box = sandbox.Sandbox(readable=(folders / "scene",), writable=(folders / "output",))
+    box = bubblewrap.Sandbox(readable=(folders / "scene",), writable=(folders / "output",))
     forbidden = [folders / "scene" / "new", folders / "scene" / "file", "/new", "/usr/new", "/dev/new"]
     forbidden += [
         Path(sys.prefix) / "new",
@@ -124,7 +124,7 @@ def test_there_is_no_network_no_other_process_and_no_privilege(folders):
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = server.getsockname()
-        found = look(sandbox.Sandbox(), addresses=[address, ("1.1.1.1", 53)])
+        found = look(bubblewrap.Sandbox(), addresses=[address, ("1.1.1.1", 53)])
     assert found["network"] == [False, False]
     assert found["interfaces"] == ["lo"]
     assert len(found["processes"]) <= 2
@@ -133,7 +133,7 @@ def test_there_is_no_network_no_other_process_and_no_privilege(folders):
 
 @inside
 def test_of_the_environment_nothing_secret_arrives():
-    found = look(sandbox.Sandbox())
+    found = look(bubblewrap.Sandbox())
     assert set(found["variables"]) <= {
         "HOME",
         "LANG",
@@ -141,15 +141,15 @@ def test_of_the_environment_nothing_secret_arrives():
         "PATH",
         "PWD",
         "TMPDIR",
-        *sandbox.GPU_ORDER,
-        *sandbox.GPU_VARIABLES,
+        *bubblewrap.GPU_ORDER,
+        *bubblewrap.GPU_VARIABLES,
     }
 
 
 @inside
 def test_memory_behind_its_private_folders_is_bounded():
     fill = "open('/tmp/x', 'wb').write(bytes(300 << 20))"
-    command = sandbox.Sandbox().wrap([sys.executable, "-I", "-c", fill])
+    command = bubblewrap.Sandbox().wrap([sys.executable, "-I", "-c", fill])
     answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert "No space left on device" in answer.stderr
 
@@ -157,8 +157,8 @@ def test_memory_behind_its_private_folders_is_bounded():
 @inside
 def test_blender_loads_inside():
     program = "import bpy; print(bpy.app.version_string)"
-    command = sandbox.Sandbox().wrap([sys.executable, "-I", "-c", program])
-    variables = sandbox.environment({})
+    command = bubblewrap.Sandbox().wrap([sys.executable, "-I", "-c", program])
+    variables = bubblewrap.environment({})
     answer = subprocess.run(command, capture_output=True, text=True, check=True, env=variables, timeout=60)
     assert "5.0.1" in answer.stdout
 
@@ -170,8 +170,8 @@ def test_nothing_inside_outlives_the_one_that_started_it():
     program = f"""
 import sys
 from pathlib import Path
-from gpu_worker.blender import BlenderChild, ChildCommand, ChildLimits
-from gpu_worker.sandbox import Sandbox
+from gpu_worker.blender.process import BlenderChild, ChildCommand, ChildLimits
+from gpu_worker.sandbox.bubblewrap import Sandbox
 fake = Path({str(FAKE)!r})
 child = BlenderChild(ChildLimits(1 << 30), ChildCommand(fake, Sandbox(readable=(fake.parent,)).wrap))
 child.start()
@@ -193,13 +193,13 @@ def test_the_home_folder_is_never_shown(monkeypatch, tmp_path):
     home = tmp_path / "people" / "me"
     (home / "scenes").mkdir(parents=True)
     monkeypatch.setattr(Path, "home", lambda: home)
-    monkeypatch.setattr(sandbox.shutil, "which", lambda name: "/usr/bin/true")
+    monkeypatch.setattr(bubblewrap.shutil, "which", lambda name: "/usr/bin/true")
     for shown in (home, home.parent, Path("/"), home / "scenes" / ".."):
-        with pytest.raises(sandbox.SandboxError, match="home folder"):
-            sandbox.Sandbox(readable=(shown,)).wrap(["x"])
-        with pytest.raises(sandbox.SandboxError, match="home folder"):
-            sandbox.Sandbox(writable=(shown,)).wrap(["x"])
-    assert str(home / "scenes") in sandbox.Sandbox(readable=(home / "scenes",)).wrap(["x"])
+        with pytest.raises(bubblewrap.SandboxError, match="home folder"):
+            bubblewrap.Sandbox(readable=(shown,)).wrap(["x"])
+        with pytest.raises(bubblewrap.SandboxError, match="home folder"):
+            bubblewrap.Sandbox(writable=(shown,)).wrap(["x"])
+    assert str(home / "scenes") in bubblewrap.Sandbox(readable=(home / "scenes",)).wrap(["x"])
 
 
 def test_of_an_environment_in_the_home_folder_only_itself_is_shown(monkeypatch, tmp_path):
@@ -207,33 +207,33 @@ def test_of_an_environment_in_the_home_folder_only_itself_is_shown(monkeypatch, 
     monkeypatch.setattr(sys, "base_prefix", "/usr")
     monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
     monkeypatch.setattr(
-        sandbox.sysconfig, "get_path", lambda name: sys.prefix + "/lib/python3.11/site-packages"
+        bubblewrap.sysconfig, "get_path", lambda name: sys.prefix + "/lib/python3.11/site-packages"
     )
-    sandbox.python_folders.cache_clear()
+    bubblewrap.python_folders.cache_clear()
     try:
-        assert sandbox.python_folders() == (tmp_path / "me" / "project" / ".venv",)
+        assert bubblewrap.python_folders() == (tmp_path / "me" / "project" / ".venv",)
     finally:
-        sandbox.python_folders.cache_clear()
+        bubblewrap.python_folders.cache_clear()
 
 
 def test_a_machine_without_bubblewrap_says_so(monkeypatch):
-    monkeypatch.setattr(sandbox.shutil, "which", lambda name: None)
-    sandbox.unavailable.cache_clear()
+    monkeypatch.setattr(bubblewrap.shutil, "which", lambda name: None)
+    bubblewrap.unavailable.cache_clear()
     try:
-        assert sandbox.unavailable() == "bubblewrap is not installed."
+        assert bubblewrap.unavailable() == "bubblewrap is not installed."
     finally:
-        sandbox.unavailable.cache_clear()
+        bubblewrap.unavailable.cache_clear()
 
 
 def test_a_bubblewrap_that_is_not_permitted_says_so(monkeypatch, tmp_path):
     fake = tmp_path / "bwrap"
     fake.write_text("#!/bin/sh\necho 'bwrap: No permissions to create a new namespace' >&2\nexit 1\n")
     fake.chmod(0o755)
-    monkeypatch.setattr(sandbox.shutil, "which", lambda name: str(fake))
-    sandbox.unavailable.cache_clear()
-    sandbox._system_binds.cache_clear()
+    monkeypatch.setattr(bubblewrap.shutil, "which", lambda name: str(fake))
+    bubblewrap.unavailable.cache_clear()
+    bubblewrap._system_binds.cache_clear()
     try:
-        assert "No permissions to create a new namespace" in sandbox.unavailable()
+        assert "No permissions to create a new namespace" in bubblewrap.unavailable()
     finally:
-        sandbox.unavailable.cache_clear()
-        sandbox._system_binds.cache_clear()
+        bubblewrap.unavailable.cache_clear()
+        bubblewrap._system_binds.cache_clear()

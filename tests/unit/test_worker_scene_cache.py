@@ -15,10 +15,10 @@ import pytest
 from farm_protocol.errors import InvalidInput, Unavailable
 from farm_protocol.fields import StoredFile
 from farm_protocol.ids import SceneId
-from gpu_worker import sandbox
-from gpu_worker.coordinator import SceneListing
-from gpu_worker.scene_cache import CacheFull, SceneCache, Stopped
-from gpu_worker.transfer import LinkExpired
+from gpu_worker.farm.coordinator import SceneListing
+from gpu_worker.farm.transfer import LinkExpired
+from gpu_worker.sandbox import bubblewrap
+from gpu_worker.slot.scene_cache import CacheFull, SceneCache, Stopped
 
 NEVER = threading.Event()
 
@@ -215,8 +215,8 @@ def test_scene_ids_cannot_name_files(cache, store):
 FULL_DISK = """
 import sys, threading
 from pathlib import Path
-from gpu_worker.scene_cache import SceneCache, CacheFull
-from gpu_worker.coordinator import SceneListing
+from gpu_worker.slot.scene_cache import SceneCache, CacheFull
+from gpu_worker.farm.coordinator import SceneListing
 from farm_protocol.fields import StoredFile
 
 def download(file, target, stopped):
@@ -234,13 +234,13 @@ print([str(path) for path in (cache.root / "incoming").iterdir()], cache.used())
 """
 
 
-@pytest.mark.skipif(sandbox.unavailable() is not None, reason=str(sandbox.unavailable()))
+@pytest.mark.skipif(bubblewrap.unavailable() is not None, reason=str(bubblewrap.unavailable()))
 def test_a_full_disk_is_a_sentence_and_leaves_no_half_files(tmp_path):
     """On a real file system of one megabyte, which the sandbox can make without being root."""
     project = Path(__file__).parents[2]
     packages = ("gpu_worker", "farm_protocol", "frame_splitter", "payments")
     readable = tuple(project / package for package in packages)
-    box = sandbox.Sandbox(readable, fleeting=(Path("/small"),), room=1 << 20)
+    box = bubblewrap.Sandbox(readable, fleeting=(Path("/small"),), room=1 << 20)
     command = box.wrap([sys.executable, "-c", FULL_DISK, "/small"])
     variables = {"PYTHONPATH": str(project)}
     answer = subprocess.run(command, capture_output=True, text=True, check=True, env=variables)

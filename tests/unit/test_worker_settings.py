@@ -17,20 +17,23 @@ from farm_protocol.fields import Tile
 from farm_protocol.ids import TaskId
 from farm_protocol.records import FailureCode, TaskFailure
 from frame_splitter.exr import read
-from gpu_worker import config, devices, libraries, ray_cluster, sandbox
+from gpu_worker import config
 from gpu_worker.__main__ import build_parser
-from gpu_worker.devices import Choice, Gpu, backend_for, device_class, gpu_at, instruction_set
+from gpu_worker.agent import ray_cluster
+from gpu_worker.blender import devices, libraries
+from gpu_worker.blender.devices import Choice, Gpu, backend_for, device_class, gpu_at, instruction_set
+from gpu_worker.blender.protocol import Ready, decode_event
+from gpu_worker.earnings.operator import load_operator
 from gpu_worker.failures import Cancelled, TaskError
-from gpu_worker.money.operator import load_operator
-from gpu_worker.outputs import take
-from gpu_worker.picture_requests import Picture
-from gpu_worker.pictures import BadPicture, Pictures
-from gpu_worker.protocol import Ready, decode_event
-from payments import keystore
-from payments.network import save
-from tests.settling import NETWORK
-from tests.token_files import token_file
-from verification.pixel_root import pixel_root
+from gpu_worker.pictures.decoding import BadPicture, Pictures
+from gpu_worker.pictures.outputs import take
+from gpu_worker.pictures.requests import Picture
+from gpu_worker.sandbox import bubblewrap
+from payments.messages.network import save
+from payments.wallet import keystore
+from tests.support.settling import NETWORK
+from tests.support.token_files import token_file
+from verification.protocol.pixel_root import pixel_root
 
 FAKE = Path(__file__).parents[1] / "fakes" / "fake_child.py"
 
@@ -152,7 +155,7 @@ def test_a_gpu_is_asked_for_by_the_number_that_ray_gave(nvidia_smi, monkeypatch)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     devices.nvidia_gpus()
     assert "--id=3" in asked.read_text()
-    assert sandbox.environment({"CUDA_VISIBLE_DEVICES": "3"})["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert bubblewrap.environment({"CUDA_VISIBLE_DEVICES": "3"})["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
 
 
 def test_a_gpu_that_the_driver_does_not_know_is_none_to_render_on(nvidia_smi):
@@ -404,7 +407,7 @@ import sys
 from pathlib import Path
 import gpu_worker.__main__, gpu_worker.node
 from gpu_worker.config import SellingConfig
-from gpu_worker.money.operator import load_operator
+from gpu_worker.earnings.operator import load_operator
 wallet, password, network = map(Path, sys.argv[1:])
 load_operator(SellingConfig("1", wallet, password, network, "", 1, 1.0))
 print(sys.getrecursionlimit(), "web3" in sys.modules)

@@ -27,19 +27,21 @@ from farm_protocol.records import (
     Upload,
 )
 from frame_splitter import exr
-from gpu_worker import disk, sandbox, seams, transfer
-from gpu_worker.blender import ChildLimits, Device
-from gpu_worker.checking import Rendered, region_of
-from gpu_worker.child.confining import WRITES
-from gpu_worker.coordinator import SceneListing
-from gpu_worker.scene_cache import SceneCache
-from gpu_worker.slot import Slot, SlotPlan
-from gpu_worker.stage import ChildPlan
-from verification.file_root import file_root
-from verification.pixel_root import pixel_root
+from gpu_worker.blender.child.confining import WRITES
+from gpu_worker.blender.process import ChildLimits, Device
+from gpu_worker.farm import transfer
+from gpu_worker.farm.coordinator import SceneListing
+from gpu_worker.sandbox import bubblewrap
+from gpu_worker.slot import disk, seams
+from gpu_worker.slot.checking import Rendered, region_of
+from gpu_worker.slot.child_workspace import ChildPlan
+from gpu_worker.slot.scene_cache import SceneCache
+from gpu_worker.slot.slot import Slot, SlotPlan
+from verification.protocol.file_root import file_root
+from verification.protocol.pixel_root import pixel_root
 
 FAKE = Path(__file__).parents[1] / "fakes" / "fake_child.py"
-SANDBOXED = sandbox.unavailable() is None
+SANDBOXED = bubblewrap.unavailable() is None
 WHOLE = Tile(0, 0, 32, 16)
 
 
@@ -488,7 +490,7 @@ def seen_by_children(slot):
     ]
 
 
-@pytest.mark.skipif(not SANDBOXED, reason=str(sandbox.unavailable()))
+@pytest.mark.skipif(not SANDBOXED, reason=str(bubblewrap.unavailable()))
 def test_the_child_sees_its_scene_and_nothing_else(make_slot, tmp_path):
     other = tmp_path / "cache" / "scenes"
     look = ":".join(map(str, (Path.home() / ".ssh", Path.home() / ".bashrc", other, "/etc/passwd", FAKE)))
@@ -497,7 +499,7 @@ def test_the_child_sees_its_scene_and_nothing_else(make_slot, tmp_path):
     (report,) = seen_by_children(slot)
     assert [path for path, seen in report["seen"].items() if seen] == [str(FAKE)]
     ordinary = {"PATH", "LANG", "HOME", "TMPDIR", "PWD", "LC_CTYPE", WRITES}
-    assert set(report["variables"]) <= ordinary | sandbox.GPU_ORDER.keys()
+    assert set(report["variables"]) <= ordinary | bubblewrap.GPU_ORDER.keys()
 
 
 def test_a_scene_with_colours_of_its_own_gets_a_child_that_loads_them(make_slot, farm):

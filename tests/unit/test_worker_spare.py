@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gpu_worker.spare import Spare
+from gpu_worker.slot.standby_child import Spare
 
 
 class FakeStage:

@@ -3,7 +3,7 @@ pragma solidity 0.8.37;
 
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 
-/// @notice A node says: under this lease I rendered these pixels (verification/attestation.py).
+/// @notice A node says: under this lease I rendered these pixels (verification/protocol/attestation.py).
 struct Attestation {
     string task;
     uint64 token;

@@ -5,7 +5,7 @@ import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {Attestation, Submission} from "../src/FarmMessages.sol";
 import {World} from "./World.sol";
 
-/// @notice The contracts recover exactly what verification/attestation.py signs: both read messages.json.
+/// @notice The contracts recover exactly what verification/protocol/attestation.py signs: both read messages.json.
 contract MessagesTest is World {
     string private json;
 

@@ -6,7 +6,7 @@ import {Accepted, AcceptedTree, Beside} from "../src/AcceptedTree.sol";
 import {Offer, Order, Raise, Release, Terms, Voucher} from "../src/MarketMessages.sol";
 import {World} from "./World.sol";
 
-/// @notice The contracts read exactly what payments/signing.py signs and what payments/accepted_tree.py makes: both
+/// @notice The contracts read exactly what payments/messages/signing.py signs and what payments/messages/accepted_tree.py makes: both
 /// sides are held to money.json.
 contract VectorsTest is World {
     string private json;

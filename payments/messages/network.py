@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A chain and the contracts on it, as a small TOML file names them; how to reach it is told apart
+(`FARM_CHAIN_URL`), because a URL may carry a secret.
+"""
+
+import os
+import tomllib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from farm_protocol.errors import FarmError, InvalidInput, NotFound
+from farm_protocol.fields import Address, Name, convert
+from payments.messages.promises import Number64
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Times of the market in seconds, fixed when it is made (struct Windows in Jobs.sol)."""
+
+    claim: Number64
+    decision: Number64
+    grace: Number64
+    unbonding: Number64
+    slash: Number64
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Where the contracts are. `confirmations`: blocks that must follow before something is believed;
+    `first_block`: before it there is nothing of the market; `symbol` and `decimals` are the token's.
+    """
+
+    chain_id: Number64
+    token: Address
+    market: Address
+    vault: Address
+    disputes: Address
+    windows: Windows
+    symbol: Name
+    decimals: Annotated[int, msgspec.Meta(ge=0, le=36)]
+    confirmations: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 0
+    first_block: Number64 = 0
+
+
+MOST_BYTES = 64 * 1024
+"""Of a network's file; they have about 500."""
+
+
+def load(path: Path) -> Network:
+    """The network that a TOML file names. Raises NotFound, InvalidInput naming what is wrong."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise NotFound(f"The network file {path} cannot be read: {error.strerror}.") from error
+    if len(data) > MOST_BYTES:
+        raise InvalidInput(f"{path} is too large to name a network.")
+    try:
+        return convert(tomllib.loads(data.decode()), Network)
+    except RecursionError as error:
+        raise InvalidInput(f"{path} does not name a network: it is too deep.") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise InvalidInput(f"{path} does not name a network: {error}") from error
+
+
+def save(network: Network, path: Path) -> None:
+    """Write the file that `load` reads, whole or not at all. Raises FarmError where that cannot be."""
+    fresh = path.with_name(f".{path.name}.new")
+    try:
+        with fresh.open("w", encoding="utf-8") as file:
+            file.write(text(network))
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except OSError as error:
+        raise FarmError(f"The network file {path} cannot be written: {error.strerror}.") from error
+
+
+def text(network: Network) -> str:
+    """The network as the TOML that `load` reads."""
+    fields = asdict(network)
+    windows = fields.pop("windows")
+    lines = ["# The render farm's contracts on a chain; the chain itself is reached by FARM_CHAIN_URL."]
+    lines += [f"{name} = {_value(value)}" for name, value in fields.items()]
+    lines += ["", "[windows] # in seconds", *(f"{name} = {value}" for name, value in windows.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _value(value: int | str) -> str:
+    # JSON's strings are TOML's, and so are its numbers.
+    return msgspec.json.encode(value).decode()
