@@ -7,6 +7,8 @@ from pathlib import Path
 from payments.local_chain.errors import BadParameter
 from payments.wallet.keystore import Key, load, new_key, read_password, save, write_private
 
+BANK_OUTBOX = "bank.setup"
+"""The outbox of what the faucet's account sends to set a farm up, beside the farm's wallets."""
 KEYSTORE = "faucet.json"
 PASSWORD = "faucet.password"  # noqa: S105 - a file's name
 BALANCE = 10**27

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from farm_protocol.errors import Conflict, InvalidInput
 from payments.accounting import amounts
 from payments.accounting.units import Wei
+from payments.local_chain.faucet import BANK_OUTBOX
 from payments.messages.network import load
 from render_farm.cli.access import open_farm
 from render_farm.cli.console import Console
@@ -18,7 +19,7 @@ from render_farm.cli.options import UsageError
 from render_farm.cli.passwords import chosen_password
 from render_farm.cli.purse import SENDING_SECONDS, TooPoor, chosen_chain, held_outbox, open_market
 from render_farm.cli.signers import address_of
-from render_farm.embedded.money import BANK_OUTBOX, MoneyFolder, money_folder
+from render_farm.embedded.money import MoneyFolder, money_folder
 from render_farm.embedded.supervisor import state_folder
 
 if TYPE_CHECKING:

@@ -20,7 +20,6 @@ from payments.messages.statements import NOBODY, Payment
 from render_farm.coordinator.offers import NoChain
 from render_farm.policy import payment_terms
 from render_farm.policy.verification_rules import Arbiters, JobRules, Rules
-from render_farm.settlement.orders import MOST_CLAIM_TASKS
 from render_farm.store.new_jobs import NewJob, NewMoney
 from render_farm.store.quotes import StoredQuote
 from verification.audit.sampling import AuditPolicy
@@ -28,7 +27,7 @@ from verification.audit.sampling import AuditPolicy
 MOST_CAP = 1 << 96
 MOST_BUDGET = 1 << 128
 """What the contract holds of a price and of a deposit."""
-MOST_TILES = MOST_CLAIM_TASKS // 2
+MOST_TILES = payment_terms.MOST_CLAIM_TASKS // 2
 """Of a frame: a node that does all of it gets its voucher before it has to stop without one."""
 MOST_UNITS = 1 << 53
 """What the store's scripts can count exactly."""

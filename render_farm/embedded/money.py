@@ -19,8 +19,6 @@ from render_farm.embedded.state import Folder
 
 UNIT_PRICE = "0.01"
 """What the own node of an embedded farm asks for a render unit, in the token."""
-BANK_OUTBOX = "bank.setup"
-"""Beside the wallets: what the bank sends, whoever sends it."""
 FIRST_START_SECONDS = 180.0
 """The settler makes wallets and contracts then."""
 

@@ -14,10 +14,13 @@ from payments.messages.session import session_key
 from payments.messages.signing import address_of, sign
 from payments.messages.statements import Payment
 from render_farm.policy.verification_rules import Arbiters, Rules
-from render_farm.settlement.orders import FIRST_TASKS
 from verification.audit.rate import STAKE
 from verification.audit.sampling import AuditPolicy
 
+FIRST_TASKS = 16
+"""Tasks' worth of a first cap."""
+MOST_CLAIM_TASKS = 256
+"""Tasks that may be claimed without voucher: more than a frame has tiles, or nodes wait for each other."""
 WHOLE = 10_000
 STAKE_SHARE = -(-STAKE * WHOLE // FIRST_TASKS)
 """Stake behind a cap, in ten-thousandths of it: the first cap is backed by so many rewards of a tile that no

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from payments.accounting.pricing import MICRO
 from payments.accounting.units import Wei
 from payments.messages.promises import Offer, SignedOffer
+from render_farm.policy.payment_terms import FIRST_TASKS, MOST_CLAIM_TASKS
 from render_farm.settlement.stakes import least, most_open
 
-FIRST_TASKS = 16
-"""Tasks' worth of a first cap."""
 FIRST_SHARE = 16
 """Or this part of each one's share of the work: in long jobs more raises would cost more than they save."""
 GROWTH = 16
@@ -23,8 +22,6 @@ GROWTH = 16
 WORTH = (3, 2)
 """A raise is worth its gas where the cap becomes so much greater, or covers all that is left."""
 CLAIM_TASKS = 16
-MOST_CLAIM_TASKS = 256
-"""Tasks that may be claimed without voucher: more than a frame has tiles, or nodes wait for each other."""
 EXPIRY_MARGIN = 600.0
 """Seconds an offer must still be good for: the order has to reach the chain."""
 

@@ -17,12 +17,12 @@ from payments.chain.deploy import deploy
 from payments.chain.market import Market
 from payments.chain.outbox import FileOutbox
 from payments.chain.rpc import Chain
+from payments.local_chain.faucet import BANK_OUTBOX
 from payments.local_chain.process import CHAIN_ID
 from payments.messages.network import Network, Windows, load, save
 from payments.wallet import keystore
 from payments.wallet.keystore import Key
 from payments.wallet.wallet import Wallet
-from render_farm.embedded.money import BANK_OUTBOX
 
 WALLETS = ("bank", "client", "operator", "settler")
 WINDOWS = Windows(claim=60, decision=60, grace=60, unbonding=300, slash=2)

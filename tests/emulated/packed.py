@@ -13,11 +13,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from gpu_worker import blender_child
+from gpu_worker.blender import child_program
 from tests.emulated.child import Emulated
 
-blender_child.Child = Emulated
-blender_child.main()
+child_program.Child = Emulated
+child_program.main()
 """
 
 

@@ -32,7 +32,7 @@ print(len(answers), len(set(answers)))
 """
 
 CASES = {
-    "receipts": ("from verification import receipt_records", "receipt_records.read(b'{}')", 1),
+    "receipts": ("from verification.receipts import records", "records.read(b'{}')", 1),
     "frames": ("from render_farm.api_models import FrameList", "fields.decode(b'{}', FrameList)", 1),
     "nodes": ("from render_farm.api_models import NodeList", "fields.decode(b'{}', NodeList)", 1),
     "a kind and one within it": (

@@ -120,7 +120,7 @@ def test_an_agreements_id_is_its_orders_digest() -> None:
 
 
 def test_signing_leaves_the_recursion_limit_alone() -> None:
-    program = "import sys; from payments import signing; signing.address_of(b'1' * 32); "
+    program = "import sys; from payments.messages import signing; signing.address_of(b'1' * 32); "
     program += "print(sys.getrecursionlimit())"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert int(found.stdout) == 1000

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from render_farm.policy.payment_terms import FIRST_TASKS
 from render_farm.settlement import orders, stakes
-from render_farm.settlement.orders import FIRST_TASKS, Grown, Need
+from render_farm.settlement.orders import Grown, Need
 from tests.support.settling import CLASS, FARM, PRICE, UNIT, Paper, seller
 
 NOW = 1_900_000_000.0

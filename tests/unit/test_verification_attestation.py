@@ -145,7 +145,7 @@ def test_fields_that_cannot_be_signed_are_not_read(name: str, value: Any) -> Non
 
 DEEP = """
 import sys, msgspec
-from verification import attestation, drand
+from verification.protocol import attestation, drand
 attestation.address_of(b"\\1" * 32)
 assert sys.getrecursionlimit() == 1000, sys.getrecursionlimit()
 assert drand.is_signed(drand.QUICKNET, 1, b"\\0" * 48) is False
