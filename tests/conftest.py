@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Real servers that several tests share; each starts when the first test asks for it."""
+"""Real servers that several tests share; each starts when the first test that may share it asks for it."""
 
 import signal
 from collections.abc import Iterator
@@ -28,11 +28,13 @@ def seaweed_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def coordinator_server(
     tmp_path_factory: pytest.TempPathFactory, seaweed_server: servers.ObjectStore
 ) -> Iterator[servers.Coordinator]:
-    """A coordinator on a store of its own; tests add owners and nodes of their own to it."""
+    """A coordinator on a store of its own: no job that another module left is leased here. A module's tests
+    add owners and nodes of their own to it, and cancel what they leave unfinished.
+    """
     folder: Path = tmp_path_factory.mktemp("coordinator")
     with (
         servers.valkey(folder / "valkey") as store,

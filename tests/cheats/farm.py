@@ -78,13 +78,14 @@ class Liar:
 @dataclass
 class Story:
     """What happened to one job: its events, its submissions, whose tiles were accepted, by frame and tile,
-    and what the liar did meanwhile.
+    what the liar did meanwhile, and why frames were rendered whole, '' where none was.
     """
 
     events: list[Event]
     record: JobVerification
     accepted: dict[tuple[int, Tile], str | None]
     lies: list[Lie]
+    fallback: str = ""
     files: dict[int, Path] = field(default_factory=dict)
     statement: Statement | None = None
 
@@ -139,7 +140,7 @@ class CheatedFarm:
             hear(event)
         self.liar.is_told("")
         record, lies = self.client.verification(job), self.liar.lies()[before:]
-        story = Story(events, record, self._accepted(job), lies)
+        story = Story(events, record, self._accepted(job), lies, self.client.job(job).fallback)
         if paying:
             story.statement = paying.settle(self.client.job(job))
         for frame in self.client.frames(job):

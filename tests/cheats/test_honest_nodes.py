@@ -59,10 +59,11 @@ def test_whole_frames_that_cannot_be_audited_in_crops(
     assert_nobody_is_blamed(story)
     honest = [one.verdict for one in story.submissions(cheated.liar.node) if one.verdict]
     assert AS_ASKED in {one.code for one in honest}, cheated.logs()
-    (notice,) = {one["detail"] for one in story.of_kind("notice") if one["detail"]}
-    assert notice.startswith("Crops of this scene's tiles do not equal the tiles")
     job = cheated.client.job(story.record.job)
-    assert (job.fallback, job.exactness) == (notice, "bit-exact")
+    assert job.fallback.startswith("Crops of this scene's tiles do not equal the tiles")
+    # On a machine that is slow it may be told as well that the job stood still for a while.
+    assert job.fallback in {one["detail"] for one in story.of_kind("notice")}
+    assert job.exactness == "bit-exact"
     assert job.audits.rejected == 0
     assert_blenders(story, plain)
 

@@ -70,7 +70,7 @@ def _tell(stories: list[Story]) -> bool:
         f"{sum(crop.different for crop in crops)} pixels differed by more than the order of sums explains; "
         f"the largest difference was {100 * max(crop.bound for crop in crops):.1f} % of that."
     )
-    fallbacks = {one["detail"] for story in stories for one in story.of_kind("notice") if one["detail"]}
+    fallbacks = {story.fallback for story in stories if story.fallback}
     for sentence in fallbacks:
         print(sentence)
     return not rejected and not fallbacks

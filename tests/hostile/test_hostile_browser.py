@@ -137,10 +137,11 @@ def store(running):
     return boto3.client("s3", endpoint_url=url, region_name="us-east-1", config=config, **keys)
 
 
-def ports():
-    """Every TCP port that a process of the farm listens on."""
-    mine = psutil.Process().children(recursive=True)
-    found = [link for child in mine for link in child.net_connections("inet")]
+def ports(running):
+    """Every TCP port that a process of the farm listens on; not those of servers other tests share."""
+    parts = [psutil.Process(part.pid) for part in running.folder.announced().parts.values()]
+    processes = [one for part in parts for one in (part, *part.children(recursive=True))]
+    found = [link for one in processes for link in one.net_connections("inet")]
     return sorted({link.laddr.port for link in found if link.status == psutil.CONN_LISTEN})
 
 
@@ -199,7 +200,7 @@ needs_browser = pytest.mark.skipif(
 
 @needs_browser
 def test_a_page_reads_and_changes_nothing(farm, tmp_path):
-    sites = [f"http://{name}:{port}" for port in ports() for name in ("127.0.0.1", "localhost")]
+    sites = [f"http://{name}:{port}" for port in ports(farm) for name in ("127.0.0.1", "localhost")]
     assert len(sites) >= 20
     site = Stranger({"/": page(sites=sites, doors=DOORS)})
     url = f"http://127.0.0.1:{site.server_address[1]}/"
@@ -211,7 +212,7 @@ def test_a_page_reads_and_changes_nothing(farm, tmp_path):
 
 @needs_browser
 def test_a_page_whose_name_leads_to_this_machine_reads_and_changes_nothing(farm, tmp_path):
-    asked = ports()
+    asked = ports(farm)
     frames = "".join(f"<iframe src='http://{OTHER_NAME}:{port}/page'></iframe>" for port in asked)
     site = Stranger({"/start": FRAMES.format(frames).encode(), "/page": page(doors=DOORS)}, len(asked))
     proxy = f"--proxy-server=http://127.0.0.1:{site.server_address[1]}"

@@ -158,10 +158,10 @@ def test_tokens_of_earlier_versions_are_seen_from_their_next_use_on(admin, store
 
 
 def test_a_token_ends_when_it_was_told_to(admin):
-    _, ann = person(admin, expires_seconds=2)
+    _, ann = person(admin, expires_seconds=5)
     (mine,) = tokens(ann)
-    assert 0 < mine["ends"] - time.time() <= 3
-    end = time.monotonic() + 30
+    assert 0 < mine["ends"] - time.time() <= 6
+    end = time.monotonic() + 60
     while not is_dead(ann):
         assert time.monotonic() < end
         time.sleep(0.05)
@@ -195,9 +195,9 @@ def test_a_rotated_token_is_another_and_the_old_one_is_dead(admin):
 def test_the_old_one_goes_on_for_the_overlap_and_no_longer(admin):
     _, ann = person(admin)
     (old,) = tokens(ann)
-    made = ann.ok("POST", f"/tokens/{old['id']}/rotate", {"overlap_seconds": 2})
+    made = ann.ok("POST", f"/tokens/{old['id']}/rotate", {"overlap_seconds": 5})
     assert {one["id"] for one in tokens(ann)} == {old["id"], made["id"]}
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while not is_dead(ann):
         assert time.monotonic() < end
         time.sleep(0.05)

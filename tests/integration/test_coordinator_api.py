@@ -247,10 +247,10 @@ def test_long_poll_wakes_when_a_job_comes(ann, own):
     assert not answers
     ann.job(scene, frames=(1,))
     created = time.monotonic()
-    asking.join(10)
+    asking.join(40)
     leases, woken = answers[0]
     assert len(leases) == 1
-    assert woken - created < 1.0
+    assert woken - created < 10.0, "not only by the end of the poll"
 
 
 def test_nothing_is_leased_to_who_hung_up(coordinator_server, ann, own):

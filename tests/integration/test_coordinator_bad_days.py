@@ -11,6 +11,9 @@ from farm_protocol.records import Beat, Heartbeat
 from tests.support import servers
 from tests.support.coordinator_api import Api, events, under
 
+LEASE = 4
+"""Seconds: short enough to wait for its end, long enough for what is to be done in it on a busy machine."""
+
 
 @pytest.fixture
 def store(tmp_path):
@@ -22,7 +25,7 @@ def store(tmp_path):
 def quick(tmp_path, store, seaweed_server):
     """A coordinator with short leases on a store of its own."""
     with servers.coordinator(
-        tmp_path / "coordinator", store.url, seaweed_server, "--lease-seconds", "1"
+        tmp_path / "coordinator", store.url, seaweed_server, "--lease-seconds", str(LEASE)
     ) as running:
         yield running
 
@@ -32,7 +35,7 @@ def people(coordinator):
     return admin, admin.node("own", own=True)
 
 
-def until(condition, seconds=10.0):
+def until(condition, seconds=60.0):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if condition():
@@ -44,12 +47,12 @@ def until(condition, seconds=10.0):
 def test_lease_ends_without_heartbeat_and_late_submit_is_refused(quick):
     admin, dead = people(quick)
     admin.job(frames=(1,))
+    asked = time.monotonic()
     lease = dead.lease()[0]
     result = dead.upload(lease, b"late")
     other = admin.node("other", own=True)
-    asked = time.monotonic()
-    second = other.lease(wait=10.0)[0]
-    assert 0.3 < time.monotonic() - asked < 3.0, "woken by the end of the lease"
+    second = other.lease(wait=30.0)[0]
+    assert LEASE <= time.monotonic() - asked < 20.0, "woken by the end of the lease"
     assert second["task"]["id"] == lease["task"]["id"]
     assert dead.submit(lease, result).body["code"] == "stale_lease"
     other.do(second, b"in time")
@@ -60,8 +63,8 @@ def test_heartbeats_keep_a_lease(quick):
     admin.job(frames=(1,))
     lease = node.lease()[0]
     beat = Heartbeat((Beat(lease["task"]["id"], lease["token"]),))
-    for _ in range(8):
-        time.sleep(0.3)
+    for _ in range(5):
+        time.sleep(LEASE / 4)
         assert node.ok("POST", "/leases/heartbeat", beat) == {"lost": []}
     node.do(lease)
 
@@ -75,7 +78,7 @@ def test_coordinator_killed_under_leases_goes_on(quick):
     with events(admin, job) as stream:
         seen = [next(stream)["id"] for _ in range(3)]
     quick.kill()
-    time.sleep(1.2)
+    time.sleep(1.2 * LEASE)
     quick.start()
     assert node.submit(held, result).status == 200, "leases get their full length after a restart"
     told = admin.ok("GET", f"/jobs/{job}")
@@ -96,7 +99,7 @@ def test_store_killed_loses_nothing_acknowledged(quick, store):
     store.kill()
     assert node.submit(held, result).body["code"] == "unavailable"
     assert Api(quick.url, "").ok("GET", "/health")["status"] == "degraded"
-    time.sleep(1.2)
+    time.sleep(1.2 * LEASE)
     store.start()
     until(lambda: Api(quick.url, "").ok("GET", "/health")["store"])
     assert node.submit(held, result).status == 200
@@ -151,9 +154,9 @@ def test_sigterm_closes_what_is_held_open(quick):
         time.sleep(0.3)
         asked = time.monotonic()
         assert quick.stop() == 0
-        assert time.monotonic() - asked < 3.0
+        assert time.monotonic() - asked < 15.0
         assert list(stream) == []
-    waiting.join(5)
+    waiting.join(40)
     assert leases == [[]], "a long poll is answered, not cut"
 
 

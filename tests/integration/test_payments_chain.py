@@ -74,9 +74,11 @@ class Wallet:
         self.sender = Sender(way, self.key, self.outbox, lambda: self.now, self.rules)
 
     def advance(self) -> tuple[Intent, ...]:
-        found = self.sender.advance()
-        self.chain.catch_up()
-        return found
+        try:
+            return self.sender.advance()
+        finally:
+            # What was sent before it failed is mined as well.
+            self.chain.catch_up()
 
     def outcomes(self) -> list[Outcome]:
         return [intent.outcome for intent in self.advance()]

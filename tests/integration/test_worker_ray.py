@@ -17,9 +17,9 @@ QUICK = {
     "RAY_health_check_initial_delay_ms": "500",
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_timeout_ms": "1000",
-    "RAY_health_check_failure_threshold": "3",
+    "RAY_health_check_failure_threshold": "8",
 }
-"""Ray itself notices that one of its machines hangs."""
+"""Ray itself notices that one of its machines hangs; that it waited for its CPU is no hang."""
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def farm():
 
 @pytest.fixture(scope="module")
 def node(farm, tmp_path_factory):
-    node = Node(farm, tmp_path_factory.mktemp("n"), "--silence-seconds", "4", **QUICK)
+    node = Node(farm, tmp_path_factory.mktemp("n"), "--silence-seconds", "10", **QUICK)
     try:
         farm.wait_for(lambda: farm.requests or node.process.poll() is not None, SECONDS)
         assert node.process.poll() is None, node.events
@@ -60,7 +60,8 @@ def busy(farm, node, name):
         lambda: any(beat.task == task and beat.progress.done for beats in farm.beats for beat in beats),
         SECONDS,
     )
-    return next(one["slot"] for one in reversed(node.events) if one.get("task") == task)
+    leased = node.wait_for("task_leased", SECONDS, task=task)
+    return leased["slot"]
 
 
 def works_again(farm, name):
@@ -105,15 +106,20 @@ def test_a_slot_that_hangs_is_given_up_and_its_lease_given_back(farm, node):
 
 
 def test_what_was_finished_is_delivered_by_the_slots_next_process(farm, node):
-    farm.store_away, tried = True, farm.calls["store PUT"]
+    # With the first of its tasks the node has the scene, which a store that is away could not give.
     farm.put(lease_of(farm, "kept", 0))
-    farm.wait_for(lambda: farm.calls["store PUT"] > tried, SECONDS)
-    lost = len(events(node, "ray_lost"))
-    process_of(node, "raylet").kill()
-    farm.wait_for(lambda: len(events(node, "ray_started")) > lost, SECONDS)
-    farm.store_away = False
     farm.wait_for(lambda: "kept:0" in farm.results, SECONDS)
-    assert not farm.failures["kept:0"]
+    started, tried = len(events(node, "ray_started")), farm.calls["store PUT"]
+    farm.store_away = True
+    try:
+        farm.put(lease_of(farm, "kept", 1))
+        farm.wait_for(lambda: farm.calls["store PUT"] > tried, SECONDS)
+        process_of(node, "raylet").kill()
+        farm.wait_for(lambda: len(events(node, "ray_started")) > started, SECONDS)
+    finally:
+        farm.store_away = False
+    farm.wait_for(lambda: "kept:1" in farm.results, SECONDS)
+    assert not farm.failures["kept:1"]
     works_again(farm, "afterkept")
 
 

@@ -82,7 +82,8 @@ def pointed(found, value, path, block, seen):
         found[f"{path}->"] = f"{value.rna_type.identifier} {getattr(value, 'name', '')}"
         if value.id_data == block:
             key = (value.as_pointer(), value.rna_type.identifier)
-            if key not in seen:
+            # An instance lives for one step: the next, of this layer or another, may lie where it lay.
+            if isinstance(value, bpy.types.DepsgraphObjectInstance) or key not in seen:
                 seen.add(key)
                 add(found, value, path, block, seen)
 

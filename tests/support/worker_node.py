@@ -65,11 +65,17 @@ class Node:
                 self.events.append(event)
                 self.news.notify_all()
 
-    def wait_for(self, event, seconds):
-        """Wait until the node has logged an event of that name."""
+    def wait_for(self, event, seconds, **fields):
+        """Wait until the node has logged an event of that name, with those fields; the last such event."""
+        wanted = {"event": event, **fields}
+
+        def last():
+            return next((one for one in reversed(self.events) if wanted.items() <= one.items()), None)
+
         with self.news:
-            happened = self.news.wait_for(lambda: any(one["event"] == event for one in self.events), seconds)
+            happened = self.news.wait_for(last, seconds)
         assert happened, self.events[-20:]
+        return happened
 
     def below(self):
         return psutil.Process(self.process.pid).children(recursive=True)
