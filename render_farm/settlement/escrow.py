@@ -76,11 +76,6 @@ class Escrow:
         else:
             self._of_job(entry)
 
-    def is_open(self, agreement: str) -> bool:
-        """Whether the agreement is on the chain and not closed."""
-        found = self.agreements.get(agreement)
-        return found is not None and not found.closed
-
     def is_closed(self, agreement: str) -> bool:
         """Whether nothing more is ever paid under it."""
         found = self.agreements.get(agreement)

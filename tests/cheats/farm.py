@@ -26,11 +26,12 @@ from render_farm.bundle import bundle
 from render_farm.cli.paying import Offered, Paying
 from render_farm.cli.purse import Purse
 from render_farm.client import FarmClient
-from render_farm.doctor import inspect, trust_all
+from render_farm.doctor import inspect
 from render_farm.embedded.part import Program
 from render_farm.embedded.state import Folder
 from render_farm.embedded.supervisor import Farm, FarmOptions
 from render_farm.job_events import Event
+from tests.agreeing import trust_all
 from tests.api_calls import Api
 from tests.cheats import dishonest_child
 from tests.cheats.money import Selling, artists_purse, sell_with_stake

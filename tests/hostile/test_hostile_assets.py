@@ -19,8 +19,9 @@ from render_farm.cli.agreements import NAME, Agreements
 from render_farm.cli.consent import Outside, OutsideRefused
 from render_farm.cli.console import Console
 from render_farm.cli.program import run
-from render_farm.outside import REASON, Fence, all_may, is_shared, none_may
+from render_farm.outside import REASON, Fence, is_shared, none_may
 from tests import reference
+from tests.agreeing import all_may
 from tests.fakes.scripted_server import Answer, scripted
 from tests.hostile.greedy_scenes import KEEPSAKES
 from tests.plain_files import ENDINGS, PNG, put

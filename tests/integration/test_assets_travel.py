@@ -16,9 +16,9 @@ from render_farm import doctor
 from render_farm.blend_blocks import BlendData
 from render_farm.bundle import Bundle, bundle
 from render_farm.doctor import Checked
-from render_farm.outside import all_may
 from render_farm.path_fields import path_fields
 from render_farm.rewriting import Change, rewrite
+from tests.agreeing import all_may
 from tests.by_hand import Children, assert_equals_plain, children, job_of
 from tests.reference import Plain, render_plainly, run
 

@@ -15,7 +15,7 @@ import zstandard
 from frame_splitter.errors import InvalidInput
 from render_farm.bundle import Bundle, bundle
 from render_farm.doctor import examine
-from render_farm.outside import all_may
+from tests.agreeing import all_may
 
 MAKER = Path(__file__).parent.parent / "fakes" / "asset_scenes.py"
 FILES = {
