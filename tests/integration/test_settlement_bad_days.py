@@ -110,7 +110,7 @@ def test_of_two_settlers_one_works_and_the_other_takes_over(farm) -> None:
                 await farm.work(job, "n1", most=3)
                 await asyncio.sleep(0.3)
                 assert not second._books.all(), "it waits for the lock"
-        await farm.money.let_go("one")
+        assert await farm.money.hold_lock("two", 1.0), "who stops gives the lock up"
         async with farm.running(farm.settler("two")):
             await farm.work(job, "n1")
             told = await farm.settle(job)
