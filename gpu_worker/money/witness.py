@@ -13,7 +13,7 @@ import structlog
 
 from frame_splitter.errors import FarmError, Unavailable
 from payments.network import Network
-from payments.promises import Promise
+from payments.promises import NEVER_REVOKED, Promise
 
 if TYPE_CHECKING:
     from payments.market import Market
@@ -26,7 +26,6 @@ WHOLE = 10_000
 """A share of one, in ten-thousandths, as in the contract."""
 NOT_THERE, OPEN = 0, 1
 """States of agreements (payments/market_records.py)."""
-NEVER_REVOKED = (1 << 64) - 1
 
 log = structlog.get_logger()
 

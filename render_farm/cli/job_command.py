@@ -24,7 +24,7 @@ from render_farm.client import FarmClient
 from render_farm.embedded.supervisor import state_folder
 from render_farm.wording import counted
 
-MONEY_ACTIONS = ("statement", "fund", "refund", "contest")
+MONEY_ACTIONS = ("statement", "fund", "refund", "contest", "revoke", "appoint")
 
 
 @dataclass(frozen=True, slots=True)

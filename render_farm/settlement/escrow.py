@@ -110,6 +110,8 @@ class Escrow:
                 self.ended, self.deadline = True, entry.total
             case "revoked":
                 self.revoked.add(entry.who.lower())
+            case "appointed":
+                self.revoked.discard(entry.who.lower())
             case "executed" | "withdrawn":
                 self.proposed.pop(entry.mark, None)
 
