@@ -16,9 +16,9 @@ from gpu_worker.config import node_config, state_folder
 from gpu_worker.logs import configure_logs
 
 EXAMPLES = """examples:
-  gpu-worker run --coordinator https://farm.example:8470 --token-file node.token
-  gpu-worker run --coordinator https://farm.example:8470 --token-file node.token --device OPTIX
-  gpu-worker run --coordinator https://farm.example:8470 --token-file node.token --ray-address auto
+  gpu-worker run --coordinator https://farm.example:8700 --token-file node.token
+  gpu-worker run --coordinator https://farm.example:8700 --token-file node.token --device OPTIX
+  gpu-worker run --coordinator https://farm.example:8700 --token-file node.token --ray-address auto
   gpu-worker run --coordinator http://127.0.0.1:8700 --token-file node.token --trust-farm 0x5Fb... --owner ann
   FARM_CA_FILE=studio.pem gpu-worker run --coordinator https://render.studio.lan:8700 --token-file node.token
   gpu-worker inspect scene.blend --json

@@ -13,7 +13,7 @@ import structlog
 
 from farm_protocol.errors import FarmError, Unavailable
 from payments.messages.network import Network
-from payments.messages.promises import Promise
+from payments.messages.promises import NEVER_REVOKED, Promise
 
 if TYPE_CHECKING:
     from payments.chain.market import Market
@@ -26,7 +26,6 @@ WHOLE = 10_000
 """A share of one, in ten-thousandths, as in the contract."""
 NOT_THERE, OPEN = 0, 1
 """States of agreements (payments/chain/market_records.py)."""
-NEVER_REVOKED = (1 << 64) - 1
 
 log = structlog.get_logger()
 

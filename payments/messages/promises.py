@@ -210,6 +210,8 @@ class Promises:
     last: Name
 
 
+NEVER_REVOKED = (1 << 64) - 1
+"""Until when a session key signs that is not revoked (Jobs.sol)."""
 LONGEST_NAME = 31
 """Bytes of a job's id in its terms."""
 

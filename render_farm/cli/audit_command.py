@@ -12,9 +12,11 @@ from farm_protocol.wording import counted
 from render_farm.cli.access import open_farm
 from render_farm.cli.compare_heads import compare
 from render_farm.cli.console import Console
+from render_farm.cli.log_watch import LogWatch
 from render_farm.cli.receipts import address
 from render_farm.cli.table import table
 from render_farm.client.farm_client import FarmClient
+from render_farm.embedded.supervisor import state_folder
 
 if TYPE_CHECKING:
     from verification.audit.records import JobVerification, SubmissionRecord
@@ -72,7 +74,9 @@ def run(chosen: argparse.Namespace, console: Console) -> int:
         verification = access.client.verification(JobId(chosen.job))
         if chosen.action == "list":
             return _list(verification, names(access.client), console)
-    return _replay(verification, farm, console)
+        watch = LogWatch(access.client, state_folder(chosen.state_dir).path)
+        contradicted = watch.contradicted(verification)
+    return _replay(verification, farm, contradicted, console)
 
 
 NOTHING = "No tile was submitted: none is rendered yet, or one Blender of an own node writes each frame whole"
@@ -123,10 +127,12 @@ def _row(one: Shown) -> tuple[str, ...]:
     )
 
 
-def _replay(verification: "JobVerification", farm: str | None, console: Console) -> int:
+def _replay(
+    verification: "JobVerification", farm: str | None, contradicted: tuple[str, ...], console: Console
+) -> int:
     from verification.receipts.replay import replay  # noqa: PLC0415 - takes long to load
 
-    findings = tuple(replay(verification, farm))
+    findings = (*contradicted, *replay(verification, farm))
     submissions = len(verification.submissions)
     audited = sum(bool(one.audited) for one in verification.submissions)
     told = verification.farm.address

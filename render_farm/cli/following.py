@@ -2,7 +2,7 @@
 """A job followed to its end: events shown, frames fetched as they come."""
 
 from collections.abc import Callable
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass
 
 from farm_protocol.errors import FarmError
@@ -10,7 +10,6 @@ from farm_protocol.fields import decode
 from farm_protocol.records import JobState
 from render_farm.api_models import Job
 from render_farm.cli.fetching import Fetched, Fetcher
-from render_farm.cli.money_watch import MoneyWatch
 from render_farm.cli.outputs import Targets
 from render_farm.cli.progress import Display, Status, display
 from render_farm.cli.receipts import Receipts
@@ -19,6 +18,7 @@ from render_farm.client.events import (
     AuditEvent,
     Event,
     FrameEvent,
+    MoneyEvent,
     NoticeEvent,
     ProgressEvent,
     TaskEvent,
@@ -71,7 +71,7 @@ def follow(
     Raises JobFailed or JobCancelled with the reason, after the frames that are done were fetched.
     """
     done_before = job.tasks.accepted / max(1, job.tasks.total)
-    status = Status(job.tasks.total, job.frames.total, at_start=done_before)
+    status = Status(job.tasks.total, job.frames.total, at_start=done_before, money=job.money)
     with closing(display(status, say)) as shown:
         done: set[int] = set()
 
@@ -84,9 +84,7 @@ def follow(
                 shown.line(problem)
 
         names = Names(client, job.job)
-        paid = job.money is not None
-        watch = MoneyWatch(client, job.job, status, shown) if paid else nullcontext()
-        with watch, closing(Fetcher(client, job.job, targets, saved, shown.line, receipts)) as fetcher:
+        with closing(Fetcher(client, job.job, targets, saved, shown.line, receipts)) as fetcher:
             for event in client.events(job.job):
                 if event.kind == "verdict":
                     _heed_verdict(decode(event.data, VerdictEvent), status, shown, names)
@@ -129,6 +127,8 @@ def _heed(event: Event, status: Status, shown: Display, fetcher: Fetcher, paused
         if notice and notice not in status.notices:
             status.notices.add(notice)
             shown.line(notice)
+    elif event.kind == "money":
+        _heed_money(decode(event.data, MoneyEvent), status, shown)
     elif event.kind == "audit":
         status.audits.audit(decode(event.data, AuditEvent))
 
@@ -139,6 +139,16 @@ def _heed_frame(frame: FrameEvent, shown: Display, fetcher: Fetcher) -> None:
         shown.line(f"Frame {frame.frame} is rendered again.")
     if frame.state == "failed":
         shown.line(f"Frame {frame.frame} failed.")
+
+
+def _heed_money(event: MoneyEvent, status: Status, shown: Display) -> None:
+    """Only what is so now is told: the events of a job that was taken up again begin at its start."""
+    if event.money is None:
+        return
+    notice, status.money = event.money.notice, event.money
+    if notice and notice != status.money_notice:
+        shown.line(notice)
+    status.money_notice = notice
 
 
 def _heed_verdict(event: VerdictEvent, status: Status, shown: Display, names: Names) -> None:

@@ -24,7 +24,7 @@ from render_farm.cli.written import Written
 from render_farm.client.farm_client import FarmClient
 from render_farm.embedded.supervisor import state_folder
 
-MONEY_ACTIONS = ("statement", "fund", "refund", "contest")
+MONEY_ACTIONS = ("statement", "fund", "refund", "contest", "revoke", "appoint")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`render-farm job statement`, `job fund`, `job refund`, `job contest`: a paid job's money."""
+"""`render-farm job statement`, `fund`, `refund`, `contest`, `revoke` and `appoint`: a paid job's money."""
 
 import argparse
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from farm_protocol.errors import Conflict, InvalidInput, NotFound
 from farm_protocol.ids import JobId
 from payments.accounting import amounts
 from render_farm.api_models import Job
-from render_farm.cli import contesting
+from render_farm.cli import contesting, session_keys
 from render_farm.cli.abandoned import in_words, paid_here, take_back
 from render_farm.cli.access import Access, open_farm
 from render_farm.cli.console import Console
@@ -32,8 +32,8 @@ class Funded:
 
 
 def run(chosen: argparse.Namespace, console: Console) -> int:
-    """One of the four; 1 where the chain says otherwise than a statement."""
-    if chosen.action in ("refund", "contest") and chosen.offline:
+    """One of the six; 1 where the chain says otherwise than a statement."""
+    if getattr(chosen, "offline", False):
         return _alone(chosen, console)
     needs_chain = chosen.action != "statement" or chosen.check
     money = needs_chain and chosen.chain is None
@@ -44,9 +44,11 @@ def run(chosen: argparse.Namespace, console: Console) -> int:
             return _statement(chosen, access, console)
         if chosen.action == "fund":
             return _fund(chosen, access, console)
-        if chosen.action == "contest":
-            return _contest(chosen, access, console)
-        return _refund(chosen, access, console)
+        if chosen.action == "refund":
+            return _refund(chosen, access, console)
+        job = _job(chosen, access.client)
+        purse, farm = _purse(chosen, access, console)
+        return _on_chain(chosen, purse, job.job, _number(purse, farm, job.job), console)
 
 
 def _statement(chosen: argparse.Namespace, access: Access, console: Console) -> int:
@@ -94,10 +96,13 @@ def _refund(chosen: argparse.Namespace, access: Access, console: Console) -> int
     return 0
 
 
-def _contest(chosen: argparse.Namespace, access: Access, console: Console) -> int:
-    job = _job(chosen, access.client)
-    purse, farm = _purse(chosen, access, console)
-    return _contested(purse, job.job, _number(purse, farm, job.job), console)
+def _on_chain(chosen: argparse.Namespace, purse: Purse, job: JobId, number: int, console: Console) -> int:
+    """What a client does in the contract alone, whether or not its farm is there."""
+    if chosen.action == "contest":
+        return _contested(purse, job, number, console)
+    if chosen.action == "revoke":
+        return _revoked(purse, job, number, chosen.key, console)
+    return _appointed(purse, job, number, chosen.key, console)
 
 
 def _contested(purse: Purse, job: JobId, number: int, console: Console) -> int:
@@ -107,13 +112,26 @@ def _contested(purse: Purse, job: JobId, number: int, console: Console) -> int:
     return 0
 
 
+def _revoked(purse: Purse, job: JobId, number: int, key: str | None, console: Console) -> int:
+    named = session_keys.checked_key(key) if key is not None else None
+    done = session_keys.revoke(purse, job, number, named, console.say)
+    console.result(done, session_keys.revoked_in_words(done))
+    return 0
+
+
+def _appointed(purse: Purse, job: JobId, number: int, key: str, console: Console) -> int:
+    done = session_keys.appoint(purse, job, number, session_keys.checked_key(key))
+    console.result(done, session_keys.appointed_in_words(done))
+    return 0
+
+
 def _alone(chosen: argparse.Namespace, console: Console) -> int:
-    """Refund or contest without the farm."""
-    if chosen.last:
+    """The same without the farm, from the contract alone."""
+    if getattr(chosen, "last", False):
         raise UsageError("Without its farm a job must be named: --offline needs JOB.")
     purse, job = open_purse(place(chosen, None), console.say), JobId(chosen.job)
-    if chosen.action == "contest":
-        return _contested(purse, job, paid_here(purse, job), console)
+    if chosen.action != "refund":
+        return _on_chain(chosen, purse, job, paid_here(purse, job), console)
     taken = take_back(purse, job, console.say)
     console.result(taken, in_words(taken, purse.network.decimals, purse.network.symbol))
     return 0

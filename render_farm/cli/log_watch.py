@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The heads of farms' logs that this user was told, kept and compared, so that no farm shows two logs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from farm_protocol.errors import NotFound
 from farm_protocol.fields import decode
 from render_farm.client.farm_client import FarmClient
 
 if TYPE_CHECKING:
-    from verification.audit.records import SignedHead
+    from verification.audit.records import JobVerification, Round, SignedHead
     from verification.receipts.records import Receipt
     from verification.receipts.witness import Witness
 
@@ -36,8 +38,23 @@ class LogWatch:
 
     def heed_receipt(self, receipt: "Receipt") -> None:
         """Compare a receipt's heads with those kept, and keep them. Raises SplitView."""
-        for head in heads_of(receipt):
+        for head in heads_of(receipt.rounds):
             self._keep(head)
+
+    def contradicted(self, verification: "JobVerification") -> tuple[str, ...]:
+        """What the heads in a job's record, and the farm's newest, say against those this user saw before, as
+        sentences: each log must begin with the one before it. They are kept.
+        """
+        from verification.receipts.witness import SplitView, UnsignedHead  # noqa: PLC0415
+
+        try:
+            for head in heads_of(verification.rounds):
+                self._keep(head)
+            with suppress(NotFound):
+                self._keep(self._client.log_head())
+        except (SplitView, UnsignedHead) as error:
+            return (error.sentence,)
+        return ()
 
     def _keep(self, head: "SignedHead") -> None:
         with self._lock:
@@ -53,16 +70,16 @@ def witness_of(state: Path, farm: str) -> "Witness":
     return Witness(state / HEADS, farm)
 
 
-def heads_of(receipt: "Receipt") -> "Iterator[SignedHead]":
-    """The heads of the farm's log in a receipt whose signatures hold."""
+def heads_of(rounds: "Iterable[Round]") -> "Iterator[SignedHead]":
+    """The heads of the farm's log that rounds tell."""
     from verification.audit.records import SignedHead  # noqa: PLC0415
 
-    for one in receipt.rounds:
+    for one in rounds:
         yield SignedHead(one.round, one.size, one.root, one.signature or "")
 
 
 def compared(state: Path, receipt: "Receipt") -> None:
     """Compare a receipt's heads with those kept before, without asking any farm. Raises SplitView."""
     witness = witness_of(state, receipt.farm)
-    for head in heads_of(receipt):
+    for head in heads_of(receipt.rounds):
         witness.keep(head, None)

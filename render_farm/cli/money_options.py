@@ -39,6 +39,24 @@ Only while the claim's window is open. A tenth of what is claimed is put in; it 
 arbiters find that the whole claim stands.
 """
 
+_REVOKE = """examples:
+  render-farm job revoke JOB                           the farm's key for the job is stolen, or not trusted
+  render-farm job revoke JOB --key 0x52c4...           one of several keys
+  render-farm job revoke --last --json | jq '.keys[].valid_until'
+  render-farm job revoke JOB --offline --chain chain.toml --wallet me.json     the farm is gone
+
+A revoked key opens and raises nothing; what it signed before is paid for one more claim window. A farm whose
+key is revoked cancels the job, for good; without --key all keys that the job has are revoked.
+"""
+
+_APPOINT = """examples:
+  render-farm job appoint JOB 0x52c4...                another key may sign the job's orders and vouchers
+  render-farm job revoke JOB --key 0x52c4...           it may no more
+
+Whoever holds a key that signs for a job can promise all of the job's money that is not reserved. A farm signs
+with its own key, which every job has from its beginning.
+"""
+
 Adder = Callable[..., argparse.ArgumentParser]
 """Adds an action of `job`, by name, with what argparse knows of it."""
 
@@ -96,7 +114,7 @@ def add_file(command: Options, known: Mapping[str, str], name: str, variable: st
 
 
 def add_money_actions(add: Adder, common: argparse.ArgumentParser, known: Mapping[str, str]) -> None:
-    """`job statement`, `job fund`, `job refund` and `job contest`."""
+    """`job statement`, `job fund`, `job refund`, `job contest`, `job revoke` and `job appoint`."""
     statement = add("statement", parents=[common], help="where a job's money went", epilog=_STATEMENT)
     _add_which(statement)
     statement.add_argument(
@@ -109,16 +127,26 @@ def add_money_actions(add: Adder, common: argparse.ArgumentParser, known: Mappin
     add_wallet(fund, known)
     refund = add("refund", parents=[common], help="take back what a job has left", epilog=_REFUND)
     _add_which(refund)
-    refund.add_argument(
-        "--offline", action="store_true", help="the farm is gone: from the contract alone (with --chain)"
-    )
-    add_wallet(refund, known)
+    _add_alone(refund, known)
     contest = add("contest", parents=[common], help="object to what operators claim", epilog=_CONTEST)
     _add_which(contest)
-    contest.add_argument(
+    _add_alone(contest, known)
+    revoke = add("revoke", parents=[common], help="let no key sign for a job any more", epilog=_REVOKE)
+    _add_which(revoke)
+    revoke.add_argument("--key", metavar="ADDRESS", help="this key alone (default: all that the job has)")
+    _add_alone(revoke, known)
+    appoint = add("appoint", parents=[common], help="let another key sign for a job", epilog=_APPOINT)
+    appoint.add_argument("job", metavar="JOB", help="the job's id")
+    appoint.add_argument("key", metavar="ADDRESS", help="the key's address")
+    _add_alone(appoint, known)
+
+
+def _add_alone(command: argparse.ArgumentParser, known: Mapping[str, str]) -> None:
+    """A wallet, with or without the farm."""
+    command.add_argument(
         "--offline", action="store_true", help="the farm is gone: from the contract alone (with --chain)"
     )
-    add_wallet(contest, known)
+    add_wallet(command, known)
 
 
 def _add_which(command: argparse.ArgumentParser) -> None:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from payments.messages.statements import JobMoney
 from render_farm.cli.console import printable
+from render_farm.cli.statement_text import money_line
 from render_farm.cli.verdicts import Audits
 from render_farm.client.events import ProgressEvent, TaskEvent
 
@@ -41,7 +43,9 @@ class Status:
     slots: dict[tuple[str, str], str] = field(default_factory=dict)
     audits: Audits = field(default_factory=Audits)
     state: str = ""
-    money: str = ""
+    money: JobMoney | None = None
+    money_notice: str = ""
+    """Of the settler, as it was said last."""
     notices: set[str] = field(default_factory=set)
     """Said once each, however often they are told."""
 
@@ -173,7 +177,8 @@ class LiveDisplay:
         )
         for name, doing in status.activity()[:MOST_SLOTS]:
             slots.add_row("", Text(printable(name)), doing)
-        asides = (str(status.audits) if status.audits else "", printable(status.money))
+        money = printable(money_line(status.money)) if status.money else ""
+        asides = (str(status.audits) if status.audits else "", money)
         return Group(head, *(Text(f"  {aside}") for aside in asides if aside), slots)
 
 

@@ -20,7 +20,7 @@ from payments.accounting import amounts
 from payments.accounting.units import Wei
 from payments.chain.outbox import FileOutbox
 from payments.messages.network import Network, load
-from payments.messages.promises import SignedTerms
+from payments.messages.promises import NEVER_REVOKED, SignedTerms
 from payments.messages.statements import Payment
 from payments.wallet.wallets import is_remote
 from render_farm.cli.access import Access
@@ -214,6 +214,28 @@ class Purse:
         """Contest an agreement's claim, with a bond."""
         with self._wallet() as wallet:
             return "0x" + wallet.contest(f"contest {name}", name, bond, wait=SENDING_SECONDS)
+
+    def session_keys(self, number: int) -> tuple[str, ...]:
+        """The keys that may sign for a job, in the order in which they were appointed."""
+        told = [one for one in history(self._market) if one.name == "SessionAppointed"]
+        keys = dict.fromkeys(str(one.values["key"]) for one in told if one.values["job"] == number)
+        return tuple(key for key in keys if self.session(number, key) == NEVER_REVOKED)
+
+    def session(self, number: int, key: str) -> int:
+        """Until when what a key signs for a job counts, in seconds since the epoch."""
+        return self._market.session(number, key)
+
+    def revoke(self, job: JobId, number: int, key: str) -> str:
+        """Let a key sign nothing new for a job; the transaction's hash."""
+        with self._wallet() as wallet:
+            call = self._market.revoke(number, key)
+            return "0x" + wallet.repeat(f"revoke {job}", call, wait=SENDING_SECONDS)
+
+    def appoint(self, job: JobId, number: int, key: str) -> str:
+        """Let a key sign for a job; the transaction's hash."""
+        with self._wallet() as wallet:
+            call = self._market.appoint(number, key)
+            return "0x" + wallet.repeat(f"appoint {job}", call, wait=SENDING_SECONDS)
 
     def time(self) -> int:
         """The chain's."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from farm_protocol.fields import StoredFile, decode
 from farm_protocol.records import JobState
+from payments.messages.statements import JobMoney
 from render_farm.api_models import Job
 
 FINAL_STATES = frozenset({JobState.COMPLETE, JobState.SETTLED, JobState.FAILED, JobState.CANCELLED})
@@ -103,9 +104,12 @@ class LostEvent:
 
 @dataclass(frozen=True, slots=True)
 class MoneyEvent:
-    """Why nothing goes on with a paid job; '' once it does again."""
+    """A paid job's money moved. `notice` is why nothing went on then, '' where it did; `money` how all of it
+    stands now.
+    """
 
     notice: str
+    money: JobMoney | None = None
 
 
 @dataclass(frozen=True, slots=True)

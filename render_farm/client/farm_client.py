@@ -71,7 +71,7 @@ from render_farm.client.events import FINAL_STATES, Event, parse
 from render_farm.client.transfers import LinkExpired, Transfers
 
 if TYPE_CHECKING:
-    from verification.audit.records import JobVerification, LogConsistency
+    from verification.audit.records import JobVerification, LogConsistency, SignedHead
 
 UPLOADS_AT_ONCE = 4
 VAIN_OFFERS = 8
@@ -325,6 +325,12 @@ class FarmClient:
         from verification.audit.records import JobVerification  # noqa: PLC0415 - signatures take long to load
 
         return self._link.get(f"/jobs/{_id(job)}/verification", JobVerification)
+
+    def log_head(self) -> "SignedHead":
+        """The newest head of the farm's log. Raises NotFound where it has none yet."""
+        from verification.audit.records import SignedHead  # noqa: PLC0415 - signatures take long to load
+
+        return self._link.get("/log/head", SignedHead)
 
     def log_consistency(self, first: int, second: int) -> "LogConsistency":
         """The farm's proof that its log of `second` leaves begins with that of `first`. Raises NotFound."""

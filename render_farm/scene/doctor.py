@@ -105,10 +105,6 @@ def trust_nothing(blends: Mapping[Path, str], reason: str) -> None:
     raise InvalidInput(f"Without a sandbox no scene is opened: {reason}")
 
 
-def trust_all(blends: Mapping[Path, str], reason: str) -> None:
-    """Opens everything: for scenes that whoever asks has made."""
-
-
 def examine(
     bundled: Bundle,
     wish: Wish | None = None,

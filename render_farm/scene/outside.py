@@ -45,11 +45,6 @@ def none_may(files: Sequence[Path]) -> Collection[Path]:
     return ()
 
 
-def all_may(files: Sequence[Path]) -> Collection[Path]:
-    """Everything goes: for what sends nothing anywhere."""
-    return files
-
-
 class Fence:
     """What is a part of the scene in the folder `base`."""
 

@@ -21,8 +21,8 @@ from payments.chain.market_records import AgreementOnChain, AgreementState, Atte
 from payments.chain.outbox import FileOutbox, Intent, Outcome
 from payments.chain.rpc import NoFunds, Reverted
 from payments.chain.sending import Sender, SendingRules, Signer
-from payments.messages import signing
-from payments.messages.promises import Ruling, SignedVoucher, Slash
+from payments.messages import accepted_tree, signing
+from payments.messages.promises import Credit, Ruling, SignedVoucher, Slash
 from render_farm.settlement.errands import Errand, Kind
 from render_farm.settlement.knowledge import Trouble
 from render_farm.settlement.rulings import ruling
@@ -47,6 +47,7 @@ REASONS = {
     "NothingToSlash": "no stake stands behind it any more",
     "NotTheBench": "the job's arbiters are others",
     "PaidLess": "less was paid than its operator asks",
+    "NotShown": "the voucher of the claim does not have it",
     "OverCap": "it is more than the agreement's cap",
     "WrongState": "the agreement is closed, or a claim is pending",
     "TooEarly": "it is too early",
@@ -103,6 +104,7 @@ class Courier:
         self._sender = Sender(market.chain, signer, outbox, clock, rules)
         self._refused: dict[str, Refusal] = {}
         self._about: dict[str, tuple[JobId, str]] = {}
+        self._named: dict[tuple[str, int], list[int]] = {}
 
     def run(self, errands: Sequence[JobErrand]) -> bool:
         """Go on with what was sent; where nothing is under way, send what is to be sent next. Returns whether
@@ -145,6 +147,8 @@ class Courier:
         errand, market = one.errand, self._market
         if errand.kind is Kind.REPORT:
             return False
+        if errand.kind is Kind.STRIKE:
+            return not self._strikable(one)
         if errand.kind is Kind.REFUND:
             return market.available(one.number) == 0
         if errand.kind in (Kind.PROPOSE, Kind.EXECUTE):
@@ -188,9 +192,42 @@ class Courier:
         for kind, some in groupby(together, lambda one: one.errand.kind):
             if kind in PAYING:
                 made.append(self._market.redeem(_vouchers(some)))
+            elif kind is Kind.STRIKE:
+                made += [call for one in some for call in self._strikes(one)]
             else:
                 made += [self._one_call(one) for one in some]
+        if not made:
+            raise Undecided
         return made[0] if len(made) == 1 else self._market.multicall(made)
+
+    def _strikes(self, one: JobErrand) -> list[Call]:
+        name, paid = one.errand.agreement, one.errand.paid
+        return [
+            self._market.show_paid(name, paid[index], accepted_tree.way(paid, index))
+            for index in self._strikable(one)[:TOGETHER]
+        ]
+
+    def _strikable(self, one: JobErrand) -> list[int]:
+        """Which of the credits that were paid are claimed again. What a claim names stays as it is, so all
+        credits are looked up once.
+        """
+        name, paid = one.errand.agreement, one.errand.paid
+        claim = self._market.claim(name)
+        if self._market.agreement(name).state is not AgreementState.CLAIMED:
+            return []
+        known = self._named.get((name, claim.filed_at))
+        if known is None:
+            shown = accepted_tree.root(paid) == (claim.root, claim.base)
+            known = [index for index in range(len(paid)) if shown and self._is_claimed(one, paid[index])]
+            self._named[name, claim.filed_at] = known
+        return [index for index in known if self._is_claimed(one, paid[index])]
+
+    def _is_claimed(self, one: JobErrand, credit: Credit) -> bool:
+        """Whether all that is claimed for a credit's task was paid. Where more is claimed, what is left of it
+        after striking would be of no task, and nothing could be ruled about it: that is for who contests.
+        """
+        amount, begins = self._market.claimed(one.number, credit.task)
+        return 0 < amount <= credit.amount and one.errand.agreement.startswith(begins)
 
     def _one_call(self, one: JobErrand) -> Call:
         market, errand = self._market, one.errand
@@ -255,6 +292,7 @@ _VERBS = {
     Kind.REDEEM: "pay",
     Kind.REDEEM_FIRST: "pay",
     Kind.RAISE: "raise the cap of",
+    Kind.STRIKE: "strike what was paid from the claim under",
     Kind.RELEASE: "release",
     Kind.REPORT: "slash",
     Kind.PROPOSE: "slash",

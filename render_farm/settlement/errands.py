@@ -11,7 +11,7 @@ from enum import IntEnum
 
 from payments.messages import signing
 from payments.messages.network import Network
-from payments.messages.promises import Promise, SignedRelease, Slash
+from payments.messages.promises import Credit, Promise, SignedRelease, Slash
 from render_farm.settlement import rulings, slashing, vouchers
 from render_farm.settlement.book import Book, Held
 from render_farm.settlement.stakes import required
@@ -41,6 +41,7 @@ class Kind(IntEnum):
     REDEEM_FIRST = 2
     RAISE = 3
     REDEEM = 4
+    STRIKE = 9
     RELEASE = 10
     REPORT = 11
     PROPOSE = 12
@@ -54,7 +55,8 @@ class Kind(IntEnum):
 @dataclass(frozen=True, slots=True)
 class Errand:
     """One call to be made. `promise` is what it is about, or `release`, `slash` (with its id); of a claim
-    `stands`, each task that the book decided about with what may be claimed for it.
+    `stands`, each task that the book decided about with what may be claimed for it, or `paid`, the credits of
+    the voucher that it stands on.
     """
 
     kind: Kind
@@ -64,6 +66,7 @@ class Errand:
     slash: Slash | None = None
     case: str = ""
     stands: tuple[tuple[str, int], ...] = ()
+    paid: tuple[Credit, ...] = ()
     twice: Twice | None = None
 
     @property
@@ -165,7 +168,11 @@ def _is_revoked(book: Book, facts: PaidJob) -> bool:
 def _decided(book: Book, facts: PaidJob, moment: Moment) -> Iterator[Errand]:
     alone = _decides_alone(facts, moment)
     for name, found in book.escrow.agreements.items():
-        if found.claim is not None and found.contested and alone and name in book.held:
+        if found.claim is None or name not in book.held:
+            continue
+        if paid := rulings.paid(book, name, found.claim.total):
+            yield Errand(Kind.STRIKE, name, paid=paid)
+        if found.contested and alone:
             yield Errand(Kind.RULE, name, stands=rulings.stands(book, name, found.claim.total))
     for charge in slashing.charges(book):
         lease = (charge.entry.task, charge.entry.token)

@@ -76,11 +76,6 @@ class Escrow:
         else:
             self._of_job(entry)
 
-    def is_open(self, agreement: str) -> bool:
-        """Whether the agreement is on the chain and not closed."""
-        found = self.agreements.get(agreement)
-        return found is not None and not found.closed
-
     def is_closed(self, agreement: str) -> bool:
         """Whether nothing more is ever paid under it."""
         found = self.agreements.get(agreement)
@@ -115,6 +110,8 @@ class Escrow:
                 self.ended, self.deadline = True, entry.total
             case "revoked":
                 self.revoked.add(entry.who.lower())
+            case "appointed":
+                self.revoked.discard(entry.who.lower())
             case "executed" | "withdrawn":
                 self.proposed.pop(entry.mark, None)
 

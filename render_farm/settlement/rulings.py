@@ -4,7 +4,9 @@ not. Pure.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
+from payments.messages.promises import Credit
 from render_farm.settlement.book import Book
 
 
@@ -16,12 +18,15 @@ def stands(book: Book, agreement: str, base: int) -> tuple[tuple[str, int], ...]
     for entry in book.accepted.values():
         if entry.agreement == agreement:
             found[entry.task] = book.earned(entry)
-    paid = 0
-    for credit in book.credits(agreement):
-        paid += credit.amount
-        if paid <= base:
-            found[credit.task] = 0
+    found |= {credit.task: 0 for credit in paid(book, agreement, base)}
     return tuple(found.items())
+
+
+def paid(book: Book, agreement: str, base: int) -> tuple[Credit, ...]:
+    """The agreement's credits in the voucher of `base` that a claim stands on, in their order."""
+    owed = book.credits(agreement)
+    sums = accumulate(credit.amount for credit in owed)
+    return owed[: sum(total <= base for total in sums)]
 
 
 def ruling(

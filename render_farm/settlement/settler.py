@@ -120,6 +120,14 @@ class Settler:
                 log.warning("lock_lost", reason=error.sentence)
             except Unavailable:
                 await asyncio.sleep(STORE_RETRY_SECONDS)
+            except asyncio.CancelledError:
+                await self._let_go()
+                raise
+
+    async def _let_go(self) -> None:
+        """Another settler may begin at once. What its own threads still bring, the chain takes once."""
+        with contextlib.suppress(FarmError):
+            await self._money.let_go(self._name)
 
     def close(self) -> None:
         """Wait for what its threads do still."""
@@ -176,7 +184,7 @@ class Settler:
 
     async def _renew_once(self) -> None:
         try:
-            if not await self._money.renew(self._name, LOCK_SECONDS):
+            if not await self._money.hold_lock(self._name, LOCK_SECONDS):
                 raise LockLost("Another settler keeps the books now: two must not.")
             self._held_until = self._clock() + LOCK_SECONDS
         except Unavailable:

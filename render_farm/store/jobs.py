@@ -217,6 +217,11 @@ class Jobs:
             for entry, fields in entries
         ]
 
+    async def money(self, job: JobId) -> JobMoney | None:
+        """How a job's money stands, or None for a free job."""
+        money, held = await self._store.do("HMGET", keys.job(job), "money", "held")
+        return _money({"money": money, "held": held or ""}) if money else None
+
     async def last_progress(self, job: JobId) -> str:
         """The id of the job's last progress event, or "0"."""
         return await self._store.last_of(keys.progress(job))

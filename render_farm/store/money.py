@@ -230,10 +230,6 @@ class Money:
         """Hold the lock of the one process that keeps the books, or go on holding it, for so long."""
         return bool(await self._store.run("hold_lock", [keys.MONEY_LOCK], who, int(seconds * 1000)))
 
-    async def renew(self, who: str, seconds: float) -> bool:
-        """The same, for who holds it already."""
-        return await self.hold_lock(who, seconds)
-
     async def let_go(self, who: str) -> None:
         """Give the lock up."""
         await self._store.run("hold_lock", [keys.MONEY_LOCK], who, 0)

@@ -30,7 +30,8 @@ from render_farm.embedded.part import Program
 from render_farm.embedded.state import Folder
 from render_farm.embedded.supervisor import Farm, FarmOptions
 from render_farm.scene.bundle import bundle
-from render_farm.scene.doctor import inspect, trust_all
+from render_farm.scene.doctor import inspect
+from tests.agreeing import trust_all
 from tests.cheats import dishonest_child
 from tests.cheats.money import Selling, artists_purse, sell_with_stake
 from tests.cheats.raw_node import keyless_node

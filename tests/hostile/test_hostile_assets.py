@@ -19,7 +19,8 @@ from render_farm.scene import bundle as bundling
 from render_farm.scene import outside
 from render_farm.scene.asset_rules import AssetRules
 from render_farm.scene.bundle import Bundle, bundle, complete
-from render_farm.scene.outside import REASON, Fence, all_may, is_shared, none_may
+from render_farm.scene.outside import REASON, Fence, is_shared, none_may
+from tests.agreeing import all_may
 from tests.fakes.scripted_server import Answer, scripted
 from tests.hostile.greedy_scenes import KEEPSAKES
 from tests.support import reference

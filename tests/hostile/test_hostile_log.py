@@ -16,6 +16,7 @@ from farm_protocol.errors import NotFound
 from farm_protocol.fields import decode, encode
 from gpu_worker.farm.log_watch import LeftOut, LogWatch
 from gpu_worker.farm.result_signer import Due, SubmissionReceipt
+from render_farm.cli.audit_command import Replayed
 from render_farm.cli.compare_heads import HeadsCompared
 from render_farm.cli.following import follow
 from render_farm.cli.log_watch import LogWatch as ClientWatch
@@ -324,6 +325,12 @@ class TwoLogs(Coordinator):
         self.events = [("head", asdict(head)) for head in log.heads.values()]
 
     def __call__(self, asked: Asked) -> Answer:
+        if asked.path.endswith("/health"):
+            return Answer(body=b'{"status": "ok", "version": "1", "store": true, "objects": true}')
+        if asked.path.endswith("/verification"):
+            return Answer(body=encode(honest_farm().verification()))
+        if asked.path.endswith("/log/head"):
+            return Answer(body=self.log.log_head())
         if asked.path.endswith("/farm"):
             return Answer(body=msgspec.json.encode(honest_farm().verification().farm))
         if "/log/consistency" in asked.path:
@@ -371,6 +378,48 @@ def test_a_receipt_by_another_log_than_was_told_does_not_hold(
     Witness(tmp_path / "state" / "heads", FARM).keep(told.head(number), told.prove)
     assert command(verify) == 1
     assert f"two heads of round {number}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        ("the same", ""),
+        ("nothing", ""),
+        ("another", "It does not show that its log of round"),
+        ("another of a round", "two heads of round"),
+    ],
+)
+def test_a_replay_holds_the_log_against_the_last_head_that_was_seen(
+    seen: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    farm = honest_farm()
+    first = farm.rounds[0]
+    now = Log(list(farm.leaves))
+    now.add("of another job", "and one more").head(farm.rounds[-1].round + 5)
+    folder = tmp_path / "state" / "heads"
+    if seen == "the same":
+        then = Log(list(farm.leaves))
+        Witness(folder, FARM).keep(then.head(farm.rounds[-1].round + 1), then.prove)
+    elif seen == "another":
+        then = Log(list(farm.leaves)).add("never heard of")
+        Witness(folder, FARM).keep(then.head(farm.rounds[-1].round + 1), then.prove)
+    elif seen == "another of a round":
+        then = Log().add("never heard of")
+        Witness(folder, FARM).keep(then.head(first.round), then.prove)
+    token = tmp_path / "token"
+    token.touch(0o600)
+    token.write_text("t")
+    with scripted(TwoLogs(now)) as server:
+        own = ["--coordinator", server.url, "--token-file", str(token)]
+        own += ["--state-dir", str(tmp_path / "state")]
+        code = command(["audit", "replay", "j1", *own, "--json"])
+        asked = server.to("/api/v1/log/consistency")
+    told = decode(capsys.readouterr().out, Replayed)
+    assert [finding for finding in told.findings if said in finding] == list(told.findings)
+    assert (code, told.followed, len(told.findings)) == ((1, False, 1) if said else (0, True, 0))
+    assert asked or seen == "another of a round"
+    if not said:
+        assert Witness(folder, FARM).newest == now.heads[max(now.heads)], "it is seen now"
 
 
 def test_heads_of_several_people_are_compared_by_a_command(

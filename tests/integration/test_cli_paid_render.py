@@ -3,6 +3,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -173,6 +174,50 @@ def test_more_money_and_all_of_it_back(paid: PaidFarm, tmp_path: Path) -> None:
     assert back["settled"]
     assert (back["deposit"], back["paid"], back["refunded"]) == (3 * TOKEN // 2, 0, 3 * TOKEN // 2)
     assert purse.balance() == before
+
+
+@pytest.mark.farm
+def test_a_client_appoints_and_revokes_the_keys_that_sign_for_its_job(paid: PaidFarm, tmp_path: Path) -> None:
+    purse = paid.purse()
+    with bundle(paid.scene, tmp_path) as bundled:
+        facts = inspect(bundled)
+        spec = JobSpec(paid.client.upload_scene(bundled.manifest, bundled.root), (6,))
+    paying = Paying(paid.client, purse, Offered("1", None), print)
+    job = paying.submit(spec, facts)
+    paid.client.pause(job.job)
+    paying.deposit(job, pin(spec, facts))
+    farms, mine = paid.client.terms(job.job).terms.message.sessionKey, keystore.new_key().address
+
+    appointed = paid.answer("job", "appoint", job.job, mine.lower(), cwd=tmp_path)
+    assert (appointed["key"], appointed["keys"]) == (mine, [farms, mine])
+    again = paid.answer("job", "appoint", job.job, mine, cwd=tmp_path, code=1)
+    assert "signs for job" in again["message"]
+    for wrong in ("0x12", mine[:-1] + "g"):
+        assert paid.answer("job", "appoint", job.job, wrong, cwd=tmp_path, code=1)["error"] == "invalid_input"
+
+    one = paid.answer("job", "revoke", job.job, "--key", mine, cwd=tmp_path)
+    assert ([key["key"] for key in one["keys"]], one["left"]) == ([mine], [farms])
+    assert one["keys"][0]["valid_until"] > purse.time()
+    gone = paid.answer("job", "revoke", job.job, "--key", mine, cwd=tmp_path, code=1)
+    assert f"still signing: {farms}" in gone["message"]
+
+    chain = ("--offline", "--chain", paid.home.network, "--wallet", paid.place.wallet)
+    every = subprocess.run(
+        command("job", "revoke", job.job, *chain, "--state-dir", paid.folder),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=SECONDS,
+        env=os.environ | {"FARM_CHAIN_URL": paid.place.url},
+    )
+    assert f"Revoked {farms}: transaction 0x" in every.stderr
+    assert f"`render-farm job refund {job.job}` takes back what nobody earned" in every.stdout
+    none = paid.answer("job", "revoke", job.job, cwd=tmp_path, code=1)
+    assert f"No key signs for job {job.job} any more." in none["message"]
+
+    assert any(event.is_last for event in paid.client.events(job.job)), "the farm cancels it by itself"
+    back = paid.answer("job", "refund", job.job, cwd=tmp_path)
+    assert (back["paid"], back["refunded"]) == (0, TOKEN)
 
 
 @pytest.mark.farm

@@ -315,6 +315,9 @@ def test_terms_and_statements_are_the_owners(market):
     market.store(lambda money: money.show(job, shown, statement(job), False))
     assert market.ann.ok("GET", f"/jobs/{job}/statement")["deposit"] == 10
     assert market.ann.ok("GET", f"/jobs/{job}")["money"]["deposited"] == 10
+    with events(market.ann, job) as stream:
+        moved = next(one["data"] for one in stream if one["event"] == "money")
+    assert (moved["notice"], moved["money"]["deposited"]) == ("", 10)
     eve = market.admin.owner("eve")
     for path in ("terms", "statement"):
         eve.refused(404, "not_found", "GET", f"/jobs/{job}/{path}")
@@ -546,10 +549,10 @@ def test_one_process_keeps_the_books(market):
         return [
             await money.hold_lock("first", 5.0),
             await money.hold_lock("second", 5.0),
-            await money.renew("first", 0.05),
+            await money.hold_lock("first", 0.05),
             await asyncio.sleep(0.1),
             await money.hold_lock("second", 5.0),
-            await money.renew("first", 5.0),
+            await money.hold_lock("first", 5.0),
             await money.let_go("first"),
             await money.hold_lock("first", 5.0),
             await money.let_go("second"),

@@ -110,7 +110,7 @@ def test_of_two_settlers_one_works_and_the_other_takes_over(farm) -> None:
                 await farm.work(job, "n1", most=3)
                 await asyncio.sleep(0.3)
                 assert not second._books.all(), "it waits for the lock"
-        await farm.money.let_go("one")
+        assert await farm.money.hold_lock("two", 1.0), "who stops gives the lock up"
         async with farm.running(farm.settler("two")):
             await farm.work(job, "n1")
             told = await farm.settle(job)
@@ -273,6 +273,53 @@ def test_of_a_contested_claim_stands_what_the_farm_accepted(farm, undecided) -> 
         assert farm.town.balance(farm.client.address) == before, "the bond came back"
 
     run(farm, story)
+
+
+SMALL = PRICE // 10
+
+
+def test_what_was_paid_already_is_struck_from_a_claim(farm) -> None:
+    """The settler shows it unasked; what is claimed beside it stands, as nobody contests it."""
+
+    async def story() -> None:
+        node = await farm.node("n1")
+        job = await farm.job(frames=2, tiles=1)
+        await farm.deposit(job)
+        async with farm.running():
+            await farm.until(lambda: is_funded(farm, job))
+            await farm.work(job, "n1", most=3)
+            order = await farm.until(lambda: vouched(farm, job))
+            await farm.until(lambda: is_open(farm, order.agreement))
+            (paid,) = order.promise.credits
+            (other,) = {f"{job}.f0.t0", f"{job}.f1.t0"} - {paid.task}
+            amounts = {other: SMALL, paid.task: PRICE}
+            tasks = [unpaid(farm, node, task, amount) for task, amount in amounts.items()]
+            operator = farm.wallet_of(node.operator)
+            last = order.promise.voucher
+            await asyncio.to_thread(operator.claim, order.agreement, last, tasks, 10)
+            number = await farm.number(job)
+            await farm.until(lambda: is_struck(farm, number, paid.task))
+            claim = await asyncio.to_thread(farm.market.claim, order.agreement)
+            assert (claim.base, claim.claimed, claim.extra) == (PRICE, PRICE + SMALL, SMALL)
+            assert not await is_struck(farm, number, other), "the rest of the claim stands"
+            farm.turn(WINDOWS.claim + 1)
+            call = farm.market.settle_claim(order.agreement)
+            await asyncio.to_thread(farm.client.do, "settle", call, wait=10)
+            told = await farm.told(job, lambda told: told.paid > PRICE)
+        assert told.paid == PRICE + SMALL
+
+    run(farm, story)
+
+
+async def vouched(farm, job):
+    """The job's order once it has a voucher."""
+    orders = await farm.money.orders(job)
+    return next((order for order in orders if order.promise.voucher is not None), None)
+
+
+async def is_struck(farm, number, task):
+    amount, _ = await asyncio.to_thread(farm.market.claimed, number, task)
+    return amount == 0
 
 
 # --- budgets ---------------------------------------------------------------------------------------

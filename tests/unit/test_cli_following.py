@@ -98,6 +98,22 @@ def started() -> Job:
     return msgspec.convert(job_record("rendering"), Job)
 
 
+def test_money_is_told_by_events_and_each_notice_once(goals: Targets) -> None:
+    short, more = "The budget is used up.", "Its deadline is over."
+    coordinator, said = Coordinator(), list[str]()
+    for then, now in (("It waits.", short), (short, short), ("", ""), (more, more)):
+        money = {"budget": 10**20, "deposited": 10**20, "notice": now}
+        coordinator.events.append(("money", {"notice": then, "money": money}))
+    coordinator.events.append(("money", {"notice": "From a farm that tells no figures."}))
+    with farm(coordinator) as (client, server):
+        coordinator.frame(1, coordinator.file("a.png", b"one"))
+        coordinator.frame(2, coordinator.file("b.png", b"two"))
+        follow(client, started(), goals, said.append)
+        asked = [one.path for one in server.asked if one.path.endswith("/jobs/j1")]
+    assert [line for line in said if "Frame" not in line] == [short, more]
+    assert len(asked) == 1, "the job is looked at once, at its end"
+
+
 def test_frames_are_fetched_as_they_are_told(goals: Targets) -> None:
     coordinator, said = Coordinator(), list[str]()
     with farm(coordinator) as (client, server):

@@ -259,6 +259,8 @@ def test_what_stops_a_job_is_said() -> None:
     assert notices.reason_to_stop(made.book, facts(), "The chain is odd.", 0) == "The chain is odd."
     made.chain("revoked", who=facts().terms.message.sessionKey.lower())
     assert "revoked" in notices.reason_to_stop(made.book, facts(), "", 0)
+    made.chain("appointed", who=facts().terms.message.sessionKey)
+    assert notices.reason_to_stop(made.book, facts(), "", 0) == "", "the client appointed it again"
     other = paper()
     other.book.escrow.client = "0x" + "55" * 20
     assert "another wallet" in notices.reason_to_stop(other.book, facts(), "", 0)

@@ -58,3 +58,21 @@ def test_a_last_voucher_waits_a_moment_for_its_release_and_for_nothing_else() ->
     assert Patience().due([redeem, close], NOW) == [redeem, close]
     going_on = replace(redeem, errand=replace(redeem.errand, promise=held.promise))
     assert Patience().due([going_on], NOW) == [going_on]
+
+
+def test_of_a_claim_is_struck_what_its_voucher_paid_and_nothing_later() -> None:
+    paper = Paper()
+    paper.opened()
+    held = paper.order()
+    paper.agreed(held)
+    for frame in (1, 2):
+        paper.accept(f"f{frame}.t0", held, frame=frame)
+        paper.farm("settled", frame=frame)
+    paper.chain("claimed", held.agreement, amount=2 * PRICE, total=0)
+    assert Kind.STRIKE not in kinds(paper, 0), "its claim stands on no voucher"
+    paper.chain("claim_settled", held.agreement)
+    paper.chain("paid", held.agreement, amount=PRICE, total=PRICE)
+    paper.chain("claimed", held.agreement, amount=2 * PRICE, total=PRICE)
+    moment = Moment(NOW, FARM, NETWORK)
+    (strike,) = (one for one in errands(paper.book, facts(), {}, moment) if one.kind is Kind.STRIKE)
+    assert [credit.task for credit in strike.paid] == ["f1.t0"]

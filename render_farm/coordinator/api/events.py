@@ -115,6 +115,8 @@ async def _data(farm: Farm, caller: Caller, job: Job, event: StoredEvent) -> Any
         return await farm.results.frame_event(caller, job.job, event)
     if event.name == "verdict":
         return await farm.results.verdict_event(caller, job.job, event)
+    if event.name == "money":
+        return {**event.data, "money": await farm.jobs.money(job.job)}
     return event.data
 
 

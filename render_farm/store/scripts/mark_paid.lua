@@ -15,10 +15,13 @@ local function notice()
   return filled(why) or cjson.decode(money).notice
 end
 
-local state_before, notice_before = job_state(job), notice()
+local state_before, notice_before, money_before = job_state(job), notice(), redis.call('HGET', KEYS[1], 'money')
 for field, value in pairs(fields) do redis.call('HSET', KEYS[1], field, value) end
 if fields.settled == '1' then redis.call('ZREM', KEYS[2], job) end
-if notice() ~= notice_before then tell(job, 'money', { notice = notice() }) end
+if notice() ~= notice_before or redis.call('HGET', KEYS[1], 'money') ~= money_before then
+  -- The figures are read by whoever tells it: cjson keeps 14 digits only.
+  tell(job, 'money', { notice = notice() })
+end
 settle(job)
 if job_state(job) ~= state_before then redis.call('XADD', KEYS[3], 'MAXLEN', '~', RINGS_KEPT, '*', 'job', job) end
 return 1
