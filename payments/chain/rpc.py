@@ -7,6 +7,7 @@ Transactions go through `payments/chain/sending.py`, which makes what was meant 
 are followed by `payments/chain/events.py`.
 """
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,8 +16,14 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
-from web3 import HTTPProvider, Web3
-from web3.exceptions import (
+
+from farm_protocol.errors import Conflict, FarmError, InvalidInput, Unavailable
+from payments.accounting.units import Wei
+from payments.chain.secret_urls import keep_out_of_logs
+
+_limit = sys.getrecursionlimit()
+from web3 import HTTPProvider, Web3  # noqa: E402
+from web3.exceptions import (  # noqa: E402
     BadFunctionCallOutput,
     BlockNotFound,
     ContractLogicError,
@@ -24,11 +31,10 @@ from web3.exceptions import (
     Web3Exception,
     Web3RPCError,
 )
-from web3.middleware import ExtraDataToPOAMiddleware
+from web3.middleware import ExtraDataToPOAMiddleware  # noqa: E402
 
-from farm_protocol.errors import Conflict, FarmError, InvalidInput, Unavailable
-from payments.accounting.units import Wei
-from payments.chain.secret_urls import keep_out_of_logs
+# web3 loads py_ecc, which raises the limit beyond what a stack holds: deep JSON would then end the process.
+sys.setrecursionlimit(_limit)
 
 T = TypeVar("T")
 TIMEOUT_SECONDS = 10.0

@@ -31,12 +31,12 @@ from render_farm.embedded.state import Folder
 from render_farm.embedded.supervisor import Farm, FarmOptions
 from render_farm.scene.bundle import bundle
 from render_farm.scene.doctor import inspect
-from tests.agreeing import trust_all
 from tests.cheats import dishonest_child
 from tests.cheats.money import Selling, artists_purse, sell_with_stake
 from tests.cheats.raw_node import keyless_node
 from tests.emulated import dishonest
 from tests.emulated.packed import pack
+from tests.support.agreeing import trust_all
 from tests.support.coordinator_api import Api
 from verification.audit.records import JobVerification, SubmissionRecord
 

@@ -20,10 +20,10 @@ from render_farm.scene import outside
 from render_farm.scene.asset_rules import AssetRules
 from render_farm.scene.bundle import Bundle, bundle, complete
 from render_farm.scene.outside import REASON, Fence, is_shared, none_may
-from tests.agreeing import all_may
 from tests.fakes.scripted_server import Answer, scripted
 from tests.hostile.greedy_scenes import KEEPSAKES
 from tests.support import reference
+from tests.support.agreeing import all_may
 from tests.support.plain_files import ENDINGS, PNG, put
 from tests.support.token_files import token_file
 

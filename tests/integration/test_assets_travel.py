@@ -18,7 +18,7 @@ from render_farm.scene.bundle import Bundle, bundle
 from render_farm.scene.doctor import Checked
 from render_farm.scene.path_fields import path_fields
 from render_farm.scene.rewriting import Change, rewrite
-from tests.agreeing import all_may
+from tests.support.agreeing import all_may
 from tests.support.by_hand import Children, assert_equals_plain, children, job_of
 from tests.support.reference import Plain, render_plainly, run
 

@@ -15,7 +15,7 @@ import zstandard
 from farm_protocol.errors import InvalidInput
 from render_farm.scene.bundle import Bundle, bundle
 from render_farm.scene.doctor import examine
-from tests.agreeing import all_may
+from tests.support.agreeing import all_may
 
 MAKER = Path(__file__).parent.parent / "fakes" / "asset_scenes.py"
 FILES = {

@@ -54,9 +54,16 @@ def test_a_keystore_is_asked_for_its_password_whatever_signer_there_is(tmp_path:
 
 
 def test_the_coordinator_keeps_pythons_recursion_limit_and_loads_no_web3() -> None:
-    program = "import sys, render_farm.coordinator; print(sys.getrecursionlimit(), 'web3' in sys.modules)"
+    program = "import sys, render_farm.coordinator.__main__ as _; "
+    program += "print(sys.getrecursionlimit(), 'web3' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["1000", "False"], done.stderr
+
+
+def test_the_way_to_the_chain_keeps_pythons_recursion_limit() -> None:
+    program = "import sys, payments.chain.rpc; print(sys.getrecursionlimit(), 'web3' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["1000", "True"], done.stderr
 
 
 BROKEN = b"HTTP/1.1 200 OK\r\nno header\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
