@@ -2,7 +2,7 @@
 """The node's Blender child, spoken to with nothing but Python's own library.
 
 `gpu_worker.blender.process.BlenderChild` starts the same program and writes the same commands
-(docs/architecture.md, "The Blender child"), and needs packages that a machine without a network may lack.
+(gpu_worker/blender/README.md), and needs packages that a machine without a network may lack.
 Here nobody waits for a child that hangs: the step as a whole is ended from outside.
 """
 

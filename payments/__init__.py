@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prices, ledger, vouchers and the only way to the chain (docs/architecture.md, "Doors")."""
+"""Prices, ledger, vouchers and the only way to the chain (payments/README.md)."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the API answers beyond the records of `frame_splitter`, as docs/architecture.md names it.
+"""What the API answers beyond the records of `farm_protocol`, as docs/http.md names it.
 
 `farm_protocol.records.encode` writes them; a client may `decode` into them.
 """
@@ -442,4 +442,4 @@ class Problem:
 
 
 Event = dict[str, Any]
-"""The data of an event; docs/architecture.md names its fields by kind."""
+"""The data of an event; docs/http.md names its fields by kind."""

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Attestations, audit sampling, image metrics and verdicts (docs/architecture.md, "Doors")."""
+"""Attestations, audit sampling, image metrics and verdicts (verification/README.md)."""

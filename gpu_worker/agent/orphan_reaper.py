@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`undertaker.py PID FOLDER`: when process PID ends, end whatever writes into its session below FOLDER.
+"""`orphan_reaper.py PID FOLDER`: when process PID ends, end whatever writes into its session below FOLDER.
 
 Some of Ray's processes live on for a minute after a node that was killed. Each holds its log open, in a
 folder that has the node's number at the end of its name. A program of its own, which imports nothing from

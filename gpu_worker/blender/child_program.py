@@ -2,7 +2,7 @@
 """The Blender child: a program that reads JSON commands on stdin and writes JSON events on a descriptor.
 
 It is run by path, in a process of its own, usually inside a sandbox; it imports nothing from the project
-but `gpu_worker.blender.child`. docs/architecture.md ("The Blender child") is its protocol.
+but `gpu_worker.blender.child`. gpu_worker/blender/README.md is its protocol.
 """
 
 import argparse

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the Blender child says (docs/architecture.md, "The Blender child"), decoded with bounds.
+"""What the Blender child says (gpu_worker/blender/README.md), decoded with bounds.
 
 The child has read a stranger's file: whatever it writes is hostile until decoded here.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a node asks the coordinator (docs/architecture.md, "HTTP, version 1")."""
+"""What a node asks the coordinator (docs/http.md)."""
 
 import random
 import threading

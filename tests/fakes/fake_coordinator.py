@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A coordinator and an object store in one small threaded server, for tests of the node.
 
-It speaks what docs/architecture.md says a node may call, and can be told to be away, to lose leases, to
+It speaks what docs/http.md says a node may call, and can be told to be away, to lose leases, to
 refuse, and to lie.
 """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a frame's receipt says, and its one form as JSON (`receipts.py` makes it)."""
+"""What a frame's receipt says, and its one form as JSON (`receipt.py` makes it)."""
 
 import json
 from collections.abc import Mapping

@@ -18,7 +18,7 @@ from gpu_worker.blender.child.rendering import Progress, Watch
 
 
 def audit_tile(command: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """Render what is to be compared with a tile (docs/architecture.md, "The Blender child").
+    """Render what is to be compared with a tile (gpu_worker/blender/README.md).
 
     Returns files (crops in order, then the sparse pass), seconds, peak memory in bytes, and the most
     samples a pixel took by layer, for each file. Raises SceneError.

@@ -24,8 +24,7 @@ from gpu_worker.blender.child.overrides import RENDER, overrides
 
 
 def finish_frame(command: dict[str, Any]) -> dict[str, Any]:
-    """Turn a merged EXR of the rendered area into the frame's files (docs/architecture.md, "The Blender
-    child").
+    """Turn a merged EXR of the rendered area into the frame's files (gpu_worker/blender/README.md).
 
     Returns files (relative to the folder `path`, the frame first), seconds and peak memory in bytes.
     Raises SceneError.

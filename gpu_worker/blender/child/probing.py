@@ -185,7 +185,7 @@ def _scaled(area: dict[str, int], across: float, up: float, width: int, height: 
 
 
 def probe(command: dict[str, Any], threads: int | None, speed: int, progress: Progress) -> dict[str, Any]:
-    """Probe the frames of a job (docs/architecture.md, "The Blender child"). Raises SceneError."""
+    """Probe the frames of a job (gpu_worker/blender/README.md). Raises SceneError."""
     asked = _Probe(command, threads, progress)
     asked.run()
     return {

@@ -219,7 +219,7 @@ def peak_memory() -> int:
 
 
 def render_frame(command: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """Render one region of one frame as the command says (docs/architecture.md, "The Blender child").
+    """Render one region of one frame as the command says (gpu_worker/blender/README.md).
 
     `output` "linear" writes one multilayer EXR at `path`; "final" lets Blender write its own files
     under the folder `path`. Raises SceneError.

@@ -16,7 +16,7 @@ from render_farm.api_models import Problem
 log = structlog.get_logger()
 
 _SENTENCES = {
-    404: "There is nothing at this address: docs/architecture.md lists all calls.",
+    404: "There is nothing at this address: docs/http.md lists all calls.",
     405: "This address does not take this method.",
 }
 
