@@ -15,7 +15,8 @@ from frame_splitter.errors import InvalidInput
 from frame_splitter.ids import JobId
 from payments.accepted_tree import Beside, task_hash
 from payments.artifacts import artifact
-from payments.chain import Chain, Event, Reverted, WrongChain
+from payments.chain import Chain, Log, Reverted, WrongChain
+from payments.chain_events import AnyEvent, decoded
 from payments.market_records import (
     AgreementOnChain,
     AgreementState,
@@ -148,12 +149,16 @@ class Market:
         """What `spender` may take from `owner`."""
         return Wei(self._token("allowance", to_checksum_address(owner), to_checksum_address(spender)))
 
-    def events(self, first: int, last: int) -> tuple[Event, ...]:
-        """What market, vault and disputes told in the blocks from `first` to `last`, in their order."""
-        found: list[Event] = []
-        for address, name in self._places():
-            found += self.chain.events(address, artifact(name).abi, first, last)
-        return tuple(sorted(found, key=lambda event: (event.block, event.index)))
+    def events(self, first: int, last: int) -> list[AnyEvent]:
+        """What the contracts told of jobs in the blocks from `first` to `last`, in their order."""
+        found: list[Log] = []
+        for address, abi in self.interfaces():
+            found += self.chain.events(address, abi, first, last)
+        return decoded(sorted(found, key=lambda log: (log.block, log.index)))
+
+    def interfaces(self) -> list[tuple[str, list[dict[str, Any]]]]:
+        """Addresses of the contracts that tell events, with their ABIs."""
+        return [(address, artifact(name).abi) for address, name in self._places()]
 
     # --- calls of clients -----------------------------------------------------------------------
 

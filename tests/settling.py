@@ -3,15 +3,17 @@
 
 from dataclasses import dataclass, field, replace
 
+from frame_splitter.fields import convert
 from frame_splitter.ids import DeviceClass, JobId, NodeId, OwnerId
 from payments import signing
+from payments.chain_events import AnyEvent
 from payments.network import Network, Windows
 from payments.promises import Offer, SignedOffer, SignedTerms, Terms
 from payments.session import session_key
 from payments.statements import NOBODY, Payment
 from render_farm.settlement import vouchers
 from render_farm.settlement.book import Book, Held
-from render_farm.settlement.chain_entries import ChainEntry, FarmEntry
+from render_farm.settlement.chain_entries import FarmEntry
 from render_farm.settlement.orders import Cap, Seller
 from render_farm.store.money import PaidJob, StandingOffer, StoredOrder
 
@@ -128,19 +130,24 @@ class Paper:
         self.book = Book(JobId(self.job))
         self.pen = vouchers.pen(NETWORK, FARM_KEY, JobId(self.job))
 
-    def chain(self, kind: str, agreement: str = "", **fields: object) -> ChainEntry:
+    def chain(self, kind: str, agreement: str = "", **fields: object) -> AnyEvent:
+        """An event as books have it since they are kept: all fields, under the names of old."""
         self.events += 1
-        entry = ChainEntry(
-            kind,
-            f"0x{self.events:064x}:0",
-            self.events,
-            f"0x{self.events:064x}",
-            agreement=agreement,
-            **fields,
-        )
-        entry = replace(entry, after=self.book.farm_entries)
-        self.book.take_chain(entry)
-        return entry
+        said = {
+            "kind": kind,
+            "event": f"0x{self.events:064x}:0",
+            "block": self.events,
+            "transaction": f"0x{self.events:064x}",
+            "after": self.book.farm_entries,
+            "agreement": agreement,
+            "amount": 0,
+            "total": 0,
+            "who": "",
+            "mark": "",
+        }
+        event = convert(said | fields, AnyEvent)
+        self.book.take_chain(event)
+        return event
 
     def opened(self, deposit: int = 10**19) -> None:
         self.chain("opened", total=1, who=CLIENT)

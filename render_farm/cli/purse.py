@@ -17,6 +17,7 @@ from frame_splitter.errors import Conflict, InvalidInput
 from frame_splitter.fields import decode, encode
 from frame_splitter.ids import JobId
 from payments import amounts
+from payments.chain_events import AgreementOpened, AnyEvent
 from payments.money import Wei
 from payments.network import Network, load
 from payments.outbox import FileOutbox
@@ -31,7 +32,6 @@ from render_farm.embedded.money import MoneyFolder, money_folder
 from render_farm.embedded.supervisor import state_folder
 
 if TYPE_CHECKING:
-    from payments.chain import Event
     from payments.market import Market
     from payments.market_records import AgreementOnChain, ClaimOnChain, JobOnChain
     from payments.sending import Signer
@@ -127,7 +127,7 @@ def open_market(
     return market
 
 
-def history(market: "Market") -> "list[Event]":
+def history(market: "Market") -> list[AnyEvent]:
     """All that the contracts ever told, some blocks at a time."""
     from payments.chain import MOST_BLOCKS  # noqa: PLC0415 - web3 takes seconds to load
 
@@ -187,9 +187,8 @@ class Purse:
 
     def open_agreements(self, number: int) -> "dict[str, AgreementOnChain]":
         """A job's agreements that are not closed, by their ids."""
-        opened = [one for one in history(self._market) if one.name == "AgreementOpened"]
-        names = [one.values["agreement"].hex() for one in opened if one.values["job"] == number]
-        found = {name: self._market.agreement(name) for name in names}
+        opened = [one for one in history(self._market) if isinstance(one, AgreementOpened)]
+        found = {one.agreement: self._market.agreement(one.agreement) for one in opened if one.job == number}
         return {name: one for name, one in found.items() if one.state in STILL_OPEN}
 
     def close(self, name: str, claimed: bool) -> None:

@@ -4,29 +4,18 @@
 Made of entries and promises alone, so that it is the same whenever it is made again. Pure.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from frame_splitter.errors import Conflict
 from frame_splitter.ids import JobId, LeaseToken, NodeId, TaskId
-from payments.entries import (
-    Accepted,
-    Capped,
-    Closed,
-    Deposited,
-    Entry,
-    Paid,
-    Promised,
-    Refunded,
-    Returned,
-    Settled,
-    Slashed,
-)
+from payments.chain_events import AnyEvent
+from payments.entries import Accepted, Entry, Promised, Returned, Settled
 from payments.ledger import Ledger
 from payments.money import Wei
 from payments.pricing import reward
 from payments.promises import Credit, Promise
-from render_farm.settlement.chain_entries import ChainEntry, FarmEntry
+from render_farm.settlement.chain_entries import FarmEntry
 from render_farm.settlement.escrow import Escrow
 
 
@@ -103,7 +92,7 @@ class Book:
         self.held[held.agreement] = held
         self.ledger.apply(Promised(held.agreement, held.cap))
 
-    def replay(self, farm: Sequence[FarmEntry], chain: Sequence[ChainEntry]) -> None:
+    def replay(self, farm: Sequence[FarmEntry], chain: Sequence[AnyEvent]) -> None:
         """Take in all that was kept, in the order in which it was taken in first."""
         done = 0
         for entry in chain:
@@ -128,16 +117,14 @@ class Book:
             case "rejected":
                 self.rejected.append(entry)
 
-    def take_chain(self, entry: ChainEntry) -> None:
+    def take_chain(self, event: AnyEvent) -> None:
         """Take in what the chain said."""
         self.chain_entries += 1
-        if entry.event in self.events:
+        if event.event in self.events:
             return
-        self.events.add(entry.event)
-        applied = _as_ledger(entry)
-        if applied is not None:
-            self._apply(applied)
-        self.escrow.take(entry)
+        self.events.add(event.event)
+        self._apply(event)
+        self.escrow.take(event)
 
     def earned(self, entry: FarmEntry) -> Wei:
         """What work under an agreement earns at its offer's price."""
@@ -192,7 +179,7 @@ class Book:
         frame.units += sign * entry.units
         frame.amount += sign * amount
 
-    def _apply(self, entry: Entry) -> bool:
+    def _apply(self, entry: Entry | AnyEvent) -> bool:
         try:
             self.ledger.apply(entry)
         except Conflict as error:
@@ -205,20 +192,3 @@ def _accepted(entry: FarmEntry, amount: Wei) -> Accepted:
     return Accepted(
         TaskId(entry.task), LeaseToken(entry.token), entry.agreement, amount, entry.root, entry.frame
     )
-
-
-def _as_ledger(entry: ChainEntry) -> Entry | None:
-    """What the ledger is told of an entry of the chain."""
-    made = _ENTRIES.get(entry.kind)
-    return made(entry) if made else None
-
-
-_ENTRIES: dict[str, Callable[[ChainEntry], Entry]] = {
-    "funded": lambda entry: Deposited(entry.event, Wei(entry.amount)),
-    "refunded": lambda entry: Refunded(entry.event, Wei(entry.amount)),
-    "agreement": lambda entry: Capped(entry.agreement, Wei(entry.total)),
-    "raised": lambda entry: Capped(entry.agreement, Wei(entry.total)),
-    "paid": lambda entry: Paid(entry.agreement, Wei(entry.total)),
-    "closed": lambda entry: Closed(entry.agreement),
-    "slashed": lambda entry: Slashed(entry.event, entry.agreement, Wei(entry.amount), Wei(entry.total)),
-}

@@ -2,16 +2,17 @@
 """All open books, as the store's entries make them."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 
 from frame_splitter.fields import convert
 from frame_splitter.ids import JobId
 from payments import signing
+from payments.chain_events import AnyEvent
 from payments.network import Network
 from payments.promises import SignedOffer
 from render_farm.settlement.book import Book, Held
-from render_farm.settlement.chain_entries import ChainEntry, FarmEntry
+from render_farm.settlement.chain_entries import FarmEntry
 from render_farm.store.money import Money, StoredOrder
 
 
@@ -71,8 +72,8 @@ class Books:
     async def _farm_entries(self, job: JobId, first: int) -> list[FarmEntry]:
         return convert(await self._money.entries(job, first), list[FarmEntry])
 
-    async def _chain_entries(self, job: JobId) -> Sequence[ChainEntry]:
-        return convert(await self._money.chain_entries(job), list[ChainEntry])
+    async def _chain_entries(self, job: JobId) -> list[AnyEvent]:
+        return convert(await self._money.chain_entries(job), list[AnyEvent])
 
     async def _held(self, order: StoredOrder) -> Held:
         if order.node not in self._owns:

@@ -166,7 +166,7 @@ def _decided(book: Book, facts: PaidJob, moment: Moment) -> Iterator[Errand]:
     alone = _decides_alone(facts, moment)
     for name, found in book.escrow.agreements.items():
         if found.claim is not None and found.contested and alone and name in book.held:
-            yield Errand(Kind.RULE, name, stands=rulings.stands(book, name, found.claim.total))
+            yield Errand(Kind.RULE, name, stands=rulings.stands(book, name, found.claim.base))
     for charge in slashing.charges(book):
         lease = (charge.entry.task, charge.entry.token)
         if lease in moment.twices:

@@ -3,22 +3,42 @@
 
 from dataclasses import dataclass, field
 
+from payments.chain_events import (
+    MOVING,
+    AgreementClosed,
+    AgreementEvent,
+    AgreementOpened,
+    AnyEvent,
+    CapRaised,
+    ClaimContested,
+    ClaimFiled,
+    ClaimSettled,
+    Equivocation,
+    Funded,
+    JobEnded,
+    JobOpened,
+    Locked,
+    Paid,
+    Refunded,
+    SessionRevoked,
+    Slashed,
+    SlashProposed,
+    SlashWithdrawn,
+)
 from payments.statements import TransactionLine
-from render_farm.settlement.chain_entries import ChainEntry
 
-LINES = {
-    "opened": "opened",
-    "funded": "funded",
-    "refunded": "refunded",
-    "agreement": "agreement",
-    "raised": "raised",
-    "paid": "paid",
-    "closed": "closed",
-    "claimed": "claimed",
-    "slashed": "slashed",
-}
-"""Which entries are lines of a statement, and as what."""
-MOVING = ("funded", "refunded", "paid", "slashed")
+LINES = (
+    JobOpened,
+    Funded,
+    Refunded,
+    AgreementOpened,
+    CapRaised,
+    Paid,
+    AgreementClosed,
+    ClaimFiled,
+    Slashed,
+)
+"""Which events are lines of a statement."""
 
 
 @dataclass(slots=True)
@@ -34,17 +54,8 @@ class OnChain:
     locked: int = 0
     slashed: int = 0
     compensated: int = 0
-    claim: ChainEntry | None = None
+    claim: ClaimFiled | None = None
     contested: bool = False
-
-
-@dataclass(slots=True)
-class Proposed:
-    """A slash that is not carried out yet."""
-
-    slash: str
-    agreement: str
-    execute_at: int
 
 
 @dataclass(slots=True)
@@ -60,21 +71,19 @@ class Escrow:
     ended: bool = False
     revoked: set[str] = field(default_factory=set)
     agreements: dict[str, OnChain] = field(default_factory=dict)
-    proposed: dict[str, Proposed] = field(default_factory=dict)
+    proposed: dict[str, SlashProposed] = field(default_factory=dict)
     slashes: set[str] = field(default_factory=set)
     reported: set[tuple[str, int]] = field(default_factory=set)
     transactions: list[TransactionLine] = field(default_factory=list)
 
-    def take(self, entry: ChainEntry) -> None:
+    def take(self, event: AnyEvent) -> None:
         """Take in what the chain said."""
-        if entry.kind in LINES:
-            self.transactions.append(_line(entry))
-        if entry.agreement:
-            found = self.agreements.setdefault(entry.agreement, OnChain())
-            self._of_agreement(entry, found)
-            _of_claim(entry, found)
+        if isinstance(event, LINES):
+            self.transactions.append(_line(event))
+        if isinstance(event, AgreementEvent):
+            self._of_agreement(event, self.agreements.setdefault(event.agreement, OnChain()))
         else:
-            self._of_job(entry)
+            self._of_job(event)
 
     def is_open(self, agreement: str) -> bool:
         """Whether the agreement is on the chain and not closed."""
@@ -107,50 +116,52 @@ class Escrow:
         taken = found is not None and found.slashed > 0
         return taken or any(one.agreement == agreement for one in self.proposed.values())
 
-    def _of_job(self, entry: ChainEntry) -> None:
-        match entry.kind:
-            case "opened":
-                self.number, self.client = entry.total, entry.who
-            case "ended":
-                self.ended, self.deadline = True, entry.total
-            case "revoked":
-                self.revoked.add(entry.who.lower())
-            case "executed" | "withdrawn":
-                self.proposed.pop(entry.mark, None)
+    def _of_job(self, event: AnyEvent) -> None:
+        match event:
+            case JobOpened():
+                self.number, self.client = event.job, event.client
+            case JobEnded():
+                self.ended, self.deadline = True, event.deadline
+            case SessionRevoked():
+                self.revoked.add(event.key.lower())
+            case SlashWithdrawn():
+                self.proposed.pop(event.slash, None)
 
-    def _of_agreement(self, entry: ChainEntry, found: OnChain) -> None:
-        match entry.kind:
-            case "agreement":
-                found.operator, found.cap = entry.who, entry.total
-            case "raised":
-                found.cap = entry.total
-            case "paid":
-                found.paid = entry.total
-            case "closed":
+    def _of_agreement(self, event: AgreementEvent, found: OnChain) -> None:
+        match event:
+            case AgreementOpened():
+                found.operator, found.cap = event.operator, event.cap
+            case CapRaised():
+                found.cap = event.cap
+            case Paid():
+                found.paid = event.cumulative
+            case AgreementClosed():
                 found.closed = True
-            case "locked":
-                found.locked += entry.amount
-            case "slashed":
-                found.locked -= entry.amount
-                found.slashed += entry.amount
-                found.compensated += entry.total
-            case "equivocation":
-                self.reported.add((entry.mark, entry.total))
-            case "proposed":
-                self.proposed[entry.mark] = Proposed(entry.mark, entry.agreement, entry.total)
-                self.slashes.add(entry.mark)
+            case ClaimFiled():
+                found.claim = event
+            case ClaimContested():
+                found.contested = True
+            case ClaimSettled():
+                found.claim, found.contested = None, False
+            case _:
+                self._of_stake(event, found)
+
+    def _of_stake(self, event: AgreementEvent, found: OnChain) -> None:
+        match event:
+            case Locked():
+                found.locked += event.amount
+            case Slashed():
+                found.locked -= event.amount
+                found.slashed += event.amount
+                found.compensated += event.to_client
+            case Equivocation():
+                self.reported.add((event.task, event.token))
+            case SlashProposed():
+                self.proposed[event.slash] = event
+                self.slashes.add(event.slash)
 
 
-def _of_claim(entry: ChainEntry, found: OnChain) -> None:
-    match entry.kind:
-        case "claimed":
-            found.claim = entry
-        case "contested":
-            found.contested = True
-        case "claim_settled":
-            found.claim, found.contested = None, False
-
-
-def _line(entry: ChainEntry) -> TransactionLine:
-    amount = entry.amount if entry.kind in MOVING else 0
-    return TransactionLine(LINES[entry.kind], entry.transaction, entry.block, amount, entry.agreement)
+def _line(event: AnyEvent) -> TransactionLine:
+    amount = event.amount if isinstance(event, MOVING) else 0
+    agreement = event.agreement if isinstance(event, AgreementEvent) else ""
+    return TransactionLine(event.kind, event.transaction, event.block, amount, agreement)

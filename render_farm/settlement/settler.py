@@ -21,6 +21,7 @@ import structlog
 from frame_splitter.errors import FarmError, Unavailable
 from frame_splitter.fields import decode, encode
 from frame_splitter.ids import JobId, TaskId
+from payments.chain_events import decoded
 from payments.events import Cursor, DeepReorganisation
 from payments.keystore import read_password
 from payments.network import Network
@@ -225,7 +226,7 @@ class Settler:
         cursor = encode(sight.batch.cursor).decode()
         async with self._books.lock:
             await self._books.read_all()
-            made = following.entries(sight.batch.events, self._index, self._in_book)
+            made = following.by_job(decoded(sight.batch.events), self._index, self._in_book)
             # What is settled is settled, and what is of no job here is nobody's.
             made = {job: of_job for job, of_job in made.items() if self._books.known(job)}
             told = {job: [msgspec.to_builtins(one) for one in of_job] for job, of_job in made.items()}
@@ -234,10 +235,12 @@ class Settler:
                 return
             for job, of_job in made.items():
                 book = self._books.known(job)
-                for entry in of_job:
+                for event in of_job:
                     if book is not None:
-                        book.take_chain(entry)
-                    log.info("chain_said", job=job, kind=entry.kind, agreement=entry.agreement)
+                        book.take_chain(event)
+                    log.info(
+                        "chain_said", job=job, kind=event.kind, agreement=getattr(event, "agreement", "")
+                    )
 
     async def _recorded(self, cursor: str, told: dict[JobId, list[dict[str, object]]], before: str) -> bool:
         try:

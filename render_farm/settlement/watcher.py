@@ -6,9 +6,7 @@ Synchronous: it runs in a thread.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from payments.artifacts import artifact
 from payments.chain import Chain
 from payments.events import Batch, Cursor, next_batch
 from payments.market import Market
@@ -56,15 +54,7 @@ class Watcher:
             return Sight(Batch((), cursor), time, {})
         # Stake first: a job whose deposit is seen finds the stake of who sells known.
         stakes = {one.lower(): int(market.stake(one).free) for one in wanted}
-        batch = next_batch(market.chain, self._contracts(), cursor, self._network.confirmations)
+        batch = next_batch(market.chain, market.interfaces(), cursor, self._network.confirmations)
         if batch.cursor == cursor and number - self._network.confirmations <= cursor.block:
             self._seen = seen
         return Sight(batch, time, stakes)
-
-    def _contracts(self) -> list[tuple[str, list[dict[str, Any]]]]:
-        named = self._network
-        return [
-            (named.market, artifact("RenderMarket").abi),
-            (named.vault, artifact("StakeVault").abi),
-            (named.disputes, artifact("Disputes").abi),
-        ]

@@ -13,7 +13,7 @@ import pytest
 
 from frame_splitter.errors import Conflict, FarmError, InvalidInput, Unavailable
 from payments.chain import Chain, NoFunds, Reverted, WrongChain
-from payments.events import Cursor, DeepReorganisation, event_id, next_batch
+from payments.events import Cursor, DeepReorganisation, next_batch
 from payments.keystore import Key, load, new_key, save
 from payments.money import Wei
 from payments.outbox import FileOutbox, Intent, Outcome
@@ -378,7 +378,7 @@ def test_events_are_given_out_under_one_name_and_reorganised_ones_never(
     assert amounts == [1000, 1, 2, 3]
     assert next_batch(way, [(address, TOKEN["abi"])], start, 0) == everything
     assert next_batch(way, [(address, TOKEN["abi"])], everything.cursor, 0).events == ()
-    assert len({event_id(event) for event in everything.events}) == 4
+    assert len({event.id for event in everything.events}) == 4
     sure = next_batch(way, [(address, TOKEN["abi"])], start, 2)
     assert [event.values["value"] for event in sure.events] == [1000, 1]
     fresh.rpc("evm_increaseTime", 50)

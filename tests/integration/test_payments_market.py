@@ -102,7 +102,7 @@ def test_a_job_is_opened_paid_and_its_rest_taken_back(place: Place, tmp_path: Pa
     assert place.market.available(number) == 12 * UNIT - total
     client.take_back("back", number, 12 * UNIT - total, WAIT)
     assert place.market.token_balance(key.address) == 20 * UNIT - total
-    told = [event.name for event in place.market.events(0, place.rpc.head())]
+    told = [type(event).__name__ for event in place.market.events(0, place.rpc.head())]
     wanted = ["JobOpened", "Funded", "AgreementOpened", "Locked", "CapRaised", "Locked", "Paid"]
     assert [name for name in told if name in wanted] == wanted
     save(place.network, tmp_path / "chain.toml")

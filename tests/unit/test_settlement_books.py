@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from payments import accepted_tree, signing
-from payments.chain import Event
+from payments.chain import Log
+from payments.chain_events import AnyEvent, decoded
 from render_farm.settlement import following, notices, slashing, statements, vouchers
 from render_farm.settlement.book import Book
 from render_farm.settlement.chain_entries import FarmEntry
@@ -216,11 +217,12 @@ def test_each_rejected_tile_is_a_slash_of_its_own() -> None:
 # --- events ----------------------------------------------------------------------------------------
 
 
-def event(kind: str, number: int, /, **values: object) -> Event:
-    return Event(kind, NETWORK.market, values, number, f"0x{number:064x}", 0, f"0x{number:064x}")
+def event(kind: str, number: int, /, **values: object) -> AnyEvent:
+    (made,) = decoded([Log(kind, NETWORK.market, values, number, f"0x{number:064x}", 0, f"0x{number:064x}")])
+    return made
 
 
-def opened(farm: str, job: str = "job1", number: int = 4) -> Event:
+def opened(farm: str, job: str = "job1", number: int = 4) -> AnyEvent:
     name = bytes.fromhex(job_name(job))
     values = {"job": number, "client": CLIENT, "farm": farm, "name": name, "termsHash": b"\1" * 32}
     return event("JobOpened", number, **values)
@@ -237,7 +239,7 @@ def test_events_find_their_job_by_number_and_agreement() -> None:
         event("SlashProposed", 8, slash=slash, agreement=agreement, amount=1, executeAt=99),
         event("SlashWithdrawn", 9, slash=slash),
     ]
-    made = following.entries(events, index, lambda _job: 11)
+    made = following.by_job(events, index, lambda _job: 11)
     kinds = [(one.kind, one.after) for one in made["job1"]]
     assert kinds == [
         (kind, 11) for kind in ("opened", "funded", "agreement", "locked", "proposed", "withdrawn")
@@ -249,7 +251,7 @@ def test_jobs_of_other_farms_under_the_same_name_are_not_ours() -> None:
     index = Index(FARM)
     stranger = "0x" + "77" * 20
     events = [opened(stranger, number=5), event("Funded", 6, job=5, amount=7)]
-    assert following.entries(events, index, lambda _job: 0) == {}
+    assert following.by_job(events, index, lambda _job: 0) == {}
 
 
 def test_what_stops_a_job_is_said() -> None:
