@@ -6,7 +6,6 @@ Names are those of the Solidity events. As JSON, with `kind` as its tag, a field
 books that are kept have it so.
 """
 
-import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -14,6 +13,7 @@ import msgspec
 
 from frame_splitter.fields import Name
 from frame_splitter.ids import JobId
+from payments.abi import plain, snake
 from payments.promises import Amount, Number64
 
 if TYPE_CHECKING:
@@ -267,17 +267,9 @@ def decoded(logs: Iterable["Log"]) -> list[AnyEvent]:
 
 
 def _decoded(log: "Log", kind: Any) -> AnyEvent:
-    said = {_snake(name): _plain(value) for name, value in log.values.items()}
+    said = {snake(name): plain(value) for name, value in log.values.items()}
     if kind is Slashed:
         said |= {"amount": said["client"] + said["reporter"] + said["burned"], "to_client": said["client"]}
     said |= {"event": log.id, "block": log.block, "transaction": log.transaction}
     event: AnyEvent = kind(**{name: said[name] for name in kind.__struct_fields__ if name in said})
     return event
-
-
-def _snake(name: str) -> str:
-    return re.sub("[A-Z]", lambda letter: "_" + letter[0].lower(), name)
-
-
-def _plain(value: Any) -> Any:
-    return value.hex() if isinstance(value, bytes) else value

@@ -15,7 +15,7 @@ from payments.chain import Chain, Reverted
 from payments.deploy import deploy
 from payments.keystore import Key, new_key
 from payments.market import Market
-from payments.market_records import Attested, Bench, Call, Received, Unpaid
+from payments.market_records import Bench, Call, Unpaid
 from payments.network import Windows
 from payments.outbox import FileOutbox
 from payments.promises import (
@@ -237,14 +237,15 @@ class Stage:
 
     # --- what nodes and the farm sign about work ------------------------------------------------
 
-    def attested(self, task: str, pixels: bytes = b"pixels", key: Key | None = None) -> tuple[Attested, str]:
+    def attested(
+        self, task: str, pixels: bytes = b"pixels", key: Key | None = None
+    ) -> tuple[attestation.Attestation, str]:
         """A node's attestation, and its signature."""
         said = attestation.Attestation(
             task, 3, sha256(pixels).hexdigest(), sha256(b"object").hexdigest(), "CPU", "5.0.1", 1234
         )
         signature = attestation.sign(said, self.farm.address, (key or self.node).reveal())
-        fields = (said.task, said.token, said.pixelRoot, said.object, said.deviceClass, said.build)
-        return Attested(*fields, said.renderMilliseconds), signature
+        return said, signature
 
     def unpaid(
         self, job: int, task: str, amount: int, farm: Key | None = None, node: Key | None = None
@@ -254,13 +255,7 @@ class Stage:
         """
         name = bytes.fromhex(self.market.job(job).name).rstrip(b"\0").decode()
         said, signature = self.attested(f"{name}.{task}", key=node)
-        told = attestation.Attestation(
-            said.task, said.token, said.pixel_root, said.object, said.device_class, said.build, 1234
-        )
-        digest = attestation.digest(told, self.farm.address).hex()
+        digest = attestation.digest(said, self.farm.address).hex()
         receipt = attestation.Submission(digest, 1_800_000_000_123, 77, "0" * 64, 100_000)
-        received = Received(
-            receipt.attestation, receipt.time, receipt.round, receipt.commitment, receipt.rate
-        )
         by_farm = attestation.sign(receipt, self.farm.address, (farm or self.farm).reveal())
-        return Unpaid(said, signature, received, by_farm, amount)
+        return Unpaid(said, signature, receipt, by_farm, amount)

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from gpu_worker.money.agreements import Agreement
 from gpu_worker.money.purse import JobPurse, Work
-from payments.market_records import AgreementOnChain, AgreementState, Attested, ClaimOnChain, Received, Unpaid
+from payments.market_records import AgreementOnChain, AgreementState, ClaimOnChain, Unpaid
 from payments.network import Network
 
 PATIENCE = 3600
@@ -78,18 +78,7 @@ def next_step(standing: Standing, network: Network, now: int, patience: int = PA
 
 def as_unpaid(work: Work) -> Unpaid:
     """A result with its receipt as the contract reads it."""
-    said, receipt = work.attestation, work.submission
-    attested = Attested(
-        task=said.task,
-        token=said.token,
-        pixel_root=said.pixelRoot,
-        object=said.object,
-        device_class=said.deviceClass,
-        build=said.build,
-        render_milliseconds=said.renderMilliseconds,
-    )
-    received = Received(receipt.attestation, receipt.time, receipt.round, receipt.commitment, receipt.rate)
-    return Unpaid(attested, work.signature, received, work.receipt_signature, work.amount)
+    return Unpaid(work.attestation, work.signature, work.submission, work.receipt_signature, work.amount)
 
 
 def unpaid(purse: JobPurse, agreement: str) -> list[Work]:

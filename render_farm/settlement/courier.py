@@ -8,7 +8,7 @@ chain has after it. A batch is a new intent each time, because the contracts ref
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from itertools import groupby
 
 import structlog
@@ -18,7 +18,7 @@ from frame_splitter.ids import JobId
 from payments import artifacts, signing
 from payments.chain import NoFunds, Reverted
 from payments.market import Market
-from payments.market_records import AgreementOnChain, AgreementState, Attested, Bench, Call
+from payments.market_records import AgreementOnChain, AgreementState, Bench, Call
 from payments.outbox import FileOutbox, Intent, Outcome
 from payments.promises import Ruling, SignedVoucher, Slash
 from payments.sending import Sender, SendingRules, Signer
@@ -224,9 +224,8 @@ class Courier:
     def _report(self, errand: Errand) -> Call:
         twice = errand.twice
         assert twice is not None
-        one, other = Attested(*astuple(twice.one)), Attested(*astuple(twice.other))
         return self._market.report_equivocation(
-            errand.agreement, one, twice.one_signature, other, twice.other_signature
+            errand.agreement, twice.one, twice.one_signature, twice.other, twice.other_signature
         )
 
     def _bench(self, said: Slash | Ruling, one: JobErrand) -> Bench:

@@ -5,13 +5,12 @@ back, revoke or vanish. The store is real, and so are chain and contracts.
 
 import asyncio
 import time
-from dataclasses import astuple
 
 import pytest
 
 from frame_splitter.fields import encode
 from payments import signing
-from payments.market_records import Attested, Received, Unpaid
+from payments.market_records import Unpaid
 from payments.promises import Order, SignedOrder
 from payments.refusals import Refused
 from payments.session import session_key
@@ -237,9 +236,8 @@ def unpaid(farm, node, task, amount):
     receipt = attestation.Submission(
         attestation.digest(said, FARM).hex(), int(time.time() * 1000), 9, "00" * 32, 0
     )
-    attested = Attested(*astuple(said))
     by_farm = attestation.sign(receipt, FARM, FARM_KEY)
-    return Unpaid(attested, signed, Received(*astuple(receipt)), by_farm, amount)
+    return Unpaid(said, signed, receipt, by_farm, amount)
 
 
 @pytest.mark.parametrize("undecided", [False, True])
