@@ -9,8 +9,6 @@ import re
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from eth_utils.address import to_checksum_address
-
 from frame_splitter.errors import InvalidInput
 from frame_splitter.fields import convert
 
@@ -48,7 +46,7 @@ def _value(value: Any, parameter: Parameter) -> Any:
     if kind == "tuple":
         return tuple(_value(_field(value, one["name"]), one) for one in parameter["components"])
     if kind == "address":
-        return to_checksum_address(value)
+        return _checksummed(value)
     if kind.startswith("bytes") and isinstance(value, str):
         return _bytes(value, 32 if kind == "bytes32" else None)
     return value
@@ -56,6 +54,12 @@ def _value(value: Any, parameter: Parameter) -> Any:
 
 def _field(value: Any, name: str) -> Any:
     return getattr(value, name) if hasattr(value, name) else getattr(value, snake(name))
+
+
+def _checksummed(address: str) -> str:
+    from eth_utils.address import to_checksum_address  # noqa: PLC0415 - loads long, and names need it not
+
+    return to_checksum_address(address)
 
 
 def _bytes(written: str, length: int | None) -> bytes:

@@ -31,14 +31,14 @@ from payments.money import Wei
 from payments.network import Network, Windows
 from payments.promises import (
     Credit,
+    Offer,
+    Order,
+    Raise,
+    Release,
     Ruling,
-    SignedOffer,
-    SignedOrder,
-    SignedRaise,
-    SignedRelease,
-    SignedTerms,
-    SignedVoucher,
+    Signed,
     Slash,
+    Terms,
     Voucher,
     job_name,
 )
@@ -148,7 +148,7 @@ class Market:
         """Send token to a wallet."""
         return self._call("RenderToken", "transfer", to, amount)
 
-    def open_job(self, terms: SignedTerms, deposit: int) -> Call:
+    def open_job(self, terms: Signed[Terms], deposit: int) -> Call:
         """Open a job with its deposit, which must be approved."""
         return self._call("RenderMarket", "openJob", terms.message, terms.signature, deposit)
 
@@ -182,16 +182,16 @@ class Market:
 
     # --- calls about agreements -----------------------------------------------------------------
 
-    def open_agreement(self, offer: SignedOffer, order: SignedOrder) -> Call:
+    def open_agreement(self, offer: Signed[Offer], order: Signed[Order]) -> Call:
         """Make an operator's offer and a job's order an agreement."""
         told = (offer.message, offer.signature, order.message, order.signature)
         return self._call("RenderMarket", "openAgreement", *told)
 
-    def raise_cap(self, more: SignedRaise) -> Call:
+    def raise_cap(self, more: Signed[Raise]) -> Call:
         """Let an agreement earn more."""
         return self._call("RenderMarket", "raiseCap", more.message, more.signature)
 
-    def redeem(self, vouchers: Sequence[SignedVoucher]) -> Call:
+    def redeem(self, vouchers: Sequence[Signed[Voucher]]) -> Call:
         """Pay what vouchers say beyond what was paid."""
         if len(vouchers) == 1:
             one = vouchers[0]
@@ -199,7 +199,7 @@ class Market:
         messages, signatures = [one.message for one in vouchers], [one.signature for one in vouchers]
         return self._call("RenderMarket", "redeemAll", messages, signatures)
 
-    def release_for(self, release: SignedRelease) -> Call:
+    def release_for(self, release: Signed[Release]) -> Call:
         """Give up what an agreement could still earn, as its operator signed."""
         return self._call("RenderMarket", "releaseFor", release.message, release.signature)
 
@@ -211,7 +211,7 @@ class Market:
         """Anybody closes an agreement after deadline and grace."""
         return self._call("RenderMarket", "close", agreement)
 
-    def claim_unpaid(self, agreement: str, last: SignedVoucher | None, tasks: Sequence[Unpaid]) -> Call:
+    def claim_unpaid(self, agreement: str, last: Signed[Voucher] | None, tasks: Sequence[Unpaid]) -> Call:
         """The operator claims tasks beyond its last voucher."""
         message, signature = (last.message, last.signature) if last else (NO_VOUCHER, "")
         return self._call("RenderMarket", "claimUnpaid", agreement, message, signature, tasks)

@@ -7,7 +7,7 @@ smallest unit; times in seconds since the epoch.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
 
@@ -128,50 +128,12 @@ Message = Terms | Offer | Order | Raise | Voucher | Release | Slash | Ruling | W
 
 
 @dataclass(frozen=True, slots=True)
-class SignedTerms:
-    """A job's terms with the farm's signature."""
+class Signed(Generic[M]):
+    """A message with its signature: terms are signed by the farm, offers and releases by the operator, the
+    rest by the job's session key.
+    """
 
-    message: Terms
-    signature: Signature
-
-
-@dataclass(frozen=True, slots=True)
-class SignedOffer:
-    """An offer with its operator's signature."""
-
-    message: Offer
-    signature: Signature
-
-
-@dataclass(frozen=True, slots=True)
-class SignedOrder:
-    """An order with its session key's signature."""
-
-    message: Order
-    signature: Signature
-
-
-@dataclass(frozen=True, slots=True)
-class SignedRaise:
-    """A raise with its session key's signature."""
-
-    message: Raise
-    signature: Signature
-
-
-@dataclass(frozen=True, slots=True)
-class SignedVoucher:
-    """A voucher with its session key's signature."""
-
-    message: Voucher
-    signature: Signature
-
-
-@dataclass(frozen=True, slots=True)
-class SignedRelease:
-    """A release with its operator's signature."""
-
-    message: Release
+    message: M
     signature: Signature
 
 
@@ -193,11 +155,11 @@ class Promise:
 
     job: JobId
     agreement: Digest
-    terms: SignedTerms
-    offer: SignedOffer
-    order: SignedOrder
-    cap_raise: SignedRaise | None = None
-    voucher: SignedVoucher | None = None
+    terms: Signed[Terms]
+    offer: Signed[Offer]
+    order: Signed[Order]
+    cap_raise: Signed[Raise] | None = None
+    voucher: Signed[Voucher] | None = None
     credits: tuple[Credit, ...] = ()
     ended: bool = False
 

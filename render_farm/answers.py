@@ -23,7 +23,7 @@ from frame_splitter.records import (
     Upload,
 )
 from payments.network import Network
-from payments.promises import SignedTerms
+from payments.promises import Signed, Terms
 from payments.statements import JobMoney
 from verification.attestation import Submission
 from verification.rate import Standing
@@ -262,7 +262,7 @@ class Job:
 class TermsAnswer:
     """A paid job's terms, and the chain they are for."""
 
-    terms: SignedTerms
+    terms: Signed[Terms]
     network: Network
 
 

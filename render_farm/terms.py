@@ -9,7 +9,7 @@ import msgspec
 from frame_splitter.ids import JobId, SceneId
 from frame_splitter.records import RenderSettings
 from payments.network import Network
-from payments.promises import SignedTerms, Terms, job_name
+from payments.promises import Signed, Terms, job_name
 from payments.session import session_key
 from payments.signing import address_of, sign
 from payments.statements import Payment
@@ -40,7 +40,7 @@ def terms_hash(scene: SceneId, settings: RenderSettings, price_cap: int, policy:
 
 def make(
     job: JobId, payment: Payment, work: str, rules: Rules, network: Network, arbiters: Arbiters, now: float
-) -> SignedTerms:
+) -> Signed[Terms]:
     """A job's terms, signed by the farm. `work` is the hash over what is to be done."""
     terms = Terms(
         client=payment.client,
@@ -56,4 +56,4 @@ def make(
         threshold=arbiters.threshold,
         termsHash=work,
     )
-    return SignedTerms(terms, sign(terms, network, rules.key))
+    return Signed(terms, sign(terms, network, rules.key))

@@ -8,7 +8,7 @@ from frame_splitter.ids import DeviceClass, JobId, NodeId, OwnerId
 from payments import signing
 from payments.chain_events import AnyEvent
 from payments.network import Network, Windows
-from payments.promises import Offer, SignedOffer, SignedTerms, Terms
+from payments.promises import Offer, Signed, Terms
 from payments.session import session_key
 from payments.statements import NOBODY, Payment
 from render_farm.settlement import vouchers
@@ -41,7 +41,7 @@ def job_name(job: str) -> str:
     return job.encode().ljust(32, b"\0").hex()
 
 
-def terms(job: str, network: Network = NETWORK, **changes: object) -> SignedTerms:
+def terms(job: str, network: Network = NETWORK, **changes: object) -> Signed[Terms]:
     said = Terms(
         client=CLIENT,
         refundTo=CLIENT,
@@ -57,10 +57,10 @@ def terms(job: str, network: Network = NETWORK, **changes: object) -> SignedTerm
         termsHash="ab" * 32,
     )
     said = replace(said, **changes)
-    return SignedTerms(said, signing.sign(said, network, FARM_KEY))
+    return Signed(said, signing.sign(said, network, FARM_KEY))
 
 
-def offer(network: Network = NETWORK, key: bytes = OPERATOR_KEY, **changes: object) -> SignedOffer:
+def offer(network: Network = NETWORK, key: bytes = OPERATOR_KEY, **changes: object) -> Signed[Offer]:
     said = Offer(
         farm=FARM,
         node=NODE,
@@ -73,10 +73,10 @@ def offer(network: Network = NETWORK, key: bytes = OPERATOR_KEY, **changes: obje
         number=1,
     )
     said = replace(said, **changes)
-    return SignedOffer(said, signing.sign(said, network, key))
+    return Signed(said, signing.sign(said, network, key))
 
 
-def digest(signed: SignedOffer) -> str:
+def digest(signed: Signed[Offer]) -> str:
     return signing.struct_hash(signed.message).hex()
 
 

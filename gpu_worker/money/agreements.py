@@ -12,7 +12,7 @@ from frame_splitter.errors import Conflict, Forbidden, InvalidInput
 from payments import accepted_tree, signing
 from payments.network import Network
 from payments.pricing import reward
-from payments.promises import Credit, Offer, Promise, SignedOffer, SignedVoucher, job_name
+from payments.promises import Credit, Offer, Promise, Signed, Voucher, job_name
 
 SOONEST_DEADLINE = 600
 """Seconds that a job must still run: an agreement that cannot reach the chain in time is worth nothing."""
@@ -34,7 +34,7 @@ class Seller:
     network: Network
     farm: str
     operator: str
-    offers: Mapping[str, SignedOffer]
+    offers: Mapping[str, Signed[Offer]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,9 @@ def _newer(promise: Promise, before: Agreement, network: Network) -> Agreement:
     return _with_voucher(found, voucher, promise, network)
 
 
-def _with_voucher(before: Agreement, voucher: SignedVoucher, promise: Promise, network: Network) -> Agreement:
+def _with_voucher(
+    before: Agreement, voucher: Signed[Voucher], promise: Promise, network: Network
+) -> Agreement:
     said = voucher.message
     _must(said.agreement == promise.agreement, "its voucher is of another agreement")
     signing.require_signer(said, network, voucher.signature, promise.terms.message.sessionKey)

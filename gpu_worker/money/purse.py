@@ -27,7 +27,7 @@ from frame_splitter.ids import JobId
 from frame_splitter.records import Lease
 from gpu_worker.money.agreements import Agreement, BadPromise, Seller, believed
 from gpu_worker.notary import append_line
-from payments.promises import Amount, Credit, Promise, SignedOffer, Units
+from payments.promises import Amount, Credit, Offer, Promise, Signed, Units
 from verification.attestation import Attestation, Submission
 
 FOLDER = "money"
@@ -90,14 +90,14 @@ class Purse:
         self._folder = state / FOLDER
         self._clock = clock
         self._news = threading.Condition()
-        self.offers: dict[str, SignedOffer] = {}
+        self.offers: dict[str, Signed[Offer]] = {}
         self.jobs: dict[JobId, JobPurse] = {}
         self._bytes = 0
         self._read()
 
     # --- what came ------------------------------------------------------------------------------
 
-    def add_offer(self, digest: str, offer: SignedOffer) -> None:
+    def add_offer(self, digest: str, offer: Signed[Offer]) -> None:
         """Keep an offer before anybody sees it."""
         line = json.dumps({"digest": digest, "offer": msgspec.to_builtins(offer)})
         self._append(self._folder / "offers.jsonl", line)
@@ -221,7 +221,7 @@ class Purse:
 
 class _KeptOffer(msgspec.Struct, frozen=True):
     digest: Name
-    offer: SignedOffer
+    offer: Signed[Offer]
 
 
 def _open(purse: JobPurse) -> Iterator[str]:

@@ -20,7 +20,7 @@ from gpu_worker.money.witness import Witness
 from gpu_worker.notary import SubmissionReceipt
 from payments import signing
 from payments.network import Network
-from payments.promises import Offer, Promises, Release, SignedOffer, SignedRelease
+from payments.promises import Offer, Promises, Release, Signed
 from verification.attestation import Attestation
 
 STAKE_SHARE = 1_000_000
@@ -68,7 +68,7 @@ class Market(Protocol):
     def network(self) -> Network | None:
         """Where the farm takes payments."""
 
-    def offer(self, offer: SignedOffer) -> str:
+    def offer(self, offer: Signed[Offer]) -> str:
         """Sell from now on; the offer's struct hash."""
 
     def withdraw_offer(self) -> None:
@@ -77,7 +77,7 @@ class Market(Protocol):
     def promises(self, after: str, wait: float) -> Promises:
         """What was promised since `after`."""
 
-    def release(self, release: SignedRelease) -> None:
+    def release(self, release: Signed[Release]) -> None:
         """Give up what an agreement could still earn."""
 
 
@@ -180,7 +180,7 @@ class Selling:
     def _life(self) -> float:
         return self._operator.days * 86_400
 
-    def _standing(self) -> tuple[str, SignedOffer] | None:
+    def _standing(self) -> tuple[str, Signed[Offer]] | None:
         """The newest offer that says what a new one would, and is not old."""
         old = self._clock() + self._life * RENEW_AT
         newest = sorted(self._purse.offers.items(), key=lambda one: -one[1].message.number)
@@ -190,13 +190,13 @@ class Selling:
                 return (digest, signed) if offer.expiry > old else None
         return None
 
-    def _is_mine(self, signed: SignedOffer) -> bool:
+    def _is_mine(self, signed: Signed[Offer]) -> bool:
         who = signing.signer(signed.message, self._operator.network, signed.signature)
         return who == self._operator.address
 
-    def _new_offer(self) -> tuple[str, SignedOffer]:
+    def _new_offer(self) -> tuple[str, Signed[Offer]]:
         offer = self._offer(int(self._clock() + self._life), self._purse.next_number())
-        signed = SignedOffer(offer, signing.sign(offer, self._operator.network, self._operator.key))
+        signed = Signed(offer, signing.sign(offer, self._operator.network, self._operator.key))
         digest = signing.struct_hash(offer).hex()
         self._purse.add_offer(digest, signed)
         return digest, signed
@@ -252,7 +252,7 @@ class Selling:
             self._purse.set_cursor(said.last)
         return said.last != cursor
 
-    def _good_offers(self) -> dict[str, SignedOffer]:
+    def _good_offers(self) -> dict[str, Signed[Offer]]:
         """The offers that are meant still: one that was cheaper is not worked under any more."""
         return {
             digest: signed
@@ -284,7 +284,7 @@ class Selling:
         release = Release(promise.agreement, agreement.vouched)
         try:
             signature = signing.sign(release, self._operator.network, self._operator.key)
-            self._market.release(SignedRelease(release, signature))
+            self._market.release(Signed(release, signature))
             self._released.add(promise.agreement)
             log.info("agreement_released", job=promise.job, paid=str(agreement.vouched))
         except FarmError as error:

@@ -14,7 +14,7 @@ from fastapi.openapi.utils import get_openapi
 
 from frame_splitter.appointments import AuditTerms
 from frame_splitter.records import Heartbeat, HeartbeatAnswer, LeaseRequest, Manifest, TaskFailure, TaskResult
-from payments.promises import Promises, SignedOffer, SignedRelease
+from payments.promises import Offer, Promises, Release, Signed
 from payments.quotes import Quote
 from payments.statements import Statement
 from render_farm import answers
@@ -51,8 +51,8 @@ _RECORDS = [
     answers.OfferAnswer,
     Quote,
     Statement,
-    SignedOffer,
-    SignedRelease,
+    Signed[Offer],
+    Signed[Release],
     Promises,
     JobVerification,
     SignedReceipt,

@@ -21,7 +21,7 @@ from payments.chain_events import AgreementOpened, AnyEvent
 from payments.money import Wei
 from payments.network import Network, load
 from payments.outbox import FileOutbox
-from payments.promises import SignedTerms
+from payments.promises import Signed, Terms
 from payments.statements import Payment
 from payments.wallets import is_remote
 from render_farm.cli.access import Access
@@ -222,7 +222,7 @@ class Purse:
         """What of a job's budget is neither reserved nor paid."""
         return self._market.available(number)
 
-    def open_job(self, job: JobId, terms: SignedTerms, deposit: Wei) -> str:
+    def open_job(self, job: JobId, terms: Signed[Terms], deposit: Wei) -> str:
         """Open the job with its deposit, once; the transaction's hash."""
         with self._wallet() as wallet:
             return "0x" + wallet.open_job(_opening(job), terms, deposit, wait=SENDING_SECONDS)

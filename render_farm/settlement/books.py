@@ -10,7 +10,7 @@ from frame_splitter.ids import JobId
 from payments import signing
 from payments.chain_events import AnyEvent
 from payments.network import Network
-from payments.promises import SignedOffer
+from payments.promises import Offer, Signed
 from render_farm.settlement.book import Book, Held
 from render_farm.settlement.chain_entries import FarmEntry
 from render_farm.store.money import Money, StoredOrder
@@ -87,6 +87,6 @@ def _has(book: Book, agreement: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def seller_of(offer: SignedOffer, network: Network) -> str:
+def seller_of(offer: Signed[Offer], network: Network) -> str:
     """The wallet that signed an offer."""
     return signing.signer(offer.message, network, offer.signature)

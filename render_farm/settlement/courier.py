@@ -20,7 +20,7 @@ from payments.chain import NoFunds, Reverted
 from payments.market import Market
 from payments.market_records import AgreementOnChain, AgreementState, Bench, Call
 from payments.outbox import FileOutbox, Intent, Outcome
-from payments.promises import Ruling, SignedVoucher, Slash
+from payments.promises import Ruling, Signed, Slash, Voucher
 from payments.sending import Sender, SendingRules, Signer
 from render_farm.settlement.errands import Errand, Kind
 from render_farm.settlement.knowledge import Trouble
@@ -302,7 +302,7 @@ def _parts(together: Sequence[JobErrand]) -> list[list[JobErrand]]:
     return [[together[0]]]
 
 
-def _vouchers(some: Iterable[JobErrand]) -> list[SignedVoucher]:
+def _vouchers(some: Iterable[JobErrand]) -> list[Signed[Voucher]]:
     promises = [one.errand.promise for one in some]
     return [promise.voucher for promise in promises if promise is not None and promise.voucher is not None]
 

@@ -11,7 +11,7 @@ from enum import IntEnum
 
 from payments import signing
 from payments.network import Network
-from payments.promises import Promise, SignedRelease, Slash
+from payments.promises import Promise, Release, Signed, Slash
 from render_farm.settlement import rulings, slashing, vouchers
 from render_farm.settlement.book import Book, Held
 from render_farm.settlement.stakes import required
@@ -60,7 +60,7 @@ class Errand:
     kind: Kind
     agreement: str = ""
     promise: Promise | None = None
-    release: SignedRelease | None = None
+    release: Signed[Release] | None = None
     slash: Slash | None = None
     case: str = ""
     stands: tuple[tuple[str, int], ...] = ()
@@ -96,7 +96,7 @@ class Moment:
 
 
 def errands(
-    book: Book, facts: PaidJob, releases: Mapping[str, SignedRelease], moment: Moment
+    book: Book, facts: PaidJob, releases: Mapping[str, Signed[Release]], moment: Moment
 ) -> list[Errand]:
     """All that is to be done, in order."""
     if not book.escrow.number:
@@ -116,7 +116,7 @@ def _of_agreement(
     book: Book,
     facts: PaidJob,
     held: Held,
-    releases: Mapping[str, SignedRelease],
+    releases: Mapping[str, Signed[Release]],
     moment: Moment,
     running: bool,
 ) -> Iterator[Errand]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from payments.money import Wei
 from payments.pricing import MICRO
-from payments.promises import Offer, SignedOffer
+from payments.promises import Offer, Signed
 from render_farm.settlement.stakes import least, most_open
 
 FIRST_TASKS = 16
@@ -60,7 +60,7 @@ class Seller:
 
     node: str
     operator: str
-    offer: SignedOffer
+    offer: Signed[Offer]
     digest: str
     stake: int
     capacity: int

@@ -10,17 +10,7 @@ from dataclasses import dataclass, field, replace
 from frame_splitter.ids import JobId
 from payments import accepted_tree, session, signing
 from payments.network import Network
-from payments.promises import (
-    Credit,
-    Order,
-    Promise,
-    Raise,
-    SignedOrder,
-    SignedRaise,
-    SignedTerms,
-    SignedVoucher,
-    Voucher,
-)
+from payments.promises import Credit, Order, Promise, Raise, Signed, Terms, Voucher
 from render_farm.settlement.orders import Cap
 
 CREDITS_AT_ONCE = 1000
@@ -35,17 +25,17 @@ class Pen:
     job: JobId
     key: bytes = field(repr=False)
 
-    def order(self, number: int, terms: SignedTerms, cap: Cap, salt: int) -> Promise:
+    def order(self, number: int, terms: Signed[Terms], cap: Cap, salt: int) -> Promise:
         """The job takes an offer."""
         order = Order(number, cap.seller.digest, cap.cap, cap.task_cap, cap.claim_tasks, salt)
         agreement = signing.agreement_id(order, self.network)
-        signed = SignedOrder(order, signing.sign(order, self.network, self.key))
+        signed = Signed(order, signing.sign(order, self.network, self.key))
         return Promise(self.job, agreement, terms, cap.seller.offer, signed)
 
     def raised(self, promise: Promise, cap: int) -> Promise:
         """The same agreement may earn more."""
         said = Raise(promise.agreement, cap)
-        signed = SignedRaise(said, signing.sign(said, self.network, self.key))
+        signed = Signed(said, signing.sign(said, self.network, self.key))
         return replace(promise, cap_raise=signed, credits=())
 
     def vouched(self, promise: Promise, owed: Sequence[Credit]) -> list[Promise]:
@@ -56,7 +46,7 @@ class Pen:
             upto = min(len(owed), known + CREDITS_AT_ONCE)
             root, total = accepted_tree.root(owed[:upto])
             said = Voucher(promise.agreement, total, root)
-            signed = SignedVoucher(said, signing.sign(said, self.network, self.key))
+            signed = Signed(said, signing.sign(said, self.network, self.key))
             promise = replace(promise, voucher=signed, credits=tuple(owed[known:upto]))
             made.append(promise)
             known = upto

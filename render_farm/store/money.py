@@ -11,17 +11,7 @@ from frame_splitter.errors import NotFound
 from frame_splitter.fields import decode, decoder, encode
 from frame_splitter.ids import DeviceClass, JobId, NodeId, OwnerId
 from frame_splitter.records import JobState
-from payments.promises import (
-    Credit,
-    Promise,
-    Promises,
-    SignedOffer,
-    SignedOrder,
-    SignedRaise,
-    SignedRelease,
-    SignedTerms,
-    SignedVoucher,
-)
+from payments.promises import Credit, Offer, Order, Promise, Promises, Raise, Release, Signed, Terms, Voucher
 from payments.statements import JobMoney, Payment, Statement
 from render_farm.store import keys
 from render_farm.store.connection import Connection
@@ -44,7 +34,7 @@ class PaidJob:
     owner: OwnerId
     state: JobState
     payment: Payment
-    terms: SignedTerms
+    terms: Signed[Terms]
     funded: bool
     settled: bool
     held: str
@@ -70,7 +60,7 @@ class StandingOffer:
     operator: OwnerId
     own: bool
     seller: str
-    offer: SignedOffer
+    offer: Signed[Offer]
     digest: str
     device_class: DeviceClass
     last_seen: float
@@ -95,17 +85,17 @@ class StoredOrder:
 class _Base:
     """What of a promise never changes."""
 
-    terms: SignedTerms
-    offer: SignedOffer
-    order: SignedOrder
+    terms: Signed[Terms]
+    offer: Signed[Offer]
+    order: Signed[Order]
 
 
 @dataclass(frozen=True, slots=True)
 class _News:
     """What of a promise changes."""
 
-    cap_raise: SignedRaise | None
-    voucher: SignedVoucher | None
+    cap_raise: Signed[Raise] | None
+    voucher: Signed[Voucher] | None
     credits: tuple[Credit, ...]
     ended: bool
 
@@ -169,10 +159,10 @@ class Money:
         found = await self._store.do("HGET", keys.job(job), "statement")
         return None if found is None else decode(found, Statement)
 
-    async def terms(self, job: JobId) -> SignedTerms | None:
+    async def terms(self, job: JobId) -> Signed[Terms] | None:
         """A paid job's terms, or None."""
         found = await self._store.do("HGET", keys.job(job), "terms")
-        return None if found is None else decode(found, SignedTerms)
+        return None if found is None else decode(found, Signed[Terms])
 
     async def _mark(self, job: JobId, **fields: str) -> None:
         places = [keys.job(job), keys.PAID_JOBS, keys.WORK_CHANGED]
@@ -240,7 +230,7 @@ class Money:
 
     # --- offers and orders ----------------------------------------------------------------------
 
-    async def put_offer(self, node: NodeId, offer: SignedOffer, digest: str, seller: str) -> None:
+    async def put_offer(self, node: NodeId, offer: Signed[Offer], digest: str, seller: str) -> None:
         """A node sells from now on; its struct hash is `digest`, and `seller` signed it."""
         fields = ("offer", encode(offer), "offer_digest", digest, "seller", seller)
         await self._store.do("HSET", keys.node(node), *fields)
@@ -315,17 +305,17 @@ class Money:
         )
         return Promises(told, found[-1][0] if found else after)
 
-    async def put_release(self, job: JobId, release: SignedRelease) -> None:
+    async def put_release(self, job: JobId, release: Signed[Release]) -> None:
         """Keep what an operator signed at the end of its agreement."""
         await self._store.keep(
             "HSET", keys.job_releases(job), release.message.agreement, encode(release).decode()
         )
         await self._ring(job)
 
-    async def releases(self, job: JobId) -> dict[str, SignedRelease]:
+    async def releases(self, job: JobId) -> dict[str, Signed[Release]]:
         """A job's releases by agreement."""
         found = await self._store.hash(keys.job_releases(job))
-        return {name: decode(text, SignedRelease) for name, text in found.items()}
+        return {name: decode(text, Signed[Release]) for name, text in found.items()}
 
     async def _ring(self, job: str = "") -> None:
         await self._store.keep("XADD", keys.MONEY_CHANGED, "MAXLEN", "~", 1000, "*", "job", job)
@@ -341,7 +331,7 @@ def _paid_job(job: JobId, fields: Mapping[str, str], excluded: frozenset[NodeId]
         owner=OwnerId(fields["owner"]),
         state=state_of(fields),
         payment=decode(fields["payment"], Payment),
-        terms=decode(fields["terms"], SignedTerms),
+        terms=decode(fields["terms"], Signed[Terms]),
         funded=fields["funded"] == "1",
         settled=fields.get("settled") == "1",
         held=fields.get("held", ""),
@@ -364,7 +354,7 @@ def _offer(node: NodeId, fields: Mapping[str, str]) -> StandingOffer:
         OwnerId(fields["owner"]),
         fields.get("own") == "1",
         fields["seller"],
-        decode(fields["offer"], SignedOffer),
+        decode(fields["offer"], Signed[Offer]),
         fields["offer_digest"],
         DeviceClass(fields.get("device_class", "")),
         float(fields.get("last_seen", 0)),

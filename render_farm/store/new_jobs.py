@@ -16,7 +16,7 @@ from frame_splitter.fields import Tile, encode
 from frame_splitter.ids import JobId, OwnerId, TaskId
 from frame_splitter.probes import ProbeOrder
 from frame_splitter.records import Demand, Exactness, JobSpec, RenderSettings, Task, TaskKind, TaskOutput
-from payments.promises import SignedTerms
+from payments.promises import Signed, Terms
 from payments.statements import JobMoney, Payment
 from render_farm.rules import JobRules
 from render_farm.scheduler import rank
@@ -39,7 +39,7 @@ class NewMoney:
     """
 
     payment: Payment
-    terms: SignedTerms
+    terms: Signed[Terms]
     units: Mapping[TaskId, int]
     audit_units: Mapping[TaskId, int]
     audit_ppm: int

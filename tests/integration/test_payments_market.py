@@ -16,19 +16,7 @@ from payments.market import Market
 from payments.market_records import AgreementState
 from payments.network import Windows, load, save
 from payments.outbox import FileOutbox
-from payments.promises import (
-    Credit,
-    Offer,
-    Order,
-    Raise,
-    Release,
-    SignedOffer,
-    SignedOrder,
-    SignedRaise,
-    SignedRelease,
-    SignedVoucher,
-    Voucher,
-)
+from payments.promises import Credit, Offer, Order, Raise, Release, Signed, Voucher
 from payments.refusals import Refused
 from payments.session import session_key
 from payments.wallet import Wallet
@@ -77,9 +65,9 @@ def test_a_job_is_opened_paid_and_its_rest_taken_back(place: Place, tmp_path: Pa
         terms.message.deadline,
         1,
     )
-    offered = SignedOffer(offer, place.signed(offer, owner.reveal()))
+    offered = Signed(offer, place.signed(offer, owner.reveal()))
     order = Order(number, signing.struct_hash(offer).hex(), 2 * UNIT, UNIT, 16, 5)
-    ordered = SignedOrder(order, place.signed(order, session))
+    ordered = Signed(order, place.signed(order, session))
     agreement = signing.agreement_id(order, place.network)
     more = Raise(agreement, 5 * UNIT)
     credited = [Credit(f"{job}.f{i}", "cd" * 32, UNIT // 4 + i) for i in range(3)]
@@ -88,9 +76,9 @@ def test_a_job_is_opened_paid_and_its_rest_taken_back(place: Place, tmp_path: Pa
     release = Release(agreement, total)
     calls = (
         place.market.open_agreement(offered, ordered),
-        place.market.raise_cap(SignedRaise(more, place.signed(more, session))),
-        place.market.redeem([SignedVoucher(voucher, place.signed(voucher, session))]),
-        place.market.release_for(SignedRelease(release, place.signed(release, owner.reveal()))),
+        place.market.raise_cap(Signed(more, place.signed(more, session))),
+        place.market.redeem([Signed(voucher, place.signed(voucher, session))]),
+        place.market.release_for(Signed(release, place.signed(release, owner.reveal()))),
     )
     place.bank.do("all", *calls, wait=WAIT)
     found = place.market.agreement(agreement)

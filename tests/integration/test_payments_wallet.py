@@ -14,7 +14,7 @@ from payments.chain import Chain, NoFunds
 from payments.keystore import Key, new_key
 from payments.market import Market
 from payments.outbox import FileOutbox, Intent
-from payments.promises import SignedTerms
+from payments.promises import Signed, Terms
 from payments.refusals import Refused
 from payments.sending import SendingRules
 from payments.session import session_key
@@ -72,7 +72,7 @@ class Client:
         place.bank.do(f"to {key.address}", give, wait=WAIT)
         self.job, self.terms = self.new_job()
 
-    def new_job(self) -> tuple[JobId, SignedTerms]:
+    def new_job(self) -> tuple[JobId, Signed[Terms]]:
         job = JobId(f"j{self.key.address[2:14]}x{next(COUNT)}")
         return job, terms_of(self.place, job, self.key.address, session_key(FARM_KEY, job))
 

@@ -26,20 +26,7 @@ from payments import accepted_tree, keystore, signing
 from payments.keystore import Key, new_key
 from payments.market_records import AgreementState, Bench
 from payments.network import save
-from payments.promises import (
-    Credit,
-    Offer,
-    Order,
-    Promise,
-    Raise,
-    Ruling,
-    SignedOffer,
-    SignedOrder,
-    SignedRaise,
-    SignedTerms,
-    SignedVoucher,
-    Voucher,
-)
+from payments.promises import Credit, Offer, Order, Promise, Raise, Ruling, Signed, Terms, Voucher
 from payments.session import session_key
 from payments.wallet import Wallet
 from render_farm.cli.contesting import contest
@@ -95,24 +82,24 @@ class Shop:
         answer: dict[str, Any] = json.loads(out)
         return answer
 
-    def job(self, name: str, deposit: int = 20 * UNIT) -> tuple[JobId, SignedTerms]:
+    def job(self, name: str, deposit: int = 20 * UNIT) -> tuple[JobId, Signed[Terms]]:
         """A job that a client opened."""
         job = JobId(name)
         terms = terms_of(self.place, job, self.client[0].address, session_key(FARM_KEY, job))
         self.client[1].open_job(f"open {name}", terms, deposit, WAIT)
         return job, terms
 
-    def order(self, name: JobId, terms: SignedTerms, /, **changes: int) -> Promise:
+    def order(self, name: JobId, terms: Signed[Terms], /, **changes: int) -> Promise:
         """The farm takes the operator's offer for a job, and tells nobody else."""
         session = session_key(FARM_KEY, name)
         number = self.place.market.number_of(FARM, name)
         # One offer for each job, so that none is used up.
         offer = Offer(FARM, NODE, self.key.address, "cpu", UNIT, 1000, 10_000, terms.message.deadline, number)
-        offered = SignedOffer(offer, self.place.signed(offer, self.key.reveal()))
+        offered = Signed(offer, self.place.signed(offer, self.key.reveal()))
         digest = signing.struct_hash(offer).hex()
         self.purse.add_offer(digest, offered)
         order = replace(Order(number, digest, 4 * UNIT, UNIT, 2, 0), **changes)
-        ordered = SignedOrder(order, self.place.signed(order, session))
+        ordered = Signed(order, self.place.signed(order, session))
         agreement = signing.agreement_id(order, self.place.network)
         return self.take(Promise(name, agreement, terms, offered, ordered))
 
@@ -128,13 +115,13 @@ class Shop:
         root, total = accepted_tree.root(credited)
         said = Voucher(promise.agreement, total, root)
         signature = self.place.signed(said, session_key(FARM_KEY, promise.job))
-        return self.take(replace(promise, voucher=SignedVoucher(said, signature), credits=credited))
+        return self.take(replace(promise, voucher=Signed(said, signature), credits=credited))
 
     def raised(self, promise: Promise, cap: int) -> Promise:
         """The farm lets an agreement earn more."""
         said = Raise(promise.agreement, cap)
         signature = self.place.signed(said, session_key(FARM_KEY, promise.job))
-        return self.take(replace(promise, cap_raise=SignedRaise(said, signature), credits=()))
+        return self.take(replace(promise, cap_raise=Signed(said, signature), credits=()))
 
     def works(self, promise: Promise, *frames: int, farm_key: bytes = FARM_KEY, ago: int = 0) -> None:
         """The node did frames, and has receipts for them from whoever has `farm_key`."""
@@ -322,9 +309,9 @@ def test_what_a_farm_promises_without_the_chain_is_told_by_a_look_at_it(shop: Sh
     assert said(held) == ""
     assert "no room" in said(shop.order(job, terms, cap=21 * UNIT))
     cheaper = replace(terms.message, stakeShare=1)
-    assert "other terms" in said(replace(held, terms=SignedTerms(cheaper, terms.signature)))
+    assert "other terms" in said(replace(held, terms=Signed(cheaper, terms.signature)))
     other = replace(terms.message, sessionKey=FARM)
-    assert "not its key" in said(replace(held, terms=SignedTerms(other, terms.signature)))
+    assert "not its key" in said(replace(held, terms=Signed(other, terms.signature)))
     place.bank.do("open jw1", place.market.open_agreement(held.offer, held.order), wait=WAIT)
     assert said(held) == ""
     shop.works(held, 1)

@@ -15,7 +15,7 @@ from frame_splitter.split import pin
 from payments.chain import Log
 from payments.chain_events import AnyEvent, decoded
 from payments.network import Network, Windows
-from payments.promises import SignedTerms, Terms, job_name
+from payments.promises import Signed, Terms, job_name
 from payments.signing import address_of, sign
 from payments.statements import (
     NOBODY,
@@ -61,8 +61,8 @@ TERMS = Terms(
 )
 
 
-def signed(terms: Terms, key: bytes = FARM, network: Network = NETWORK) -> SignedTerms:
-    return SignedTerms(terms, sign(terms, network, key))
+def signed(terms: Terms, key: bytes = FARM, network: Network = NETWORK) -> Signed[Terms]:
+    return Signed(terms, sign(terms, network, key))
 
 
 def test_terms_as_they_were_asked_for_are_paid() -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from frame_splitter.ids import JobId
 from payments import accepted_tree
-from payments.promises import SignedVoucher, Voucher
+from payments.promises import Signed, Voucher
 from render_farm.settlement.courier import JobErrand
 from render_farm.settlement.errands import Errand, Kind, Moment, errands
 from render_farm.settlement.patience import RELEASE_SECONDS, Patience
@@ -24,7 +24,7 @@ def raised_after_ten_tasks() -> Paper:
     paper.agreed(held)
     root, _ = accepted_tree.root(())
     said = Voucher(held.agreement, 10 * PRICE, root)
-    promise = replace(held.promise, voucher=SignedVoucher(said, "0x" + "00" * 65))
+    promise = replace(held.promise, voucher=Signed(said, "0x" + "00" * 65))
     paper.book.promise(replace(held, promise=paper.pen.raised(promise, 100 * PRICE)))
     return paper
 

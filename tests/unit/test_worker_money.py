@@ -16,18 +16,7 @@ from gpu_worker.money.purse import Purse, Work
 from gpu_worker.money.selling import Operator, OtherNetwork, Selling, check_network, stop_selling
 from gpu_worker.money.witness import Witness
 from payments import accepted_tree, signing
-from payments.promises import (
-    Credit,
-    Order,
-    Promise,
-    Promises,
-    Raise,
-    SignedOffer,
-    SignedOrder,
-    SignedRaise,
-    SignedVoucher,
-    Voucher,
-)
+from payments.promises import Credit, Offer, Order, Promise, Promises, Raise, Signed, Voucher
 from payments.session import session_key
 from tests import settling
 from tests.settling import FARM, NETWORK, OPERATOR, OPERATOR_KEY, PRICE
@@ -45,7 +34,7 @@ SETTINGS = RenderSettings(1, 0, 100, "PNG")
 def order(offer=None, key=SESSION, **changes):
     said = Order(7, settling.digest(offer or settling.offer()), CAP, PRICE, 3, 0)
     said = replace(said, **changes)
-    return SignedOrder(said, signing.sign(said, NETWORK, key))
+    return Signed(said, signing.sign(said, NETWORK, key))
 
 
 def promise(terms=None, offer=None, signed=None, **changes):
@@ -62,12 +51,12 @@ def credits_of(*numbers, job=JOB, amount=PRICE):
 def voucher(credited, agreement=None, key=SESSION, **changes):
     root, total = accepted_tree.root(credited)
     said = replace(Voucher(agreement or promise().agreement, total, root), **changes)
-    return SignedVoucher(said, signing.sign(said, NETWORK, key))
+    return Signed(said, signing.sign(said, NETWORK, key))
 
 
 def raised(cap, key=SESSION, agreement=None):
     said = Raise(agreement or promise().agreement, cap)
-    return SignedRaise(said, signing.sign(said, NETWORK, key))
+    return Signed(said, signing.sign(said, NETWORK, key))
 
 
 def seller(offer=None):
@@ -379,7 +368,7 @@ def selling(purse, market, who=None, own=True, clock=lambda: NOW):
     return Selling(market, who or operator(), purse, settling.NODE, FARM, DeviceClass("cpu"), clock, own=own)
 
 
-def under(offer: SignedOffer, **changes):
+def under(offer: Signed[Offer], **changes):
     return promise(offer=offer, signed=order(offer), **changes)
 
 
