@@ -11,7 +11,7 @@ from frame_splitter.records import RenderSettings
 from payments.network import Network
 from payments.promises import Signed, Terms, job_name
 from payments.session import session_key
-from payments.signing import address_of, sign
+from payments.signing import address_of, signed
 from payments.statements import Payment
 from render_farm.rules import Arbiters, Rules
 from render_farm.settlement.orders import FIRST_TASKS
@@ -56,4 +56,4 @@ def make(
         threshold=arbiters.threshold,
         termsHash=work,
     )
-    return Signed(terms, sign(terms, network, rules.key))
+    return signed(terms, network, rules.key)

@@ -21,7 +21,7 @@ from payments.market import Market
 from payments.market_records import AgreementState
 from payments.network import Windows
 from payments.outbox import FileOutbox
-from payments.promises import Release, Signed
+from payments.promises import Release
 from payments.statements import Payment
 from payments.wallet import Wallet
 from render_farm import rules as farm_rules
@@ -210,7 +210,7 @@ class SettledFarm:
                 said = order.promise.voucher.message.cumulative if order.promise.voucher else 0
                 message = Release(order.agreement, said)
                 key = self.nodes[order.node].operator.reveal()
-                signed = Signed(message, signing.sign(message, self.network, key))
+                signed = signing.signed(message, self.network, key)
                 await self.money.put_release(job, signed)
 
     async def take_back(self, job):

@@ -57,7 +57,7 @@ def terms(job: str, network: Network = NETWORK, **changes: object) -> Signed[Ter
         termsHash="ab" * 32,
     )
     said = replace(said, **changes)
-    return Signed(said, signing.sign(said, network, FARM_KEY))
+    return signing.signed(said, network, FARM_KEY)
 
 
 def offer(network: Network = NETWORK, key: bytes = OPERATOR_KEY, **changes: object) -> Signed[Offer]:
@@ -73,7 +73,7 @@ def offer(network: Network = NETWORK, key: bytes = OPERATOR_KEY, **changes: obje
         number=1,
     )
     said = replace(said, **changes)
-    return Signed(said, signing.sign(said, network, key))
+    return signing.signed(said, network, key)
 
 
 def digest(signed: Signed[Offer]) -> str:

@@ -196,7 +196,7 @@ class Selling:
 
     def _new_offer(self) -> tuple[str, Signed[Offer]]:
         offer = self._offer(int(self._clock() + self._life), self._purse.next_number())
-        signed = Signed(offer, signing.sign(offer, self._operator.network, self._operator.key))
+        signed = signing.signed(offer, self._operator.network, self._operator.key)
         digest = signing.struct_hash(offer).hex()
         self._purse.add_offer(digest, signed)
         return digest, signed
@@ -283,8 +283,7 @@ class Selling:
             return
         release = Release(promise.agreement, agreement.vouched)
         try:
-            signature = signing.sign(release, self._operator.network, self._operator.key)
-            self._market.release(Signed(release, signature))
+            self._market.release(signing.signed(release, self._operator.network, self._operator.key))
             self._released.add(promise.agreement)
             log.info("agreement_released", job=promise.job, paid=str(agreement.vouched))
         except FarmError as error:

@@ -29,13 +29,13 @@ class Pen:
         """The job takes an offer."""
         order = Order(number, cap.seller.digest, cap.cap, cap.task_cap, cap.claim_tasks, salt)
         agreement = signing.agreement_id(order, self.network)
-        signed = Signed(order, signing.sign(order, self.network, self.key))
+        signed = signing.signed(order, self.network, self.key)
         return Promise(self.job, agreement, terms, cap.seller.offer, signed)
 
     def raised(self, promise: Promise, cap: int) -> Promise:
         """The same agreement may earn more."""
         said = Raise(promise.agreement, cap)
-        signed = Signed(said, signing.sign(said, self.network, self.key))
+        signed = signing.signed(said, self.network, self.key)
         return replace(promise, cap_raise=signed, credits=())
 
     def vouched(self, promise: Promise, owed: Sequence[Credit]) -> list[Promise]:
@@ -46,7 +46,7 @@ class Pen:
             upto = min(len(owed), known + CREDITS_AT_ONCE)
             root, total = accepted_tree.root(owed[:upto])
             said = Voucher(promise.agreement, total, root)
-            signed = Signed(said, signing.sign(said, self.network, self.key))
+            signed = signing.signed(said, self.network, self.key)
             promise = replace(promise, voucher=signed, credits=tuple(owed[known:upto]))
             made.append(promise)
             known = upto

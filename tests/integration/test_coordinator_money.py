@@ -113,7 +113,7 @@ class Market:
             number=1,
         )
         message = replace(plain, **changes)
-        return Signed(message, signing.sign(message, NETWORK, KEY))
+        return signing.signed(message, NETWORK, KEY)
 
     def sell(self):
         self.node.ok("POST", "/nodes/self/offer", self.offer())
@@ -494,7 +494,7 @@ def test_only_the_operator_releases_an_agreement(market):
     job = market.paid_job()
     agreement = market.agree(job, UNITS)
     message = Release(agreement, 5)
-    signed = Signed(message, signing.sign(message, NETWORK, KEY))
+    signed = signing.signed(message, NETWORK, KEY)
     by_other = replace(signed, signature=signing.sign(message, NETWORK, b"\x09" * 32))
     market.node.refused(422, "invalid_input", "POST", "/nodes/self/releases", by_other)
     unknown = replace(signed, message=Release("ee" * 32, 5))

@@ -218,7 +218,7 @@ def test_two_coordinators_of_one_farm_cannot_do_a_thing_twice(stage: Stage) -> N
     number, offer = stage.number(terms), stage.offer()
     message = stage.order(number, offer, salt=0).message
     both = [
-        Signed(message, signing.sign(message, stage.network, session_key(farm_key, name)))  # type: ignore[arg-type]
+        signing.signed(message, stage.network, session_key(farm_key, name))  # type: ignore[arg-type]
         for _ in range(2)
     ]
     assert both[0] == both[1]
@@ -465,7 +465,7 @@ def test_a_token_that_is_not_plain_is_refused_when_a_job_is_opened(
     place = made(stage, artifact("RenderMarket").bytecode.removeprefix("0x") + told)
     there = replace(stage.network, token=token, market=place)
     message = stage.terms().message
-    terms = Signed(message, signing.sign(message, there, stage.farm.reveal()))
+    terms = signing.signed(message, there, stage.farm.reveal())
     opening = Market(stage.market.chain, there).open_job(terms, DEPOSIT)
     assert stage.refusal(stage.client, opening) == refusal
     assert "token" in SENTENCES[refusal]

@@ -11,7 +11,7 @@ import pytest
 from frame_splitter.fields import encode
 from payments import signing
 from payments.market_records import Unpaid
-from payments.promises import Order, Signed
+from payments.promises import Order
 from payments.refusals import Refused
 from payments.session import session_key
 from render_farm.settlement.chain_entries import FarmEntry
@@ -388,7 +388,7 @@ def test_an_agreement_that_a_stolen_key_opened_is_told_and_nothing_is_done_under
         number = await farm.number(job)
         order = Order(number, digest(node.offer), 2 * TOKEN, TOKEN, 4, 99)
         key = session_key(FARM_KEY, job)
-        signed = Signed(order, signing.sign(order, farm.network, key))
+        signed = signing.signed(order, farm.network, key)
         call = farm.market.open_agreement(node.offer, signed)
         await asyncio.to_thread(farm.client.do, "steal", call, wait=10)
         async with farm.running():

@@ -26,7 +26,7 @@ from gpu_worker.money.purse import Purse
 from gpu_worker.money.selling import Operator, Selling
 from gpu_worker.notary import Notary
 from payments import accepted_tree, signing
-from payments.promises import Credit, Order, Promise, Promises, Signed, Voucher
+from payments.promises import Credit, Order, Promise, Promises, Voucher
 from tests import settling
 from tests.settling import NETWORK, OPERATOR, OPERATOR_KEY, PRICE
 from verification.attestation import require_signer
@@ -76,16 +76,16 @@ def order_for(offer, claim_tasks=2):
     """The farm takes the node's offer."""
     plain = settling.terms(JOB).message
     said = replace(plain, farm=FARM, sessionKey=signing.address_of(SESSION), arbiters=(FARM,))
-    terms = Signed(said, signing.sign(said, NETWORK, KEY))
+    terms = signing.signed(said, NETWORK, KEY)
     order = Order(1, settling.digest(offer), 10 * PRICE, PRICE, claim_tasks, 0)
-    signed = Signed(order, signing.sign(order, NETWORK, SESSION))
+    signed = signing.signed(order, NETWORK, SESSION)
     return Promise(JOB, signing.agreement_id(order, NETWORK), terms, offer, signed)
 
 
 def vouched(promise, credited, new):
     root, total = accepted_tree.root(credited)
     said = Voucher(promise.agreement, total, root)
-    return replace(promise, voucher=Signed(said, signing.sign(said, NETWORK, SESSION)), credits=tuple(new))
+    return replace(promise, voucher=signing.signed(said, NETWORK, SESSION), credits=tuple(new))
 
 
 def lease_of(number, agreement):

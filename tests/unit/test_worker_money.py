@@ -34,7 +34,7 @@ SETTINGS = RenderSettings(1, 0, 100, "PNG")
 def order(offer=None, key=SESSION, **changes):
     said = Order(7, settling.digest(offer or settling.offer()), CAP, PRICE, 3, 0)
     said = replace(said, **changes)
-    return Signed(said, signing.sign(said, NETWORK, key))
+    return signing.signed(said, NETWORK, key)
 
 
 def promise(terms=None, offer=None, signed=None, **changes):
@@ -51,12 +51,12 @@ def credits_of(*numbers, job=JOB, amount=PRICE):
 def voucher(credited, agreement=None, key=SESSION, **changes):
     root, total = accepted_tree.root(credited)
     said = replace(Voucher(agreement or promise().agreement, total, root), **changes)
-    return Signed(said, signing.sign(said, NETWORK, key))
+    return signing.signed(said, NETWORK, key)
 
 
 def raised(cap, key=SESSION, agreement=None):
     said = Raise(agreement or promise().agreement, cap)
-    return Signed(said, signing.sign(said, NETWORK, key))
+    return signing.signed(said, NETWORK, key)
 
 
 def seller(offer=None):
