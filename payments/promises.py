@@ -177,6 +177,21 @@ class Promise:
     credits: tuple[Credit, ...] = ()
     ended: bool = False
 
+    @property
+    def price(self) -> int:
+        """Of a render unit."""
+        return self.offer.message.price
+
+    @property
+    def cap(self) -> int:
+        """The most that the agreement may earn as promised."""
+        return self.cap_raise.message.cap if self.cap_raise else self.order.message.cap
+
+    @property
+    def vouched(self) -> int:
+        """What the voucher says."""
+        return self.voucher.message.cumulative if self.voucher else 0
+
 
 @dataclass(frozen=True, slots=True)
 class Promises:

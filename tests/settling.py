@@ -12,10 +12,10 @@ from payments.promises import Offer, Signed, Terms
 from payments.session import session_key
 from payments.statements import NOBODY, Payment
 from render_farm.settlement import vouchers
-from render_farm.settlement.book import Book, Held
+from render_farm.settlement.book import Book
 from render_farm.settlement.chain_entries import FarmEntry
 from render_farm.settlement.orders import Cap, Seller
-from render_farm.store.money import PaidJob, StandingOffer, StoredOrder
+from render_farm.store.money import Agreement, PaidJob, StandingOffer
 
 FARM_KEY = bytes([7]) * 32
 FARM = signing.address_of(FARM_KEY)
@@ -153,18 +153,19 @@ class Paper:
         self.chain("opened", total=1, who=CLIENT)
         self.chain("funded", amount=deposit)
 
-    def order(self, node: str = "n1", cap: int = 16 * PRICE, own: bool = False) -> Held:
+    def order(self, node: str = "n1", cap: int = 16 * PRICE, own: bool = False) -> Agreement:
         made = self.pen.order(1, terms(self.job), Cap(seller(node), cap, PRICE, 16), len(self.book.held))
-        held = Held(NodeId(node), own, OPERATOR, made)
-        self.book.promise(held)
-        return held
+        self.book.promise(Agreement(NodeId(node), made, own=own, operator=OPERATOR))
+        return self.book.held[made.agreement]
 
-    def agreed(self, held: Held) -> None:
+    def agreed(self, held: Agreement) -> None:
         share = held.promise.terms.message.stakeShare
         self.chain("agreement", held.agreement, total=held.cap, who=OPERATOR)
         self.chain("locked", held.agreement, amount=held.cap * share // 10_000, who=OPERATOR)
 
-    def accept(self, task: str, held: Held | None, frame: int | None = 1, units: int = UNIT) -> FarmEntry:
+    def accept(
+        self, task: str, held: Agreement | None, frame: int | None = 1, units: int = UNIT
+    ) -> FarmEntry:
         token = self.tokens[task] = self.tokens.get(task, 0) + 1
         agreement = held.agreement if held else ""
         node = held.node if held else "own1"
@@ -176,8 +177,3 @@ class Paper:
         entry = FarmEntry(kind, **fields)
         self.book.take_farm(entry)
         return entry
-
-
-def stored(held: Held, used: int = 0, job: str = "job1") -> StoredOrder:
-    units = held.cap * UNIT // held.price
-    return StoredOrder(held.agreement, JobId(job), held.node, held.promise, True, units, used)

@@ -5,46 +5,19 @@ Made of entries and promises alone, so that it is the same whenever it is made a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from frame_splitter.errors import Conflict
-from frame_splitter.ids import JobId, LeaseToken, NodeId, TaskId
+from frame_splitter.ids import JobId, LeaseToken, TaskId
 from payments.chain_events import AnyEvent
 from payments.entries import Accepted, Entry, Promised, Returned, Settled
 from payments.ledger import Ledger
 from payments.money import Wei
 from payments.pricing import reward
-from payments.promises import Credit, Promise
+from payments.promises import Credit
 from render_farm.settlement.chain_entries import FarmEntry
 from render_farm.settlement.escrow import Escrow
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """An agreement that the farm promised a node, as it was promised last. `operator` is the wallet that
-    signed its offer.
-    """
-
-    node: NodeId
-    own: bool
-    operator: str
-    promise: Promise
-
-    @property
-    def agreement(self) -> str:
-        """Its id."""
-        return self.promise.agreement
-
-    @property
-    def price(self) -> int:
-        """Of a render unit."""
-        return self.promise.offer.message.price
-
-    @property
-    def cap(self) -> Wei:
-        """What it may earn as promised."""
-        raised = self.promise.cap_raise
-        return Wei(raised.message.cap if raised else self.promise.order.message.cap)
+from render_farm.store.money import Agreement
 
 
 @dataclass(slots=True)
@@ -76,7 +49,7 @@ class Book:
 
     job: JobId
     ledger: Ledger = field(default_factory=Ledger)
-    held: dict[str, Held] = field(default_factory=dict)
+    held: dict[str, Agreement] = field(default_factory=dict)
     escrow: Escrow = field(default_factory=Escrow)
     frames: dict[int, Frame] = field(default_factory=dict)
     work: dict[tuple[str, str], Work] = field(default_factory=dict)
@@ -87,9 +60,9 @@ class Book:
     farm_entries: int = 0
     chain_entries: int = 0
 
-    def promise(self, held: Held) -> None:
+    def promise(self, held: Agreement) -> None:
         """The farm promised this, or more of it."""
-        self.held[held.agreement] = held
+        self.held[held.agreement] = replace(held, chain=self.escrow.of(held.agreement))
         self.ledger.apply(Promised(held.agreement, held.cap))
 
     def replay(self, farm: Sequence[FarmEntry], chain: Sequence[AnyEvent]) -> None:
@@ -138,11 +111,6 @@ class Book:
         """The leaves of that voucher's tree. Work that earns nothing is none of them."""
         found = self.ledger.credits(agreement)
         return tuple(Credit(one.task, one.pixel_root, one.amount) for one in found if one.amount)
-
-    def has_claim(self, agreement: str) -> bool:
-        """Whether a claim under it is pending."""
-        found = self.escrow.agreements.get(agreement)
-        return found is not None and found.claim is not None
 
     def strangers(self) -> list[str]:
         """Agreements on the chain that the farm never ordered."""

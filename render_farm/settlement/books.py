@@ -3,6 +3,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import lru_cache
 
 from frame_splitter.fields import convert
@@ -11,9 +12,9 @@ from payments import signing
 from payments.chain_events import AnyEvent
 from payments.network import Network
 from payments.promises import Offer, Signed
-from render_farm.settlement.book import Book, Held
+from render_farm.settlement.book import Book
 from render_farm.settlement.chain_entries import FarmEntry
-from render_farm.store.money import Money, StoredOrder
+from render_farm.store.money import Agreement, Money
 
 
 class Books:
@@ -50,24 +51,17 @@ class Books:
             if job not in self._books:
                 await self.read(job)
 
-    async def read(self, job: JobId) -> tuple[Book, list[StoredOrder]]:
-        """A job's book with all that the farm has written in it so far, and its orders as they stand."""
+    async def read(self, job: JobId) -> Book:
+        """A job's book with all that the farm has written in it so far, and its agreements as they stand."""
         book = self._books.get(job) or Book(job)
         # Entries first: an order is there before any work under it is accepted.
         chain = [] if book.chain_entries else await self._chain_entries(job)
         farm = await self._farm_entries(job, book.farm_entries)
-        orders = await self._money.orders(job)
-        for order in orders:
-            held = await self._held(order)
-            if book.held.get(held.agreement) != held:
-                book.promise(held)
+        for found in await self._money.orders(job):
+            book.promise(await self._known(found))
         book.replay(farm, chain)
         self._books[job] = book
-        return book, orders
-
-    def job_of(self, agreement: str) -> JobId | None:
-        """Which job an agreement is of."""
-        return next((one.job for one in self._books.values() if _has(one, agreement)), None)
+        return book
 
     async def _farm_entries(self, job: JobId, first: int) -> list[FarmEntry]:
         return convert(await self._money.entries(job, first), list[FarmEntry])
@@ -75,15 +69,13 @@ class Books:
     async def _chain_entries(self, job: JobId) -> list[AnyEvent]:
         return convert(await self._money.chain_entries(job), list[AnyEvent])
 
-    async def _held(self, order: StoredOrder) -> Held:
-        if order.node not in self._owns:
-            self._owns[order.node] = await self._money.is_own(order.node)
-        seller = seller_of(order.promise.offer, self._network)
-        return Held(order.node, self._owns[order.node], seller, order.promise)
-
-
-def _has(book: Book, agreement: str) -> bool:
-    return agreement in book.escrow.agreements or agreement in book.held
+    async def _known(self, found: Agreement) -> Agreement:
+        """With whose node it is."""
+        if found.node not in self._owns:
+            self._owns[found.node] = await self._money.is_own(found.node)
+        return replace(
+            found, own=self._owns[found.node], operator=seller_of(found.promise.offer, self._network)
+        )
 
 
 @lru_cache(maxsize=4096)

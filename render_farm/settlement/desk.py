@@ -80,9 +80,9 @@ class Desk:
         facts = await self._money.job(job)
         if facts is None:
             return
-        book, standing = await self._books.read(job)
+        book = await self._books.read(job)
         pen = await asyncio.to_thread(vouchers.pen, self._network, self._key, job)
-        look = Look(facts, book, pen, {order.agreement: order for order in standing}, offers)
+        look = Look(facts, book, pen, offers)
         why = notices.reason_to_stop(book, facts, self._knowledge.halted, self._now())
         if not why and self._may_begin(look) and facts.state not in ENDED:
             short = await self._promising.take_on(look)

@@ -12,10 +12,10 @@ from enum import IntEnum
 from payments import signing
 from payments.network import Network
 from payments.promises import Promise, Release, Signed, Slash
-from render_farm.settlement import rulings, slashing, vouchers
-from render_farm.settlement.book import Book, Held
+from render_farm.settlement import rulings, slashing
+from render_farm.settlement.book import Book
 from render_farm.settlement.stakes import required
-from render_farm.store.money import PaidJob
+from render_farm.store.money import Agreement, PaidJob
 from verification.attestation import Attestation
 
 PAID_FIRST_SECONDS = 60
@@ -72,7 +72,7 @@ class Errand:
         said = self.promise
         match self.kind:
             case Kind.REDEEM | Kind.REDEEM_FIRST:
-                return f"redeem {self.agreement} {vouchers.vouched(said) if said else 0}"
+                return f"redeem {self.agreement} {said.vouched if said else 0}"
             case Kind.RAISE:
                 cap = said.cap_raise.message.cap if said and said.cap_raise else 0
                 return f"raise {self.agreement} {cap}"
@@ -115,40 +115,38 @@ def errands(
 def _of_agreement(
     book: Book,
     facts: PaidJob,
-    held: Held,
+    held: Agreement,
     releases: Mapping[str, Signed[Release]],
     moment: Moment,
     running: bool,
 ) -> Iterator[Errand]:
-    name, promise, escrow = held.agreement, held.promise, book.escrow
-    vouched, is_new = vouchers.vouched(promise), name not in escrow.agreements
+    name, promise, chain = held.agreement, held.promise, held.chain
+    vouched, is_new = promise.vouched, not chain.there
     may_begin = running and not _is_revoked(book, facts)
     if is_new and may_begin and (vouched or not promise.ended):
         yield Errand(Kind.OPEN, name, promise)
-    if escrow.is_closed(name) or (is_new and not may_begin):
+    if chain.closed or (is_new and not may_begin):
         return
-    claim = book.has_claim(name)
-    raised = promise.cap_raise.message.cap if promise.cap_raise else 0
-    grows = raised > max(escrow.cap(name), promise.order.message.cap) and may_begin and not claim
-    first = grows and _is_stake_short(book, held, raised, moment)
-    over = _is_over(book, facts, promise, running) or escrow.slashed(name)
-    if vouched > escrow.paid(name) and (first or over):
-        holds = vouched <= max(escrow.cap(name), promise.order.message.cap)
+    held_by_chain = max(chain.cap, promise.order.message.cap)
+    grows = promise.cap > held_by_chain and may_begin and not chain.claim
+    first = grows and _is_stake_short(held, moment)
+    over = _is_over(book, facts, promise, running) or chain.slashed
+    if vouched > chain.paid and (first or over):
+        holds = vouched <= held_by_chain
         yield Errand(Kind.REDEEM_FIRST if grows and holds else Kind.REDEEM, name, promise)
     if grows:
         yield Errand(Kind.RAISE, name, promise)
     release = releases.get(name)
-    if release is None or claim or (is_new and not vouched):
+    if release is None or chain.claim or (is_new and not vouched):
         return
-    if release.message.cumulative <= max(vouched, escrow.paid(name)):
+    if release.message.cumulative <= max(vouched, chain.paid):
         yield Errand(Kind.RELEASE, name, promise, release)
 
 
-def _is_stake_short(book: Book, held: Held, cap: int, moment: Moment) -> bool:
-    """Whether a cap might find too little stake unless what was earned is paid first."""
+def _is_stake_short(held: Agreement, moment: Moment) -> bool:
+    """Whether the raised cap might find too little stake unless what was earned is paid first."""
     share = held.promise.terms.message.stakeShare
-    still_open = cap - book.escrow.paid(held.agreement)
-    more = required(still_open, share) - book.escrow.locked(held.agreement)
+    more = required(held.cap - held.chain.paid, share) - held.chain.locked
     # Twice as much must be free: another agreement of the operator may grow before this one.
     return 2 * more > moment.stakes.get(held.operator.lower(), 0)
 
@@ -171,10 +169,10 @@ def _decided(book: Book, facts: PaidJob, moment: Moment) -> Iterator[Errand]:
         lease = (charge.entry.task, charge.entry.token)
         if lease in moment.twices:
             # Both signatures show it to anybody: no arbiter is needed.
-            yield from _report(book, charge.held.agreement, lease, moment.twices[lease])
+            yield from _report(book, charge.held, lease, moment.twices[lease])
             continue
         case = signing.digest(charge.message, moment.network).hex()
-        if alone and case not in book.escrow.slashes and charge.held.agreement in book.escrow.agreements:
+        if alone and case not in book.escrow.slashes and charge.held.chain.there:
             yield Errand(Kind.PROPOSE, charge.held.agreement, slash=charge.message, case=case)
     for one in book.escrow.proposed.values():
         wait = 0 if _is_paid(book, one.agreement) else PAID_FIRST_SECONDS
@@ -185,12 +183,12 @@ def _decided(book: Book, facts: PaidJob, moment: Moment) -> Iterator[Errand]:
 def _is_paid(book: Book, agreement: str) -> bool:
     """Whether all was paid that was accepted under an agreement."""
     held = book.held.get(agreement)
-    return held is None or held.cap - book.ledger.room(agreement) <= book.escrow.paid(agreement)
+    return held is None or held.cap - book.ledger.room(agreement) <= held.chain.paid
 
 
-def _report(book: Book, agreement: str, lease: tuple[str, int], twice: Twice) -> Iterator[Errand]:
-    if agreement in book.escrow.agreements and lease not in book.escrow.reported:
-        yield Errand(Kind.REPORT, agreement, case=f"{lease[0]} {lease[1]}", twice=twice)
+def _report(book: Book, held: Agreement, lease: tuple[str, int], twice: Twice) -> Iterator[Errand]:
+    if held.chain.there and lease not in book.escrow.reported:
+        yield Errand(Kind.REPORT, held.agreement, case=f"{lease[0]} {lease[1]}", twice=twice)
 
 
 def _decides_alone(facts: PaidJob, moment: Moment) -> bool:
@@ -200,9 +198,8 @@ def _decides_alone(facts: PaidJob, moment: Moment) -> bool:
 
 def _leftovers(book: Book) -> Iterator[Errand]:
     """After deadline and grace anybody may close what is open and send the rest back."""
-    still_open = [name for name, one in book.escrow.agreements.items() if not one.closed]
-    for name in still_open:
-        kind = Kind.SETTLE_CLAIM if book.has_claim(name) else Kind.CLOSE
-        yield Errand(kind, name)
+    still_open = {name: one for name, one in book.escrow.agreements.items() if not one.closed}
+    for name, one in still_open.items():
+        yield Errand(Kind.SETTLE_CLAIM if one.claim else Kind.CLOSE, name)
     if not still_open and book.ledger.balance().available > 0:
         yield Errand(Kind.REFUND)

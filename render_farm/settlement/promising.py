@@ -11,13 +11,13 @@ import structlog
 from frame_splitter.ids import NodeId
 from payments.promises import Promise
 from render_farm.settlement import orders, stakes, vouchers
-from render_farm.settlement.book import Book, Held
+from render_farm.settlement.book import Book
 from render_farm.settlement.books import Books
 from render_farm.settlement.knowledge import Knowledge
 from render_farm.settlement.orders import Grown, Need, Seller
 from render_farm.settlement.statements import ENDED
 from render_farm.settlement.vouchers import Pen
-from render_farm.store.money import Money, PaidJob, StandingOffer, StoredOrder
+from render_farm.store.money import Agreement, Money, PaidJob, StandingOffer
 
 log = structlog.get_logger()
 
@@ -27,12 +27,11 @@ AUDITS = 3
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One look at a job: its record, its book, its orders as the store has them, and who sells now."""
+    """One look at a job: its record, its book, and who sells now."""
 
     facts: PaidJob
     book: Book
     pen: Pen
-    standing: dict[str, StoredOrder]
     offers: Sequence[StandingOffer]
 
     @property
@@ -63,46 +62,43 @@ class Promising:
 
     async def set_rooms(self, look: Look) -> None:
         """No more work under an agreement that the chain refuses, or that is closed or slashed."""
-        for order in look.standing.values():
-            held = look.book.held[order.agreement]
+        for held in tuple(look.book.held.values()):
             wanted = self._room(look, held)
-            if order.current and order.units_cap != wanted:
+            if held.current and held.units_cap != wanted:
                 await self._money.promise(look.book.job, held.node, held.promise, wanted)
 
     async def vouch(self, look: Look) -> None:
         """Sign a voucher for each agreement whose credits grew; say so when no more work comes."""
         over = look.facts.state in ENDED and look.facts.units_left == 0
         for held in tuple(look.book.held.values()):
-            if look.book.escrow.is_closed(held.agreement):
+            if held.chain.closed:
                 continue
             promise = held.promise
-            if look.book.cumulative(held.agreement) > vouchers.vouched(promise):
+            if look.book.cumulative(held.agreement) > promise.vouched:
                 promise = await self._sign_vouchers(look, held)
             if over and not promise.ended:
                 await self._promise(look, held, vouchers.ended(promise))
 
-    def is_stopped(self, look: Look, held: Held) -> bool:
+    def is_stopped(self, look: Look, held: Agreement) -> bool:
         """Whether nothing more is to be done under an agreement."""
-        book, name = look.book, held.agreement
         return (
-            book.escrow.is_closed(name)
-            or book.escrow.slashed(name)
-            or book.has_claim(name)
-            or self._knowledge.is_in_trouble(book.job, name)
+            held.chain.closed
+            or held.chain.slashed
+            or held.chain.claim is not None
+            or self._knowledge.is_in_trouble(look.book.job, held.agreement)
             or held.node in look.facts.excluded
         )
 
-    async def _raise(self, look: Look, need: Need, held: Held) -> None:
+    async def _raise(self, look: Look, need: Need, held: Agreement) -> None:
         offer, book = held.promise.offer.message, look.book
-        order = look.standing.get(held.agreement)
         grown = Grown(
             price=held.price,
             share=held.promise.terms.message.stakeShare,
             cap=held.cap,
             accepted=held.cap - book.ledger.room(held.agreement),
-            used=orders.cost(order.units_used if order else 0, held.price),
-            behind=stakes.behind(book, held),
-            vouched=stakes.payable(book, held),
+            used=_used(held),
+            behind=stakes.behind(held),
+            vouched=stakes.payable(held),
         )
         left = stakes.capacity_left(
             held.operator, offer.price, offer.capacity, offer.number, self._books.all()
@@ -114,18 +110,18 @@ class Promising:
             await self._promise(look, held, promise)
             log.info("cap_raised", job=book.job, node=held.node, agreement=held.agreement, cap=cap)
 
-    def _rooms_at_work(self, look: Look, own: Held) -> list[int]:
+    def _rooms_at_work(self, look: Look, own: Agreement) -> list[int]:
         """What is left of the caps of those nodes that work for the job, this one with them."""
         return [
-            held.cap - self._used(look, held)
+            held.cap - _used(held)
             for held in look.book.held.values()
             if held.agreement == own.agreement
-            or (self._used(look, held) > 0 and held.node in look.selling and not self.is_stopped(look, held))
+            or (_used(held) > 0 and held.node in look.selling and not self.is_stopped(look, held))
         ]
 
     async def _order(self, look: Look, need: Need) -> None:
         book = look.book
-        taken = {held.node for held in book.held.values() if not book.escrow.is_closed(held.agreement)}
+        taken = {held.node for held in book.held.values() if not held.chain.closed}
         out = taken | look.facts.excluded
         sellers = [self._seller(offer) for offer in look.offers if offer.node not in out]
         for cap in orders.first_caps(need, sellers, book.ledger.free(), len(taken), self._clock()):
@@ -136,7 +132,8 @@ class Promising:
             node = NodeId(cap.seller.node)
             salt = sum(held.node == node for held in book.held.values())
             promise = await asyncio.to_thread(look.pen.order, book.escrow.number, look.facts.terms, cap, salt)
-            held = Held(node, await self._money.is_own(node), cap.seller.operator, promise)
+            own = await self._money.is_own(node)
+            held = Agreement(node, promise, own=own, operator=cap.seller.operator)
             await self._promise(look, held, promise)
             log.info("order_made", job=book.job, node=node, agreement=promise.agreement, cap=cap.cap)
 
@@ -165,40 +162,43 @@ class Promising:
         prices = [offer.offer.message.price for offer in look.offers]
         cheapest = min((price for price in prices if price <= need.price_cap), default=need.price_cap)
         rooms = [
-            (held.cap - self._used(look, held), held.price)
+            (held.cap - _used(held), held.price)
             for held in look.book.held.values()
             if held.node in look.selling and not self.is_stopped(look, held)
         ]
         return orders.missing(need, rooms, look.book.ledger.free(), cheapest)
 
-    def _used(self, look: Look, held: Held) -> int:
-        order = look.standing.get(held.agreement)
-        return orders.cost(order.units_used, held.price) if order else 0
-
-    async def _sign_vouchers(self, look: Look, held: Held) -> Promise:
+    async def _sign_vouchers(self, look: Look, held: Agreement) -> Promise:
         promise = held.promise
         owed = look.book.credits(held.agreement)
         for newer in await asyncio.to_thread(look.pen.vouched, promise, owed):
             await self._promise(look, held, newer)
             promise = newer
-        said = vouchers.vouched(promise)
         log.info(
-            "voucher_signed", job=look.book.job, node=held.node, agreement=held.agreement, cumulative=said
+            "voucher_signed",
+            job=look.book.job,
+            node=held.node,
+            agreement=held.agreement,
+            cumulative=promise.vouched,
         )
         return promise
 
-    async def _promise(self, look: Look, held: Held, promise: Promise) -> None:
+    async def _promise(self, look: Look, held: Agreement, promise: Promise) -> None:
         held = replace(held, promise=promise)
         await self._money.promise(look.book.job, held.node, promise, self._room(look, held))
         look.book.promise(held)
 
-    def _room(self, look: Look, held: Held) -> int:
+    def _room(self, look: Look, held: Agreement) -> int:
         """How many units of work may be done under an agreement."""
-        order = look.standing.get(held.agreement)
         lacks_stake = self._stake(held.operator) < 0
-        if order is not None and (lacks_stake or self.is_stopped(look, held)):
-            return min(order.units_cap, order.units_used)
+        if held.current and (lacks_stake or self.is_stopped(look, held)):
+            return min(held.units_cap, held.units_used)
         return orders.most_units(held.cap, held.price)
+
+
+def _used(held: Agreement) -> int:
+    """What the work costs that was done under an agreement, or is being done."""
+    return orders.cost(held.units_used, held.price)
 
 
 def need_of(facts: PaidJob) -> Need:

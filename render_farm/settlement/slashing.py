@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from payments.promises import Slash
-from render_farm.settlement.book import Book, Held
+from render_farm.settlement.book import Book
 from render_farm.settlement.chain_entries import FarmEntry
+from render_farm.store.money import Agreement
 from verification.rate import STAKE
 
 DISHONEST = frozenset({"differs", "other_frame", "region", "too_few_samples", "wrong_root", "equivocation"})
@@ -25,7 +26,7 @@ MOST = (1 << 128) - 1
 class Charge:
     """A slash to be proposed, with the work it is about."""
 
-    held: Held
+    held: Agreement
     entry: FarmEntry
     message: Slash
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from frame_splitter.fields import Digest
 from payments.network import Network
 from payments.statements import FrameLine, JobMoney, NodeLine, Statement
-from render_farm.settlement.book import Book, Held, Work
-from render_farm.settlement.escrow import OnChain
+from render_farm.settlement.book import Book, Work
+from render_farm.store.money import Agreement
 
 ENDED = ("complete", "settled", "failed", "cancelled")
 MOST_NOTICES = 50
@@ -127,8 +127,8 @@ def _node_lines(book: Book) -> list[NodeLine]:
     return lines
 
 
-def _node_line(book: Book, held: Held, work: Work) -> NodeLine:
-    found = book.escrow.agreements.get(held.agreement, OnChain())
+def _node_line(book: Book, held: Agreement, work: Work) -> NodeLine:
+    found = held.chain
     return NodeLine(
         node=held.node,
         operator=held.operator,
@@ -140,6 +140,6 @@ def _node_line(book: Book, held: Held, work: Work) -> NodeLine:
         earned=max(book.cumulative(held.agreement), found.paid),
         paid=found.paid,
         cap=max(held.cap, found.cap),
-        slashed=found.slashed,
+        slashed=found.taken,
         compensated=found.compensated,
     )

@@ -63,14 +63,9 @@ def ended(promise: Promise) -> Promise:
     return replace(promise, ended=True, credits=())
 
 
-def vouched(promise: Promise) -> int:
-    """What the promise's voucher says."""
-    return promise.voucher.message.cumulative if promise.voucher else 0
-
-
 def leaves(promise: Promise, owed: Sequence[Credit]) -> int:
     """How many of an agreement's credits are in its voucher: none earns nothing, so the sum tells."""
-    total, left = 0, vouched(promise)
+    total, left = 0, promise.vouched
     for number, credit in enumerate(owed):
         if total >= left:
             return number

@@ -2,7 +2,7 @@
 """Paid jobs as the scripts keep them: offers, orders, promises, and what their books are made of."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -11,6 +11,8 @@ from frame_splitter.errors import NotFound
 from frame_splitter.fields import decode, decoder, encode
 from frame_splitter.ids import DeviceClass, JobId, NodeId, OwnerId
 from frame_splitter.records import JobState
+from payments.money import Wei
+from payments.on_chain import OnChain
 from payments.promises import Credit, Offer, Order, Promise, Promises, Raise, Release, Signed, Terms, Voucher
 from payments.statements import JobMoney, Payment, Statement
 from render_farm.store import keys
@@ -67,18 +69,40 @@ class StandingOffer:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredOrder:
-    """An agreement of a job with a node, with the newest promise made for it (its `credits` are those that
-    came last). `current`: the node's work is done under it, `units_used` of `units_cap` so far.
+class Agreement:
+    """An agreement of a job with a node: the newest promise made for it (its `credits` are those that came
+    last), and what the chain told of it. `current`: the node's work is done under it, `units_used` of
+    `units_cap` so far. `own`: the node is the farm's; `operator` is the wallet that signed its offer.
     """
 
-    agreement: str
-    job: JobId
     node: NodeId
     promise: Promise
-    current: bool
-    units_cap: int
-    units_used: int
+    current: bool = False
+    units_cap: int = 0
+    units_used: int = 0
+    own: bool = False
+    operator: str = ""
+    chain: OnChain = field(default_factory=OnChain)
+
+    @property
+    def agreement(self) -> str:
+        """Its id."""
+        return self.promise.agreement
+
+    @property
+    def job(self) -> JobId:
+        """Which job it is of."""
+        return self.promise.job
+
+    @property
+    def price(self) -> int:
+        """Of a render unit."""
+        return self.promise.price
+
+    @property
+    def cap(self) -> Wei:
+        """What it may earn as promised."""
+        return Wei(self.promise.cap)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,20 +281,20 @@ class Money:
         """Whether a node is the farm's own."""
         return bool(await self._store.do("HGET", keys.node(node), "own") == "1")
 
-    async def order(self, job: JobId, node: NodeId) -> StoredOrder | None:
+    async def order(self, job: JobId, node: NodeId) -> Agreement | None:
         """The agreement that a node's work for a job is done under now, or None."""
         agreement = await self._store.do("HGET", keys.order(job, node), "agreement")
         return None if agreement is None else await self.agreement(agreement)
 
-    async def agreement(self, agreement: str) -> StoredOrder | None:
+    async def agreement(self, agreement: str) -> Agreement | None:
         """An agreement, replaced or not, or None."""
         fields = await self._store.hash(keys.agreement(agreement))
         if not fields:
             return None
         room = await self._store.hash(keys.order(fields["job"], fields["node"]))
-        return _order(agreement, fields, room)
+        return _agreement(agreement, fields, room)
 
-    async def orders(self, job: JobId) -> list[StoredOrder]:
+    async def orders(self, job: JobId) -> list[Agreement]:
         """All agreements of a job."""
         names = sorted(await self._store.do("SMEMBERS", keys.job_orders(job)))
         found = [await self.agreement(name) for name in names]
@@ -376,14 +400,8 @@ def _promise(agreement: str, fields: Mapping[str, str], news: str) -> Promise:
     )
 
 
-def _order(agreement: str, fields: Mapping[str, str], room: Mapping[str, str]) -> StoredOrder:
-    current = room.get("agreement") == agreement
-    return StoredOrder(
-        agreement,
-        JobId(fields["job"]),
-        NodeId(fields["node"]),
-        _promise(agreement, fields, fields["news"]),
-        current,
-        int(room["units_cap"]) if current else 0,
-        int(room["units_used"]) if current else 0,
-    )
+def _agreement(name: str, fields: Mapping[str, str], room: Mapping[str, str]) -> Agreement:
+    promise = _promise(name, fields, fields["news"])
+    if room.get("agreement") != name:
+        return Agreement(NodeId(fields["node"]), promise)
+    return Agreement(NodeId(fields["node"]), promise, True, int(room["units_cap"]), int(room["units_used"]))

@@ -109,7 +109,7 @@ def test_one_open_task_keeps_as_much_stake_aside_as_sixteen() -> None:
     held = paper.order(cap=PRICE)
     assert stakes.free_stake(held.operator, 150 * PRICE, [paper.book]) == 0
     paper.agreed(held)
-    locked = paper.book.escrow.locked(held.agreement)
+    locked = held.chain.locked
     assert 0 < locked < 150 * PRICE, "the chain locks by the share alone"
     assert stakes.free_stake(held.operator, 150 * PRICE - locked, [paper.book]) == 0
     assert stakes.free_stake(held.operator, 149 * PRICE - locked, [paper.book]) < 0, "it took stake back"
