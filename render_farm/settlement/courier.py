@@ -55,21 +55,6 @@ STOPPING = (Kind.OPEN, Kind.RAISE)
 PAYING = (Kind.REDEEM, Kind.REDEEM_FIRST)
 
 
-@dataclass(frozen=True, slots=True)
-class JobErrand:
-    """An errand with the job it is for, and the job's bench where it is about a slash."""
-
-    job: JobId
-    number: int
-    errand: Errand
-    arbiters: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """What it is told apart by."""
-        return f"{self.job} {self.errand.name}"
-
-
 class Undecided(Exception):
     """A claim is for work that nothing can be said about: then the receipts stand."""
 
@@ -103,7 +88,7 @@ class Courier:
         self._refused: dict[str, Refusal] = {}
         self._about: dict[str, tuple[JobId, str]] = {}
 
-    def run(self, errands: Sequence[JobErrand]) -> bool:
+    def run(self, errands: Sequence[Errand]) -> bool:
         """Go on with what was sent; where nothing is under way, send what is to be sent next. Returns whether
         something is under way. Raises Unavailable, and NoFunds where the wallet cannot pay.
         """
@@ -130,27 +115,27 @@ class Courier:
                 _log_outcome(intent)
         return any(intent.outcome is Outcome.PENDING for intent in after)
 
-    def _forget_refusals(self, errands: Iterable[JobErrand]) -> None:
+    def _forget_refusals(self, errands: Iterable[Errand]) -> None:
         """What is not to be done any more is no trouble."""
         wanted = {one.name for one in errands}
         self._refused = {name: found for name, found in self._refused.items() if name in wanted}
 
-    def _is_due(self, one: JobErrand) -> bool:
+    def _is_due(self, one: Errand) -> bool:
         refusal = self._refused.get(one.name)
         return refusal is None or self._clock() >= refusal.again
 
-    def _is_there(self, one: JobErrand) -> bool:
+    def _is_there(self, one: Errand) -> bool:
         """Whether the chain has it already, whoever brought it and however new it is."""
-        errand, market = one.errand, self._market
-        if errand.kind is Kind.REPORT:
+        market = self._market
+        if one.kind is Kind.REPORT:
             return False
-        if errand.kind is Kind.REFUND:
+        if one.kind is Kind.REFUND:
             return market.available(one.number) == 0
-        if errand.kind in (Kind.PROPOSE, Kind.EXECUTE):
-            return market.slash_case(errand.case).stage != (0 if errand.kind is Kind.PROPOSE else 1)
-        return _is_so(errand, market.agreement(errand.agreement))
+        if one.kind in (Kind.PROPOSE, Kind.EXECUTE):
+            return market.slash_case(one.case).stage != (0 if one.kind is Kind.PROPOSE else 1)
+        return _is_so(one, market.agreement(one.agreement))
 
-    def _submit(self, together: Sequence[JobErrand]) -> None:
+    def _submit(self, together: Sequence[Errand]) -> None:
         """Send them in one transaction; where the chain refuses that, each agreement's on their own."""
         try:
             self._send(together)
@@ -164,11 +149,11 @@ class Courier:
                 self._submit(part)
         else:
             # What was refused for want of this may be tried again at once.
-            done = {(one.job, one.errand.agreement) for one in together}
+            done = {(one.job, one.agreement) for one in together}
             for name in [name for name, about in self._about.items() if about in done]:
                 self._refused.pop(name, None)
 
-    def _send(self, together: Sequence[JobErrand]) -> None:
+    def _send(self, together: Sequence[Errand]) -> None:
         call = self._call(together)
         digest = hashlib.sha256((call.to + call.data).encode()).hexdigest()[:16]
         key = f"{self._market.chain.head()} {digest}"
@@ -182,64 +167,64 @@ class Courier:
         log.info("errands_sent", key=key, errands=[one.name for one in together])
         self._sender.advance()
 
-    def _call(self, together: Sequence[JobErrand]) -> Call:
+    def _call(self, together: Sequence[Errand]) -> Call:
         made: list[Call] = []
-        for kind, some in groupby(together, lambda one: one.errand.kind):
+        for kind, some in groupby(together, lambda one: one.kind):
             if kind in PAYING:
                 made.append(self._market.redeem(_vouchers(some)))
             else:
                 made += [self._one_call(one) for one in some]
         return made[0] if len(made) == 1 else self._market.multicall(made)
 
-    def _one_call(self, one: JobErrand) -> Call:
-        market, errand = self._market, one.errand
-        promise = errand.promise
-        if errand.kind is Kind.OPEN and promise is not None:
+    def _one_call(self, one: Errand) -> Call:
+        market = self._market
+        promise = one.promise
+        if one.kind is Kind.OPEN and promise is not None:
             return market.open_agreement(promise.offer, promise.order)
-        if errand.kind is Kind.RAISE and promise is not None and promise.cap_raise is not None:
+        if one.kind is Kind.RAISE and promise is not None and promise.cap_raise is not None:
             return market.raise_cap(promise.cap_raise)
-        if errand.kind is Kind.RELEASE and errand.release is not None:
-            return market.release_for(errand.release)
-        if errand.kind is Kind.PROPOSE and errand.slash is not None:
-            return market.propose_slash(errand.slash, self._bench(errand.slash, one))
+        if one.kind is Kind.RELEASE and one.release is not None:
+            return market.release_for(one.release)
+        if one.kind is Kind.PROPOSE and one.slash is not None:
+            return market.propose_slash(one.slash, self._bench(one.slash, one))
         by_name: dict[Kind, Callable[[], Call]] = {
             Kind.RULE: lambda: self._ruling(one),
-            Kind.REPORT: lambda: self._report(errand),
-            Kind.EXECUTE: lambda: market.execute_slash(errand.case),
-            Kind.SETTLE_CLAIM: lambda: market.settle_claim(errand.agreement),
-            Kind.CLOSE: lambda: market.close(errand.agreement),
+            Kind.REPORT: lambda: self._report(one),
+            Kind.EXECUTE: lambda: market.execute_slash(one.case),
+            Kind.SETTLE_CLAIM: lambda: market.settle_claim(one.agreement),
+            Kind.CLOSE: lambda: market.close(one.agreement),
             Kind.REFUND: lambda: market.refund(one.number),
         }
-        return by_name[errand.kind]()
+        return by_name[one.kind]()
 
-    def _ruling(self, one: JobErrand) -> Call:
-        market, errand = self._market, one.errand
-        extra = market.claim(errand.agreement).extra
-        told = ruling(errand.stands, errand.agreement, extra, lambda task: market.claimed(one.number, task))
+    def _ruling(self, one: Errand) -> Call:
+        market = self._market
+        extra = market.claim(one.agreement).extra
+        told = ruling(one.stands, one.agreement, extra, lambda task: market.claimed(one.number, task))
         if told is None:
             raise Undecided
-        said = Ruling(errand.agreement, told)
+        said = Ruling(one.agreement, told)
         return market.rule_claim(said, self._bench(said, one))
 
-    def _report(self, errand: Errand) -> Call:
-        twice = errand.twice
+    def _report(self, one: Errand) -> Call:
+        twice = one.twice
         assert twice is not None
         return self._market.report_equivocation(
-            errand.agreement, twice.one, twice.one_signature, twice.other, twice.other_signature
+            one.agreement, twice.one, twice.one_signature, twice.other, twice.other_signature
         )
 
-    def _bench(self, said: Slash | Ruling, one: JobErrand) -> Bench:
+    def _bench(self, said: Slash | Ruling, one: Errand) -> Bench:
         signed = signing.sign(said, self._market.network, self._key)
         return Bench(one.arbiters, 1, (signed,))
 
-    def _refuse(self, one: JobErrand, error: Reverted) -> None:
+    def _refuse(self, one: Errand, error: Reverted) -> None:
         name = artifacts.error_name(error.data)
         why = REASONS.get(name, name or "the contract refuses")
-        agreement = one.errand.agreement
-        sentence = f"The chain refuses to {_VERBS[one.errand.kind]} agreement {agreement[:10]}: {why}."
-        if one.errand.kind is Kind.REFUND:
+        agreement = one.agreement
+        sentence = f"The chain refuses to {_VERBS[one.kind]} agreement {agreement[:10]}: {why}."
+        if one.kind is Kind.REFUND:
             sentence = f"The chain refuses the refund: {why}."
-        trouble = Trouble(sentence, one.errand.kind in STOPPING)
+        trouble = Trouble(sentence, one.kind in STOPPING)
         times = self._refused[one.name].times + 1 if one.name in self._refused else 1
         if times == 1:
             log.warning("errand_refused", errand=one.name, error=name, reason=sentence)
@@ -282,28 +267,28 @@ def _is_so(errand: Errand, found: AgreementOnChain) -> bool:
     return found.state in states.get(errand.kind, (AgreementState.CLOSED, AgreementState.CLAIMED))
 
 
-def _grouped(wanted: Sequence[JobErrand]) -> list[list[JobErrand]]:
+def _grouped(wanted: Sequence[Errand]) -> list[list[Errand]]:
     """What goes together: calls of the market, so many at a time; calls of the disputes contract alone."""
     alone = (Kind.REPORT, Kind.PROPOSE, Kind.EXECUTE, Kind.RULE)
-    of_market = [one for one in wanted if one.errand.kind not in alone]
+    of_market = [one for one in wanted if one.kind not in alone]
     groups = [of_market[first : first + TOGETHER] for first in range(0, len(of_market), TOGETHER)]
-    return groups + [[one] for one in wanted if one.errand.kind in alone]
+    return groups + [[one] for one in wanted if one.kind in alone]
 
 
-def _parts(together: Sequence[JobErrand]) -> list[list[JobErrand]]:
+def _parts(together: Sequence[Errand]) -> list[list[Errand]]:
     """A batch that was refused, by agreement; of one agreement's errands the first, because what comes after
     it may need it to be mined.
     """
-    by_agreement: dict[str, list[JobErrand]] = {}
+    by_agreement: dict[str, list[Errand]] = {}
     for one in together:
-        by_agreement.setdefault(f"{one.job} {one.errand.agreement}", []).append(one)
+        by_agreement.setdefault(f"{one.job} {one.agreement}", []).append(one)
     if len(by_agreement) > 1:
         return list(by_agreement.values())
     return [[together[0]]]
 
 
-def _vouchers(some: Iterable[JobErrand]) -> list[Signed[Voucher]]:
-    promises = [one.errand.promise for one in some]
+def _vouchers(some: Iterable[Errand]) -> list[Signed[Voucher]]:
+    promises = [one.promise for one in some]
     return [promise.voucher for promise in promises if promise is not None and promise.voucher is not None]
 
 

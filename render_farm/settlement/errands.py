@@ -6,9 +6,10 @@ harmless; it is looked at on the chain once more before it is sent.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
+from frame_splitter.ids import JobId
 from payments import signing
 from payments.network import Network
 from payments.promises import Promise, Release, Signed, Slash
@@ -18,6 +19,7 @@ from render_farm.settlement.stakes import required
 from render_farm.store.money import Agreement, PaidJob
 from verification.attestation import Attestation
 
+NO_JOB = JobId("")
 PAID_FIRST_SECONDS = 60
 """How long a slash waits for what was accepted to be paid: the client gets at most what it paid."""
 
@@ -53,8 +55,9 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """One call to be made. `promise` is what it is about, or `release`, `slash` (with its id); of a claim
-    `stands`, each task that the book decided about with what may be claimed for it.
+    """One call to be made for a job, which has this number in the market and these arbiters. `promise` is what
+    it is about, or `release`, `slash` (with its id); of a claim `stands`, each task that the book decided
+    about with what may be claimed for it.
     """
 
     kind: Kind
@@ -65,10 +68,17 @@ class Errand:
     case: str = ""
     stands: tuple[tuple[str, int], ...] = ()
     twice: Twice | None = None
+    job: JobId = NO_JOB
+    number: int = 0
+    arbiters: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """What it is told apart by."""
+        return f"{self.job} {self._what}"
+
+    @property
+    def _what(self) -> str:
         said = self.promise
         match self.kind:
             case Kind.REDEEM | Kind.REDEEM_FIRST:
@@ -109,7 +119,11 @@ def errands(
     found += _decided(book, facts, moment)
     if late:
         found += _leftovers(book)
-    return sorted(found, key=lambda errand: errand.kind)
+    number, arbiters = book.escrow.number, facts.terms.message.arbiters
+    return [
+        replace(one, job=book.job, number=number, arbiters=arbiters)
+        for one in sorted(found, key=lambda one: one.kind)
+    ]
 
 
 def _of_agreement(

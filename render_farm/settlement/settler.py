@@ -35,9 +35,9 @@ from render_farm.settlement import following, slashing
 from render_farm.settlement.book import Book
 from render_farm.settlement.books import Books
 from render_farm.settlement.config import Config
-from render_farm.settlement.courier import Courier, JobErrand
+from render_farm.settlement.courier import Courier
 from render_farm.settlement.desk import SELLING_SECONDS, Desk
-from render_farm.settlement.errands import Moment, Twice, errands
+from render_farm.settlement.errands import Errand, Moment, Twice, errands
 from render_farm.settlement.following import Index
 from render_farm.settlement.knowledge import Knowledge
 from render_farm.settlement.patience import Patience
@@ -273,7 +273,7 @@ class Settler:
         finally:
             self._knowledge.troubles = courier.troubles()
 
-    async def _errands(self) -> list[JobErrand]:
+    async def _errands(self) -> list[Errand]:
         moment = Moment(
             self._knowledge.now(self._clock()),
             self._farm,
@@ -281,7 +281,7 @@ class Settler:
             self._knowledge.stakes,
             self._twices,
         )
-        found: list[JobErrand] = []
+        found: list[Errand] = []
         async with self._books.lock:
             for book in self._books.all():
                 facts = await self._money.job(book.job)
@@ -289,11 +289,7 @@ class Settler:
                     continue
                 await self._learn_twices(book)
                 releases = await self._money.releases(book.job)
-                arbiters = facts.terms.message.arbiters
-                found += [
-                    JobErrand(book.job, book.escrow.number, one, arbiters)
-                    for one in errands(book, facts, releases, moment)
-                ]
+                found += errands(book, facts, releases, moment)
         return found
 
     async def _learn_twices(self, book: Book) -> None:

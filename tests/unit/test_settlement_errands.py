@@ -6,7 +6,6 @@ from dataclasses import replace
 from frame_splitter.ids import JobId
 from payments import accepted_tree
 from payments.promises import Signed, Voucher
-from render_farm.settlement.courier import JobErrand
 from render_farm.settlement.errands import Errand, Kind, Moment, errands
 from render_farm.settlement.patience import RELEASE_SECONDS, Patience
 from render_farm.settlement.stakes import required
@@ -47,7 +46,7 @@ def test_a_last_voucher_waits_a_moment_for_its_release_and_for_nothing_else() ->
     (held,) = paper.book.held.values()
     ended = replace(held.promise, ended=True, cap_raise=None)
     redeem, release, close = (
-        JobErrand(JobId("job1"), 1, Errand(kind, held.agreement, ended))
+        Errand(kind, held.agreement, ended, job=JobId("job1"), number=1)
         for kind in (Kind.REDEEM, Kind.RELEASE, Kind.CLOSE)
     )
     patience = Patience()
@@ -56,5 +55,5 @@ def test_a_last_voucher_waits_a_moment_for_its_release_and_for_nothing_else() ->
     assert patience.due([redeem], NOW + RELEASE_SECONDS) == [redeem]
     assert Patience().due([redeem, release], NOW) == [redeem, release]
     assert Patience().due([redeem, close], NOW) == [redeem, close]
-    going_on = replace(redeem, errand=replace(redeem.errand, promise=held.promise))
+    going_on = replace(redeem, promise=held.promise)
     assert Patience().due([going_on], NOW) == [going_on]
