@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Brings errands to the chain with the settler's wallet. Synchronous: it runs in a thread, and only that
+"""Brings actions to the chain with the settler's wallet. Synchronous: it runs in a thread, and only that
 thread waits when the chain does.
 
 One batch at a time: what comes together goes into one transaction, and the next is made out of what the
@@ -22,14 +22,14 @@ from payments.market_records import AgreementOnChain, AgreementState, Bench, Cal
 from payments.outbox import FileOutbox, Intent, Outcome
 from payments.promises import Ruling, Signed, Slash, Voucher
 from payments.sending import Sender, SendingRules, Signer
-from render_farm.settlement.errands import Errand, Kind
+from render_farm.settlement.chain_actions import ActionKind, ChainAction
 from render_farm.settlement.knowledge import Trouble
 from render_farm.settlement.rulings import ruling
 
 log = structlog.get_logger()
 
 TOGETHER = 40
-"""Errands in one transaction: about 7 million gas where all of them open agreements."""
+"""Actions in one transaction: about 7 million gas where all of them open agreements."""
 FIRST_PAUSE, AGAIN_SECONDS = 0.5, 30.0
 """What the chain refused is tried again after a while: stake or money may have come."""
 KEPT = 200
@@ -51,8 +51,8 @@ REASONS = {
     "TooEarly": "it is too early",
 }
 """What the contracts' errors mean to people."""
-STOPPING = (Kind.OPEN, Kind.RAISE)
-PAYING = (Kind.REDEEM, Kind.REDEEM_FIRST)
+STOPPING = (ActionKind.OPEN, ActionKind.RAISE)
+PAYING = (ActionKind.REDEEM, ActionKind.REDEEM_FIRST)
 
 
 class Undecided(Exception):
@@ -69,7 +69,7 @@ class Refusal:
 
 
 class Courier:
-    """One wallet's errands. `clock` in seconds since the epoch."""
+    """One wallet's actions. `clock` in seconds since the epoch."""
 
     def __init__(
         self,
@@ -88,15 +88,15 @@ class Courier:
         self._refused: dict[str, Refusal] = {}
         self._about: dict[str, tuple[JobId, str]] = {}
 
-    def run(self, errands: Sequence[Errand]) -> bool:
+    def run(self, actions: Sequence[ChainAction]) -> bool:
         """Go on with what was sent; where nothing is under way, send what is to be sent next. Returns whether
         something is under way. Raises Unavailable, and NoFunds where the wallet cannot pay.
         """
         if self._is_under_way():
             return True
         self._outbox.prune(KEPT)
-        self._forget_refusals(errands)
-        wanted = [one for one in errands if self._is_due(one) and not self._is_there(one)]
+        self._forget_refusals(actions)
+        wanted = [one for one in actions if self._is_due(one) and not self._is_there(one)]
         for together in _grouped(wanted):
             self._submit(together)
         return self._is_under_way() if wanted else False
@@ -115,27 +115,27 @@ class Courier:
                 _log_outcome(intent)
         return any(intent.outcome is Outcome.PENDING for intent in after)
 
-    def _forget_refusals(self, errands: Iterable[Errand]) -> None:
+    def _forget_refusals(self, actions: Iterable[ChainAction]) -> None:
         """What is not to be done any more is no trouble."""
-        wanted = {one.name for one in errands}
+        wanted = {one.name for one in actions}
         self._refused = {name: found for name, found in self._refused.items() if name in wanted}
 
-    def _is_due(self, one: Errand) -> bool:
+    def _is_due(self, one: ChainAction) -> bool:
         refusal = self._refused.get(one.name)
         return refusal is None or self._clock() >= refusal.again
 
-    def _is_there(self, one: Errand) -> bool:
+    def _is_there(self, one: ChainAction) -> bool:
         """Whether the chain has it already, whoever brought it and however new it is."""
         market = self._market
-        if one.kind is Kind.REPORT:
+        if one.kind is ActionKind.REPORT:
             return False
-        if one.kind is Kind.REFUND:
+        if one.kind is ActionKind.REFUND:
             return market.available(one.number) == 0
-        if one.kind in (Kind.PROPOSE, Kind.EXECUTE):
-            return market.slash_case(one.case).stage != (0 if one.kind is Kind.PROPOSE else 1)
+        if one.kind in (ActionKind.PROPOSE, ActionKind.EXECUTE):
+            return market.slash_case(one.case).stage != (0 if one.kind is ActionKind.PROPOSE else 1)
         return _is_so(one, market.agreement(one.agreement))
 
-    def _submit(self, together: Sequence[Errand]) -> None:
+    def _submit(self, together: Sequence[ChainAction]) -> None:
         """Send them in one transaction; where the chain refuses that, each agreement's on their own."""
         try:
             self._send(together)
@@ -153,7 +153,7 @@ class Courier:
             for name in [name for name, about in self._about.items() if about in done]:
                 self._refused.pop(name, None)
 
-    def _send(self, together: Sequence[Errand]) -> None:
+    def _send(self, together: Sequence[ChainAction]) -> None:
         call = self._call(together)
         digest = hashlib.sha256((call.to + call.data).encode()).hexdigest()[:16]
         key = f"{self._market.chain.head()} {digest}"
@@ -162,12 +162,12 @@ class Courier:
         except Conflict as error:
             if isinstance(error, Reverted | NoFunds):
                 raise
-            log.error("errand_not_sent", reason=error.sentence)
+            log.error("action_not_sent", reason=error.sentence)
             return
-        log.info("errands_sent", key=key, errands=[one.name for one in together])
+        log.info("actions_sent", key=key, actions=[one.name for one in together])
         self._sender.advance()
 
-    def _call(self, together: Sequence[Errand]) -> Call:
+    def _call(self, together: Sequence[ChainAction]) -> Call:
         made: list[Call] = []
         for kind, some in groupby(together, lambda one: one.kind):
             if kind in PAYING:
@@ -176,28 +176,28 @@ class Courier:
                 made += [self._one_call(one) for one in some]
         return made[0] if len(made) == 1 else self._market.multicall(made)
 
-    def _one_call(self, one: Errand) -> Call:
+    def _one_call(self, one: ChainAction) -> Call:
         market = self._market
         promise = one.promise
-        if one.kind is Kind.OPEN and promise is not None:
+        if one.kind is ActionKind.OPEN and promise is not None:
             return market.open_agreement(promise.offer, promise.order)
-        if one.kind is Kind.RAISE and promise is not None and promise.cap_raise is not None:
+        if one.kind is ActionKind.RAISE and promise is not None and promise.cap_raise is not None:
             return market.raise_cap(promise.cap_raise)
-        if one.kind is Kind.RELEASE and one.release is not None:
+        if one.kind is ActionKind.RELEASE and one.release is not None:
             return market.release_for(one.release)
-        if one.kind is Kind.PROPOSE and one.slash is not None:
+        if one.kind is ActionKind.PROPOSE and one.slash is not None:
             return market.propose_slash(one.slash, self._bench(one.slash, one))
-        by_name: dict[Kind, Callable[[], Call]] = {
-            Kind.RULE: lambda: self._ruling(one),
-            Kind.REPORT: lambda: self._report(one),
-            Kind.EXECUTE: lambda: market.execute_slash(one.case),
-            Kind.SETTLE_CLAIM: lambda: market.settle_claim(one.agreement),
-            Kind.CLOSE: lambda: market.close(one.agreement),
-            Kind.REFUND: lambda: market.refund(one.number),
+        by_name: dict[ActionKind, Callable[[], Call]] = {
+            ActionKind.RULE: lambda: self._ruling(one),
+            ActionKind.REPORT: lambda: self._report(one),
+            ActionKind.EXECUTE: lambda: market.execute_slash(one.case),
+            ActionKind.SETTLE_CLAIM: lambda: market.settle_claim(one.agreement),
+            ActionKind.CLOSE: lambda: market.close(one.agreement),
+            ActionKind.REFUND: lambda: market.refund(one.number),
         }
         return by_name[one.kind]()
 
-    def _ruling(self, one: Errand) -> Call:
+    def _ruling(self, one: ChainAction) -> Call:
         market = self._market
         extra = market.claim(one.agreement).extra
         told = ruling(one.stands, one.agreement, extra, lambda task: market.claimed(one.number, task))
@@ -206,80 +206,80 @@ class Courier:
         said = Ruling(one.agreement, told)
         return market.rule_claim(said, self._bench(said, one))
 
-    def _report(self, one: Errand) -> Call:
-        twice = one.twice
-        assert twice is not None
+    def _report(self, one: ChainAction) -> Call:
+        proof = one.proof
+        assert proof is not None
         return self._market.report_equivocation(
-            one.agreement, twice.one, twice.one_signature, twice.other, twice.other_signature
+            one.agreement, proof.one, proof.one_signature, proof.other, proof.other_signature
         )
 
-    def _bench(self, said: Slash | Ruling, one: Errand) -> Bench:
+    def _bench(self, said: Slash | Ruling, one: ChainAction) -> Bench:
         signed = signing.sign(said, self._market.network, self._key)
         return Bench(one.arbiters, 1, (signed,))
 
-    def _refuse(self, one: Errand, error: Reverted) -> None:
+    def _refuse(self, one: ChainAction, error: Reverted) -> None:
         name = artifacts.error_name(error.data)
         why = REASONS.get(name, name or "the contract refuses")
         agreement = one.agreement
         sentence = f"The chain refuses to {_VERBS[one.kind]} agreement {agreement[:10]}: {why}."
-        if one.kind is Kind.REFUND:
+        if one.kind is ActionKind.REFUND:
             sentence = f"The chain refuses the refund: {why}."
         trouble = Trouble(sentence, one.kind in STOPPING)
         times = self._refused[one.name].times + 1 if one.name in self._refused else 1
         if times == 1:
-            log.warning("errand_refused", errand=one.name, error=name, reason=sentence)
+            log.warning("action_refused", action=one.name, error=name, reason=sentence)
         pause = min(AGAIN_SECONDS, FIRST_PAUSE * 2**times)
         self._refused[one.name] = Refusal(trouble, self._clock() + pause, times)
         self._about[one.name] = (one.job, agreement)
 
 
 _VERBS = {
-    Kind.OPEN: "open",
-    Kind.REDEEM: "pay",
-    Kind.REDEEM_FIRST: "pay",
-    Kind.RAISE: "raise the cap of",
-    Kind.RELEASE: "release",
-    Kind.REPORT: "slash",
-    Kind.PROPOSE: "slash",
-    Kind.EXECUTE: "carry out the slash of",
-    Kind.RULE: "rule on the claim under",
-    Kind.SETTLE_CLAIM: "settle the claim under",
-    Kind.CLOSE: "close",
-    Kind.REFUND: "",
+    ActionKind.OPEN: "open",
+    ActionKind.REDEEM: "pay",
+    ActionKind.REDEEM_FIRST: "pay",
+    ActionKind.RAISE: "raise the cap of",
+    ActionKind.RELEASE: "release",
+    ActionKind.REPORT: "slash",
+    ActionKind.PROPOSE: "slash",
+    ActionKind.EXECUTE: "carry out the slash of",
+    ActionKind.RULE: "rule on the claim under",
+    ActionKind.SETTLE_CLAIM: "settle the claim under",
+    ActionKind.CLOSE: "close",
+    ActionKind.REFUND: "",
 }
 
 
-def _is_so(errand: Errand, found: AgreementOnChain) -> bool:
-    """Whether an agreement is already as the errand would make it."""
-    promise = errand.promise
+def _is_so(action: ChainAction, found: AgreementOnChain) -> bool:
+    """Whether an agreement is already as the action would make it."""
+    promise = action.promise
     voucher = promise.voucher if promise else None
     more = promise.cap_raise if promise else None
-    if errand.kind in PAYING:
+    if action.kind in PAYING:
         return voucher is None or found.paid >= voucher.message.cumulative
-    if errand.kind is Kind.RAISE:
+    if action.kind is ActionKind.RAISE:
         return more is None or found.cap >= more.message.cap
     over = (AgreementState.NONE, AgreementState.OPEN, AgreementState.CLOSED)
     states = {
-        Kind.RULE: over,
-        Kind.OPEN: (AgreementState.OPEN, AgreementState.CLAIMED, AgreementState.CLOSED),
-        Kind.SETTLE_CLAIM: over,
+        ActionKind.RULE: over,
+        ActionKind.OPEN: (AgreementState.OPEN, AgreementState.CLAIMED, AgreementState.CLOSED),
+        ActionKind.SETTLE_CLAIM: over,
     }
-    return found.state in states.get(errand.kind, (AgreementState.CLOSED, AgreementState.CLAIMED))
+    return found.state in states.get(action.kind, (AgreementState.CLOSED, AgreementState.CLAIMED))
 
 
-def _grouped(wanted: Sequence[Errand]) -> list[list[Errand]]:
+def _grouped(wanted: Sequence[ChainAction]) -> list[list[ChainAction]]:
     """What goes together: calls of the market, so many at a time; calls of the disputes contract alone."""
-    alone = (Kind.REPORT, Kind.PROPOSE, Kind.EXECUTE, Kind.RULE)
+    alone = (ActionKind.REPORT, ActionKind.PROPOSE, ActionKind.EXECUTE, ActionKind.RULE)
     of_market = [one for one in wanted if one.kind not in alone]
     groups = [of_market[first : first + TOGETHER] for first in range(0, len(of_market), TOGETHER)]
     return groups + [[one] for one in wanted if one.kind in alone]
 
 
-def _parts(together: Sequence[Errand]) -> list[list[Errand]]:
-    """A batch that was refused, by agreement; of one agreement's errands the first, because what comes after
+def _parts(together: Sequence[ChainAction]) -> list[list[ChainAction]]:
+    """A batch that was refused, by agreement; of one agreement's actions the first, because what comes after
     it may need it to be mined.
     """
-    by_agreement: dict[str, list[Errand]] = {}
+    by_agreement: dict[str, list[ChainAction]] = {}
     for one in together:
         by_agreement.setdefault(f"{one.job} {one.agreement}", []).append(one)
     if len(by_agreement) > 1:
@@ -287,7 +287,7 @@ def _parts(together: Sequence[Errand]) -> list[list[Errand]]:
     return [[together[0]]]
 
 
-def _vouchers(some: Iterable[Errand]) -> list[Signed[Voucher]]:
+def _vouchers(some: Iterable[ChainAction]) -> list[Signed[Voucher]]:
     promises = [one.promise for one in some]
     return [promise.voucher for promise in promises if promise is not None and promise.voucher is not None]
 

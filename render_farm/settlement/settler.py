@@ -34,10 +34,10 @@ from render_farm.clock import follow as follow_time
 from render_farm.settlement import following, slashing
 from render_farm.settlement.book import Book
 from render_farm.settlement.books import Books
+from render_farm.settlement.chain_actions import ChainAction, Context, EquivocationProof, due_actions
 from render_farm.settlement.config import Config
 from render_farm.settlement.courier import Courier
 from render_farm.settlement.desk import SELLING_SECONDS, Desk
-from render_farm.settlement.errands import Errand, Moment, Twice, errands
 from render_farm.settlement.following import Index
 from render_farm.settlement.knowledge import Knowledge
 from render_farm.settlement.patience import Patience
@@ -92,7 +92,7 @@ class Settler:
         self._money = money
         self._stakes = stakes
         self._submissions = submissions
-        self._twices: dict[tuple[str, int], Twice] = {}
+        self._proofs: dict[tuple[str, int], EquivocationProof] = {}
         self._watcher = watcher
         self._farm = address_of(farm_key)
         self._make_courier = courier
@@ -266,42 +266,42 @@ class Settler:
             await _until(self._sending, pause)
 
     async def _send_once(self) -> bool:
-        listed = self._patience.due(await self._errands(), self._clock())
+        listed = self._patience.due(await self._due(), self._clock())
         courier = await self._in_thread(self._the_courier)
         try:
             return await self._in_thread(lambda: courier.run(listed))
         finally:
             self._knowledge.troubles = courier.troubles()
 
-    async def _errands(self) -> list[Errand]:
-        moment = Moment(
+    async def _due(self) -> list[ChainAction]:
+        context = Context(
             self._knowledge.now(self._clock()),
             self._farm,
             self.network,
             self._knowledge.stakes,
-            self._twices,
+            self._proofs,
         )
-        found: list[Errand] = []
+        found: list[ChainAction] = []
         async with self._books.lock:
             for book in self._books.all():
                 facts = await self._money.job(book.job)
                 if facts is None:
                     continue
-                await self._learn_twices(book)
+                await self._learn_proofs(book)
                 releases = await self._money.releases(book.job)
-                found += errands(book, facts, releases, moment)
+                found += due_actions(book, facts, releases, context)
         return found
 
-    async def _learn_twices(self, book: Book) -> None:
+    async def _learn_proofs(self, book: Book) -> None:
         """What a node signed twice under a lease is shown with both its signatures."""
         for entry in book.rejected:
             lease = (entry.task, entry.token)
-            if entry.code not in slashing.EVERYTHING or lease in self._twices:
+            if entry.code not in slashing.EVERYTHING or lease in self._proofs:
                 continue
             known = await self._submissions.progressed(TaskId(entry.task), entry.token)
             record = known.record if known else None
             if record is not None and record.second is not None and record.second_signature is not None:
-                self._twices[lease] = Twice(
+                self._proofs[lease] = EquivocationProof(
                     record.attestation, record.signature, record.second, record.second_signature
                 )
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is to be brought to the chain for a job, out of its book. Pure.
 
-The chain refuses whatever is there already, so an errand that was run and is not in the book yet is
+The chain refuses whatever is there already, so an action that was run and is not in the book yet is
 harmless; it is looked at on the chain once more before it is sent.
 """
 
@@ -25,7 +25,7 @@ PAID_FIRST_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Twice:
+class EquivocationProof:
     """Two attestations of a node under one lease, with its signatures."""
 
     one: Attestation
@@ -34,8 +34,8 @@ class Twice:
     other_signature: str
 
 
-class Kind(IntEnum):
-    """What an errand does, in the order in which errands of one transaction follow each other. A voucher
+class ActionKind(IntEnum):
+    """What an action does, in the order in which actions of one transaction follow each other. A voucher
     that the cap on the chain holds is paid before the cap is raised, because that needs less stake then.
     """
 
@@ -54,20 +54,20 @@ class Kind(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
-    """One call to be made for a job, which has this number in the market and these arbiters. `promise` is what
-    it is about, or `release`, `slash` (with its id); of a claim `stands`, each task that the book decided
+class ChainAction:
+    """One call to be made for a job, which has this number in the market and these arbiters. `promise` is
+    what it is about, or `release`, `slash` (with its id); of a claim `stands`, each task that the book decided
     about with what may be claimed for it.
     """
 
-    kind: Kind
+    kind: ActionKind
     agreement: str = ""
     promise: Promise | None = None
     release: Signed[Release] | None = None
     slash: Slash | None = None
     case: str = ""
     stands: tuple[tuple[str, int], ...] = ()
-    twice: Twice | None = None
+    proof: EquivocationProof | None = None
     job: JobId = NO_JOB
     number: int = 0
     arbiters: tuple[str, ...] = ()
@@ -81,42 +81,42 @@ class Errand:
     def _what(self) -> str:
         said = self.promise
         match self.kind:
-            case Kind.REDEEM | Kind.REDEEM_FIRST:
+            case ActionKind.REDEEM | ActionKind.REDEEM_FIRST:
                 return f"redeem {self.agreement} {said.vouched if said else 0}"
-            case Kind.RAISE:
+            case ActionKind.RAISE:
                 cap = said.cap_raise.message.cap if said and said.cap_raise else 0
                 return f"raise {self.agreement} {cap}"
-            case Kind.PROPOSE | Kind.EXECUTE | Kind.REPORT:
+            case ActionKind.PROPOSE | ActionKind.EXECUTE | ActionKind.REPORT:
                 return f"{self.kind.name.lower()} {self.case}"
         return f"{self.kind.name.lower()} {self.agreement}"
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """When and for whom errands are listed. `now` is the chain's time; `arbiter` the address that may decide
+class Context:
+    """When and for whom actions are listed. `now` is the chain's time; `arbiter` the address that may decide
     alone as the farm's; `stakes` operators' free stake as it was seen last, by address in small letters;
-    `twices` what was signed twice, by task and lease token.
+    `proofs` what was signed twice, by task and lease token.
     """
 
     now: float
     arbiter: str
     network: Network
     stakes: Mapping[str, int] = field(default_factory=dict)
-    twices: Mapping[tuple[str, int], Twice] = field(default_factory=dict)
+    proofs: Mapping[tuple[str, int], EquivocationProof] = field(default_factory=dict)
 
 
-def errands(
-    book: Book, facts: PaidJob, releases: Mapping[str, Signed[Release]], moment: Moment
-) -> list[Errand]:
+def due_actions(
+    book: Book, facts: PaidJob, releases: Mapping[str, Signed[Release]], context: Context
+) -> list[ChainAction]:
     """All that is to be done, in order."""
     if not book.escrow.number:
         return []
     deadline = book.escrow.deadline or facts.terms.message.deadline
-    late = moment.now >= deadline + moment.network.windows.grace
-    found: list[Errand] = []
+    late = context.now >= deadline + context.network.windows.grace
+    found: list[ChainAction] = []
     for held in book.held.values():
-        found += _of_agreement(book, facts, held, releases, moment, moment.now < deadline)
-    found += _decided(book, facts, moment)
+        found += _of_agreement(book, facts, held, releases, context, context.now < deadline)
+    found += _decided(book, facts, context)
     if late:
         found += _leftovers(book)
     number, arbiters = book.escrow.number, facts.terms.message.arbiters
@@ -131,38 +131,38 @@ def _of_agreement(
     facts: PaidJob,
     held: Agreement,
     releases: Mapping[str, Signed[Release]],
-    moment: Moment,
+    context: Context,
     running: bool,
-) -> Iterator[Errand]:
+) -> Iterator[ChainAction]:
     name, promise, chain = held.agreement, held.promise, held.chain
     vouched, is_new = promise.vouched, not chain.there
     may_begin = running and not _is_revoked(book, facts)
     if is_new and may_begin and (vouched or not promise.ended):
-        yield Errand(Kind.OPEN, name, promise)
+        yield ChainAction(ActionKind.OPEN, name, promise)
     if chain.closed or (is_new and not may_begin):
         return
     held_by_chain = max(chain.cap, promise.order.message.cap)
     grows = promise.cap > held_by_chain and may_begin and not chain.claim
-    first = grows and _is_stake_short(held, moment)
+    first = grows and _is_stake_short(held, context)
     over = _is_over(book, facts, promise, running) or chain.slashed
     if vouched > chain.paid and (first or over):
         holds = vouched <= held_by_chain
-        yield Errand(Kind.REDEEM_FIRST if grows and holds else Kind.REDEEM, name, promise)
+        yield ChainAction(ActionKind.REDEEM_FIRST if grows and holds else ActionKind.REDEEM, name, promise)
     if grows:
-        yield Errand(Kind.RAISE, name, promise)
+        yield ChainAction(ActionKind.RAISE, name, promise)
     release = releases.get(name)
     if release is None or chain.claim or (is_new and not vouched):
         return
     if release.message.cumulative <= max(vouched, chain.paid):
-        yield Errand(Kind.RELEASE, name, promise, release)
+        yield ChainAction(ActionKind.RELEASE, name, promise, release)
 
 
-def _is_stake_short(held: Agreement, moment: Moment) -> bool:
+def _is_stake_short(held: Agreement, context: Context) -> bool:
     """Whether the raised cap might find too little stake unless what was earned is paid first."""
     share = held.promise.terms.message.stakeShare
     more = required(held.cap - held.chain.paid, share) - held.chain.locked
-    # Twice as much must be free: another agreement of the operator may grow before this one.
-    return 2 * more > moment.stakes.get(held.operator.lower(), 0)
+    # EquivocationProof as much must be free: another agreement of the operator may grow before this one.
+    return 2 * more > context.stakes.get(held.operator.lower(), 0)
 
 
 def _is_over(book: Book, facts: PaidJob, promise: Promise, running: bool) -> bool:
@@ -174,24 +174,24 @@ def _is_revoked(book: Book, facts: PaidJob) -> bool:
     return facts.terms.message.sessionKey.lower() in book.escrow.revoked
 
 
-def _decided(book: Book, facts: PaidJob, moment: Moment) -> Iterator[Errand]:
-    alone = _decides_alone(facts, moment)
+def _decided(book: Book, facts: PaidJob, context: Context) -> Iterator[ChainAction]:
+    alone = _decides_alone(facts, context)
     for name, found in book.escrow.agreements.items():
         if found.claim is not None and found.contested and alone and name in book.held:
-            yield Errand(Kind.RULE, name, stands=rulings.stands(book, name, found.claim.base))
+            yield ChainAction(ActionKind.RULE, name, stands=rulings.stands(book, name, found.claim.base))
     for charge in slashing.charges(book):
         lease = (charge.entry.task, charge.entry.token)
-        if lease in moment.twices:
+        if lease in context.proofs:
             # Both signatures show it to anybody: no arbiter is needed.
-            yield from _report(book, charge.held, lease, moment.twices[lease])
+            yield from _report(book, charge.held, lease, context.proofs[lease])
             continue
-        case = signing.digest(charge.message, moment.network).hex()
+        case = signing.digest(charge.message, context.network).hex()
         if alone and case not in book.escrow.slashes and charge.held.chain.there:
-            yield Errand(Kind.PROPOSE, charge.held.agreement, slash=charge.message, case=case)
+            yield ChainAction(ActionKind.PROPOSE, charge.held.agreement, slash=charge.message, case=case)
     for one in book.escrow.proposed.values():
         wait = 0 if _is_paid(book, one.agreement) else PAID_FIRST_SECONDS
-        if moment.now >= one.execute_at + wait:
-            yield Errand(Kind.EXECUTE, one.agreement, case=one.slash)
+        if context.now >= one.execute_at + wait:
+            yield ChainAction(ActionKind.EXECUTE, one.agreement, case=one.slash)
 
 
 def _is_paid(book: Book, agreement: str) -> bool:
@@ -200,20 +200,22 @@ def _is_paid(book: Book, agreement: str) -> bool:
     return held is None or held.cap - book.ledger.room(agreement) <= held.chain.paid
 
 
-def _report(book: Book, held: Agreement, lease: tuple[str, int], twice: Twice) -> Iterator[Errand]:
+def _report(
+    book: Book, held: Agreement, lease: tuple[str, int], proof: EquivocationProof
+) -> Iterator[ChainAction]:
     if held.chain.there and lease not in book.escrow.reported:
-        yield Errand(Kind.REPORT, held.agreement, case=f"{lease[0]} {lease[1]}", twice=twice)
+        yield ChainAction(ActionKind.REPORT, held.agreement, case=f"{lease[0]} {lease[1]}", proof=proof)
 
 
-def _decides_alone(facts: PaidJob, moment: Moment) -> bool:
+def _decides_alone(facts: PaidJob, context: Context) -> bool:
     terms = facts.terms.message
-    return terms.threshold == 1 and moment.arbiter.lower() in (one.lower() for one in terms.arbiters)
+    return terms.threshold == 1 and context.arbiter.lower() in (one.lower() for one in terms.arbiters)
 
 
-def _leftovers(book: Book) -> Iterator[Errand]:
+def _leftovers(book: Book) -> Iterator[ChainAction]:
     """After deadline and grace anybody may close what is open and send the rest back."""
     still_open = {name: one for name, one in book.escrow.agreements.items() if not one.closed}
     for name, one in still_open.items():
-        yield Errand(Kind.SETTLE_CLAIM if one.claim else Kind.CLOSE, name)
+        yield ChainAction(ActionKind.SETTLE_CLAIM if one.claim else ActionKind.CLOSE, name)
     if not still_open and book.ledger.balance().available > 0:
-        yield Errand(Kind.REFUND)
+        yield ChainAction(ActionKind.REFUND)

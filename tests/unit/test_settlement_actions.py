@@ -6,7 +6,7 @@ from dataclasses import replace
 from frame_splitter.ids import JobId
 from payments import accepted_tree
 from payments.promises import Signed, Voucher
-from render_farm.settlement.errands import Errand, Kind, Moment, errands
+from render_farm.settlement.chain_actions import ActionKind, ChainAction, Context, due_actions
 from render_farm.settlement.patience import RELEASE_SECONDS, Patience
 from render_farm.settlement.stakes import required
 from tests.settling import FARM, NETWORK, OPERATOR, PRICE, Paper, facts
@@ -28,17 +28,17 @@ def raised_after_ten_tasks() -> Paper:
     return paper
 
 
-def kinds(paper: Paper, stake: int) -> list[Kind]:
-    moment = Moment(NOW, FARM, NETWORK, {OPERATOR.lower(): stake})
-    return [errand.kind for errand in errands(paper.book, facts(), {}, moment)]
+def kinds(paper: Paper, stake: int) -> list[ActionKind]:
+    context = Context(NOW, FARM, NETWORK, {OPERATOR.lower(): stake})
+    return [action.kind for action in due_actions(paper.book, facts(), {}, context)]
 
 
 def test_a_raise_goes_alone_where_there_is_stake_for_it_and_for_another() -> None:
     more = required(100 * PRICE, SHARE) - required(16 * PRICE, SHARE)
     paper = raised_after_ten_tasks()
-    assert kinds(paper, 2 * more) == [Kind.RAISE]
-    assert kinds(paper, 2 * more - 1) == [Kind.REDEEM_FIRST, Kind.RAISE]
-    assert kinds(paper, 0) == [Kind.REDEEM_FIRST, Kind.RAISE]
+    assert kinds(paper, 2 * more) == [ActionKind.RAISE]
+    assert kinds(paper, 2 * more - 1) == [ActionKind.REDEEM_FIRST, ActionKind.RAISE]
+    assert kinds(paper, 0) == [ActionKind.REDEEM_FIRST, ActionKind.RAISE]
 
 
 def test_a_last_voucher_waits_a_moment_for_its_release_and_for_nothing_else() -> None:
@@ -46,8 +46,8 @@ def test_a_last_voucher_waits_a_moment_for_its_release_and_for_nothing_else() ->
     (held,) = paper.book.held.values()
     ended = replace(held.promise, ended=True, cap_raise=None)
     redeem, release, close = (
-        Errand(kind, held.agreement, ended, job=JobId("job1"), number=1)
-        for kind in (Kind.REDEEM, Kind.RELEASE, Kind.CLOSE)
+        ChainAction(kind, held.agreement, ended, job=JobId("job1"), number=1)
+        for kind in (ActionKind.REDEEM, ActionKind.RELEASE, ActionKind.CLOSE)
     )
     patience = Patience()
     assert patience.due([redeem], NOW) == []
