@@ -27,8 +27,8 @@ from payments.wallet import Wallet
 from render_farm import rules as farm_rules
 from render_farm.dispatch import Dispatch
 from render_farm.settlement import settler as settler_loops
-from render_farm.settlement.courier import Courier
 from render_farm.settlement.settler import Settler
+from render_farm.settlement.transaction_submitter import TransactionSubmitter
 from render_farm.settlement.watcher import Watcher
 from render_farm.store.connection import Connection
 from render_farm.store.identities import Caller, Repeat, Role
@@ -296,8 +296,8 @@ class SettledFarm:
         watcher = Watcher(url or self.town.local.url, self.network)
         outbox = outbox or FileOutbox(self.folder / f"{name}.outbox") if wallet else None
 
-        def courier():
-            return Courier(watcher.market, self.wallet_key, outbox, FARM_KEY, self.clock)
+        def submitter():
+            return TransactionSubmitter(watcher.market, self.wallet_key, outbox, FARM_KEY, self.clock)
 
         made = Settler(
             money or self.money,
@@ -307,7 +307,7 @@ class SettledFarm:
             watcher,
             self.network,
             FARM_KEY,
-            courier if wallet else None,
+            submitter if wallet else None,
             name,
             self.clock,
         )

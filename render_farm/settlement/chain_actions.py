@@ -56,8 +56,8 @@ class ActionKind(IntEnum):
 @dataclass(frozen=True, slots=True)
 class ChainAction:
     """One call to be made for a job, which has this number in the market and these arbiters. `promise` is
-    what it is about, or `release`, `slash` (with its id); of a claim `stands`, each task that the book decided
-    about with what may be claimed for it.
+    what it is about, or `release`, `slash` (with its id); of a claim `stands`, each task that the book
+    decided about with what may be claimed for it.
     """
 
     kind: ActionKind

@@ -36,11 +36,11 @@ from render_farm.settlement.book import Book
 from render_farm.settlement.books import Books
 from render_farm.settlement.chain_actions import ChainAction, Context, EquivocationProof, due_actions
 from render_farm.settlement.config import Config
-from render_farm.settlement.courier import Courier
 from render_farm.settlement.desk import SELLING_SECONDS, Desk
 from render_farm.settlement.following import Index
 from render_farm.settlement.knowledge import Knowledge
 from render_farm.settlement.patience import Patience
+from render_farm.settlement.transaction_submitter import TransactionSubmitter
 from render_farm.settlement.watcher import Sight, Watcher
 from render_farm.store.clocks import Clocks
 from render_farm.store.connection import Connection
@@ -83,7 +83,7 @@ class Settler:
         watcher: Watcher,
         network: Network,
         farm_key: bytes,
-        courier: Callable[[], Courier] | None,
+        submitter: Callable[[], TransactionSubmitter] | None,
         name: str,
         clock: Callable[[], float] = time.time,
         keep_time: Callable[[], Coroutine[Any, Any, None]] | None = None,
@@ -95,8 +95,8 @@ class Settler:
         self._proofs: dict[tuple[str, int], EquivocationProof] = {}
         self._watcher = watcher
         self._farm = address_of(farm_key)
-        self._make_courier = courier
-        self._courier: Courier | None = None
+        self._make_submitter = submitter
+        self._submitter: TransactionSubmitter | None = None
         self._name = name
         self._clock, self._keep_time = clock, keep_time
         self._knowledge = Knowledge()
@@ -257,7 +257,7 @@ class Settler:
         return book.farm_entries if book else 0
 
     async def _send(self) -> None:
-        if self._make_courier is None:
+        if self._make_submitter is None:
             await asyncio.Event().wait()
         while True:
             self._sending.clear()
@@ -267,11 +267,11 @@ class Settler:
 
     async def _send_once(self) -> bool:
         listed = self._patience.due(await self._due(), self._clock())
-        courier = await self._in_thread(self._the_courier)
+        submitter = await self._in_thread(self._the_submitter)
         try:
-            return await self._in_thread(lambda: courier.run(listed))
+            return await self._in_thread(lambda: submitter.run(listed))
         finally:
-            self._knowledge.troubles = courier.troubles()
+            self._knowledge.troubles = submitter.troubles()
 
     async def _due(self) -> list[ChainAction]:
         context = Context(
@@ -305,11 +305,11 @@ class Settler:
                     record.attestation, record.signature, record.second, record.second_signature
                 )
 
-    def _the_courier(self) -> Courier:
-        assert self._make_courier is not None
-        if self._courier is None:
-            self._courier = self._make_courier()
-        return self._courier
+    def _the_submitter(self) -> TransactionSubmitter:
+        assert self._make_submitter is not None
+        if self._submitter is None:
+            self._submitter = self._make_submitter()
+        return self._submitter
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
@@ -342,16 +342,16 @@ def open_settler(chosen: Config) -> Settler:
     store = Connection(chosen.redis_url)
     money, stakes, submissions, jobs = Money(store), Stakes(store), Submissions(store), Jobs(store)
     clock = FarmClock()
-    courier, name = _courier_of(chosen, watcher, clock)
+    submitter, name = _submitter_of(chosen, watcher, clock)
     key = chosen.signing_key
     keep_time = partial(follow_time, clock, Clocks(store))
-    return Settler(money, stakes, submissions, jobs, watcher, network, key, courier, name, clock, keep_time)
+    return Settler(money, stakes, submissions, jobs, watcher, network, key, submitter, name, clock, keep_time)
 
 
-def _courier_of(
+def _submitter_of(
     chosen: Config, watcher: Watcher, clock: FarmClock
-) -> tuple[Callable[[], Courier] | None, str]:
-    """How to make the courier once the chain is there, and the name the settler goes by: whoever holds the
+) -> tuple[Callable[[], TransactionSubmitter] | None, str]:
+    """How to make the submitter once the chain is there, and the name the settler goes by: whoever holds the
     outbox is the same settler as the one that held it before, and need not wait for its lock to end.
     """
     if chosen.wallet is None or chosen.outbox is None:
@@ -359,7 +359,7 @@ def _courier_of(
     key = open_signer(chosen.wallet, lambda: _password(chosen.password), chosen.signer_url)
     outbox = FileOutbox(chosen.outbox)
     return (
-        lambda: Courier(watcher.market, key, outbox, chosen.signing_key, clock),
+        lambda: TransactionSubmitter(watcher.market, key, outbox, chosen.signing_key, clock),
         _name_beside(chosen.outbox),
     )
 

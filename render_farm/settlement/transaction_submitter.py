@@ -68,7 +68,7 @@ class Refusal:
     times: int = 1
 
 
-class Courier:
+class TransactionSubmitter:
     """One wallet's actions. `clock` in seconds since the epoch."""
 
     def __init__(
