@@ -18,7 +18,7 @@ from payments.network import Network
 from render_farm.settlement import notices, statements, vouchers
 from render_farm.settlement.book import Book
 from render_farm.settlement.books import Books
-from render_farm.settlement.knowledge import Knowledge
+from render_farm.settlement.chain_snapshot import ChainSnapshot
 from render_farm.settlement.promising import Look, Promising
 from render_farm.settlement.statements import ENDED, Told
 from render_farm.store.jobs import Jobs
@@ -50,7 +50,7 @@ class Desk:
         books: Books,
         network: Network,
         farm_key: bytes,
-        knowledge: Knowledge,
+        snapshot: ChainSnapshot,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._money = money
@@ -58,9 +58,9 @@ class Desk:
         self._books = books
         self._network = network
         self._key = farm_key
-        self._knowledge = knowledge
+        self._snapshot = snapshot
         self._clock = clock
-        self._promising = Promising(money, books, knowledge, clock)
+        self._promising = Promising(money, books, snapshot, clock)
         self._shown: dict[JobId, Shown] = {}
 
     async def look_at_all(self) -> None:
@@ -83,7 +83,7 @@ class Desk:
         book = await self._books.read(job)
         pen = await asyncio.to_thread(vouchers.pen, self._network, self._key, job)
         look = Look(facts, book, pen, offers)
-        why = notices.reason_to_stop(book, facts, self._knowledge.halted, self._now())
+        why = notices.reason_to_stop(book, facts, self._snapshot.halted, self._now())
         if not why and self._may_begin(look) and facts.state not in ENDED:
             short = await self._promising.take_on(look)
             # A frame that has all its tiles is finished first: only then are they owed.
@@ -100,7 +100,7 @@ class Desk:
         if look.facts.funded:
             return True
         enough = statements.figures(look.book).deposited >= look.facts.payment.budget
-        return enough and self._knowledge.knows(offer.seller for offer in look.offers)
+        return enough and self._snapshot.knows(offer.seller for offer in look.offers)
 
     async def _mark(self, look: Look, why: str) -> None:
         """Begin a job once its deposit is there; set it aside, or let it go on."""
@@ -126,7 +126,7 @@ class Desk:
         """Tell how the money stands, where that changed."""
         facts, book = look.facts, look.book
         lacking = self._promising.stake_wanted(look) if facts.funded and facts.state not in ENDED else 0
-        troubles = self._knowledge.of_job(facts.job)
+        troubles = self._snapshot.of_job(facts.job)
         said = notices.all_of(book, facts, why, troubles, self._network, lacking)
         promised = tuple((held.agreement, held.cap) for held in book.held.values())
         # The record may have changed since it was read; what is told of it then follows a moment later.
@@ -159,7 +159,7 @@ class Desk:
         return late and facts.state in ENDED and not book.escrow.number
 
     def _now(self) -> float:
-        return self._knowledge.now(self._clock())
+        return self._snapshot.now(self._clock())
 
     def _is_shown(self, before: Shown, made_of: tuple[object, ...], facts: PaidJob) -> bool:
         too_soon = self._clock() - before.time < SHOW_SECONDS and facts.state not in ENDED

@@ -13,7 +13,7 @@ from payments.promises import Promise
 from render_farm.settlement import orders, stakes, vouchers
 from render_farm.settlement.book import Book
 from render_farm.settlement.books import Books
-from render_farm.settlement.knowledge import Knowledge
+from render_farm.settlement.chain_snapshot import ChainSnapshot
 from render_farm.settlement.orders import Grown, Need, Seller
 from render_farm.settlement.statements import ENDED
 from render_farm.settlement.vouchers import Pen
@@ -44,11 +44,11 @@ class Promising:
     """Makes promises. Each is stored with what it lets a node do, in one step, before anybody sees it."""
 
     def __init__(
-        self, money: Money, books: Books, knowledge: Knowledge, clock: Callable[[], float] = time.time
+        self, money: Money, books: Books, snapshot: ChainSnapshot, clock: Callable[[], float] = time.time
     ) -> None:
         self._money = money
         self._books = books
-        self._knowledge = knowledge
+        self._snapshot = snapshot
         self._clock = clock
 
     async def take_on(self, look: Look) -> int:
@@ -85,7 +85,7 @@ class Promising:
             held.chain.closed
             or held.chain.slashed
             or held.chain.claim is not None
-            or self._knowledge.is_in_trouble(look.book.job, held.agreement)
+            or self._snapshot.is_in_trouble(look.book.job, held.agreement)
             or held.node in look.facts.excluded
         )
 
@@ -143,7 +143,7 @@ class Promising:
         return Seller(offer.node, offer.seller, offer.offer, offer.digest, self._stake(offer.seller), left)
 
     def _stake(self, operator: str) -> int:
-        return stakes.free_stake(operator, self._knowledge.stake(operator), self._books.all())
+        return stakes.free_stake(operator, self._snapshot.stake(operator), self._books.all())
 
     def stake_wanted(self, look: Look) -> int:
         """The stake that would let a node begin, where none works for the job and all that sell lack it; else

@@ -35,10 +35,10 @@ from render_farm.settlement import following, slashing
 from render_farm.settlement.book import Book
 from render_farm.settlement.books import Books
 from render_farm.settlement.chain_actions import ChainAction, Context, EquivocationProof, due_actions
+from render_farm.settlement.chain_snapshot import ChainSnapshot
 from render_farm.settlement.config import Config
 from render_farm.settlement.desk import SELLING_SECONDS, Desk
 from render_farm.settlement.following import Index
-from render_farm.settlement.knowledge import Knowledge
 from render_farm.settlement.patience import Patience
 from render_farm.settlement.transaction_submitter import TransactionSubmitter
 from render_farm.settlement.watcher import Sight, Watcher
@@ -99,10 +99,10 @@ class Settler:
         self._submitter: TransactionSubmitter | None = None
         self._name = name
         self._clock, self._keep_time = clock, keep_time
-        self._knowledge = Knowledge()
+        self._snapshot = ChainSnapshot()
         self._books = Books(money, network)
         self._index = Index(self._farm)
-        self._desk = Desk(money, jobs, self._books, network, farm_key, self._knowledge, clock)
+        self._desk = Desk(money, jobs, self._books, network, farm_key, self._snapshot, clock)
         self._held_until = 0.0
         self._patience = Patience()
         self._sending = asyncio.Event()
@@ -161,7 +161,7 @@ class Settler:
 
     async def _reread(self) -> None:
         """Make all books anew out of the store."""
-        self._knowledge.stakes.update(await self._stakes.all())
+        self._snapshot.stakes.update(await self._stakes.all())
         async with self._books.lock:
             self._books.forget()
             await self._books.read_all()
@@ -199,7 +199,7 @@ class Settler:
             try:
                 again = await self._follow_once()
             except DeepReorganisation as error:
-                self._knowledge.halted = error.sentence
+                self._snapshot.halted = error.sentence
                 log.error("chain_reorganised", reason=error.sentence)
                 again = False
                 await asyncio.sleep(AWAY_SECONDS)
@@ -214,9 +214,9 @@ class Settler:
         sellers = {offer.seller for offer in offers}
         sight = await self._in_thread(lambda: self._watcher.look(cursor, sellers))
         await self._stakes.save(sight.stakes)
-        self._knowledge.stakes.update(sight.stakes)
-        self._knowledge.chain_time = sight.time
-        self._knowledge.halted = ""
+        self._snapshot.stakes.update(sight.stakes)
+        self._snapshot.chain_time = sight.time
+        self._snapshot.halted = ""
         if sight.batch.cursor == cursor:
             return False
         await self._record(before, sight)
@@ -271,14 +271,14 @@ class Settler:
         try:
             return await self._in_thread(lambda: submitter.run(listed))
         finally:
-            self._knowledge.troubles = submitter.troubles()
+            self._snapshot.troubles = submitter.troubles()
 
     async def _due(self) -> list[ChainAction]:
         context = Context(
-            self._knowledge.now(self._clock()),
+            self._snapshot.now(self._clock()),
             self._farm,
             self.network,
-            self._knowledge.stakes,
+            self._snapshot.stakes,
             self._proofs,
         )
         found: list[ChainAction] = []

@@ -23,7 +23,7 @@ from payments.outbox import FileOutbox, Intent, Outcome
 from payments.promises import Ruling, Signed, Slash, Voucher
 from payments.sending import Sender, SendingRules, Signer
 from render_farm.settlement.chain_actions import ActionKind, ChainAction
-from render_farm.settlement.knowledge import Trouble
+from render_farm.settlement.chain_snapshot import ChainError
 from render_farm.settlement.rulings import ruling
 
 log = structlog.get_logger()
@@ -63,7 +63,7 @@ class Undecided(Exception):
 class Refusal:
     """What the chain said no to, and when it is tried again."""
 
-    trouble: Trouble
+    trouble: ChainError
     again: float
     times: int = 1
 
@@ -101,7 +101,7 @@ class TransactionSubmitter:
             self._submit(together)
         return self._is_under_way() if wanted else False
 
-    def troubles(self) -> dict[tuple[JobId, str], Trouble]:
+    def troubles(self) -> dict[tuple[JobId, str], ChainError]:
         """What the chain refuses now, by job and agreement."""
         return {self._about[name]: refusal.trouble for name, refusal in self._refused.items()}
 
@@ -224,7 +224,7 @@ class TransactionSubmitter:
         sentence = f"The chain refuses to {_VERBS[one.kind]} agreement {agreement[:10]}: {why}."
         if one.kind is ActionKind.REFUND:
             sentence = f"The chain refuses the refund: {why}."
-        trouble = Trouble(sentence, one.kind in STOPPING)
+        trouble = ChainError(sentence, one.kind in STOPPING)
         times = self._refused[one.name].times + 1 if one.name in self._refused else 1
         if times == 1:
             log.warning("action_refused", action=one.name, error=name, reason=sentence)
