@@ -26,7 +26,7 @@ AUDITS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class JobView:
     """One look at a job: its record, its book, and who sells now."""
 
     facts: PaidJob
@@ -51,46 +51,46 @@ class Promising:
         self._snapshot = snapshot
         self._clock = clock
 
-    async def take_on(self, look: Look) -> int:
+    async def take_on(self, view: JobView) -> int:
         """Make the orders and raises that a job needs; returns how much its budget is short of."""
-        need = need_of(look.facts)
-        for held in tuple(look.book.held.values()):
-            if held.node in look.selling and not self.is_stopped(look, held):
-                await self._raise(look, need, held)
-        await self._order(look, need)
-        return self._missing(look, need)
+        need = need_of(view.facts)
+        for held in tuple(view.book.held.values()):
+            if held.node in view.selling and not self.is_stopped(view, held):
+                await self._raise(view, need, held)
+        await self._order(view, need)
+        return self._missing(view, need)
 
-    async def set_rooms(self, look: Look) -> None:
+    async def set_rooms(self, view: JobView) -> None:
         """No more work under an agreement that the chain refuses, or that is closed or slashed."""
-        for held in tuple(look.book.held.values()):
-            wanted = self._room(look, held)
+        for held in tuple(view.book.held.values()):
+            wanted = self._room(view, held)
             if held.current and held.units_cap != wanted:
-                await self._money.promise(look.book.job, held.node, held.promise, wanted)
+                await self._money.promise(view.book.job, held.node, held.promise, wanted)
 
-    async def vouch(self, look: Look) -> None:
+    async def vouch(self, view: JobView) -> None:
         """Sign a voucher for each agreement whose credits grew; say so when no more work comes."""
-        over = look.facts.state in ENDED and look.facts.units_left == 0
-        for held in tuple(look.book.held.values()):
+        over = view.facts.state in ENDED and view.facts.units_left == 0
+        for held in tuple(view.book.held.values()):
             if held.chain.closed:
                 continue
             promise = held.promise
-            if look.book.cumulative(held.agreement) > promise.vouched:
-                promise = await self._sign_vouchers(look, held)
+            if view.book.cumulative(held.agreement) > promise.vouched:
+                promise = await self._sign_vouchers(view, held)
             if over and not promise.ended:
-                await self._promise(look, held, vouchers.ended(promise))
+                await self._promise(view, held, vouchers.ended(promise))
 
-    def is_stopped(self, look: Look, held: Agreement) -> bool:
+    def is_stopped(self, view: JobView, held: Agreement) -> bool:
         """Whether nothing more is to be done under an agreement."""
         return (
             held.chain.closed
             or held.chain.slashed
             or held.chain.claim is not None
-            or self._snapshot.is_in_trouble(look.book.job, held.agreement)
-            or held.node in look.facts.excluded
+            or self._snapshot.is_in_trouble(view.book.job, held.agreement)
+            or held.node in view.facts.excluded
         )
 
-    async def _raise(self, look: Look, need: Need, held: Agreement) -> None:
-        offer, book = held.promise.offer.message, look.book
+    async def _raise(self, view: JobView, need: Need, held: Agreement) -> None:
+        offer, book = held.promise.offer.message, view.book
         grown = Grown(
             price=held.price,
             share=held.promise.terms.message.stakeShare,
@@ -103,27 +103,27 @@ class Promising:
         left = stakes.capacity_left(
             held.operator, offer.price, offer.capacity, offer.number, self._books.all()
         )
-        budget = orders.fair(book.ledger.free(), self._rooms_at_work(look, held), held.cap - grown.used)
+        budget = orders.fair(book.ledger.free(), self._rooms_at_work(view, held), held.cap - grown.used)
         cap = orders.raised(need, grown, budget, left, self._stake(held.operator))
         if cap is not None:
-            promise = await asyncio.to_thread(look.pen.raised, held.promise, cap)
-            await self._promise(look, held, promise)
+            promise = await asyncio.to_thread(view.pen.raised, held.promise, cap)
+            await self._promise(view, held, promise)
             log.info("cap_raised", job=book.job, node=held.node, agreement=held.agreement, cap=cap)
 
-    def _rooms_at_work(self, look: Look, own: Agreement) -> list[int]:
+    def _rooms_at_work(self, view: JobView, own: Agreement) -> list[int]:
         """What is left of the caps of those nodes that work for the job, this one with them."""
         return [
             held.cap - _used(held)
-            for held in look.book.held.values()
+            for held in view.book.held.values()
             if held.agreement == own.agreement
-            or (_used(held) > 0 and held.node in look.selling and not self.is_stopped(look, held))
+            or (_used(held) > 0 and held.node in view.selling and not self.is_stopped(view, held))
         ]
 
-    async def _order(self, look: Look, need: Need) -> None:
-        book = look.book
+    async def _order(self, view: JobView, need: Need) -> None:
+        book = view.book
         taken = {held.node for held in book.held.values() if not held.chain.closed}
-        out = taken | look.facts.excluded
-        sellers = [self._seller(offer) for offer in look.offers if offer.node not in out]
+        out = taken | view.facts.excluded
+        sellers = [self._seller(offer) for offer in view.offers if offer.node not in out]
         for cap in orders.first_caps(need, sellers, book.ledger.free(), len(taken), self._clock()):
             # Another node of the same operator may have taken the stake a moment ago.
             free = self._stake(cap.seller.operator)
@@ -131,10 +131,10 @@ class Promising:
                 continue
             node = NodeId(cap.seller.node)
             salt = sum(held.node == node for held in book.held.values())
-            promise = await asyncio.to_thread(look.pen.order, book.escrow.number, look.facts.terms, cap, salt)
+            promise = await asyncio.to_thread(view.pen.order, book.escrow.number, view.facts.terms, cap, salt)
             own = await self._money.is_own(node)
             held = Agreement(node, promise, own=own, operator=cap.seller.operator)
-            await self._promise(look, held, promise)
+            await self._promise(view, held, promise)
             log.info("order_made", job=book.job, node=node, agreement=promise.agreement, cap=cap.cap)
 
     def _seller(self, offer: StandingOffer) -> Seller:
@@ -145,53 +145,53 @@ class Promising:
     def _stake(self, operator: str) -> int:
         return stakes.free_stake(operator, self._snapshot.stake(operator), self._books.all())
 
-    def stake_wanted(self, look: Look) -> int:
+    def stake_wanted(self, view: JobView) -> int:
         """The stake that would let a node begin, where none works for the job and all that sell lack it; else
         0.
         """
-        need = need_of(look.facts)
-        if look.facts.units_left == 0 or any(held.node in look.selling for held in look.book.held.values()):
+        need = need_of(view.facts)
+        if view.facts.units_left == 0 or any(held.node in view.selling for held in view.book.held.values()):
             return 0
-        sellers = [self._seller(offer) for offer in look.offers if offer.node not in look.facts.excluded]
+        sellers = [self._seller(offer) for offer in view.offers if offer.node not in view.facts.excluded]
         now = self._clock()
         return orders.stake_wanted(
             need, [one for one in sellers if not orders.fits(need, one.offer.message, now)]
         )
 
-    def _missing(self, look: Look, need: Need) -> int:
-        prices = [offer.offer.message.price for offer in look.offers]
+    def _missing(self, view: JobView, need: Need) -> int:
+        prices = [offer.offer.message.price for offer in view.offers]
         cheapest = min((price for price in prices if price <= need.price_cap), default=need.price_cap)
         rooms = [
             (held.cap - _used(held), held.price)
-            for held in look.book.held.values()
-            if held.node in look.selling and not self.is_stopped(look, held)
+            for held in view.book.held.values()
+            if held.node in view.selling and not self.is_stopped(view, held)
         ]
-        return orders.missing(need, rooms, look.book.ledger.free(), cheapest)
+        return orders.missing(need, rooms, view.book.ledger.free(), cheapest)
 
-    async def _sign_vouchers(self, look: Look, held: Agreement) -> Promise:
+    async def _sign_vouchers(self, view: JobView, held: Agreement) -> Promise:
         promise = held.promise
-        owed = look.book.credits(held.agreement)
-        for newer in await asyncio.to_thread(look.pen.vouched, promise, owed):
-            await self._promise(look, held, newer)
+        owed = view.book.credits(held.agreement)
+        for newer in await asyncio.to_thread(view.pen.vouched, promise, owed):
+            await self._promise(view, held, newer)
             promise = newer
         log.info(
             "voucher_signed",
-            job=look.book.job,
+            job=view.book.job,
             node=held.node,
             agreement=held.agreement,
             cumulative=promise.vouched,
         )
         return promise
 
-    async def _promise(self, look: Look, held: Agreement, promise: Promise) -> None:
+    async def _promise(self, view: JobView, held: Agreement, promise: Promise) -> None:
         held = replace(held, promise=promise)
-        await self._money.promise(look.book.job, held.node, promise, self._room(look, held))
-        look.book.promise(held)
+        await self._money.promise(view.book.job, held.node, promise, self._room(view, held))
+        view.book.promise(held)
 
-    def _room(self, look: Look, held: Agreement) -> int:
+    def _room(self, view: JobView, held: Agreement) -> int:
         """How many units of work may be done under an agreement."""
         lacks_stake = self._stake(held.operator) < 0
-        if held.current and (lacks_stake or self.is_stopped(look, held)):
+        if held.current and (lacks_stake or self.is_stopped(view, held)):
             return min(held.units_cap, held.units_used)
         return orders.most_units(held.cap, held.price)
 

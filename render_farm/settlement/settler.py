@@ -37,8 +37,8 @@ from render_farm.settlement.books import Books
 from render_farm.settlement.chain_actions import ChainAction, Context, EquivocationProof, due_actions
 from render_farm.settlement.chain_snapshot import ChainSnapshot
 from render_farm.settlement.config import Config
-from render_farm.settlement.desk import SELLING_SECONDS, Desk
 from render_farm.settlement.following import Index
+from render_farm.settlement.paid_job_reconciler import SELLING_SECONDS, PaidJobReconciler
 from render_farm.settlement.patience import Patience
 from render_farm.settlement.transaction_submitter import TransactionSubmitter
 from render_farm.settlement.watcher import Sight, Watcher
@@ -102,7 +102,9 @@ class Settler:
         self._snapshot = ChainSnapshot()
         self._books = Books(money, network)
         self._index = Index(self._farm)
-        self._desk = Desk(money, jobs, self._books, network, farm_key, self._snapshot, clock)
+        self._reconciler = PaidJobReconciler(
+            money, jobs, self._books, network, farm_key, self._snapshot, clock
+        )
         self._held_until = 0.0
         self._patience = Patience()
         self._sending = asyncio.Event()
@@ -135,7 +137,7 @@ class Settler:
     async def _work(self) -> None:
         """All loops, until one of them ends with an error."""
         await self._reread()
-        loops = [self._renew, self._look, self._follow, self._send]
+        loops = [self._renew, self._reconcile, self._follow, self._send]
         loops += [self._keep_time] if self._keep_time else []
         tasks = [asyncio.create_task(self._forever(one)) for one in loops]
         try:
@@ -184,10 +186,10 @@ class Settler:
             if self._clock() > self._held_until:
                 raise LockLost("The store did not answer for so long that the lock has ended.") from None
 
-    async def _look(self) -> None:
+    async def _reconcile(self) -> None:
         after = await self._money.changed("", 0)
         while True:
-            await self._desk.look_at_all()
+            await self._reconciler.reconcile_all()
             self._sending.set()
             after = await self._money.changed(after, LOOK_SECONDS)
             await asyncio.sleep(TOGETHER_SECONDS)

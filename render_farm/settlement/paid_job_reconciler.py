@@ -19,7 +19,7 @@ from render_farm.settlement import notices, statements, vouchers
 from render_farm.settlement.book import Book
 from render_farm.settlement.books import Books
 from render_farm.settlement.chain_snapshot import ChainSnapshot
-from render_farm.settlement.promising import Look, Promising
+from render_farm.settlement.promising import JobView, Promising
 from render_farm.settlement.statements import ENDED, Told
 from render_farm.store.jobs import Jobs
 from render_farm.store.money import Money, PaidJob, StandingOffer
@@ -40,7 +40,7 @@ class Shown:
     time: float
 
 
-class Desk:
+class PaidJobReconciler:
     """Looks at jobs. `clock` in seconds since the epoch."""
 
     def __init__(
@@ -63,51 +63,51 @@ class Desk:
         self._promising = Promising(money, books, snapshot, clock)
         self._shown: dict[JobId, Shown] = {}
 
-    async def look_at_all(self) -> None:
+    async def reconcile_all(self) -> None:
         """Look at every job whose money is not where it belongs. Raises Unavailable without the store."""
         offers = await self._money.offers(self._clock() - SELLING_SECONDS)
         for job in await self._money.paid_jobs():
             try:
                 async with self._books.lock:
-                    await self.look(job, offers)
+                    await self.reconcile(job, offers)
             except Unavailable:
                 raise
             except FarmError as error:
                 log.error("job_not_settled", job=job, reason=error.sentence)
 
-    async def look(self, job: JobId, offers: Sequence[StandingOffer]) -> None:
+    async def reconcile(self, job: JobId, offers: Sequence[StandingOffer]) -> None:
         """Do what is to be done for a job now."""
         facts = await self._money.job(job)
         if facts is None:
             return
         book = await self._books.read(job)
         pen = await asyncio.to_thread(vouchers.pen, self._network, self._key, job)
-        look = Look(facts, book, pen, offers)
+        view = JobView(facts, book, pen, offers)
         why = notices.reason_to_stop(book, facts, self._snapshot.halted, self._now())
-        if not why and self._may_begin(look) and facts.state not in ENDED:
-            short = await self._promising.take_on(look)
+        if not why and self._may_begin(view) and facts.state not in ENDED:
+            short = await self._promising.take_on(view)
             # A frame that has all its tiles is finished first: only then are they owed.
-            why = "" if _has_finishing(look) else notices.shortage(short, facts, self._network)
-        await self._promising.vouch(look)
-        await self._promising.set_rooms(look)
-        await self._mark(look, why)
-        await self._show(look, why)
+            why = "" if _has_finishing(view) else notices.shortage(short, facts, self._network)
+        await self._promising.vouch(view)
+        await self._promising.set_rooms(view)
+        await self._mark(view, why)
+        await self._show(view, why)
 
-    def _may_begin(self, look: Look) -> bool:
+    def _may_begin(self, view: JobView) -> bool:
         """Whether the deposit is there, and what operators have at stake was looked up."""
-        if not look.book.escrow.number:
+        if not view.book.escrow.number:
             return False
-        if look.facts.funded:
+        if view.facts.funded:
             return True
-        enough = statements.figures(look.book).deposited >= look.facts.payment.budget
-        return enough and self._snapshot.knows(offer.seller for offer in look.offers)
+        enough = statements.figures(view.book).deposited >= view.facts.payment.budget
+        return enough and self._snapshot.knows(offer.seller for offer in view.offers)
 
-    async def _mark(self, look: Look, why: str) -> None:
+    async def _mark(self, view: JobView, why: str) -> None:
         """Begin a job once its deposit is there; set it aside, or let it go on."""
-        facts = look.facts
+        facts = view.facts
         if facts.state in ENDED:
             return
-        if notices.is_final(look.book, facts, self._now()):
+        if notices.is_final(view.book, facts, self._now()):
             # It can never go on, and what was accepted is owed once it has ended.
             await self._jobs.intend(facts.job, "cancel")
             log.info("job_cancelled", job=facts.job, reason=why)
@@ -118,14 +118,14 @@ class Desk:
         elif not why and facts.held:
             await self._money.unhold(facts.job)
             log.info("job_goes_on", job=facts.job)
-        if not facts.funded and self._may_begin(look):
+        if not facts.funded and self._may_begin(view):
             await self._money.set_funded(facts.job, True)
-            log.info("job_funded", job=facts.job, deposited=statements.figures(look.book).deposited)
+            log.info("job_funded", job=facts.job, deposited=statements.figures(view.book).deposited)
 
-    async def _show(self, look: Look, why: str) -> None:
+    async def _show(self, view: JobView, why: str) -> None:
         """Tell how the money stands, where that changed."""
-        facts, book = look.facts, look.book
-        lacking = self._promising.stake_wanted(look) if facts.funded and facts.state not in ENDED else 0
+        facts, book = view.facts, view.book
+        lacking = self._promising.stake_wanted(view) if facts.funded and facts.state not in ENDED else 0
         troubles = self._snapshot.of_job(facts.job)
         said = notices.all_of(book, facts, why, troubles, self._network, lacking)
         promised = tuple((held.agreement, held.cap) for held in book.held.values())
@@ -166,7 +166,7 @@ class Desk:
         return before.made_of == made_of or too_soon
 
 
-def _has_finishing(look: Look) -> bool:
+def _has_finishing(view: JobView) -> bool:
     """Whether a frame has all its tiles and is not finished yet."""
-    tiles = max(1, look.facts.tiles // max(1, look.facts.frames))
-    return any(not frame.settled and frame.tiles >= tiles for frame in look.book.frames.values())
+    tiles = max(1, view.facts.tiles // max(1, view.facts.frames))
+    return any(not frame.settled and frame.tiles >= tiles for frame in view.book.frames.values())
