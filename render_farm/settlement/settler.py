@@ -39,7 +39,7 @@ from render_farm.settlement.chain_snapshot import ChainSnapshot
 from render_farm.settlement.config import Config
 from render_farm.settlement.following import Index
 from render_farm.settlement.paid_job_reconciler import SELLING_SECONDS, PaidJobReconciler
-from render_farm.settlement.patience import Patience
+from render_farm.settlement.redeem_debounce import RedeemDebounce
 from render_farm.settlement.transaction_submitter import TransactionSubmitter
 from render_farm.settlement.watcher import Sight, Watcher
 from render_farm.store.clocks import Clocks
@@ -106,7 +106,7 @@ class Settler:
             money, jobs, self._books, network, farm_key, self._snapshot, clock
         )
         self._held_until = 0.0
-        self._patience = Patience()
+        self._debounce = RedeemDebounce()
         self._sending = asyncio.Event()
         # One thread for each loop that asks the chain: neither waits for the other.
         self._threads = ThreadPoolExecutor(2, "chain")
@@ -268,7 +268,7 @@ class Settler:
             await _until(self._sending, pause)
 
     async def _send_once(self) -> bool:
-        listed = self._patience.due(await self._due(), self._clock())
+        listed = self._debounce.due(await self._due(), self._clock())
         submitter = await self._in_thread(self._the_submitter)
         try:
             return await self._in_thread(lambda: submitter.run(listed))

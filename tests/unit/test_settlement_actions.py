@@ -7,7 +7,7 @@ from frame_splitter.ids import JobId
 from payments import accepted_tree
 from payments.promises import Signed, Voucher
 from render_farm.settlement.chain_actions import ActionKind, ChainAction, Context, due_actions
-from render_farm.settlement.patience import RELEASE_SECONDS, Patience
+from render_farm.settlement.redeem_debounce import RELEASE_SECONDS, RedeemDebounce
 from render_farm.settlement.stakes import required
 from tests.settling import FARM, NETWORK, OPERATOR, PRICE, Paper, facts
 
@@ -49,11 +49,11 @@ def test_a_last_voucher_waits_a_moment_for_its_release_and_for_nothing_else() ->
         ChainAction(kind, held.agreement, ended, job=JobId("job1"), number=1)
         for kind in (ActionKind.REDEEM, ActionKind.RELEASE, ActionKind.CLOSE)
     )
-    patience = Patience()
-    assert patience.due([redeem], NOW) == []
-    assert patience.due([redeem], NOW + RELEASE_SECONDS - 0.1) == []
-    assert patience.due([redeem], NOW + RELEASE_SECONDS) == [redeem]
-    assert Patience().due([redeem, release], NOW) == [redeem, release]
-    assert Patience().due([redeem, close], NOW) == [redeem, close]
+    debounce = RedeemDebounce()
+    assert debounce.due([redeem], NOW) == []
+    assert debounce.due([redeem], NOW + RELEASE_SECONDS - 0.1) == []
+    assert debounce.due([redeem], NOW + RELEASE_SECONDS) == [redeem]
+    assert RedeemDebounce().due([redeem, release], NOW) == [redeem, release]
+    assert RedeemDebounce().due([redeem, close], NOW) == [redeem, close]
     going_on = replace(redeem, promise=held.promise)
-    assert Patience().due([going_on], NOW) == [going_on]
+    assert RedeemDebounce().due([going_on], NOW) == [going_on]

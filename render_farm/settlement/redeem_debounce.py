@@ -11,7 +11,7 @@ RELEASE_SECONDS = 3.0
 """A node hears at once that no more work comes, and answers with its release."""
 
 
-class Patience:
+class RedeemDebounce:
     """Remembers since when vouchers wait."""
 
     def __init__(self) -> None:
