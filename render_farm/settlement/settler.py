@@ -31,13 +31,13 @@ from payments.signing import address_of
 from payments.wallets import open_signer
 from render_farm.clock import FarmClock
 from render_farm.clock import follow as follow_time
-from render_farm.settlement import following, slashing
+from render_farm.settlement import event_index, slashing
 from render_farm.settlement.book import Book
 from render_farm.settlement.books import Books
 from render_farm.settlement.chain_actions import ChainAction, Context, EquivocationProof, due_actions
 from render_farm.settlement.chain_snapshot import ChainSnapshot
 from render_farm.settlement.config import Config
-from render_farm.settlement.following import Index
+from render_farm.settlement.event_index import Index
 from render_farm.settlement.paid_job_reconciler import SELLING_SECONDS, PaidJobReconciler
 from render_farm.settlement.redeem_debounce import RedeemDebounce
 from render_farm.settlement.transaction_submitter import TransactionSubmitter
@@ -167,7 +167,7 @@ class Settler:
         async with self._books.lock:
             self._books.forget()
             await self._books.read_all()
-            self._index = following.index_of(self._farm, self._books.all())
+            self._index = event_index.index_of(self._farm, self._books.all())
 
     # --- the lock and the store -----------------------------------------------------------------
 
@@ -228,7 +228,7 @@ class Settler:
         cursor = encode(sight.batch.cursor).decode()
         async with self._books.lock:
             await self._books.read_all()
-            made = following.by_job(decoded(sight.batch.events), self._index, self._in_book)
+            made = event_index.by_job(decoded(sight.batch.events), self._index, self._in_book)
             # What is settled is settled, and what is of no job here is nobody's.
             made = {job: of_job for job, of_job in made.items() if self._books.known(job)}
             told = {job: [msgspec.to_builtins(one) for one in of_job] for job, of_job in made.items()}

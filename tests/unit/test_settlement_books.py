@@ -9,10 +9,10 @@ import pytest
 from payments import accepted_tree, signing
 from payments.chain import Log
 from payments.chain_events import AnyEvent, decoded
-from render_farm.settlement import following, notices, slashing, statements, vouchers
+from render_farm.settlement import event_index, notices, slashing, statements, vouchers
 from render_farm.settlement.book import Book
 from render_farm.settlement.chain_entries import FarmEntry
-from render_farm.settlement.following import Index
+from render_farm.settlement.event_index import Index
 from render_farm.settlement.statements import Told
 from tests.settling import CLIENT, FARM, NETWORK, OPERATOR, PRICE, UNIT, Paper, facts, job_name
 from verification.rate import STAKE
@@ -239,7 +239,7 @@ def test_events_find_their_job_by_number_and_agreement() -> None:
         event("SlashProposed", 8, slash=slash, agreement=agreement, amount=1, executeAt=99),
         event("SlashWithdrawn", 9, slash=slash),
     ]
-    made = following.by_job(events, index, lambda _job: 11)
+    made = event_index.by_job(events, index, lambda _job: 11)
     kinds = [(one.kind, one.after) for one in made["job1"]]
     assert kinds == [
         (kind, 11) for kind in ("opened", "funded", "agreement", "locked", "proposed", "withdrawn")
@@ -251,7 +251,7 @@ def test_jobs_of_other_farms_under_the_same_name_are_not_ours() -> None:
     index = Index(FARM)
     stranger = "0x" + "77" * 20
     events = [opened(stranger, number=5), event("Funded", 6, job=5, amount=7)]
-    assert following.by_job(events, index, lambda _job: 0) == {}
+    assert event_index.by_job(events, index, lambda _job: 0) == {}
 
 
 def test_what_stops_a_job_is_said() -> None:
