@@ -27,9 +27,9 @@ from payments.wallet import Wallet
 from render_farm import rules as farm_rules
 from render_farm.dispatch import Dispatch
 from render_farm.settlement import settler as settler_loops
+from render_farm.settlement.chain_indexer import ChainIndexer
 from render_farm.settlement.settler import Settler
 from render_farm.settlement.transaction_submitter import TransactionSubmitter
-from render_farm.settlement.watcher import Watcher
 from render_farm.store.connection import Connection
 from render_farm.store.identities import Caller, Repeat, Role
 from render_farm.store.jobs import Jobs
@@ -293,25 +293,25 @@ class SettledFarm:
 
     def settler(self, name="one", url=None, money=None, outbox=None, wallet=True):
         """A settler on this farm's store and chain."""
-        watcher = Watcher(url or self.town.local.url, self.network)
+        indexer = ChainIndexer(url or self.town.local.url, self.network)
         outbox = outbox or FileOutbox(self.folder / f"{name}.outbox") if wallet else None
 
         def submitter():
-            return TransactionSubmitter(watcher.market, self.wallet_key, outbox, FARM_KEY, self.clock)
+            return TransactionSubmitter(indexer.market, self.wallet_key, outbox, FARM_KEY, self.clock)
 
         made = Settler(
             money or self.money,
             Stakes(self.store),
             Submissions(self.store),
             Jobs(self.store),
-            watcher,
+            indexer,
             self.network,
             FARM_KEY,
             submitter if wallet else None,
             name,
             self.clock,
         )
-        made.outbox, made.watcher = outbox, watcher
+        made.outbox, made.indexer = outbox, indexer
         return made
 
     async def live(self, writes=1):
@@ -320,7 +320,7 @@ class SettledFarm:
         money = life.wrap(self.money, "promise", "set_funded", "hold", "unhold", "show", "record_chain")
         outbox = life.wrap(FileOutbox(self.folder / "one.outbox"), "save")
         settler = self.settler(money=money, outbox=outbox)
-        settler.watcher.market.chain = life.wrap(self.town.chain, "send")
+        settler.indexer.market.chain = life.wrap(self.town.chain, "send")
         # The chain takes so many connections only, and each new thread would have its own.
         settler._threads = self.threads
         try:

@@ -35,13 +35,13 @@ from render_farm.settlement import event_index, slashing
 from render_farm.settlement.book import Book
 from render_farm.settlement.books import Books
 from render_farm.settlement.chain_actions import ChainAction, Context, EquivocationProof, due_actions
+from render_farm.settlement.chain_indexer import ChainBatch, ChainIndexer
 from render_farm.settlement.chain_snapshot import ChainSnapshot
 from render_farm.settlement.config import Config
 from render_farm.settlement.event_index import Index
 from render_farm.settlement.paid_job_reconciler import SELLING_SECONDS, PaidJobReconciler
 from render_farm.settlement.redeem_debounce import RedeemDebounce
 from render_farm.settlement.transaction_submitter import TransactionSubmitter
-from render_farm.settlement.watcher import Sight, Watcher
 from render_farm.store.clocks import Clocks
 from render_farm.store.connection import Connection
 from render_farm.store.jobs import Jobs
@@ -80,7 +80,7 @@ class Settler:
         stakes: Stakes,
         submissions: Submissions,
         jobs: Jobs,
-        watcher: Watcher,
+        indexer: ChainIndexer,
         network: Network,
         farm_key: bytes,
         submitter: Callable[[], TransactionSubmitter] | None,
@@ -93,7 +93,7 @@ class Settler:
         self._stakes = stakes
         self._submissions = submissions
         self._proofs: dict[tuple[str, int], EquivocationProof] = {}
-        self._watcher = watcher
+        self._indexer = indexer
         self._farm = address_of(farm_key)
         self._make_submitter = submitter
         self._submitter: TransactionSubmitter | None = None
@@ -211,24 +211,24 @@ class Settler:
     async def _follow_once(self) -> bool:
         """Take in what is new on the chain; whether there may be more at once."""
         before = await self._money.cursor()
-        cursor = decode(before, Cursor) if before else self._watcher.beginning()
+        cursor = decode(before, Cursor) if before else self._indexer.beginning()
         offers = await self._money.offers(self._clock() - SELLING_SECONDS)
         sellers = {offer.seller for offer in offers}
-        sight = await self._in_thread(lambda: self._watcher.look(cursor, sellers))
-        await self._stakes.save(sight.stakes)
-        self._snapshot.stakes.update(sight.stakes)
-        self._snapshot.chain_time = sight.time
+        seen = await self._in_thread(lambda: self._indexer.read_batch(cursor, sellers))
+        await self._stakes.save(seen.stakes)
+        self._snapshot.stakes.update(seen.stakes)
+        self._snapshot.chain_time = seen.time
         self._snapshot.halted = ""
-        if sight.batch.cursor == cursor:
+        if seen.batch.cursor == cursor:
             return False
-        await self._record(before, sight)
+        await self._record(before, seen)
         return True
 
-    async def _record(self, before: str, sight: Sight) -> None:
-        cursor = encode(sight.batch.cursor).decode()
+    async def _record(self, before: str, seen: ChainBatch) -> None:
+        cursor = encode(seen.batch.cursor).decode()
         async with self._books.lock:
             await self._books.read_all()
-            made = event_index.by_job(decoded(sight.batch.events), self._index, self._in_book)
+            made = event_index.by_job(decoded(seen.batch.events), self._index, self._in_book)
             # What is settled is settled, and what is of no job here is nobody's.
             made = {job: of_job for job, of_job in made.items() if self._books.known(job)}
             told = {job: [msgspec.to_builtins(one) for one in of_job] for job, of_job in made.items()}
@@ -340,18 +340,18 @@ def open_settler(chosen: Config) -> Settler:
     used.
     """
     network = load_network(chosen.network)
-    watcher = Watcher(chosen.chain_url, network)
+    indexer = ChainIndexer(chosen.chain_url, network)
     store = Connection(chosen.redis_url)
     money, stakes, submissions, jobs = Money(store), Stakes(store), Submissions(store), Jobs(store)
     clock = FarmClock()
-    submitter, name = _submitter_of(chosen, watcher, clock)
+    submitter, name = _submitter_of(chosen, indexer, clock)
     key = chosen.signing_key
     keep_time = partial(follow_time, clock, Clocks(store))
-    return Settler(money, stakes, submissions, jobs, watcher, network, key, submitter, name, clock, keep_time)
+    return Settler(money, stakes, submissions, jobs, indexer, network, key, submitter, name, clock, keep_time)
 
 
 def _submitter_of(
-    chosen: Config, watcher: Watcher, clock: FarmClock
+    chosen: Config, indexer: ChainIndexer, clock: FarmClock
 ) -> tuple[Callable[[], TransactionSubmitter] | None, str]:
     """How to make the submitter once the chain is there, and the name the settler goes by: whoever holds the
     outbox is the same settler as the one that held it before, and need not wait for its lock to end.
@@ -361,7 +361,7 @@ def _submitter_of(
     key = open_signer(chosen.wallet, lambda: _password(chosen.password), chosen.signer_url)
     outbox = FileOutbox(chosen.outbox)
     return (
-        lambda: TransactionSubmitter(watcher.market, key, outbox, chosen.signing_key, clock),
+        lambda: TransactionSubmitter(indexer.market, key, outbox, chosen.signing_key, clock),
         _name_beside(chosen.outbox),
     )
 
