@@ -12,8 +12,8 @@ from payments.promises import Offer, Signed, Terms
 from payments.session import session_key
 from payments.statements import NOBODY, Payment
 from render_farm.settlement import vouchers
-from render_farm.settlement.book import Book
 from render_farm.settlement.chain_entries import FarmEntry
+from render_farm.settlement.job_ledger import JobLedger
 from render_farm.settlement.orders import Cap, Seller
 from render_farm.store.money import Agreement, PaidJob, StandingOffer
 
@@ -122,12 +122,12 @@ class Paper:
     """A book and what feeds it."""
 
     job: str = "job1"
-    book: Book = None
+    book: JobLedger = None
     events: int = 0
     tokens: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.book = Book(JobId(self.job))
+        self.book = JobLedger(JobId(self.job))
         self.pen = vouchers.pen(NETWORK, FARM_KEY, JobId(self.job))
 
     def chain(self, kind: str, agreement: str = "", **fields: object) -> AnyEvent:

@@ -12,8 +12,8 @@ from payments import signing
 from payments.chain_events import AnyEvent
 from payments.network import Network
 from payments.promises import Offer, Signed
-from render_farm.settlement.book import Book
 from render_farm.settlement.chain_entries import FarmEntry
+from render_farm.settlement.job_ledger import JobLedger
 from render_farm.store.money import Agreement, Money
 
 
@@ -25,15 +25,15 @@ class Books:
     def __init__(self, money: Money, network: Network) -> None:
         self._money = money
         self._network = network
-        self._books: dict[JobId, Book] = {}
+        self._books: dict[JobId, JobLedger] = {}
         self._owns: dict[str, bool] = {}
         self.lock = asyncio.Lock()
 
-    def all(self) -> Iterable[Book]:
+    def all(self) -> Iterable[JobLedger]:
         """The books that are open."""
         return tuple(self._books.values())
 
-    def known(self, job: JobId) -> Book | None:
+    def known(self, job: JobId) -> JobLedger | None:
         """A book that is open."""
         return self._books.get(job)
 
@@ -51,9 +51,9 @@ class Books:
             if job not in self._books:
                 await self.read(job)
 
-    async def read(self, job: JobId) -> Book:
+    async def read(self, job: JobId) -> JobLedger:
         """A job's book with all that the farm has written in it so far, and its agreements as they stand."""
-        book = self._books.get(job) or Book(job)
+        book = self._books.get(job) or JobLedger(job)
         # Entries first: an order is there before any work under it is accepted.
         chain = [] if book.chain_entries else await self._chain_entries(job)
         farm = await self._farm_entries(job, book.farm_entries)

@@ -14,7 +14,7 @@ from payments import signing
 from payments.network import Network
 from payments.promises import Promise, Release, Signed, Slash
 from render_farm.settlement import rulings, slashing
-from render_farm.settlement.book import Book
+from render_farm.settlement.job_ledger import JobLedger
 from render_farm.settlement.stakes import required
 from render_farm.store.money import Agreement, PaidJob
 from verification.attestation import Attestation
@@ -106,7 +106,7 @@ class Context:
 
 
 def due_actions(
-    book: Book, facts: PaidJob, releases: Mapping[str, Signed[Release]], context: Context
+    book: JobLedger, facts: PaidJob, releases: Mapping[str, Signed[Release]], context: Context
 ) -> list[ChainAction]:
     """All that is to be done, in order."""
     if not book.escrow.number:
@@ -127,7 +127,7 @@ def due_actions(
 
 
 def _of_agreement(
-    book: Book,
+    book: JobLedger,
     facts: PaidJob,
     held: Agreement,
     releases: Mapping[str, Signed[Release]],
@@ -165,16 +165,16 @@ def _is_stake_short(held: Agreement, context: Context) -> bool:
     return 2 * more > context.stakes.get(held.operator.lower(), 0)
 
 
-def _is_over(book: Book, facts: PaidJob, promise: Promise, running: bool) -> bool:
+def _is_over(book: JobLedger, facts: PaidJob, promise: Promise, running: bool) -> bool:
     """Whether vouchers are brought now, by whoever comes first: no more of them come, or they lose worth."""
     return promise.ended or not running or _is_revoked(book, facts) or book.escrow.ended
 
 
-def _is_revoked(book: Book, facts: PaidJob) -> bool:
+def _is_revoked(book: JobLedger, facts: PaidJob) -> bool:
     return facts.terms.message.sessionKey.lower() in book.escrow.revoked
 
 
-def _decided(book: Book, facts: PaidJob, context: Context) -> Iterator[ChainAction]:
+def _decided(book: JobLedger, facts: PaidJob, context: Context) -> Iterator[ChainAction]:
     alone = _decides_alone(facts, context)
     for name, found in book.escrow.agreements.items():
         if found.claim is not None and found.contested and alone and name in book.held:
@@ -194,14 +194,14 @@ def _decided(book: Book, facts: PaidJob, context: Context) -> Iterator[ChainActi
             yield ChainAction(ActionKind.EXECUTE, one.agreement, case=one.slash)
 
 
-def _is_paid(book: Book, agreement: str) -> bool:
+def _is_paid(book: JobLedger, agreement: str) -> bool:
     """Whether all was paid that was accepted under an agreement."""
     held = book.held.get(agreement)
-    return held is None or held.cap - book.ledger.room(agreement) <= held.chain.paid
+    return held is None or held.cap - book.accounts.room(agreement) <= held.chain.paid
 
 
 def _report(
-    book: Book, held: Agreement, lease: tuple[str, int], proof: EquivocationProof
+    book: JobLedger, held: Agreement, lease: tuple[str, int], proof: EquivocationProof
 ) -> Iterator[ChainAction]:
     if held.chain.there and lease not in book.escrow.reported:
         yield ChainAction(ActionKind.REPORT, held.agreement, case=f"{lease[0]} {lease[1]}", proof=proof)
@@ -212,10 +212,10 @@ def _decides_alone(facts: PaidJob, context: Context) -> bool:
     return terms.threshold == 1 and context.arbiter.lower() in (one.lower() for one in terms.arbiters)
 
 
-def _leftovers(book: Book) -> Iterator[ChainAction]:
+def _leftovers(book: JobLedger) -> Iterator[ChainAction]:
     """After deadline and grace anybody may close what is open and send the rest back."""
     still_open = {name: one for name, one in book.escrow.agreements.items() if not one.closed}
     for name, one in still_open.items():
         yield ChainAction(ActionKind.SETTLE_CLAIM if one.claim else ActionKind.CLOSE, name)
-    if not still_open and book.ledger.balance().available > 0:
+    if not still_open and book.accounts.balance().available > 0:
         yield ChainAction(ActionKind.REFUND)

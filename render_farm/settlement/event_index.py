@@ -18,7 +18,7 @@ from payments.chain_events import (
     SlashWithdrawn,
     Unbonding,
 )
-from render_farm.settlement.book import Book
+from render_farm.settlement.job_ledger import JobLedger
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ class Index:
                 self.slashes[event.slash] = self.agreements[event.agreement]
 
 
-def index_of(farm: str, books: Iterable[Book]) -> Index:
+def index_of(farm: str, books: Iterable[JobLedger]) -> Index:
     """The index as the books have it."""
     index = Index(farm)
     for book in books:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from payments import amounts
 from payments.network import Network
 from render_farm.settlement import statements
-from render_farm.settlement.book import Book
+from render_farm.settlement.job_ledger import JobLedger
 from render_farm.store.money import PaidJob
 
 
-def reason_to_stop(book: Book, facts: PaidJob, halted: str, now: float) -> str:
+def reason_to_stop(book: JobLedger, facts: PaidJob, halted: str, now: float) -> str:
     """Why nothing more of a job may be promised; '' where it may."""
     terms, escrow = facts.terms.message, book.escrow
     deadline = escrow.deadline or terms.deadline
@@ -26,12 +26,12 @@ def reason_to_stop(book: Book, facts: PaidJob, halted: str, now: float) -> str:
             bool(escrow.client) and escrow.client.lower() != facts.payment.client.lower()
         ),
         "Its client took money back that was promised to nodes already: nothing new is begun before it "
-        "is there again.": bool(escrow.number) and book.ledger.free() < 0,
+        "is there again.": bool(escrow.number) and book.accounts.free() < 0,
     }
     return next((reason for reason, is_so in reasons.items() if is_so), "")
 
 
-def is_final(book: Book, facts: PaidJob, now: float) -> bool:
+def is_final(book: JobLedger, facts: PaidJob, now: float) -> bool:
     """Whether a job that was opened can never go on: its deadline is over, or its client ended it or revoked
     the farm's key for it.
     """
@@ -52,7 +52,7 @@ def shortage(short: int, facts: PaidJob, network: Network) -> str:
 
 
 def all_of(
-    book: Book,
+    book: JobLedger,
     facts: PaidJob,
     why: str,
     troubles: Sequence[str],
@@ -76,7 +76,7 @@ def all_of(
     return tuple(dict.fromkeys(sentence for sentence in told if sentence))
 
 
-def _deposit(book: Book, facts: PaidJob, network: Network) -> str:
+def _deposit(book: JobLedger, facts: PaidJob, network: Network) -> str:
     there = statements.figures(book).deposited
     if facts.funded or there >= facts.payment.budget or facts.state in statements.ENDED:
         return ""

@@ -16,9 +16,9 @@ from frame_splitter.errors import FarmError, Unavailable
 from frame_splitter.ids import JobId
 from payments.network import Network
 from render_farm.settlement import notices, statements, vouchers
-from render_farm.settlement.book import Book
 from render_farm.settlement.books import Books
 from render_farm.settlement.chain_snapshot import ChainSnapshot
+from render_farm.settlement.job_ledger import JobLedger
 from render_farm.settlement.promising import JobView, Promising
 from render_farm.settlement.statements import ENDED, Told
 from render_farm.store.jobs import Jobs
@@ -153,7 +153,7 @@ class PaidJobReconciler:
             self._books.close(facts.job)
             self._shown.pop(facts.job)
 
-    def _was_never_opened(self, facts: PaidJob, book: Book) -> bool:
+    def _was_never_opened(self, facts: PaidJob, book: JobLedger) -> bool:
         """Whether a job ended without its deposit, and can be opened on the chain no more."""
         late = self._now() >= facts.terms.message.deadline
         return late and facts.state in ENDED and not book.escrow.number

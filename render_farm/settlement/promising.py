@@ -11,9 +11,9 @@ import structlog
 from frame_splitter.ids import NodeId
 from payments.promises import Promise
 from render_farm.settlement import orders, stakes, vouchers
-from render_farm.settlement.book import Book
 from render_farm.settlement.books import Books
 from render_farm.settlement.chain_snapshot import ChainSnapshot
+from render_farm.settlement.job_ledger import JobLedger
 from render_farm.settlement.orders import Grown, Need, Seller
 from render_farm.settlement.statements import ENDED
 from render_farm.settlement.vouchers import Pen
@@ -30,7 +30,7 @@ class JobView:
     """One look at a job: its record, its book, and who sells now."""
 
     facts: PaidJob
-    book: Book
+    book: JobLedger
     pen: Pen
     offers: Sequence[StandingOffer]
 
@@ -95,7 +95,7 @@ class Promising:
             price=held.price,
             share=held.promise.terms.message.stakeShare,
             cap=held.cap,
-            accepted=held.cap - book.ledger.room(held.agreement),
+            accepted=held.cap - book.accounts.room(held.agreement),
             used=_used(held),
             behind=stakes.behind(held),
             vouched=stakes.payable(held),
@@ -103,7 +103,7 @@ class Promising:
         left = stakes.capacity_left(
             held.operator, offer.price, offer.capacity, offer.number, self._books.all()
         )
-        budget = orders.fair(book.ledger.free(), self._rooms_at_work(view, held), held.cap - grown.used)
+        budget = orders.fair(book.accounts.free(), self._rooms_at_work(view, held), held.cap - grown.used)
         cap = orders.raised(need, grown, budget, left, self._stake(held.operator))
         if cap is not None:
             promise = await asyncio.to_thread(view.pen.raised, held.promise, cap)
@@ -124,7 +124,7 @@ class Promising:
         taken = {held.node for held in book.held.values() if not held.chain.closed}
         out = taken | view.facts.excluded
         sellers = [self._seller(offer) for offer in view.offers if offer.node not in out]
-        for cap in orders.first_caps(need, sellers, book.ledger.free(), len(taken), self._clock()):
+        for cap in orders.first_caps(need, sellers, book.accounts.free(), len(taken), self._clock()):
             # Another node of the same operator may have taken the stake a moment ago.
             free = self._stake(cap.seller.operator)
             if stakes.most_open(free, need.stake_share, cap.task_cap) < cap.cap:
@@ -166,7 +166,7 @@ class Promising:
             for held in view.book.held.values()
             if held.node in view.selling and not self.is_stopped(view, held)
         ]
-        return orders.missing(need, rooms, view.book.ledger.free(), cheapest)
+        return orders.missing(need, rooms, view.book.accounts.free(), cheapest)
 
     async def _sign_vouchers(self, view: JobView, held: Agreement) -> Promise:
         promise = held.promise

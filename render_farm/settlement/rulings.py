@@ -5,10 +5,10 @@ not. Pure.
 
 from collections.abc import Callable, Sequence
 
-from render_farm.settlement.book import Book
+from render_farm.settlement.job_ledger import JobLedger
 
 
-def stands(book: Book, agreement: str, base: int) -> tuple[tuple[str, int], ...]:
+def stands(book: JobLedger, agreement: str, base: int) -> tuple[tuple[str, int], ...]:
     """Each task of the agreement that the book decided about, with what may be claimed for it: what it earns
     if it was accepted and is not in the voucher of `base` that the claim stands on, 0 otherwise.
     """

@@ -32,13 +32,13 @@ from payments.wallets import open_signer
 from render_farm.clock import FarmClock
 from render_farm.clock import follow as follow_time
 from render_farm.settlement import event_index, slashing
-from render_farm.settlement.book import Book
 from render_farm.settlement.books import Books
 from render_farm.settlement.chain_actions import ChainAction, Context, EquivocationProof, due_actions
 from render_farm.settlement.chain_indexer import ChainBatch, ChainIndexer
 from render_farm.settlement.chain_snapshot import ChainSnapshot
 from render_farm.settlement.config import Config
 from render_farm.settlement.event_index import Index
+from render_farm.settlement.job_ledger import JobLedger
 from render_farm.settlement.paid_job_reconciler import SELLING_SECONDS, PaidJobReconciler
 from render_farm.settlement.redeem_debounce import RedeemDebounce
 from render_farm.settlement.transaction_submitter import TransactionSubmitter
@@ -294,7 +294,7 @@ class Settler:
                 found += due_actions(book, facts, releases, context)
         return found
 
-    async def _learn_proofs(self, book: Book) -> None:
+    async def _learn_proofs(self, book: JobLedger) -> None:
         """What a node signed twice under a lease is shown with both its signatures."""
         for entry in book.rejected:
             lease = (entry.task, entry.token)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from payments.promises import Slash
-from render_farm.settlement.book import Book
 from render_farm.settlement.chain_entries import FarmEntry
+from render_farm.settlement.job_ledger import JobLedger
 from render_farm.store.money import Agreement
 from verification.rate import STAKE
 
@@ -31,7 +31,7 @@ class Charge:
     message: Slash
 
 
-def charges(book: Book) -> Iterator[Charge]:
+def charges(book: JobLedger) -> Iterator[Charge]:
     """The slashes that follow from a job's rejections. Own nodes lose nothing: the farm is their operator."""
     for entry in book.rejected:
         held = book.held.get(entry.agreement)

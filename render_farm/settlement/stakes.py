@@ -4,7 +4,7 @@
 from collections.abc import Iterable
 
 from payments.money import Wei
-from render_farm.settlement.book import Book
+from render_farm.settlement.job_ledger import JobLedger
 from render_farm.store.money import Agreement
 
 WHOLE = 10_000
@@ -32,7 +32,7 @@ def most_open(stake: int, share: int, task: int) -> int:
     return max(0, stake) * WHOLE // share if stake >= least(task, share) else 0
 
 
-def free_stake(operator: str, on_chain: int, books: Iterable[Book]) -> int:
+def free_stake(operator: str, on_chain: int, books: Iterable[JobLedger]) -> int:
     """What is left of an operator's free stake once all is set aside that its promises need; below 0 where it
     took back what they rest on.
     """
@@ -71,7 +71,7 @@ def _missing(held: Agreement) -> int:
     return max(0, needed - held.chain.locked)
 
 
-def capacity_left(operator: str, price: int, capacity: int, number: int, books: Iterable[Book]) -> Wei:
+def capacity_left(operator: str, price: int, capacity: int, number: int, books: Iterable[JobLedger]) -> Wei:
     """What may still be promised under an operator's offer of this number."""
     used = sum(
         held.chain.paid if held.chain.closed else held.cap

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from frame_splitter.fields import Digest
 from payments.network import Network
 from payments.statements import FrameLine, JobMoney, NodeLine, Statement
-from render_farm.settlement.book import Book, Work
+from render_farm.settlement.job_ledger import JobLedger, Work
 from render_farm.store.money import Agreement
 
 ENDED = ("complete", "settled", "failed", "cancelled")
@@ -36,17 +36,17 @@ class Figures:
     refundable: int
 
 
-def figures(book: Book) -> Figures:
+def figures(book: JobLedger) -> Figures:
     """Out of the ledger. Where a client took back what was promised and not on the chain yet, no more is
     owed than is there.
     """
-    balance = book.ledger.balance()
+    balance = book.accounts.balance()
     there = balance.deposited - balance.paid - balance.refunded
     owed = min(balance.owed, there)
     return Figures(balance.deposited, balance.paid, owed, balance.refunded, there - owed)
 
 
-def is_settled(book: Book, state: str) -> bool:
+def is_settled(book: JobLedger, state: str) -> bool:
     """Whether a job has ended and nothing of its deposit is left: paid or back."""
     if state not in ENDED or not book.escrow.number:
         return False
@@ -55,7 +55,7 @@ def is_settled(book: Book, state: str) -> bool:
     return not still_open and found.owed == 0 and found.refundable == 0
 
 
-def money(book: Book, told: Told, network: Network) -> JobMoney:
+def money(book: JobLedger, told: Told, network: Network) -> JobMoney:
     """What the job's record shows."""
     found = figures(book)
     return JobMoney(
@@ -71,7 +71,7 @@ def money(book: Book, told: Told, network: Network) -> JobMoney:
     )
 
 
-def statement(book: Book, told: Told, network: Network) -> Statement:
+def statement(book: JobLedger, told: Told, network: Network) -> Statement:
     """All of a job's money."""
     found = figures(book)
     settled = is_settled(book, told.state)
@@ -90,7 +90,7 @@ def statement(book: Book, told: Told, network: Network) -> Statement:
         owed=found.owed,
         refunded=found.refunded,
         refundable=found.refundable,
-        compensated=book.ledger.compensated(),
+        compensated=book.accounts.compensated(),
         audits=sum(work.audits for work in audits),
         audits_amount=sum(work.audits_amount for work in audits),
         terms=told.terms,
@@ -101,7 +101,7 @@ def statement(book: Book, told: Told, network: Network) -> Statement:
     )
 
 
-def _frame_lines(book: Book, states: Mapping[int, str]) -> list[FrameLine]:
+def _frame_lines(book: JobLedger, states: Mapping[int, str]) -> list[FrameLine]:
     numbers = sorted({*states, *book.frames})
     lines = []
     for number in numbers:
@@ -114,7 +114,7 @@ def _frame_lines(book: Book, states: Mapping[int, str]) -> list[FrameLine]:
     return lines
 
 
-def _node_lines(book: Book) -> list[NodeLine]:
+def _node_lines(book: JobLedger) -> list[NodeLine]:
     """A line for each agreement, and one for each node that worked without."""
     lines = [
         _node_line(book, held, book.work.get((held.node, held.agreement), Work()))
@@ -127,7 +127,7 @@ def _node_lines(book: Book) -> list[NodeLine]:
     return lines
 
 
-def _node_line(book: Book, held: Agreement, work: Work) -> NodeLine:
+def _node_line(book: JobLedger, held: Agreement, work: Work) -> NodeLine:
     found = held.chain
     return NodeLine(
         node=held.node,

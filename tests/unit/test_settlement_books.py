@@ -10,9 +10,9 @@ from payments import accepted_tree, signing
 from payments.chain import Log
 from payments.chain_events import AnyEvent, decoded
 from render_farm.settlement import event_index, notices, slashing, statements, vouchers
-from render_farm.settlement.book import Book
 from render_farm.settlement.chain_entries import FarmEntry
 from render_farm.settlement.event_index import Index
+from render_farm.settlement.job_ledger import JobLedger
 from render_farm.settlement.statements import Told
 from tests.settling import CLIENT, FARM, NETWORK, OPERATOR, PRICE, UNIT, Paper, facts, job_name
 from verification.rate import STAKE
@@ -118,11 +118,11 @@ def test_a_book_is_the_same_when_it_is_read_again_whatever_came_between() -> Non
                 chain += [tell("funded", amount=7)]
         first = Paper()
         opening = [first.chain("opened", total=1, who=CLIENT), first.chain("funded", amount=10**19)]
-        again = Book(made.book.job)
+        again = JobLedger(made.book.job)
         again.promise(held)
         again.replay(farm, [*opening, *chain])
         assert again.credits(held.agreement) == made.book.credits(held.agreement)
-        assert again.ledger.balance() == made.book.ledger.balance()
+        assert again.accounts.balance() == made.book.accounts.balance()
         assert again.frames == made.book.frames
 
 

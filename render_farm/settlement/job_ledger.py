@@ -42,13 +42,13 @@ class Work:
 
 
 @dataclass(slots=True)
-class Book:
+class JobLedger:
     """One job's book. `farm_entries`, `chain_entries`: how many of each are in it. `refused`: entries that
     contradict the others, as sentences; the rest goes on without them.
     """
 
     job: JobId
-    ledger: Ledger = field(default_factory=Ledger)
+    accounts: Ledger = field(default_factory=Ledger)
     held: dict[str, Agreement] = field(default_factory=dict)
     escrow: Escrow = field(default_factory=Escrow)
     frames: dict[int, Frame] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class Book:
     def promise(self, held: Agreement) -> None:
         """The farm promised this, or more of it."""
         self.held[held.agreement] = replace(held, chain=self.escrow.of(held.agreement))
-        self.ledger.apply(Promised(held.agreement, held.cap))
+        self.accounts.apply(Promised(held.agreement, held.cap))
 
     def replay(self, farm: Sequence[FarmEntry], chain: Sequence[AnyEvent]) -> None:
         """Take in all that was kept, in the order in which it was taken in first."""
@@ -105,11 +105,11 @@ class Book:
 
     def cumulative(self, agreement: str) -> Wei:
         """What a voucher says now: never above what was promised or is on the chain."""
-        return self.ledger.cumulative(agreement)
+        return self.accounts.cumulative(agreement)
 
     def credits(self, agreement: str) -> tuple[Credit, ...]:
         """The leaves of that voucher's tree. Work that earns nothing is none of them."""
-        found = self.ledger.credits(agreement)
+        found = self.accounts.credits(agreement)
         return tuple(Credit(one.task, one.pixel_root, one.amount) for one in found if one.amount)
 
     def strangers(self) -> list[str]:
@@ -149,7 +149,7 @@ class Book:
 
     def _apply(self, entry: Entry | AnyEvent) -> bool:
         try:
-            self.ledger.apply(entry)
+            self.accounts.apply(entry)
         except Conflict as error:
             self.refused.append(error.sentence)
             return False
