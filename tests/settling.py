@@ -119,26 +119,26 @@ def facts(job: str = "job1", **changes: object) -> PaidJob:
 
 @dataclass
 class Paper:
-    """A book and what feeds it."""
+    """A ledger and what feeds it."""
 
     job: str = "job1"
-    book: JobLedger = None
+    ledger: JobLedger = None
     events: int = 0
     tokens: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.book = JobLedger(JobId(self.job))
+        self.ledger = JobLedger(JobId(self.job))
         self.pen = vouchers.pen(NETWORK, FARM_KEY, JobId(self.job))
 
     def chain(self, kind: str, agreement: str = "", **fields: object) -> AnyEvent:
-        """An event as books have it since they are kept: all fields, under the names of old."""
+        """An event as ledgers have it since they are kept: all fields, under the names of old."""
         self.events += 1
         said = {
             "kind": kind,
             "event": f"0x{self.events:064x}:0",
             "block": self.events,
             "transaction": f"0x{self.events:064x}",
-            "after": self.book.farm_entries,
+            "after": self.ledger.farm_entries,
             "agreement": agreement,
             "amount": 0,
             "total": 0,
@@ -146,7 +146,7 @@ class Paper:
             "mark": "",
         }
         event = convert(said | fields, AnyEvent)
-        self.book.take_chain(event)
+        self.ledger.take_chain(event)
         return event
 
     def opened(self, deposit: int = 10**19) -> None:
@@ -154,9 +154,9 @@ class Paper:
         self.chain("funded", amount=deposit)
 
     def order(self, node: str = "n1", cap: int = 16 * PRICE, own: bool = False) -> Agreement:
-        made = self.pen.order(1, terms(self.job), Cap(seller(node), cap, PRICE, 16), len(self.book.held))
-        self.book.promise(Agreement(NodeId(node), made, own=own, operator=OPERATOR))
-        return self.book.held[made.agreement]
+        made = self.pen.order(1, terms(self.job), Cap(seller(node), cap, PRICE, 16), len(self.ledger.held))
+        self.ledger.promise(Agreement(NodeId(node), made, own=own, operator=OPERATOR))
+        return self.ledger.held[made.agreement]
 
     def agreed(self, held: Agreement) -> None:
         share = held.promise.terms.message.stakeShare
@@ -170,10 +170,10 @@ class Paper:
         agreement = held.agreement if held else ""
         node = held.node if held else "own1"
         entry = FarmEntry("accepted", task, token, node, agreement, units, f"{len(self.tokens):064x}", frame)
-        self.book.take_farm(entry)
+        self.ledger.take_farm(entry)
         return entry
 
     def farm(self, kind: str, **fields: object) -> FarmEntry:
         entry = FarmEntry(kind, **fields)
-        self.book.take_farm(entry)
+        self.ledger.take_farm(entry)
         return entry

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is to be brought to the chain for a job, out of its book. Pure.
+"""What is to be brought to the chain for a job, out of its ledger. Pure.
 
-The chain refuses whatever is there already, so an action that was run and is not in the book yet is
+The chain refuses whatever is there already, so an action that was run and is not in the ledger yet is
 harmless; it is looked at on the chain once more before it is sent.
 """
 
@@ -56,7 +56,7 @@ class ActionKind(IntEnum):
 @dataclass(frozen=True, slots=True)
 class ChainAction:
     """One call to be made for a job, which has this number in the market and these arbiters. `promise` is
-    what it is about, or `release`, `slash` (with its id); of a claim `stands`, each task that the book
+    what it is about, or `release`, `slash` (with its id); of a claim `stands`, each task that the ledger
     decided about with what may be claimed for it.
     """
 
@@ -106,28 +106,28 @@ class Context:
 
 
 def due_actions(
-    book: JobLedger, facts: PaidJob, releases: Mapping[str, Signed[Release]], context: Context
+    ledger: JobLedger, facts: PaidJob, releases: Mapping[str, Signed[Release]], context: Context
 ) -> list[ChainAction]:
     """All that is to be done, in order."""
-    if not book.escrow.number:
+    if not ledger.escrow.number:
         return []
-    deadline = book.escrow.deadline or facts.terms.message.deadline
+    deadline = ledger.escrow.deadline or facts.terms.message.deadline
     late = context.now >= deadline + context.network.windows.grace
     found: list[ChainAction] = []
-    for held in book.held.values():
-        found += _of_agreement(book, facts, held, releases, context, context.now < deadline)
-    found += _decided(book, facts, context)
+    for held in ledger.held.values():
+        found += _of_agreement(ledger, facts, held, releases, context, context.now < deadline)
+    found += _decided(ledger, facts, context)
     if late:
-        found += _leftovers(book)
-    number, arbiters = book.escrow.number, facts.terms.message.arbiters
+        found += _leftovers(ledger)
+    number, arbiters = ledger.escrow.number, facts.terms.message.arbiters
     return [
-        replace(one, job=book.job, number=number, arbiters=arbiters)
+        replace(one, job=ledger.job, number=number, arbiters=arbiters)
         for one in sorted(found, key=lambda one: one.kind)
     ]
 
 
 def _of_agreement(
-    book: JobLedger,
+    ledger: JobLedger,
     facts: PaidJob,
     held: Agreement,
     releases: Mapping[str, Signed[Release]],
@@ -136,7 +136,7 @@ def _of_agreement(
 ) -> Iterator[ChainAction]:
     name, promise, chain = held.agreement, held.promise, held.chain
     vouched, is_new = promise.vouched, not chain.there
-    may_begin = running and not _is_revoked(book, facts)
+    may_begin = running and not _is_revoked(ledger, facts)
     if is_new and may_begin and (vouched or not promise.ended):
         yield ChainAction(ActionKind.OPEN, name, promise)
     if chain.closed or (is_new and not may_begin):
@@ -144,7 +144,7 @@ def _of_agreement(
     held_by_chain = max(chain.cap, promise.order.message.cap)
     grows = promise.cap > held_by_chain and may_begin and not chain.claim
     first = grows and _is_stake_short(held, context)
-    over = _is_over(book, facts, promise, running) or chain.slashed
+    over = _is_over(ledger, facts, promise, running) or chain.slashed
     if vouched > chain.paid and (first or over):
         holds = vouched <= held_by_chain
         yield ChainAction(ActionKind.REDEEM_FIRST if grows and holds else ActionKind.REDEEM, name, promise)
@@ -165,45 +165,45 @@ def _is_stake_short(held: Agreement, context: Context) -> bool:
     return 2 * more > context.stakes.get(held.operator.lower(), 0)
 
 
-def _is_over(book: JobLedger, facts: PaidJob, promise: Promise, running: bool) -> bool:
+def _is_over(ledger: JobLedger, facts: PaidJob, promise: Promise, running: bool) -> bool:
     """Whether vouchers are brought now, by whoever comes first: no more of them come, or they lose worth."""
-    return promise.ended or not running or _is_revoked(book, facts) or book.escrow.ended
+    return promise.ended or not running or _is_revoked(ledger, facts) or ledger.escrow.ended
 
 
-def _is_revoked(book: JobLedger, facts: PaidJob) -> bool:
-    return facts.terms.message.sessionKey.lower() in book.escrow.revoked
+def _is_revoked(ledger: JobLedger, facts: PaidJob) -> bool:
+    return facts.terms.message.sessionKey.lower() in ledger.escrow.revoked
 
 
-def _decided(book: JobLedger, facts: PaidJob, context: Context) -> Iterator[ChainAction]:
+def _decided(ledger: JobLedger, facts: PaidJob, context: Context) -> Iterator[ChainAction]:
     alone = _decides_alone(facts, context)
-    for name, found in book.escrow.agreements.items():
-        if found.claim is not None and found.contested and alone and name in book.held:
-            yield ChainAction(ActionKind.RULE, name, stands=rulings.stands(book, name, found.claim.base))
-    for charge in slashing.charges(book):
+    for name, found in ledger.escrow.agreements.items():
+        if found.claim is not None and found.contested and alone and name in ledger.held:
+            yield ChainAction(ActionKind.RULE, name, stands=rulings.stands(ledger, name, found.claim.base))
+    for charge in slashing.charges(ledger):
         lease = (charge.entry.task, charge.entry.token)
         if lease in context.proofs:
             # Both signatures show it to anybody: no arbiter is needed.
-            yield from _report(book, charge.held, lease, context.proofs[lease])
+            yield from _report(ledger, charge.held, lease, context.proofs[lease])
             continue
         case = signing.digest(charge.message, context.network).hex()
-        if alone and case not in book.escrow.slashes and charge.held.chain.there:
+        if alone and case not in ledger.escrow.slashes and charge.held.chain.there:
             yield ChainAction(ActionKind.PROPOSE, charge.held.agreement, slash=charge.message, case=case)
-    for one in book.escrow.proposed.values():
-        wait = 0 if _is_paid(book, one.agreement) else PAID_FIRST_SECONDS
+    for one in ledger.escrow.proposed.values():
+        wait = 0 if _is_paid(ledger, one.agreement) else PAID_FIRST_SECONDS
         if context.now >= one.execute_at + wait:
             yield ChainAction(ActionKind.EXECUTE, one.agreement, case=one.slash)
 
 
-def _is_paid(book: JobLedger, agreement: str) -> bool:
+def _is_paid(ledger: JobLedger, agreement: str) -> bool:
     """Whether all was paid that was accepted under an agreement."""
-    held = book.held.get(agreement)
-    return held is None or held.cap - book.accounts.room(agreement) <= held.chain.paid
+    held = ledger.held.get(agreement)
+    return held is None or held.cap - ledger.accounts.room(agreement) <= held.chain.paid
 
 
 def _report(
-    book: JobLedger, held: Agreement, lease: tuple[str, int], proof: EquivocationProof
+    ledger: JobLedger, held: Agreement, lease: tuple[str, int], proof: EquivocationProof
 ) -> Iterator[ChainAction]:
-    if held.chain.there and lease not in book.escrow.reported:
+    if held.chain.there and lease not in ledger.escrow.reported:
         yield ChainAction(ActionKind.REPORT, held.agreement, case=f"{lease[0]} {lease[1]}", proof=proof)
 
 
@@ -212,10 +212,10 @@ def _decides_alone(facts: PaidJob, context: Context) -> bool:
     return terms.threshold == 1 and context.arbiter.lower() in (one.lower() for one in terms.arbiters)
 
 
-def _leftovers(book: JobLedger) -> Iterator[ChainAction]:
+def _leftovers(ledger: JobLedger) -> Iterator[ChainAction]:
     """After deadline and grace anybody may close what is open and send the rest back."""
-    still_open = {name: one for name, one in book.escrow.agreements.items() if not one.closed}
+    still_open = {name: one for name, one in ledger.escrow.agreements.items() if not one.closed}
     for name, one in still_open.items():
         yield ChainAction(ActionKind.SETTLE_CLAIM if one.claim else ActionKind.CLOSE, name)
-    if not still_open and book.accounts.balance().available > 0:
+    if not still_open and ledger.accounts.balance().available > 0:
         yield ChainAction(ActionKind.REFUND)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the farm's scripts write into a paid job's book."""
+"""What the farm's scripts write into a paid job's ledger."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from frame_splitter.fields import Digest, Name
 
 @dataclass(frozen=True, slots=True)
 class FarmEntry:
-    """What the farm's scripts wrote into the book. `units` of work, `frame` None for an audit."""
+    """What the farm's scripts wrote into the ledger. `units` of work, `frame` None for an audit."""
 
     kind: Name
     task: Name = ""

@@ -52,21 +52,21 @@ class Index:
                 self.slashes[event.slash] = self.agreements[event.agreement]
 
 
-def index_of(farm: str, books: Iterable[JobLedger]) -> Index:
-    """The index as the books have it."""
+def index_of(farm: str, ledgers: Iterable[JobLedger]) -> Index:
+    """The index as the ledgers have it."""
     index = Index(farm)
-    for book in books:
-        if book.escrow.number:
-            index.numbers[book.escrow.number] = book.job
-        index.agreements.update(dict.fromkeys(book.escrow.agreements, book.job))
-        index.slashes.update(dict.fromkeys(book.escrow.slashes, book.job))
+    for ledger in ledgers:
+        if ledger.escrow.number:
+            index.numbers[ledger.escrow.number] = ledger.job
+        index.agreements.update(dict.fromkeys(ledger.escrow.agreements, ledger.job))
+        index.slashes.update(dict.fromkeys(ledger.escrow.slashes, ledger.job))
     return index
 
 
 def by_job(
     events: Iterable[AnyEvent], index: Index, after: Callable[[JobId], int]
 ) -> dict[JobId, list[AnyEvent]]:
-    """The events of each job that go into its book, in their order. `after`: how many farm entries it has."""
+    """Each job's events that go into its ledger, in their order. `after`: how many farm entries that has."""
     made: dict[JobId, list[AnyEvent]] = {}
     for event in events:
         job = index.job_of(event)

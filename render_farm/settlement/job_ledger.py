@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A paid job's book: what the farm and the chain said of it, in one order, with the ledger over it.
+"""A paid job's ledger: what the farm and the chain said of it, in one order, with the accounts over it.
 
 Made of entries and promises alone, so that it is the same whenever it is made again. Pure.
 """
@@ -43,7 +43,7 @@ class Work:
 
 @dataclass(slots=True)
 class JobLedger:
-    """One job's book. `farm_entries`, `chain_entries`: how many of each are in it. `refused`: entries that
+    """One job's ledger. `farm_entries`, `chain_entries`: how many of each are in it. `refused`: entries that
     contradict the others, as sentences; the rest goes on without them.
     """
 

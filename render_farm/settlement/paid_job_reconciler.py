@@ -16,9 +16,9 @@ from frame_splitter.errors import FarmError, Unavailable
 from frame_splitter.ids import JobId
 from payments.network import Network
 from render_farm.settlement import notices, statements, vouchers
-from render_farm.settlement.books import Books
 from render_farm.settlement.chain_snapshot import ChainSnapshot
 from render_farm.settlement.job_ledger import JobLedger
+from render_farm.settlement.ledger_repository import LedgerRepository
 from render_farm.settlement.promising import JobView, Promising
 from render_farm.settlement.statements import ENDED, Told
 from render_farm.store.jobs import Jobs
@@ -47,7 +47,7 @@ class PaidJobReconciler:
         self,
         money: Money,
         jobs: Jobs,
-        books: Books,
+        ledgers: LedgerRepository,
         network: Network,
         farm_key: bytes,
         snapshot: ChainSnapshot,
@@ -55,12 +55,12 @@ class PaidJobReconciler:
     ) -> None:
         self._money = money
         self._jobs = jobs
-        self._books = books
+        self._ledgers = ledgers
         self._network = network
         self._key = farm_key
         self._snapshot = snapshot
         self._clock = clock
-        self._promising = Promising(money, books, snapshot, clock)
+        self._promising = Promising(money, ledgers, snapshot, clock)
         self._shown: dict[JobId, Shown] = {}
 
     async def reconcile_all(self) -> None:
@@ -68,7 +68,7 @@ class PaidJobReconciler:
         offers = await self._money.offers(self._clock() - SELLING_SECONDS)
         for job in await self._money.paid_jobs():
             try:
-                async with self._books.lock:
+                async with self._ledgers.lock:
                     await self.reconcile(job, offers)
             except Unavailable:
                 raise
@@ -80,10 +80,10 @@ class PaidJobReconciler:
         facts = await self._money.job(job)
         if facts is None:
             return
-        book = await self._books.read(job)
+        ledger = await self._ledgers.read(job)
         pen = await asyncio.to_thread(vouchers.pen, self._network, self._key, job)
-        view = JobView(facts, book, pen, offers)
-        why = notices.reason_to_stop(book, facts, self._snapshot.halted, self._now())
+        view = JobView(facts, ledger, pen, offers)
+        why = notices.reason_to_stop(ledger, facts, self._snapshot.halted, self._now())
         if not why and self._may_begin(view) and facts.state not in ENDED:
             short = await self._promising.take_on(view)
             # A frame that has all its tiles is finished first: only then are they owed.
@@ -95,11 +95,11 @@ class PaidJobReconciler:
 
     def _may_begin(self, view: JobView) -> bool:
         """Whether the deposit is there, and what operators have at stake was looked up."""
-        if not view.book.escrow.number:
+        if not view.ledger.escrow.number:
             return False
         if view.facts.funded:
             return True
-        enough = statements.figures(view.book).deposited >= view.facts.payment.budget
+        enough = statements.figures(view.ledger).deposited >= view.facts.payment.budget
         return enough and self._snapshot.knows(offer.seller for offer in view.offers)
 
     async def _mark(self, view: JobView, why: str) -> None:
@@ -107,7 +107,7 @@ class PaidJobReconciler:
         facts = view.facts
         if facts.state in ENDED:
             return
-        if notices.is_final(view.book, facts, self._now()):
+        if notices.is_final(view.ledger, facts, self._now()):
             # It can never go on, and what was accepted is owed once it has ended.
             await self._jobs.intend(facts.job, "cancel")
             log.info("job_cancelled", job=facts.job, reason=why)
@@ -120,18 +120,18 @@ class PaidJobReconciler:
             log.info("job_goes_on", job=facts.job)
         if not facts.funded and self._may_begin(view):
             await self._money.set_funded(facts.job, True)
-            log.info("job_funded", job=facts.job, deposited=statements.figures(view.book).deposited)
+            log.info("job_funded", job=facts.job, deposited=statements.figures(view.ledger).deposited)
 
     async def _show(self, view: JobView, why: str) -> None:
         """Tell how the money stands, where that changed."""
-        facts, book = view.facts, view.book
+        facts, ledger = view.facts, view.ledger
         lacking = self._promising.stake_wanted(view) if facts.funded and facts.state not in ENDED else 0
         troubles = self._snapshot.of_job(facts.job)
-        said = notices.all_of(book, facts, why, troubles, self._network, lacking)
-        promised = tuple((held.agreement, held.cap) for held in book.held.values())
+        said = notices.all_of(ledger, facts, why, troubles, self._network, lacking)
+        promised = tuple((held.agreement, held.cap) for held in ledger.held.values())
         # The record may have changed since it was read; what is told of it then follows a moment later.
-        late = self._was_never_opened(facts, book)
-        made_of = (facts.state, said, promised, book.farm_entries, book.chain_entries, late)
+        late = self._was_never_opened(facts, ledger)
+        made_of = (facts.state, said, promised, ledger.farm_entries, ledger.chain_entries, late)
         before = self._shown.get(facts.job)
         if before is not None and self._is_shown(before, made_of, facts):
             return
@@ -142,21 +142,21 @@ class PaidJobReconciler:
             frames=await self._money.frame_states(facts.job),
             notices=said,
         )
-        made = statements.statement(book, told, self._network)
+        made = statements.statement(ledger, told, self._network)
         settled = made.settled or late
         if late or before is not None or made != await self._money.statement(facts.job):
-            shown = statements.money(book, told, self._network)
+            shown = statements.money(ledger, told, self._network)
             await self._money.show(facts.job, shown, made, settled)
         self._shown[facts.job] = Shown(made_of, self._clock())
         if settled:
             log.info("job_settled", job=facts.job, paid=made.paid, refunded=made.refunded)
-            self._books.close(facts.job)
+            self._ledgers.close(facts.job)
             self._shown.pop(facts.job)
 
-    def _was_never_opened(self, facts: PaidJob, book: JobLedger) -> bool:
+    def _was_never_opened(self, facts: PaidJob, ledger: JobLedger) -> bool:
         """Whether a job ended without its deposit, and can be opened on the chain no more."""
         late = self._now() >= facts.terms.message.deadline
-        return late and facts.state in ENDED and not book.escrow.number
+        return late and facts.state in ENDED and not ledger.escrow.number
 
     def _now(self) -> float:
         return self._snapshot.now(self._clock())
@@ -169,4 +169,4 @@ class PaidJobReconciler:
 def _has_finishing(view: JobView) -> bool:
     """Whether a frame has all its tiles and is not finished yet."""
     tiles = max(1, view.facts.tiles // max(1, view.facts.frames))
-    return any(not frame.settled and frame.tiles >= tiles for frame in view.book.frames.values())
+    return any(not frame.settled and frame.tiles >= tiles for frame in view.ledger.frames.values())

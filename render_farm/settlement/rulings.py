@@ -8,16 +8,16 @@ from collections.abc import Callable, Sequence
 from render_farm.settlement.job_ledger import JobLedger
 
 
-def stands(book: JobLedger, agreement: str, base: int) -> tuple[tuple[str, int], ...]:
-    """Each task of the agreement that the book decided about, with what may be claimed for it: what it earns
-    if it was accepted and is not in the voucher of `base` that the claim stands on, 0 otherwise.
+def stands(ledger: JobLedger, agreement: str, base: int) -> tuple[tuple[str, int], ...]:
+    """Each task of the agreement that the ledger decided about, with what may be claimed for it: what it
+    earns if it was accepted and is not in the voucher of `base` that the claim stands on, 0 otherwise.
     """
-    found = {entry.task: 0 for entry in book.rejected if entry.agreement == agreement}
-    for entry in book.accepted.values():
+    found = {entry.task: 0 for entry in ledger.rejected if entry.agreement == agreement}
+    for entry in ledger.accepted.values():
         if entry.agreement == agreement:
-            found[entry.task] = book.earned(entry)
+            found[entry.task] = ledger.earned(entry)
     paid = 0
-    for credit in book.credits(agreement):
+    for credit in ledger.credits(agreement):
         paid += credit.amount
         if paid <= base:
             found[credit.task] = 0

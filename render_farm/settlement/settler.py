@@ -32,13 +32,13 @@ from payments.wallets import open_signer
 from render_farm.clock import FarmClock
 from render_farm.clock import follow as follow_time
 from render_farm.settlement import event_index, slashing
-from render_farm.settlement.books import Books
 from render_farm.settlement.chain_actions import ChainAction, Context, EquivocationProof, due_actions
 from render_farm.settlement.chain_indexer import ChainBatch, ChainIndexer
 from render_farm.settlement.chain_snapshot import ChainSnapshot
 from render_farm.settlement.config import Config
 from render_farm.settlement.event_index import Index
 from render_farm.settlement.job_ledger import JobLedger
+from render_farm.settlement.ledger_repository import LedgerRepository
 from render_farm.settlement.paid_job_reconciler import SELLING_SECONDS, PaidJobReconciler
 from render_farm.settlement.redeem_debounce import RedeemDebounce
 from render_farm.settlement.transaction_submitter import TransactionSubmitter
@@ -100,10 +100,10 @@ class Settler:
         self._name = name
         self._clock, self._keep_time = clock, keep_time
         self._snapshot = ChainSnapshot()
-        self._books = Books(money, network)
+        self._ledgers = LedgerRepository(money, network)
         self._index = Index(self._farm)
         self._reconciler = PaidJobReconciler(
-            money, jobs, self._books, network, farm_key, self._snapshot, clock
+            money, jobs, self._ledgers, network, farm_key, self._snapshot, clock
         )
         self._held_until = 0.0
         self._debounce = RedeemDebounce()
@@ -162,12 +162,12 @@ class Settler:
                 await asyncio.sleep(AWAY_SECONDS)
 
     async def _reread(self) -> None:
-        """Make all books anew out of the store."""
+        """Make all ledgers anew out of the store."""
         self._snapshot.stakes.update(await self._stakes.all())
-        async with self._books.lock:
-            self._books.forget()
-            await self._books.read_all()
-            self._index = event_index.index_of(self._farm, self._books.all())
+        async with self._ledgers.lock:
+            self._ledgers.forget()
+            await self._ledgers.read_all()
+            self._index = event_index.index_of(self._farm, self._ledgers.all())
 
     # --- the lock and the store -----------------------------------------------------------------
 
@@ -226,20 +226,20 @@ class Settler:
 
     async def _record(self, before: str, seen: ChainBatch) -> None:
         cursor = encode(seen.batch.cursor).decode()
-        async with self._books.lock:
-            await self._books.read_all()
-            made = event_index.by_job(decoded(seen.batch.events), self._index, self._in_book)
+        async with self._ledgers.lock:
+            await self._ledgers.read_all()
+            made = event_index.by_job(decoded(seen.batch.events), self._index, self._in_ledger)
             # What is settled is settled, and what is of no job here is nobody's.
-            made = {job: of_job for job, of_job in made.items() if self._books.known(job)}
+            made = {job: of_job for job, of_job in made.items() if self._ledgers.known(job)}
             told = {job: [msgspec.to_builtins(one) for one in of_job] for job, of_job in made.items()}
-            # Whatever happens from here on, the store knows better than these books.
+            # Whatever happens from here on, the store knows better than these ledgers.
             if not await self._recorded(cursor, told, before):
                 return
             for job, of_job in made.items():
-                book = self._books.known(job)
+                ledger = self._ledgers.known(job)
                 for event in of_job:
-                    if book is not None:
-                        book.take_chain(event)
+                    if ledger is not None:
+                        ledger.take_chain(event)
                     log.info(
                         "chain_said", job=job, kind=event.kind, agreement=getattr(event, "agreement", "")
                     )
@@ -248,15 +248,15 @@ class Settler:
         try:
             recorded = await self._money.record_chain(cursor, told, before=before)
         except Unavailable:
-            self._books.forget()
+            self._ledgers.forget()
             raise
         if not recorded:
-            self._books.forget()
+            self._ledgers.forget()
         return recorded
 
-    def _in_book(self, job: JobId) -> int:
-        book = self._books.known(job)
-        return book.farm_entries if book else 0
+    def _in_ledger(self, job: JobId) -> int:
+        ledger = self._ledgers.known(job)
+        return ledger.farm_entries if ledger else 0
 
     async def _send(self) -> None:
         if self._make_submitter is None:
@@ -284,19 +284,19 @@ class Settler:
             self._proofs,
         )
         found: list[ChainAction] = []
-        async with self._books.lock:
-            for book in self._books.all():
-                facts = await self._money.job(book.job)
+        async with self._ledgers.lock:
+            for ledger in self._ledgers.all():
+                facts = await self._money.job(ledger.job)
                 if facts is None:
                     continue
-                await self._learn_proofs(book)
-                releases = await self._money.releases(book.job)
-                found += due_actions(book, facts, releases, context)
+                await self._learn_proofs(ledger)
+                releases = await self._money.releases(ledger.job)
+                found += due_actions(ledger, facts, releases, context)
         return found
 
-    async def _learn_proofs(self, book: JobLedger) -> None:
+    async def _learn_proofs(self, ledger: JobLedger) -> None:
         """What a node signed twice under a lease is shown with both its signatures."""
-        for entry in book.rejected:
+        for entry in ledger.rejected:
             lease = (entry.task, entry.token)
             if entry.code not in slashing.EVERYTHING or lease in self._proofs:
                 continue

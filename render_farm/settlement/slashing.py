@@ -31,13 +31,13 @@ class Charge:
     message: Slash
 
 
-def charges(book: JobLedger) -> Iterator[Charge]:
+def charges(ledger: JobLedger) -> Iterator[Charge]:
     """The slashes that follow from a job's rejections. Own nodes lose nothing: the farm is their operator."""
-    for entry in book.rejected:
-        held = book.held.get(entry.agreement)
+    for entry in ledger.rejected:
+        held = ledger.held.get(entry.agreement)
         if held is None or held.own or entry.code not in DISHONEST:
             continue
-        price = book.earned(entry)
+        price = ledger.earned(entry)
         amount = MOST if entry.code in EVERYTHING else STAKE * price
         if amount:
             yield Charge(held, entry, Slash(entry.agreement, amount, price, reason(entry)))

@@ -32,14 +32,14 @@ def most_open(stake: int, share: int, task: int) -> int:
     return max(0, stake) * WHOLE // share if stake >= least(task, share) else 0
 
 
-def free_stake(operator: str, on_chain: int, books: Iterable[JobLedger]) -> int:
+def free_stake(operator: str, on_chain: int, ledgers: Iterable[JobLedger]) -> int:
     """What is left of an operator's free stake once all is set aside that its promises need; below 0 where it
     took back what they rest on.
     """
     missing = sum(
         _missing(held)
-        for book in books
-        for held in book.held.values()
+        for ledger in ledgers
+        for held in ledger.held.values()
         if held.operator.lower() == operator.lower()
     )
     return on_chain - missing
@@ -71,12 +71,12 @@ def _missing(held: Agreement) -> int:
     return max(0, needed - held.chain.locked)
 
 
-def capacity_left(operator: str, price: int, capacity: int, number: int, books: Iterable[JobLedger]) -> Wei:
+def capacity_left(operator: str, price: int, capacity: int, number: int, ledgers: Iterable[JobLedger]) -> Wei:
     """What may still be promised under an operator's offer of this number."""
     used = sum(
         held.chain.paid if held.chain.closed else held.cap
-        for book in books
-        for held in book.held.values()
+        for ledger in ledgers
+        for held in ledger.held.values()
         if held.operator.lower() == operator.lower() and held.promise.offer.message.number == number
     )
     return Wei(max(0, price * capacity - used))

@@ -108,7 +108,7 @@ def test_of_two_settlers_one_works_and_the_other_takes_over(farm) -> None:
             async with farm.running(farm.settler("two")) as second:
                 await farm.work(job, "n1", most=3)
                 await asyncio.sleep(0.3)
-                assert not second._books.all(), "it waits for the lock"
+                assert not second._ledgers.all(), "it waits for the lock"
         await farm.money.let_go("one")
         async with farm.running(farm.settler("two")):
             await farm.work(job, "n1")

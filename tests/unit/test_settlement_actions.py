@@ -24,13 +24,13 @@ def raised_after_ten_tasks() -> Paper:
     root, _ = accepted_tree.root(())
     said = Voucher(held.agreement, 10 * PRICE, root)
     promise = replace(held.promise, voucher=Signed(said, "0x" + "00" * 65))
-    paper.book.promise(replace(held, promise=paper.pen.raised(promise, 100 * PRICE)))
+    paper.ledger.promise(replace(held, promise=paper.pen.raised(promise, 100 * PRICE)))
     return paper
 
 
 def kinds(paper: Paper, stake: int) -> list[ActionKind]:
     context = Context(NOW, FARM, NETWORK, {OPERATOR.lower(): stake})
-    return [action.kind for action in due_actions(paper.book, facts(), {}, context)]
+    return [action.kind for action in due_actions(paper.ledger, facts(), {}, context)]
 
 
 def test_a_raise_goes_alone_where_there_is_stake_for_it_and_for_another() -> None:
@@ -43,7 +43,7 @@ def test_a_raise_goes_alone_where_there_is_stake_for_it_and_for_another() -> Non
 
 def test_a_last_voucher_waits_a_moment_for_its_release_and_for_nothing_else() -> None:
     paper = raised_after_ten_tasks()
-    (held,) = paper.book.held.values()
+    (held,) = paper.ledger.held.values()
     ended = replace(held.promise, ended=True, cap_raise=None)
     redeem, release, close = (
         ChainAction(kind, held.agreement, ended, job=JobId("job1"), number=1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All open books, as the store's entries make them."""
+"""All open ledgers, as the store's entries make them."""
 
 import asyncio
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from render_farm.settlement.job_ledger import JobLedger
 from render_farm.store.money import Agreement, Money
 
 
-class Books:
+class LedgerRepository:
     """Each is read from the store when it is first asked for, and goes on from there. `lock` is held while
     one is read or written, so that farm and chain are taken in one after the other.
     """
@@ -25,43 +25,43 @@ class Books:
     def __init__(self, money: Money, network: Network) -> None:
         self._money = money
         self._network = network
-        self._books: dict[JobId, JobLedger] = {}
+        self._ledgers: dict[JobId, JobLedger] = {}
         self._owns: dict[str, bool] = {}
         self.lock = asyncio.Lock()
 
     def all(self) -> Iterable[JobLedger]:
-        """The books that are open."""
-        return tuple(self._books.values())
+        """The ledgers that are open."""
+        return tuple(self._ledgers.values())
 
     def known(self, job: JobId) -> JobLedger | None:
-        """A book that is open."""
-        return self._books.get(job)
+        """A ledger that is open."""
+        return self._ledgers.get(job)
 
     def forget(self) -> None:
         """Close all: what the store has may be more than what was taken in."""
-        self._books.clear()
+        self._ledgers.clear()
 
     def close(self, job: JobId) -> None:
-        """Close a job's book: nothing more comes."""
-        self._books.pop(job, None)
+        """Close a job's ledger: nothing more comes."""
+        self._ledgers.pop(job, None)
 
     async def read_all(self) -> None:
-        """Open the books of all jobs whose money is not where it belongs."""
+        """Open the ledgers of all jobs whose money is not where it belongs."""
         for job in await self._money.paid_jobs():
-            if job not in self._books:
+            if job not in self._ledgers:
                 await self.read(job)
 
     async def read(self, job: JobId) -> JobLedger:
-        """A job's book with all that the farm has written in it so far, and its agreements as they stand."""
-        book = self._books.get(job) or JobLedger(job)
+        """A job's ledger with all that the farm wrote in it so far, and its agreements as they stand."""
+        ledger = self._ledgers.get(job) or JobLedger(job)
         # Entries first: an order is there before any work under it is accepted.
-        chain = [] if book.chain_entries else await self._chain_entries(job)
-        farm = await self._farm_entries(job, book.farm_entries)
+        chain = [] if ledger.chain_entries else await self._chain_entries(job)
+        farm = await self._farm_entries(job, ledger.farm_entries)
         for found in await self._money.orders(job):
-            book.promise(await self._known(found))
-        book.replay(farm, chain)
-        self._books[job] = book
-        return book
+            ledger.promise(await self._known(found))
+        ledger.replay(farm, chain)
+        self._ledgers[job] = ledger
+        return ledger
 
     async def _farm_entries(self, job: JobId, first: int) -> list[FarmEntry]:
         return convert(await self._money.entries(job, first), list[FarmEntry])
