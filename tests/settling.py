@@ -12,7 +12,7 @@ from payments.promises import Offer, Signed, Terms
 from payments.session import session_key
 from payments.statements import NOBODY, Payment
 from render_farm.settlement import vouchers
-from render_farm.settlement.chain_entries import FarmEntry
+from render_farm.settlement.farm_entries import FarmEntry
 from render_farm.settlement.job_ledger import JobLedger
 from render_farm.settlement.orders import Cap, Seller
 from render_farm.store.money import Agreement, PaidJob, StandingOffer

@@ -15,8 +15,8 @@ from payments.ledger import Ledger
 from payments.money import Wei
 from payments.pricing import reward
 from payments.promises import Credit
-from render_farm.settlement.chain_entries import FarmEntry
 from render_farm.settlement.escrow import Escrow
+from render_farm.settlement.farm_entries import FarmEntry
 from render_farm.store.money import Agreement
 
 

@@ -12,7 +12,7 @@ from payments import signing
 from payments.chain_events import AnyEvent
 from payments.network import Network
 from payments.promises import Offer, Signed
-from render_farm.settlement.chain_entries import FarmEntry
+from render_farm.settlement.farm_entries import FarmEntry
 from render_farm.settlement.job_ledger import JobLedger
 from render_farm.store.money import Agreement, Money
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from payments.promises import Slash
-from render_farm.settlement.chain_entries import FarmEntry
+from render_farm.settlement.farm_entries import FarmEntry
 from render_farm.settlement.job_ledger import JobLedger
 from render_farm.store.money import Agreement
 from verification.rate import STAKE

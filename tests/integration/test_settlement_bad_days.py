@@ -14,7 +14,7 @@ from payments.market_records import Unpaid
 from payments.promises import Order
 from payments.refusals import Refused
 from payments.session import session_key
-from render_farm.settlement.chain_entries import FarmEntry
+from render_farm.settlement.farm_entries import FarmEntry
 from render_farm.settlement.settler import LockLost
 from render_farm.submissions import Equivocation
 from tests import local_chain

@@ -10,8 +10,8 @@ from payments import accepted_tree, signing
 from payments.chain import Log
 from payments.chain_events import AnyEvent, decoded
 from render_farm.settlement import event_index, notices, slashing, statements, vouchers
-from render_farm.settlement.chain_entries import FarmEntry
 from render_farm.settlement.event_index import Index
+from render_farm.settlement.farm_entries import FarmEntry
 from render_farm.settlement.job_ledger import JobLedger
 from render_farm.settlement.statements import Told
 from tests.settling import CLIENT, FARM, NETWORK, OPERATOR, PRICE, UNIT, Paper, facts, job_name
