@@ -16,10 +16,10 @@ from frame_splitter.errors import FarmError, Unavailable
 from frame_splitter.ids import JobId
 from payments.network import Network
 from render_farm.settlement import notices, statements, vouchers
+from render_farm.settlement.agreement_manager import AgreementManager, JobView
 from render_farm.settlement.chain_snapshot import ChainSnapshot
 from render_farm.settlement.job_ledger import JobLedger
 from render_farm.settlement.ledger_repository import LedgerRepository
-from render_farm.settlement.promising import JobView, Promising
 from render_farm.settlement.statements import ENDED, Told
 from render_farm.store.jobs import Jobs
 from render_farm.store.money import Money, PaidJob, StandingOffer
@@ -60,7 +60,7 @@ class PaidJobReconciler:
         self._key = farm_key
         self._snapshot = snapshot
         self._clock = clock
-        self._promising = Promising(money, ledgers, snapshot, clock)
+        self._manager = AgreementManager(money, ledgers, snapshot, clock)
         self._shown: dict[JobId, Shown] = {}
 
     async def reconcile_all(self) -> None:
@@ -85,11 +85,11 @@ class PaidJobReconciler:
         view = JobView(facts, ledger, pen, offers)
         why = notices.reason_to_stop(ledger, facts, self._snapshot.halted, self._now())
         if not why and self._may_begin(view) and facts.state not in ENDED:
-            short = await self._promising.take_on(view)
+            short = await self._manager.take_on(view)
             # A frame that has all its tiles is finished first: only then are they owed.
             why = "" if _has_finishing(view) else notices.shortage(short, facts, self._network)
-        await self._promising.vouch(view)
-        await self._promising.set_rooms(view)
+        await self._manager.vouch(view)
+        await self._manager.set_rooms(view)
         await self._mark(view, why)
         await self._show(view, why)
 
@@ -125,7 +125,7 @@ class PaidJobReconciler:
     async def _show(self, view: JobView, why: str) -> None:
         """Tell how the money stands, where that changed."""
         facts, ledger = view.facts, view.ledger
-        lacking = self._promising.stake_wanted(view) if facts.funded and facts.state not in ENDED else 0
+        lacking = self._manager.stake_wanted(view) if facts.funded and facts.state not in ENDED else 0
         troubles = self._snapshot.of_job(facts.job)
         said = notices.all_of(ledger, facts, why, troubles, self._network, lacking)
         promised = tuple((held.agreement, held.cap) for held in ledger.held.values())

@@ -40,7 +40,7 @@ class JobView:
         return frozenset(offer.node for offer in self.offers)
 
 
-class Promising:
+class AgreementManager:
     """Makes promises. Each is stored with what it lets a node do, in one step, before anybody sees it."""
 
     def __init__(
