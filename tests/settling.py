@@ -11,7 +11,7 @@ from payments.network import Network, Windows
 from payments.promises import Offer, Signed, Terms
 from payments.session import session_key
 from payments.statements import NOBODY, Payment
-from render_farm.settlement import vouchers
+from render_farm.settlement import session_signer
 from render_farm.settlement.farm_entries import FarmEntry
 from render_farm.settlement.job_ledger import JobLedger
 from render_farm.settlement.orders import Cap, Seller
@@ -128,7 +128,7 @@ class Paper:
 
     def __post_init__(self) -> None:
         self.ledger = JobLedger(JobId(self.job))
-        self.pen = vouchers.pen(NETWORK, FARM_KEY, JobId(self.job))
+        self.signer = session_signer.of_job(NETWORK, FARM_KEY, JobId(self.job))
 
     def chain(self, kind: str, agreement: str = "", **fields: object) -> AnyEvent:
         """An event as ledgers have it since they are kept: all fields, under the names of old."""
@@ -154,7 +154,7 @@ class Paper:
         self.chain("funded", amount=deposit)
 
     def order(self, node: str = "n1", cap: int = 16 * PRICE, own: bool = False) -> Agreement:
-        made = self.pen.order(1, terms(self.job), Cap(seller(node), cap, PRICE, 16), len(self.ledger.held))
+        made = self.signer.order(1, terms(self.job), Cap(seller(node), cap, PRICE, 16), len(self.ledger.held))
         self.ledger.promise(Agreement(NodeId(node), made, own=own, operator=OPERATOR))
         return self.ledger.held[made.agreement]
 

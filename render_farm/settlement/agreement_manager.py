@@ -10,13 +10,13 @@ import structlog
 
 from frame_splitter.ids import NodeId
 from payments.promises import Promise
-from render_farm.settlement import orders, stakes, vouchers
+from render_farm.settlement import orders, session_signer, stakes
 from render_farm.settlement.chain_snapshot import ChainSnapshot
 from render_farm.settlement.job_ledger import JobLedger
 from render_farm.settlement.ledger_repository import LedgerRepository
 from render_farm.settlement.orders import Grown, Need, Seller
+from render_farm.settlement.session_signer import SessionSigner
 from render_farm.settlement.statements import ENDED
-from render_farm.settlement.vouchers import Pen
 from render_farm.store.money import Agreement, Money, PaidJob, StandingOffer
 
 log = structlog.get_logger()
@@ -31,7 +31,7 @@ class JobView:
 
     facts: PaidJob
     ledger: JobLedger
-    pen: Pen
+    signer: SessionSigner
     offers: Sequence[StandingOffer]
 
     @property
@@ -81,7 +81,7 @@ class AgreementManager:
             if view.ledger.cumulative(held.agreement) > promise.vouched:
                 promise = await self._sign_vouchers(view, held)
             if over and not promise.ended:
-                await self._promise(view, held, vouchers.ended(promise))
+                await self._promise(view, held, session_signer.ended(promise))
 
     def is_stopped(self, view: JobView, held: Agreement) -> bool:
         """Whether nothing more is to be done under an agreement."""
@@ -110,7 +110,7 @@ class AgreementManager:
         budget = orders.fair(ledger.accounts.free(), self._rooms_at_work(view, held), held.cap - grown.used)
         cap = orders.raised(need, grown, budget, left, self._stake(held.operator))
         if cap is not None:
-            promise = await asyncio.to_thread(view.pen.raised, held.promise, cap)
+            promise = await asyncio.to_thread(view.signer.raised, held.promise, cap)
             await self._promise(view, held, promise)
             log.info("cap_raised", job=ledger.job, node=held.node, agreement=held.agreement, cap=cap)
 
@@ -136,7 +136,7 @@ class AgreementManager:
             node = NodeId(cap.seller.node)
             salt = sum(held.node == node for held in ledger.held.values())
             promise = await asyncio.to_thread(
-                view.pen.order, ledger.escrow.number, view.facts.terms, cap, salt
+                view.signer.order, ledger.escrow.number, view.facts.terms, cap, salt
             )
             own = await self._money.is_own(node)
             held = Agreement(node, promise, own=own, operator=cap.seller.operator)
@@ -177,7 +177,7 @@ class AgreementManager:
     async def _sign_vouchers(self, view: JobView, held: Agreement) -> Promise:
         promise = held.promise
         owed = view.ledger.credits(held.agreement)
-        for newer in await asyncio.to_thread(view.pen.vouched, promise, owed):
+        for newer in await asyncio.to_thread(view.signer.vouched, promise, owed):
             await self._promise(view, held, newer)
             promise = newer
         log.info(

@@ -15,7 +15,7 @@ import structlog
 from frame_splitter.errors import FarmError, Unavailable
 from frame_splitter.ids import JobId
 from payments.network import Network
-from render_farm.settlement import notices, statements, vouchers
+from render_farm.settlement import notices, session_signer, statements
 from render_farm.settlement.agreement_manager import AgreementManager, JobView
 from render_farm.settlement.chain_snapshot import ChainSnapshot
 from render_farm.settlement.job_ledger import JobLedger
@@ -81,8 +81,8 @@ class PaidJobReconciler:
         if facts is None:
             return
         ledger = await self._ledgers.read(job)
-        pen = await asyncio.to_thread(vouchers.pen, self._network, self._key, job)
-        view = JobView(facts, ledger, pen, offers)
+        signer = await asyncio.to_thread(session_signer.of_job, self._network, self._key, job)
+        view = JobView(facts, ledger, signer, offers)
         why = notices.reason_to_stop(ledger, facts, self._snapshot.halted, self._now())
         if not why and self._may_begin(view) and facts.state not in ENDED:
             short = await self._manager.take_on(view)

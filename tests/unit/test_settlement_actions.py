@@ -24,7 +24,7 @@ def raised_after_ten_tasks() -> Paper:
     root, _ = accepted_tree.root(())
     said = Voucher(held.agreement, 10 * PRICE, root)
     promise = replace(held.promise, voucher=Signed(said, "0x" + "00" * 65))
-    paper.ledger.promise(replace(held, promise=paper.pen.raised(promise, 100 * PRICE)))
+    paper.ledger.promise(replace(held, promise=paper.signer.raised(promise, 100 * PRICE)))
     return paper
 
 

@@ -9,7 +9,7 @@ import pytest
 from payments import accepted_tree, signing
 from payments.chain import Log
 from payments.chain_events import AnyEvent, decoded
-from render_farm.settlement import event_index, notices, slashing, statements, vouchers
+from render_farm.settlement import event_index, notices, session_signer, slashing, statements
 from render_farm.settlement.event_index import Index
 from render_farm.settlement.farm_entries import FarmEntry
 from render_farm.settlement.job_ledger import JobLedger
@@ -72,24 +72,24 @@ def test_a_voucher_is_over_all_credits_and_a_promise_brings_what_is_new() -> Non
         made.accept(f"f{number}.t0", held, frame=number)
         made.farm("settled", frame=number)
     owed = made.ledger.credits(held.agreement)
-    (first,) = made.pen.vouched(held.promise, owed[:2])
-    (second,) = made.pen.vouched(first, owed)
+    (first,) = made.signer.vouched(held.promise, owed[:2])
+    (second,) = made.signer.vouched(first, owed)
     assert [credit.task for credit in second.credits] == ["f2.t0", "f3.t0", "f4.t0"]
     said = second.voucher
     assert (said.message.acceptedRoot, said.message.cumulative) == accepted_tree.root(owed)
     key = first.terms.message.sessionKey
     signing.require_signer(said.message, NETWORK, said.signature, key)
-    assert made.pen.vouched(second, owed) == [], "nothing is signed twice"
-    assert made.pen.vouched(first, owed) == [second], "and again it would be the same"
+    assert made.signer.vouched(second, owed) == [], "nothing is signed twice"
+    assert made.signer.vouched(first, owed) == [second], "and again it would be the same"
 
 
 def test_many_credits_come_in_several_promises(monkeypatch) -> None:
-    monkeypatch.setattr(vouchers, "CREDITS_AT_ONCE", 2)
+    monkeypatch.setattr(session_signer, "CREDITS_AT_ONCE", 2)
     made = paper()
     held = made.order(cap=100 * PRICE)
     for number in range(5):
         made.accept(f"t{number}", held, frame=None)
-    promises = made.pen.vouched(held.promise, made.ledger.credits(held.agreement))
+    promises = made.signer.vouched(held.promise, made.ledger.credits(held.agreement))
     assert [len(one.credits) for one in promises] == [2, 2, 1]
     assert [one.voucher.message.cumulative for one in promises] == [2 * PRICE, 4 * PRICE, 5 * PRICE]
 

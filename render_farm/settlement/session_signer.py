@@ -18,7 +18,7 @@ CREDITS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Pen:
+class SessionSigner:
     """Signs for one job."""
 
     network: Network
@@ -53,9 +53,9 @@ class Pen:
         return made
 
 
-def pen(network: Network, farm_key: bytes, job: JobId) -> Pen:
+def of_job(network: Network, farm_key: bytes, job: JobId) -> SessionSigner:
     """What signs for a job; its key is derived from the farm's."""
-    return Pen(network, job, session.session_key(farm_key, job))
+    return SessionSigner(network, job, session.session_key(farm_key, job))
 
 
 def ended(promise: Promise) -> Promise:
