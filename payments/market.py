@@ -19,7 +19,7 @@ from payments.chain_events import AnyEvent, decoded
 from payments.market_records import (
     AgreementOnChain,
     Backing,
-    Bench,
+    ArbiterPanel,
     Call,
     ClaimOnChain,
     JobOnChain,
@@ -245,17 +245,17 @@ class Market:
         """Free stake whose unbonding is over."""
         return self._call("StakeVault", "free", operator, agreement)
 
-    def propose_slash(self, slash: Slash, bench: Bench) -> Call:
+    def propose_slash(self, slash: Slash, panel: ArbiterPanel) -> Call:
         """Bring a slash that a job's arbiters signed."""
-        return self._call("Disputes", "proposeSlash", slash, bench)
+        return self._call("Disputes", "proposeSlash", slash, panel)
 
     def execute_slash(self, slash: str) -> Call:
         """Carry a slash out, after its delay."""
         return self._call("Disputes", "executeSlash", slash)
 
-    def rule_claim(self, ruling: Ruling, bench: Bench) -> Call:
+    def rule_claim(self, ruling: Ruling, panel: ArbiterPanel) -> Call:
         """Bring the arbiters' word on a contested claim."""
-        return self._call("Disputes", "ruleClaim", ruling, bench)
+        return self._call("Disputes", "ruleClaim", ruling, panel)
 
     def report_equivocation(
         self, agreement: str, one: object, one_signature: str, other: object, other_signature: str

@@ -116,7 +116,7 @@ class Unpaid:
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class ArbiterPanel:
     """Who decides for a job, and what they signed, in the order of the arbiters."""
 
     arbiters: tuple[str, ...]

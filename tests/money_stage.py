@@ -15,7 +15,7 @@ from payments.chain import Chain, Reverted
 from payments.deploy import deploy
 from payments.keystore import Key, new_key
 from payments.market import Market
-from payments.market_records import Bench, Call, Unpaid
+from payments.market_records import ArbiterPanel, Call, Unpaid
 from payments.network import Windows
 from payments.outbox import FileOutbox
 from payments.promises import (
@@ -216,19 +216,19 @@ class Stage:
         said = Release(agreement, cumulative)
         return Signed(said, self.sign(said, key or self.operator))
 
-    def bench(self, message: Message, key: Key | None = None) -> Bench:
+    def panel(self, message: Message, key: Key | None = None) -> ArbiterPanel:
         """The job's one arbiter says something."""
-        return Bench((self.arbiter.address,), 1, (self.sign(message, key or self.arbiter),))
+        return ArbiterPanel((self.arbiter.address,), 1, (self.sign(message, key or self.arbiter),))
 
-    def slash(self, agreement: str, amount: int, price: int) -> tuple[Slash, str, Bench]:
+    def slash(self, agreement: str, amount: int, price: int) -> tuple[Slash, str, ArbiterPanel]:
         """A slash, its id, and who signed it."""
         said = Slash(agreement, amount, price, sha256(b"verdict").hexdigest())
-        return said, signing.digest(said, self.network).hex(), self.bench(said)
+        return said, signing.digest(said, self.network).hex(), self.panel(said)
 
-    def ruling(self, agreement: str, extra: int) -> tuple[Ruling, Bench]:
+    def ruling(self, agreement: str, extra: int) -> tuple[Ruling, ArbiterPanel]:
         """So much of a claim stands."""
         said = Ruling(agreement, extra)
-        return said, self.bench(said)
+        return said, self.panel(said)
 
     # --- what nodes and the farm sign about work ------------------------------------------------
 

@@ -18,7 +18,7 @@ from frame_splitter.ids import JobId
 from payments import artifacts, signing
 from payments.chain import NoFunds, Reverted
 from payments.market import Market
-from payments.market_records import AgreementOnChain, AgreementState, Bench, Call
+from payments.market_records import AgreementOnChain, AgreementState, ArbiterPanel, Call
 from payments.outbox import FileOutbox, Intent, Outcome
 from payments.promises import Ruling, Signed, Slash, Voucher
 from payments.sending import Sender, SendingRules, Signer
@@ -186,7 +186,7 @@ class TransactionSubmitter:
         if one.kind is ActionKind.RELEASE and one.release is not None:
             return market.release_for(one.release)
         if one.kind is ActionKind.PROPOSE and one.slash is not None:
-            return market.propose_slash(one.slash, self._bench(one.slash, one))
+            return market.propose_slash(one.slash, self._panel(one.slash, one))
         by_name: dict[ActionKind, Callable[[], Call]] = {
             ActionKind.RULE: lambda: self._ruling(one),
             ActionKind.REPORT: lambda: self._report(one),
@@ -204,7 +204,7 @@ class TransactionSubmitter:
         if told is None:
             raise Undecided
         said = Ruling(one.agreement, told)
-        return market.rule_claim(said, self._bench(said, one))
+        return market.rule_claim(said, self._panel(said, one))
 
     def _report(self, one: ChainAction) -> Call:
         proof = one.proof
@@ -213,9 +213,9 @@ class TransactionSubmitter:
             one.agreement, proof.one, proof.one_signature, proof.other, proof.other_signature
         )
 
-    def _bench(self, said: Slash | Ruling, one: ChainAction) -> Bench:
+    def _panel(self, said: Slash | Ruling, one: ChainAction) -> ArbiterPanel:
         signed = signing.sign(said, self._market.network, self._key)
-        return Bench(one.arbiters, 1, (signed,))
+        return ArbiterPanel(one.arbiters, 1, (signed,))
 
     def _refuse(self, one: ChainAction, error: Reverted) -> None:
         name = artifacts.error_name(error.data)

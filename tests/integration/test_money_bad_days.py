@@ -283,10 +283,10 @@ def test_a_claim_for_work_never_done_is_contested_and_refused(stage: Stage, job:
     assert stage.refusal(stage.stranger, stage.market.contest(agreement)) == "CannotContest"
     stage.send(stage.client, stage.market.contest(agreement))
     assert stage.balance(stage.client.address) == before - 9 * TOKEN // 10
-    ruling, bench = stage.ruling(agreement, 0)
-    forged = replace(bench, signatures=(stage.sign(ruling, stage.operator),))
+    ruling, panel = stage.ruling(agreement, 0)
+    forged = replace(panel, signatures=(stage.sign(ruling, stage.operator),))
     assert stage.refusal(stage.operator, stage.market.rule_claim(ruling, forged)) == "NotTheBench"
-    stage.send(stage.stranger, stage.market.rule_claim(ruling, bench))
+    stage.send(stage.stranger, stage.market.rule_claim(ruling, panel))
     assert stage.balance(stage.client.address) == before
     assert stage.balance(stage.payee) == paid(stage, agreement) == 0
     again = stage.market.claim_unpaid(agreement, None, [stage.unpaid(job, "f2.t0", TOKEN)])
@@ -377,8 +377,8 @@ def test_stake_that_is_being_withdrawn_is_slashed_all_the_same(stage: Stage, job
     stage.send(operator, market.withdraw(STAKE - CAP))
     stage.later(WINDOWS.unbonding - 60)
     assert stage.refusal(operator, market.free(operator.address, agreement)) == "StillBound"
-    said, case, bench = stage.slash(agreement, 50 * TOKEN, 10 * TOKEN)
-    stage.send(stage.stranger, market.propose_slash(said, bench))
+    said, case, panel = stage.slash(agreement, 50 * TOKEN, 10 * TOKEN)
+    stage.send(stage.stranger, market.propose_slash(said, panel))
     stage.later(61)
     assert stage.refusal(operator, market.free(operator.address, agreement)) == "StillBound"
     assert stage.refusal(stage.stranger, market.execute_slash(case)) == "TooEarly"
