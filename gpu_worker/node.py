@@ -30,8 +30,8 @@ from gpu_worker.identity import Identity, enrol, load_identity, meet
 from gpu_worker.kernels import KERNELS
 from gpu_worker.libraries import install_line, missing_libraries
 from gpu_worker.log_watch import LogWatch
+from gpu_worker.money.earnings_journal import EarningsJournal
 from gpu_worker.money.operator import load_operator
-from gpu_worker.money.purse import Purse
 from gpu_worker.money.selling import Operator, Selling, stop_selling
 from gpu_worker.money.witness import chain_witness
 from gpu_worker.notary import Notary
@@ -158,10 +158,10 @@ def _selling(
     benches: list[Bench],
 ) -> Selling:
     device_class = _one_class(benches)
-    purse, url = Purse(config.state), config.selling.chain_url if config.selling else ""
+    journal, url = EarningsJournal(config.state), config.selling.chain_url if config.selling else ""
     witness = chain_witness(url, operator.network, operator.address) if url else None
     return Selling(
-        coordinator, operator, purse, address, known.farm, device_class, own=known.own, witness=witness
+        coordinator, operator, journal, address, known.farm, device_class, own=known.own, witness=witness
     )
 
 

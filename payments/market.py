@@ -18,8 +18,8 @@ from payments.chain import Chain, Log, Reverted, WrongChain
 from payments.chain_events import AnyEvent, decoded
 from payments.market_records import (
     AgreementOnChain,
-    Backing,
     ArbiterPanel,
+    Backing,
     Call,
     ClaimOnChain,
     JobOnChain,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from gpu_worker.money.agreements import Agreement
-from gpu_worker.money.purse import JobPurse, Work
+from gpu_worker.money.earnings_journal import JobEarnings, Work
 from payments.market_records import AgreementOnChain, AgreementState, ClaimOnChain, Unpaid
 from payments.network import Network
 
@@ -81,9 +81,9 @@ def as_unpaid(work: Work) -> Unpaid:
     return Unpaid(work.attestation, work.signature, work.submission, work.receipt_signature, work.amount)
 
 
-def unpaid(purse: JobPurse, agreement: str) -> list[Work]:
+def unpaid(journal: JobEarnings, agreement: str) -> list[Work]:
     """Work with receipts and no voucher, each task once."""
     seen: dict[str, Work] = {}
-    for work in purse.unpaid(agreement):
+    for work in journal.unpaid(agreement):
         seen.setdefault(work.attestation.task, work)
     return list(seen.values())

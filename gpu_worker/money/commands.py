@@ -19,7 +19,7 @@ from gpu_worker.config import state_folder, wallet_files
 from gpu_worker.money import bringing
 from gpu_worker.money.bringing import Redeemed
 from gpu_worker.money.claims import PATIENCE, Standing, Step, as_unpaid, claimable, next_step, unpaid
-from gpu_worker.money.purse import FOLDER, JobPurse, Purse
+from gpu_worker.money.earnings_journal import FOLDER, EarningsJournal, JobEarnings
 from payments import amounts, keystore
 from payments.chain import Chain, Patience
 from payments.market import Market
@@ -57,9 +57,9 @@ class Desk:
     """The operator's wallet, its chain, and what the node keeps."""
 
     def __init__(
-        self, network: Network, market: Market, wallet: Wallet, purse: Purse, asked: "Asked"
+        self, network: Network, market: Market, wallet: Wallet, journal: EarningsJournal, asked: "Asked"
     ) -> None:
-        self.network, self.market, self.wallet, self.purse = network, market, wallet, purse
+        self.network, self.market, self.wallet, self.journal = network, market, wallet, journal
         self.asked = asked
 
     def say(self, record: Mapping[str, Any], sentence: str) -> int:
@@ -73,10 +73,10 @@ class Desk:
 
     def standings(self) -> Iterator[tuple[JobId, Standing]]:
         """The agreements asked about, as node and chain have them."""
-        for job, purse in _jobs(self.purse, self.asked.job):
-            for name, agreement in purse.agreements.items():
+        for job, journal in _jobs(self.journal, self.asked.job):
+            for name, agreement in journal.agreements.items():
                 chain, claim = self.market.agreement(name), self.market.claim(name)
-                yield job, Standing(name, agreement, unpaid(purse, name), chain, claim)
+                yield job, Standing(name, agreement, unpaid(journal, name), chain, claim)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def earnings(arguments: argparse.Namespace) -> int:
     """What was earned, vouched for, and paid."""
     if arguments.offline:
         asked = _asked(arguments)
-        lines = list(_offline(Purse(asked.state), asked.job))
+        lines = list(_offline(EarningsJournal(asked.state), asked.job))
         print(json.dumps({"agreements": [asdict(line) for line in lines]}) if asked.json else _plain(lines))
         return 0
     with _desk(arguments) as desk:
@@ -226,8 +226,8 @@ def _claim_one(desk: Desk, job: JobId, standing: Standing, step: Step, until: in
 def _free_unbonded(desk: Desk) -> int:
     """Free the stake of agreements whose unbonding is over."""
     freed, now, mine = 0, desk.market.chain.time(), desk.wallet.address
-    for purse in desk.purse.jobs.values():
-        for name in purse.agreements:
+    for journal in desk.journal.jobs.values():
+        for name in journal.agreements:
             backing = desk.market.backing(mine, name)
             if backing.amount and backing.release_at and backing.release_at <= now and not backing.cases:
                 desk.wallet.do(f"free {name}", desk.market.free(mine, name), wait=SENDING_SECONDS)
@@ -242,8 +242,8 @@ def _tell_stake(desk: Desk, done: str, record: dict[str, Any], sent: str) -> int
     return desk.say(record, f"{done}: now {where}. Transaction {sent}.")
 
 
-def _offline(purse: Purse, only: str) -> Iterator[Line]:
-    for job, kept in _jobs(purse, only):
+def _offline(journal: EarningsJournal, only: str) -> Iterator[Line]:
+    for job, kept in _jobs(journal, only):
         for name, agreement in kept.agreements.items():
             waiting = unpaid(kept, name)
             yield Line(
@@ -316,8 +316,8 @@ def _amount(written: str, network: Network) -> Wei:
     return amount
 
 
-def _jobs(purse: Purse, only: str) -> list[tuple[JobId, JobPurse]]:
-    found = [(job, kept) for job, kept in purse.jobs.items() if not only or job == only]
+def _jobs(journal: EarningsJournal, only: str) -> list[tuple[JobId, JobEarnings]]:
+    found = [(job, kept) for job, kept in journal.jobs.items() if not only or job == only]
     if only and not found:
         raise InvalidInput(f"This node was never promised anything for job '{only[:40]}'.")
     return found
@@ -353,6 +353,8 @@ def _desk(arguments: argparse.Namespace, environment: Mapping[str, str] = os.env
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     outbox = FileOutbox(folder / f"outbox-{network.chain_id}-{key.address.lower()}.json")
     try:
-        yield Desk(network, market, Wallet(market, key, outbox, time.time), Purse(asked.state), asked)
+        yield Desk(
+            network, market, Wallet(market, key, outbox, time.time), EarningsJournal(asked.state), asked
+        )
     finally:
         outbox.close()

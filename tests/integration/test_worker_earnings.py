@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from render_farm.cli.journal import EarningsJournal as ClientPurse
 
 from frame_splitter.errors import Conflict
 from frame_splitter.fields import Tile
@@ -20,17 +21,16 @@ from frame_splitter.records import Lease, RenderSettings, Task, TaskKind
 from gpu_worker.__main__ import main
 from gpu_worker.money import commands
 from gpu_worker.money.agreements import Seller
-from gpu_worker.money.purse import Purse, Work
+from gpu_worker.money.earnings_journal import EarningsJournal, Work
 from gpu_worker.money.witness import backing
 from payments import accepted_tree, keystore, signing
 from payments.keystore import Key, new_key
-from payments.market_records import AgreementState, Bench
+from payments.market_records import AgreementState, ArbiterPanel
 from payments.network import save
 from payments.promises import Credit, Offer, Order, Promise, Raise, Ruling, Signed, Terms, Voucher
 from payments.session import session_key
 from payments.wallet import Wallet
 from render_farm.cli.contesting import contest
-from render_farm.cli.purse import Purse as ClientPurse
 from tests.local_chain import LocalChain, local_chain
 from tests.market_place import FARM_KEY, UNIT, WAIT, WINDOWS, Place, terms_of
 from verification import attestation
@@ -71,7 +71,7 @@ class Shop:
     capsys: pytest.CaptureFixture[str]
 
     def __post_init__(self) -> None:
-        self.purse = Purse(self.folder, self.place.rpc.time)
+        self.journal = EarningsJournal(self.folder, self.place.rpc.time)
 
     def run(self, *words: str, status: int = 0) -> dict[str, Any]:
         """A command's answer as JSON."""
@@ -97,7 +97,7 @@ class Shop:
         offer = Offer(FARM, NODE, self.key.address, "cpu", UNIT, 1000, 10_000, terms.message.deadline, number)
         offered = Signed(offer, self.place.signed(offer, self.key.reveal()))
         digest = signing.struct_hash(offer).hex()
-        self.purse.add_offer(digest, offered)
+        self.journal.add_offer(digest, offered)
         order = replace(Order(number, digest, 4 * UNIT, UNIT, 2, 0), **changes)
         ordered = Signed(order, self.place.signed(order, session))
         agreement = signing.agreement_id(order, self.place.network)
@@ -105,8 +105,8 @@ class Shop:
 
     def take(self, promise: Promise) -> Promise:
         """The node hears a promise."""
-        seller = Seller(self.place.network, FARM, self.key.address, self.purse.offers)
-        self.purse.take(promise, seller)
+        seller = Seller(self.place.network, FARM, self.key.address, self.journal.offers)
+        self.journal.take(promise, seller)
         return promise
 
     def vouched(self, promise: Promise, *frames: int) -> Promise:
@@ -126,7 +126,7 @@ class Shop:
     def works(self, promise: Promise, *frames: int, farm_key: bytes = FARM_KEY, ago: int = 0) -> None:
         """The node did frames, and has receipts for them from whoever has `farm_key`."""
         for frame in frames:
-            self.purse.add_work(lease_of(promise.job, frame), self.work(promise, frame, farm_key, ago))
+            self.journal.add_work(lease_of(promise.job, frame), self.work(promise, frame, farm_key, ago))
 
     def work(self, promise: Promise, frame: int, farm_key: bytes, ago: int) -> Work:
         name = f"{promise.job}.f{frame}"
@@ -192,7 +192,7 @@ def test_vouchers_are_paid_though_the_farm_brought_nothing_and_one_is_refused(sh
     shop.vouched(dear, 1)
     # More than the job's budget: not brought, because the voucher needs no raise.
     shop.raised(
-        replace(good, voucher=shop.purse.jobs[good.job].agreements[good.agreement].promise.voucher),
+        replace(good, voucher=shop.journal.jobs[good.job].agreements[good.agreement].promise.voucher),
         100 * UNIT,
     )
     answer = shop.run("redeem", status=1)
@@ -215,7 +215,7 @@ def test_a_raise_is_brought_where_a_voucher_needs_it(shop: Shop) -> None:
     shop.run("stake", "20")
     held = shop.order(*shop.job("jr1"), cap=UNIT)
     shop.raised(held, 3 * UNIT)
-    raised = shop.purse.jobs[held.job].agreements[held.agreement].promise
+    raised = shop.journal.jobs[held.job].agreements[held.agreement].promise
     shop.vouched(raised, 1, 2, 3)
     assert shop.run("redeem", "jr1")["redeemed"] == 3 * UNIT
     assert shop.place.market.agreement(held.agreement).cap == 3 * UNIT
@@ -257,16 +257,16 @@ def test_a_claim_for_work_never_done_is_contested_and_refused(shop: Shop) -> Non
     shop.works(held, 2, 3)
     shop.run("claim", "--now")
     number = place.market.number_of(FARM, held.job)
-    folder = place.folder / "purse"
+    folder = place.folder / "journal"
     folder.mkdir()
-    purse = ClientPurse(place.market, owner, folder)
-    (contested,) = contest(purse, held.job, number, print).claims
+    journal = ClientPurse(place.market, owner, folder)
+    (contested,) = contest(journal, held.job, number, print).claims
     assert (contested.claimed, contested.bond) == (2 * UNIT, UNIT // 5)
     with pytest.raises(Conflict, match="No claim"):
-        contest(purse, held.job, number, print)
+        contest(journal, held.job, number, print)
     ruling = Ruling(held.agreement, 0)
-    bench = Bench((FARM,), 1, (place.signed(ruling, FARM_KEY),))
-    place.bank.do("rule jc1", place.market.rule_claim(ruling, bench), wait=WAIT)
+    panel = ArbiterPanel((FARM,), 1, (place.signed(ruling, FARM_KEY),))
+    place.bank.do("rule jc1", place.market.rule_claim(ruling, panel), wait=WAIT)
     (over,) = shop.run("claim", "--now")["claims"]
     assert over["step"] == "over"
     assert shop.state(held) == (AgreementState.OPEN, UNIT)
