@@ -31,9 +31,9 @@ from gpu_worker.kernels import KERNELS
 from gpu_worker.libraries import install_line, missing_libraries
 from gpu_worker.log_watch import LogWatch
 from gpu_worker.money.earnings_journal import EarningsJournal
+from gpu_worker.money.funding_verifier import chain_verifier
 from gpu_worker.money.operator import load_operator
 from gpu_worker.money.selling import Operator, Selling, stop_selling
-from gpu_worker.money.witness import chain_witness
 from gpu_worker.notary import Notary
 from gpu_worker.pins import pinned_objects
 from gpu_worker.ray_cluster import RayCluster, Resources
@@ -159,9 +159,9 @@ def _selling(
 ) -> Selling:
     device_class = _one_class(benches)
     journal, url = EarningsJournal(config.state), config.selling.chain_url if config.selling else ""
-    witness = chain_witness(url, operator.network, operator.address) if url else None
+    verifier = chain_verifier(url, operator.network, operator.address) if url else None
     return Selling(
-        coordinator, operator, journal, address, known.farm, device_class, own=known.own, witness=witness
+        coordinator, operator, journal, address, known.farm, device_class, own=known.own, verifier=verifier
     )
 
 

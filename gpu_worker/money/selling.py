@@ -16,7 +16,7 @@ from frame_splitter.records import Lease
 from gpu_worker.coordinator import backoff
 from gpu_worker.money.agreements import Agreement, BadPromise, Seller
 from gpu_worker.money.earnings_journal import FOLDER, EarningsJournal, Work
-from gpu_worker.money.witness import Witness
+from gpu_worker.money.funding_verifier import FundingVerifier
 from gpu_worker.notary import SubmissionReceipt
 from payments import signing
 from payments.network import Network
@@ -94,11 +94,11 @@ class Selling:
         device_class: DeviceClass,
         clock: Callable[[], float] = time.time,
         own: bool = True,
-        witness: Witness | None = None,
+        verifier: FundingVerifier | None = None,
     ) -> None:
         self._market, self._operator, self._journal = market, operator, journal
         self._node, self._farm, self._device_class = node, farm, device_class
-        self._clock, self._own, self._witness = clock, own, witness
+        self._clock, self._own, self._verifier = clock, own, verifier
         self._stop = threading.Event()
         self._renew_at = 0.0
         self._released: set[str] = set()
@@ -140,7 +140,7 @@ class Selling:
             return "The task earns nothing, or more than its agreement pays for one."
         if not held.has_room(lease.units):
             return "The agreement's cap has no room for the task."
-        return self._witness.objection(held.promise) if self._witness else ""
+        return self._verifier.objection(held.promise) if self._verifier else ""
 
     def earned(self, lease: Lease, message: Attestation, signature: str, receipt: SubmissionReceipt) -> None:
         """Keep a result that was signed and received, with what it earns."""

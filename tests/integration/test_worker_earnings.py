@@ -22,7 +22,7 @@ from gpu_worker.__main__ import main
 from gpu_worker.money import commands
 from gpu_worker.money.agreements import Seller
 from gpu_worker.money.earnings_journal import EarningsJournal, Work
-from gpu_worker.money.witness import backing
+from gpu_worker.money.funding_verifier import unfunded_reason
 from payments import accepted_tree, keystore, signing
 from payments.keystore import Key, new_key
 from payments.market_records import AgreementState, ArbiterPanel
@@ -297,7 +297,7 @@ def test_what_a_farm_promises_without_the_chain_is_told_by_a_look_at_it(shop: Sh
     never = terms_of(place, JobId("jw0"), shop.client[0].address, session_key(FARM_KEY, JobId("jw0")))
 
     def said(promise: Promise) -> str:
-        return backing(place.market, shop.key.address, promise)
+        return unfunded_reason(place.market, shop.key.address, promise)
 
     # A farm's word alone: orders and vouchers of a job that nobody opened check out, and are worth nothing.
     assert "not on the chain" in said(shop.order(JobId("jw0"), never))

@@ -13,8 +13,8 @@ from frame_splitter.records import Lease, RenderSettings, Task, TaskKind
 from gpu_worker.money import earnings_journal
 from gpu_worker.money.agreements import BadPromise, Seller, believed
 from gpu_worker.money.earnings_journal import EarningsJournal, Work
+from gpu_worker.money.funding_verifier import FundingVerifier
 from gpu_worker.money.selling import Operator, OtherNetwork, Selling, check_network, stop_selling
-from gpu_worker.money.witness import Witness
 from payments import accepted_tree, signing
 from payments.promises import Credit, Offer, Order, Promise, Promises, Raise, Signed, Voucher
 from payments.session import session_key
@@ -501,17 +501,17 @@ def test_the_chain_is_asked_rarely_and_has_no_objection_while_it_is_away():
             return answer
         raise answer
 
-    witness = Witness(look, lambda: now[0])
+    verifier = FundingVerifier(look, lambda: now[0])
     told = []
     for now[0] in (0, 5, 10, 300, 609, 610, 620):
-        told.append(witness.objection(promise()))
+        told.append(verifier.objection(promise()))
     assert told == ["no deposit", "no deposit", "", "", "", "no such chain", ""]
     assert asked == [0, 10, 610, 620]
 
 
 def test_what_the_chain_says_of_a_promise_counts(journal):
     seller = selling(journal, FakeMarket())
-    seller._witness = Witness(lambda promise: "no deposit")
+    seller._verifier = FundingVerifier(lambda promise: "no deposit")
     journal.take(
         promise(), Seller(NETWORK, FARM, OPERATOR, {settling.digest(settling.offer()): settling.offer()})
     )
