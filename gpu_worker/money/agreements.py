@@ -46,24 +46,18 @@ class Agreement:
     credited: frozenset[str] = field(default_factory=frozenset)
 
     @property
-    def offer(self) -> Offer:
-        """What it was made from."""
-        return self.promise.offer.message
-
-    @property
     def cap(self) -> int:
         """The most it may earn as promised."""
-        more = self.promise.cap_raise
-        return more.message.cap if more else self.promise.order.message.cap
+        return self.promise.cap
 
     @property
     def vouched(self) -> int:
         """What its voucher says."""
-        return self.promise.voucher.message.cumulative if self.promise.voucher else 0
+        return self.promise.vouched
 
     def earns(self, units: int) -> int:
         """What a task of so many micro-units earns."""
-        return reward(units, self.offer.price)
+        return reward(units, self.promise.price)
 
     def has_room(self, units: int) -> bool:
         """Whether such a task fits under its cap, beside what is vouched for."""

@@ -29,11 +29,15 @@ class Step(StrEnum):
 class Standing:
     """An agreement as node and chain have it."""
 
-    name: str
     agreement: Agreement
     unpaid: Sequence[Work]
     chain: AgreementOnChain
     claim: ClaimOnChain
+
+    @property
+    def name(self) -> str:
+        """The agreement's id."""
+        return self.agreement.promise.agreement
 
     @property
     def is_open(self) -> bool:

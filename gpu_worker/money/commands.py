@@ -76,7 +76,7 @@ class OperatorSession:
         for job, journal in _jobs(self.journal, self.asked.job):
             for name, agreement in journal.agreements.items():
                 chain, claim = self.market.agreement(name), self.market.claim(name)
-                yield job, Standing(name, agreement, unpaid(journal, name), chain, claim)
+                yield job, Standing(agreement, unpaid(journal, name), chain, claim)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +108,8 @@ def unstake(arguments: argparse.Namespace) -> int:
         if amount > free or not amount:
             bound = session.market.stake(session.wallet.address).bound
             raise Conflict(
-                f"{session.told(free)} of the stake is free, {session.told(bound)} is behind agreements: that is "
-                f"free some time after they are closed."
+                f"{session.told(free)} of the stake is free, {session.told(bound)} is behind agreements: "
+                f"that is free some time after they are closed."
             )
         sent = session.wallet.withdraw("unstake", amount, SENDING_SECONDS)
         return _tell_stake(
@@ -141,8 +141,8 @@ def earnings(arguments: argparse.Namespace) -> int:
             "agreements": [asdict(line) for line in lines],
         }
         about = (
-            f"Wallet {session.wallet.address}: {session.told(balance)}. Stake: {session.told(held.free)} free, "
-            f"{session.told(held.bound)} behind agreements."
+            f"Wallet {session.wallet.address}: {session.told(balance)}. Stake: {session.told(held.free)} "
+            f"free, {session.told(held.bound)} behind agreements."
         )
         return session.say(record, "\n".join([about, *(_sentence(session, line) for line in lines)]))
 

@@ -2,9 +2,11 @@
 """What is told of a job's money, out of its ledger. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from frame_splitter.fields import Digest
+from payments.ledger import Balance
+from payments.money import Wei
 from payments.network import Network
 from payments.statements import FrameLine, JobMoney, NodeLine, Statement
 from render_farm.settlement.job_ledger import JobLedger, Work
@@ -25,25 +27,14 @@ class Told:
     notices: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """Where the deposit is. deposited = paid + owed + refunded + refundable, none of them below 0."""
-
-    deposited: int
-    paid: int
-    owed: int
-    refunded: int
-    refundable: int
-
-
-def figures(ledger: JobLedger) -> Figures:
-    """Out of the ledger. Where a client took back what was promised and not on the chain yet, no more is
-    owed than is there.
+def figures(ledger: JobLedger) -> Balance:
+    """Where the deposit is: deposited = paid + owed + refunded + refundable, none of them below 0. Where a
+    client took back what was promised and not on the chain yet, no more is owed than is there.
     """
     balance = ledger.accounts.balance()
     there = balance.deposited - balance.paid - balance.refunded
     owed = min(balance.owed, there)
-    return Figures(balance.deposited, balance.paid, owed, balance.refunded, there - owed)
+    return replace(balance, owed=Wei(owed), refundable=Wei(there - owed))
 
 
 def is_settled(ledger: JobLedger, state: str) -> bool:

@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 
 from frame_splitter.errors import NotFound
-from frame_splitter.fields import decode, decoder, encode
+from frame_splitter.fields import convert, decode, decoder, encode
 from frame_splitter.ids import DeviceClass, JobId, NodeId, OwnerId
 from frame_splitter.records import JobState
 from payments.money import Wei
 from payments.on_chain import OnChain
-from payments.promises import Credit, Offer, Order, Promise, Promises, Raise, Release, Signed, Terms, Voucher
+from payments.promises import Offer, Promise, Promises, Release, Signed, Terms
 from payments.statements import JobMoney, Payment, Statement
 from render_farm.store import keys
 from render_farm.store.connection import Connection
@@ -105,23 +105,10 @@ class Agreement:
         return Wei(self.promise.cap)
 
 
-@dataclass(frozen=True, slots=True)
-class _Base:
-    """What of a promise never changes."""
-
-    terms: Signed[Terms]
-    offer: Signed[Offer]
-    order: Signed[Order]
-
-
-@dataclass(frozen=True, slots=True)
-class _News:
-    """What of a promise changes."""
-
-    cap_raise: Signed[Raise] | None
-    voucher: Signed[Voucher] | None
-    credits: tuple[Credit, ...]
-    ended: bool
+BASE = ("terms", "offer", "order")
+"""What of a promise never changes."""
+NEWS = ("cap_raise", "voucher", "credits", "ended")
+"""What of a promise changes."""
 
 
 class Money:
@@ -304,8 +291,6 @@ class Money:
         """Promise a node something for a job, and let it do so much work for it. The same promise as the
         last is not told again.
         """
-        base = _Base(promise.terms, promise.offer, promise.order)
-        news = _News(promise.cap_raise, promise.voucher, promise.credits, promise.ended)
         places = [
             keys.order(job, node),
             keys.job_orders(job),
@@ -314,7 +299,7 @@ class Money:
             keys.WORK_CHANGED,
             keys.job_ordered(job),
         ]
-        told = (promise.agreement, units_cap, encode(base), encode(news))
+        told = (promise.agreement, units_cap, _part(promise, BASE), _part(promise, NEWS))
         await self._store.run("promise", places, job, node, *told)
 
     async def promises(self, node: NodeId, after: str = BEGINNING) -> Promises:
@@ -346,7 +331,11 @@ class Money:
 
 
 def _entries(lines: list[str]) -> list[dict[str, Any]]:
-    return [decoder(dict[str, Any]).decode(line) for line in lines]
+    return [_plain(line) for line in lines]
+
+
+def _plain(line: str) -> dict[str, Any]:
+    return decoder(dict[str, Any]).decode(line)
 
 
 def _paid_job(job: JobId, fields: Mapping[str, str], excluded: frozenset[NodeId]) -> PaidJob:
@@ -385,19 +374,13 @@ def _offer(node: NodeId, fields: Mapping[str, str]) -> StandingOffer:
     )
 
 
+def _part(promise: Promise, names: Sequence[str]) -> bytes:
+    return encode({name: getattr(promise, name) for name in names})
+
+
 def _promise(agreement: str, fields: Mapping[str, str], news: str) -> Promise:
-    base, said = decode(fields["base"], _Base), decode(news, _News)
-    return Promise(
-        JobId(fields["job"]),
-        agreement,
-        base.terms,
-        base.offer,
-        base.order,
-        said.cap_raise,
-        said.voucher,
-        said.credits,
-        said.ended,
-    )
+    known = {"job": fields["job"], "agreement": agreement}
+    return convert(known | _plain(fields["base"]) | _plain(news), Promise)
 
 
 def _agreement(name: str, fields: Mapping[str, str], room: Mapping[str, str]) -> Agreement:
