@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from render_farm.cli.journal import EarningsJournal as ClientPurse
+from render_farm.cli.purse import Purse as ClientPurse
 
 from frame_splitter.errors import Conflict
 from frame_splitter.fields import Tile
@@ -257,13 +257,13 @@ def test_a_claim_for_work_never_done_is_contested_and_refused(shop: Shop) -> Non
     shop.works(held, 2, 3)
     shop.run("claim", "--now")
     number = place.market.number_of(FARM, held.job)
-    folder = place.folder / "journal"
+    folder = place.folder / "purse"
     folder.mkdir()
-    journal = ClientPurse(place.market, owner, folder)
-    (contested,) = contest(journal, held.job, number, print).claims
+    purse = ClientPurse(place.market, owner, folder)
+    (contested,) = contest(purse, held.job, number, print).claims
     assert (contested.claimed, contested.bond) == (2 * UNIT, UNIT // 5)
     with pytest.raises(Conflict, match="No claim"):
-        contest(journal, held.job, number, print)
+        contest(purse, held.job, number, print)
     ruling = Ruling(held.agreement, 0)
     panel = ArbiterPanel((FARM,), 1, (place.signed(ruling, FARM_KEY),))
     place.bank.do("rule jc1", place.market.rule_claim(ruling, panel), wait=WAIT)
