@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from render_farm.cli.purse import Purse as ClientPurse
 
 from frame_splitter.errors import Conflict
 from frame_splitter.fields import Tile
@@ -31,6 +30,7 @@ from payments.promises import Credit, Offer, Order, Promise, Raise, Ruling, Sign
 from payments.session import session_key
 from payments.wallet import Wallet
 from render_farm.cli.contesting import contest
+from render_farm.cli.purse import Purse as ClientPurse
 from tests.local_chain import LocalChain, local_chain
 from tests.market_place import FARM_KEY, UNIT, WAIT, WINDOWS, Place, terms_of
 from verification import attestation
