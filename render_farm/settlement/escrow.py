@@ -5,20 +5,12 @@ from dataclasses import dataclass, field
 
 from payments.chain_events import (
     MOVING,
-    AgreementClosed,
     AgreementEvent,
-    AgreementOpened,
     AnyEvent,
-    CapRaised,
-    ClaimFiled,
     Equivocation,
-    Funded,
     JobEnded,
     JobOpened,
-    Paid,
-    Refunded,
     SessionRevoked,
-    Slashed,
     SlashExecuted,
     SlashProposed,
     SlashWithdrawn,
@@ -26,18 +18,8 @@ from payments.chain_events import (
 from payments.on_chain import OnChain
 from payments.statements import TransactionLine
 
-LINES = (
-    JobOpened,
-    Funded,
-    Refunded,
-    AgreementOpened,
-    CapRaised,
-    Paid,
-    AgreementClosed,
-    ClaimFiled,
-    Slashed,
-)
-"""Which events are lines of a statement."""
+LINES = ("opened", "funded", "refunded", "agreement", "raised", "paid", "closed", "claimed", "slashed")
+"""Kinds of events that are lines of a statement."""
 
 
 @dataclass(slots=True)
@@ -69,7 +51,7 @@ class Escrow:
 
     def take(self, event: AnyEvent) -> None:
         """Take in what the chain said."""
-        if isinstance(event, LINES):
+        if event.kind in LINES:
             self.transactions.append(_line(event))
         if isinstance(event, AgreementEvent):
             self.of(event.agreement).take(event)
@@ -82,6 +64,11 @@ class Escrow:
                 self.revoked.add(event.key.lower())
             case Equivocation():
                 self.reported.add((event.task, event.token))
+            case _:
+                self._take_slash(event)
+
+    def _take_slash(self, event: AnyEvent) -> None:
+        match event:
             case SlashProposed():
                 self.proposed[event.slash] = event
                 self.slashes.add(event.slash)
