@@ -7,7 +7,7 @@ books that are kept have it so.
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import msgspec
 
@@ -18,6 +18,10 @@ from payments.promises import Amount, Number64
 
 if TYPE_CHECKING:
     from payments.chain import Log
+
+
+Uint64 = Annotated[int, msgspec.Meta(ge=0)]
+"""Of a contract: strangers choose some, and those that no signed integer holds must be read as well."""
 
 
 class ChainEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
@@ -40,7 +44,7 @@ class ChainEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
 class JobEvent(ChainEvent, frozen=True, kw_only=True):
     """About a job by its number in the market; older books do not say it, because the book is the job's."""
 
-    job: Number64 = 0
+    job: Uint64 = 0
 
 
 class AgreementEvent(ChainEvent, frozen=True):
@@ -59,7 +63,7 @@ class JobOpened(
     """A job is there. `name` is its id at the farm as 32 bytes."""
 
     client: Name
-    job: Number64 = 0
+    job: Uint64 = 0
     terms_hash: Name = ""
     farm: Name = ""
     name: Name = ""
@@ -92,13 +96,13 @@ class SessionRevoked(JobEvent, frozen=True, tag="revoked", rename={"key": "who",
     """What a key signs counts until then."""
 
     key: Name
-    valid_until: Number64 = 0
+    valid_until: Uint64 = 0
 
 
 class JobEnded(JobEvent, frozen=True, tag="ended", rename={"deadline": "total"}):
     """The client ended the job: its deadline is now."""
 
-    deadline: Number64
+    deadline: Uint64
 
 
 class AgreementOpened(
@@ -108,7 +112,7 @@ class AgreementOpened(
 
     cap: Amount
     operator: Name = ""
-    job: Number64 = 0
+    job: Uint64 = 0
 
 
 class CapRaised(AgreementEvent, frozen=True, tag="raised", rename={"cap": "total"}):
@@ -179,7 +183,7 @@ class Locked(AgreementEvent, frozen=True, tag="locked", rename={"operator": "who
 class Unbonding(AgreementEvent, frozen=True, tag="unbonding"):
     """The stake behind a closed agreement is free from `release_at` on."""
 
-    release_at: Number64
+    release_at: Uint64
 
 
 class Freed(AgreementEvent, frozen=True, tag="freed"):
@@ -205,7 +209,7 @@ class SlashProposed(
 
     slash: Name
     amount: Amount
-    execute_at: Number64
+    execute_at: Uint64
 
 
 class SlashExecuted(AgreementEvent, frozen=True, tag="executed", rename={"slash": "mark"}):
@@ -227,7 +231,7 @@ class Equivocation(
     """A node signed two pictures of a task under one lease, whose token is `token`."""
 
     task: Name
-    token: Number64
+    token: Uint64
     node: Name
 
 

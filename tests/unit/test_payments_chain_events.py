@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Events of the contracts as records, and as ledgers keep them: under the names they always had."""
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -82,3 +83,9 @@ def test_an_event_is_kept_under_the_names_that_ledgers_have(name) -> None:
 
 def test_events_about_no_job_are_left_out() -> None:
     assert decoded([logged("Staked"), logged("OfferCancelled"), logged("Withdrawn")]) == []
+
+
+def test_the_greatest_token_that_a_node_can_sign_is_read_again() -> None:
+    told = logged("Equivocation")
+    (event,) = decoded([replace(told, values=told.values | {"token": (1 << 64) - 1})])
+    assert convert(msgspec.to_builtins(event), AnyEvent) == event
