@@ -10,7 +10,7 @@ from pathlib import Path
 
 from payments.chain.market_records import Call
 from payments.messages import signing
-from payments.messages.promises import SignedOffer, SignedRelease, SignedVoucher
+from payments.messages.promises import Offer, Release, Signed, Voucher
 from payments.wallet.keystore import Key, new_key
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -27,7 +27,7 @@ class Operator:
     """An operator with one node and a standing offer."""
 
     key: Key
-    offer: SignedOffer
+    offer: Signed[Offer]
 
 
 @dataclass(frozen=True)
@@ -114,14 +114,14 @@ class Ground:
         self._send(used, opens, together)
         return [signing.agreement_id(order.message, self.stage.network) for order in orders]
 
-    def _voucher(self, agreement: str, earned: int) -> SignedVoucher:
+    def _voucher(self, agreement: str, earned: int) -> Signed[Voucher]:
         root = hashlib.sha256(f"{agreement} {earned}".encode()).hexdigest()
         return self.stage.voucher(agreement, earned * FRAME, root=root)
 
-    def _released(self, node: int, agreement: str, earned: int) -> SignedRelease:
+    def _released(self, node: int, agreement: str, earned: int) -> Signed[Release]:
         return self.stage.released(agreement, earned * FRAME, self.operators[node].key)
 
-    def _redeem(self, vouchers: Sequence[SignedVoucher], together: bool) -> list[Work]:
+    def _redeem(self, vouchers: Sequence[Signed[Voucher]], together: bool) -> list[Work]:
         groups = [list(vouchers)] if together else [[one] for one in vouchers]
         return [Work("redeem", self.market.redeem(group)) for group in groups if group]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from payments.accounting.pricing import MICRO
-from payments.messages.promises import Offer, SignedOffer
+from payments.messages.promises import Offer, Signed
 from payments.messages.statements import NOBODY
 from render_farm.settlement import orders
 from render_farm.settlement.orders import Grown, Need, Seller
@@ -64,7 +64,7 @@ def plan(frames: int, nodes: int) -> Plan:
 
 
 def _first(frames: int, nodes: int, budget: int) -> tuple[int, ...]:
-    offer = SignedOffer(Offer(NOBODY, NOBODY, NOBODY, CLASS, PRICE, PLENTY, SHARE, PLENTY, 1), "")
+    offer = Signed(Offer(NOBODY, NOBODY, NOBODY, CLASS, PRICE, PLENTY, SHARE, PLENTY, 1), "")
     sellers = [Seller(str(node), str(node), offer, "", PLENTY, PLENTY) for node in range(nodes)]
     return tuple(int(one.cap) for one in orders.first_caps(_need(frames), sellers, budget, 0, 0))
 

@@ -2,8 +2,8 @@
 """What all records are made of: field types with bounds, the pixel rectangle, and their JSON."""
 
 import threading
-from dataclasses import dataclass
-from typing import Annotated, Any, Generic, TypeVar
+from dataclasses import dataclass, is_dataclass
+from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -73,7 +73,13 @@ def decode(data: bytes | str, kind: type[T]) -> T:
     try:
         return decoder(kind).decode(data)
     except (msgspec.DecodeError, ValueError) as error:
-        raise InvalidInput(f"This is not a valid {kind.__name__}: {error}") from error
+        raise InvalidInput(f"This is not a valid {name_of(kind)}: {error}") from error
+
+
+def name_of(kind: type) -> str:
+    """What a record is called: `Signed[Offer]` is a SignedOffer."""
+    parts = get_args(kind) if is_dataclass(get_origin(kind)) else ()
+    return kind.__name__ + "".join(part.__name__ for part in parts)
 
 
 @dataclass(frozen=True, slots=True)

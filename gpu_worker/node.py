@@ -25,10 +25,10 @@ from gpu_worker.blender.devices import backend_for
 from gpu_worker.blender.libraries import install_line, missing_libraries
 from gpu_worker.blender.process import ChildLimits, Device
 from gpu_worker.config import NodeConfig, cores, default_memory, default_slots, default_threads
+from gpu_worker.earnings.earnings_journal import EarningsJournal
+from gpu_worker.earnings.funding_verifier import chain_verifier
 from gpu_worker.earnings.operator import load_operator
-from gpu_worker.earnings.purse import Purse
 from gpu_worker.earnings.selling import Operator, Selling, stop_selling
-from gpu_worker.earnings.witness import chain_witness
 from gpu_worker.farm.coordinator import Coordinator, NodeSelf
 from gpu_worker.farm.identity import Identity, enrol, load_identity, meet
 from gpu_worker.farm.log_watch import LogWatch
@@ -158,10 +158,10 @@ def _selling(
     benches: list[Bench],
 ) -> Selling:
     device_class = _one_class(benches)
-    purse, url = Purse(config.state), config.selling.chain_url if config.selling else ""
-    witness = chain_witness(url, operator.network, operator.address) if url else None
+    journal, url = EarningsJournal(config.state), config.selling.chain_url if config.selling else ""
+    verifier = chain_verifier(url, operator.network, operator.address) if url else None
     return Selling(
-        coordinator, operator, purse, address, known.farm, device_class, own=known.own, witness=witness
+        coordinator, operator, journal, address, known.farm, device_class, own=known.own, verifier=verifier
     )
 
 

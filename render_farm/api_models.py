@@ -23,7 +23,7 @@ from farm_protocol.records import (
     Upload,
 )
 from payments.messages.network import Network
-from payments.messages.promises import SignedTerms
+from payments.messages.promises import Signed, Terms
 from payments.messages.statements import JobMoney
 from verification.audit.rate import Standing
 from verification.audit.records import FarmRules
@@ -262,7 +262,7 @@ class Job:
 class TermsAnswer:
     """A paid job's terms, and the chain they are for."""
 
-    terms: SignedTerms
+    terms: Signed[Terms]
     network: Network
 
 

@@ -12,7 +12,7 @@ from farm_protocol.errors import Conflict, Forbidden, InvalidInput
 from payments.accounting.pricing import reward
 from payments.messages import accepted_tree, signing
 from payments.messages.network import Network
-from payments.messages.promises import Credit, Offer, Promise, SignedOffer, SignedVoucher, job_name
+from payments.messages.promises import Credit, Offer, Promise, Signed, Voucher, job_name
 
 SOONEST_DEADLINE = 600
 """Seconds that a job must still run: an agreement that cannot reach the chain in time is worth nothing."""
@@ -34,7 +34,7 @@ class Seller:
     network: Network
     farm: str
     operator: str
-    offers: Mapping[str, SignedOffer]
+    offers: Mapping[str, Signed[Offer]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +46,18 @@ class Agreement:
     credited: frozenset[str] = field(default_factory=frozenset)
 
     @property
-    def offer(self) -> Offer:
-        """What it was made from."""
-        return self.promise.offer.message
-
-    @property
     def cap(self) -> int:
         """The most it may earn as promised."""
-        more = self.promise.cap_raise
-        return more.message.cap if more else self.promise.order.message.cap
+        return self.promise.cap
 
     @property
     def vouched(self) -> int:
         """What its voucher says."""
-        return self.promise.voucher.message.cumulative if self.promise.voucher else 0
+        return self.promise.vouched
 
     def earns(self, units: int) -> int:
         """What a task of so many micro-units earns."""
-        return reward(units, self.offer.price)
+        return reward(units, self.promise.price)
 
     def has_room(self, units: int) -> bool:
         """Whether such a task fits under its cap, beside what is vouched for."""
@@ -126,7 +120,9 @@ def _newer(promise: Promise, before: Agreement, network: Network) -> Agreement:
     return _with_voucher(found, voucher, promise, network)
 
 
-def _with_voucher(before: Agreement, voucher: SignedVoucher, promise: Promise, network: Network) -> Agreement:
+def _with_voucher(
+    before: Agreement, voucher: Signed[Voucher], promise: Promise, network: Network
+) -> Agreement:
     said = voucher.message
     _must(said.agreement == promise.agreement, "its voucher is of another agreement")
     signing.require_signer(said, network, voucher.signature, promise.terms.message.sessionKey)

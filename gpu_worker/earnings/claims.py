@@ -6,15 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from gpu_worker.earnings.agreements import Agreement
-from gpu_worker.earnings.purse import JobPurse, Work
-from payments.chain.market_records import (
-    AgreementOnChain,
-    AgreementState,
-    Attested,
-    ClaimOnChain,
-    Received,
-    Unpaid,
-)
+from gpu_worker.earnings.earnings_journal import JobEarnings, Work
+from payments.chain.market_records import AgreementOnChain, AgreementState, ClaimOnChain, Unpaid
 from payments.messages.network import Network
 
 PATIENCE = 3600
@@ -36,11 +29,15 @@ class Step(StrEnum):
 class Standing:
     """An agreement as node and chain have it."""
 
-    name: str
     agreement: Agreement
     unpaid: Sequence[Work]
     chain: AgreementOnChain
     claim: ClaimOnChain
+
+    @property
+    def name(self) -> str:
+        """The agreement's id."""
+        return self.agreement.promise.agreement
 
     @property
     def is_open(self) -> bool:
@@ -85,23 +82,12 @@ def next_step(standing: Standing, network: Network, now: int, patience: int = PA
 
 def as_unpaid(work: Work) -> Unpaid:
     """A result with its receipt as the contract reads it."""
-    said, receipt = work.attestation, work.submission
-    attested = Attested(
-        task=said.task,
-        token=said.token,
-        pixel_root=said.pixelRoot,
-        object=said.object,
-        device_class=said.deviceClass,
-        build=said.build,
-        render_milliseconds=said.renderMilliseconds,
-    )
-    received = Received(receipt.attestation, receipt.time, receipt.round, receipt.commitment, receipt.rate)
-    return Unpaid(attested, work.signature, received, work.receipt_signature, work.amount)
+    return Unpaid(work.attestation, work.signature, work.submission, work.receipt_signature, work.amount)
 
 
-def unpaid(purse: JobPurse, agreement: str) -> list[Work]:
+def unpaid(journal: JobEarnings, agreement: str) -> list[Work]:
     """Work with receipts and no voucher, each task once."""
     seen: dict[str, Work] = {}
-    for work in purse.unpaid(agreement):
+    for work in journal.unpaid(agreement):
         seen.setdefault(work.attestation.task, work)
     return list(seen.values())

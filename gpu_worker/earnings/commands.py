@@ -19,7 +19,7 @@ from gpu_worker.config import state_folder, wallet_files
 from gpu_worker.earnings import bringing
 from gpu_worker.earnings.bringing import Redeemed
 from gpu_worker.earnings.claims import PATIENCE, Standing, Step, as_unpaid, claimable, next_step, unpaid
-from gpu_worker.earnings.purse import FOLDER, JobPurse, Purse
+from gpu_worker.earnings.earnings_journal import FOLDER, EarningsJournal, JobEarnings
 from payments.accounting import amounts
 from payments.accounting.units import Wei
 from payments.chain.market import Market
@@ -54,13 +54,13 @@ class Line:
     next: str | None = None
 
 
-class Desk:
+class OperatorSession:
     """The operator's wallet, its chain, and what the node keeps."""
 
     def __init__(
-        self, network: Network, market: Market, wallet: Wallet, purse: Purse, asked: "Asked"
+        self, network: Network, market: Market, wallet: Wallet, journal: EarningsJournal, asked: "Asked"
     ) -> None:
-        self.network, self.market, self.wallet, self.purse = network, market, wallet, purse
+        self.network, self.market, self.wallet, self.journal = network, market, wallet, journal
         self.asked = asked
 
     def say(self, record: Mapping[str, Any], sentence: str) -> int:
@@ -74,10 +74,10 @@ class Desk:
 
     def standings(self) -> Iterator[tuple[JobId, Standing]]:
         """The agreements asked about, as node and chain have them."""
-        for job, purse in _jobs(self.purse, self.asked.job):
-            for name, agreement in purse.agreements.items():
+        for job, journal in _jobs(self.journal, self.asked.job):
+            for name, agreement in journal.agreements.items():
                 chain, claim = self.market.agreement(name), self.market.claim(name)
-                yield job, Standing(name, agreement, unpaid(purse, name), chain, claim)
+                yield job, Standing(agreement, unpaid(journal, name), chain, claim)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,67 +91,69 @@ class Asked:
 
 def stake(arguments: argparse.Namespace) -> int:
     """Put stake up."""
-    with _desk(arguments) as desk:
-        amount = _amount(arguments.amount, desk.network)
-        has = desk.market.token_balance(desk.wallet.address)
+    with _session(arguments) as session:
+        amount = _amount(arguments.amount, session.network)
+        has = session.market.token_balance(session.wallet.address)
         if has < amount:
-            raise Conflict(f"The wallet {desk.wallet.address} has {desk.told(has)}, less than that.")
-        sent = desk.wallet.stake("stake", desk.wallet.address, amount, SENDING_SECONDS)
-        return _tell_stake(desk, f"Staked {desk.told(amount)}", {"staked": amount}, sent)
+            raise Conflict(f"The wallet {session.wallet.address} has {session.told(has)}, less than that.")
+        sent = session.wallet.stake("stake", session.wallet.address, amount, SENDING_SECONDS)
+        return _tell_stake(session, f"Staked {session.told(amount)}", {"staked": amount}, sent)
 
 
 def unstake(arguments: argparse.Namespace) -> int:
     """Take back free stake, all of it or an amount."""
-    with _desk(arguments) as desk:
-        freed = _free_unbonded(desk)
-        free = desk.market.stake(desk.wallet.address).free
-        amount = free if arguments.amount is None else _amount(arguments.amount, desk.network)
+    with _session(arguments) as session:
+        freed = _free_unbonded(session)
+        free = session.market.stake(session.wallet.address).free
+        amount = free if arguments.amount is None else _amount(arguments.amount, session.network)
         if amount > free or not amount:
-            bound = desk.market.stake(desk.wallet.address).bound
+            bound = session.market.stake(session.wallet.address).bound
             raise Conflict(
-                f"{desk.told(free)} of the stake is free, {desk.told(bound)} is behind agreements: that is "
-                f"free some time after they are closed."
+                f"{session.told(free)} of the stake is free, {session.told(bound)} is behind agreements: "
+                f"that is free some time after they are closed."
             )
-        sent = desk.wallet.withdraw("unstake", amount, SENDING_SECONDS)
-        return _tell_stake(desk, f"Took back {desk.told(amount)}", {"unstaked": amount, "freed": freed}, sent)
+        sent = session.wallet.withdraw("unstake", amount, SENDING_SECONDS)
+        return _tell_stake(
+            session, f"Took back {session.told(amount)}", {"unstaked": amount, "freed": freed}, sent
+        )
 
 
 def earnings(arguments: argparse.Namespace) -> int:
     """What was earned, vouched for, and paid."""
     if arguments.offline:
         asked = _asked(arguments)
-        lines = list(_offline(Purse(asked.state), asked.job))
+        lines = list(_offline(EarningsJournal(asked.state), asked.job))
         print(json.dumps({"agreements": [asdict(line) for line in lines]}) if asked.json else _plain(lines))
         return 0
-    with _desk(arguments) as desk:
-        now, lines = desk.market.chain.time(), []
-        for job, standing in desk.standings():
-            step, until = next_step(standing, desk.network, now)
-            lines.append(_line(job, standing, _next(desk, step, until)))
-        held = desk.market.stake(desk.wallet.address)
-        balance = desk.market.token_balance(desk.wallet.address)
+    with _session(arguments) as session:
+        now, lines = session.market.chain.time(), []
+        for job, standing in session.standings():
+            step, until = next_step(standing, session.network, now)
+            lines.append(_line(job, standing, _next(session, step, until)))
+        held = session.market.stake(session.wallet.address)
+        balance = session.market.token_balance(session.wallet.address)
         record = {
-            "operator": desk.wallet.address,
-            "symbol": desk.network.symbol,
-            "decimals": desk.network.decimals,
+            "operator": session.wallet.address,
+            "symbol": session.network.symbol,
+            "decimals": session.network.decimals,
             "balance": balance,
             "stake_free": held.free,
             "stake_bound": held.bound,
             "agreements": [asdict(line) for line in lines],
         }
         about = (
-            f"Wallet {desk.wallet.address}: {desk.told(balance)}. Stake: {desk.told(held.free)} free, "
-            f"{desk.told(held.bound)} behind agreements."
+            f"Wallet {session.wallet.address}: {session.told(balance)}. Stake: {session.told(held.free)} "
+            f"free, {session.told(held.bound)} behind agreements."
         )
-        return desk.say(record, "\n".join([about, *(_sentence(desk, line) for line in lines)]))
+        return session.say(record, "\n".join([about, *(_sentence(session, line) for line in lines)]))
 
 
 def redeem(arguments: argparse.Namespace) -> int:
     """Have the vouchers paid, opening agreements on the chain where nobody did."""
-    with _desk(arguments) as desk:
-        due = [standing for _, standing in desk.standings() if standing.redeemable]
+    with _session(arguments) as session:
+        due = [standing for _, standing in session.standings() if standing.redeemable]
         done = bringing.redeem(
-            desk.market, due, lambda calls: desk.wallet.repeat("redeem", *calls, wait=SENDING_SECONDS)
+            session.market, due, lambda calls: session.wallet.repeat("redeem", *calls, wait=SENDING_SECONDS)
         )
         record = {
             "redeemed": done.amount,
@@ -159,92 +161,96 @@ def redeem(arguments: argparse.Namespace) -> int:
             "transactions": done.transactions,
         }
         record |= {"refused": done.refused} if done.refused else {}
-        desk.say(record, _told_of(desk, done))
+        session.say(record, _told_of(session, done))
         return 1 if done.refused else 0
 
 
 def claim(arguments: argparse.Namespace) -> int:
     """Claim what has receipts and no voucher, and settle claims whose window is over."""
-    with _desk(arguments) as desk:
-        done, now = [], desk.market.chain.time()
-        for job, standing in desk.standings():
-            step, until = next_step(standing, desk.network, now, 0 if arguments.now else PATIENCE)
-            done.append(_claimed(desk, job, standing, step, until))
+    with _session(arguments) as session:
+        done, now = [], session.market.chain.time()
+        for job, standing in session.standings():
+            step, until = next_step(standing, session.network, now, 0 if arguments.now else PATIENCE)
+            done.append(_claimed(session, job, standing, step, until))
         told = [one["said"] for one in done if one["step"] != Step.NOTHING]
-        desk.say({"claims": done}, "\n".join(told) or "Nothing to claim: all work has its voucher.")
+        session.say({"claims": done}, "\n".join(told) or "Nothing to claim: all work has its voucher.")
         return 1 if any("refused" in one for one in done) else 0
 
 
-def _claimed(desk: Desk, job: JobId, standing: Standing, step: Step, until: int) -> dict[str, Any]:
+def _claimed(
+    session: OperatorSession, job: JobId, standing: Standing, step: Step, until: int
+) -> dict[str, Any]:
     try:
-        return _claim_one(desk, job, standing, step, until)
+        return _claim_one(session, job, standing, step, until)
     except Refused as error:
         # The next agreement has a claim of its own.
         told = {"job": job, "agreement": standing.name, "step": step, "until": until}
         return told | {"refused": error.error, "said": f"{job}: {error.sentence}"}
 
 
-def _told_of(desk: Desk, done: Redeemed) -> str:
+def _told_of(session: OperatorSession, done: Redeemed) -> str:
     lines = [f"Agreement {name[:16]}: {reason}" for name, reason in done.refused.items()]
     if done.transactions:
         where = ", ".join(done.transactions)
         of = f"{done.agreements} agreements: transaction {where}"
-        lines.insert(0, f"Redeemed {desk.told(done.amount)} of {of}.")
+        lines.insert(0, f"Redeemed {session.told(done.amount)} of {of}.")
     return "\n".join(lines) or "Nothing to redeem: every voucher is paid."
 
 
-def _claim_one(desk: Desk, job: JobId, standing: Standing, step: Step, until: int) -> dict[str, Any]:
+def _claim_one(
+    session: OperatorSession, job: JobId, standing: Standing, step: Step, until: int
+) -> dict[str, Any]:
     record: dict[str, Any] = {"job": job, "agreement": standing.name, "step": step, "until": until}
     if step is Step.SETTLE:
-        sent = desk.wallet.do(
-            f"settle {standing.name}", desk.market.settle_claim(standing.name), wait=SENDING_SECONDS
+        sent = session.wallet.do(
+            f"settle {standing.name}", session.market.settle_claim(standing.name), wait=SENDING_SECONDS
         )
-        paid = desk.market.agreement(standing.name).paid
+        paid = session.market.agreement(standing.name).paid
         record |= {
             "transaction": sent,
-            "said": f"{job}: the claim is settled, {desk.told(paid)} paid in all.",
+            "said": f"{job}: the claim is settled, {session.told(paid)} paid in all.",
         }
     elif step is Step.CLAIM:
         works = claimable(standing)
         figure = max(standing.agreement.vouched, standing.chain.paid) + sum(work.amount for work in works)
-        calls = bringing.opening(desk.market, standing, figure)
+        calls = bringing.opening(session.market, standing, figure)
         if calls:
-            desk.wallet.repeat(f"open {standing.name}", *calls, wait=SENDING_SECONDS)
+            session.wallet.repeat(f"open {standing.name}", *calls, wait=SENDING_SECONDS)
         unpaid_works = [as_unpaid(work) for work in works]
         voucher = standing.agreement.promise.voucher
-        sent = desk.wallet.claim(standing.name, voucher, unpaid_works, SENDING_SECONDS)
-        amount, window = sum(work.amount for work in works), desk.network.windows.claim
+        sent = session.wallet.claim(standing.name, voucher, unpaid_works, SENDING_SECONDS)
+        amount, window = sum(work.amount for work in works), session.network.windows.claim
         said = (
-            f"{job}: claimed {desk.told(amount)} for {len(works)} tasks. The client may contest it for "
+            f"{job}: claimed {session.told(amount)} for {len(works)} tasks. The client may contest it for "
             f"{_span(window)}; then `gpu-worker claim` again has it paid."
         )
         record |= {"transaction": sent, "tasks": len(works), "amount": amount, "said": said}
     else:
-        record["said"] = f"{job}: {_next(desk, step, until)}"
+        record["said"] = f"{job}: {_next(session, step, until)}"
     return record
 
 
-def _free_unbonded(desk: Desk) -> int:
+def _free_unbonded(session: OperatorSession) -> int:
     """Free the stake of agreements whose unbonding is over."""
-    freed, now, mine = 0, desk.market.chain.time(), desk.wallet.address
-    for purse in desk.purse.jobs.values():
-        for name in purse.agreements:
-            backing = desk.market.backing(mine, name)
+    freed, now, mine = 0, session.market.chain.time(), session.wallet.address
+    for journal in session.journal.jobs.values():
+        for name in journal.agreements:
+            backing = session.market.backing(mine, name)
             if backing.amount and backing.release_at and backing.release_at <= now and not backing.cases:
-                desk.wallet.do(f"free {name}", desk.market.free(mine, name), wait=SENDING_SECONDS)
+                session.wallet.do(f"free {name}", session.market.free(mine, name), wait=SENDING_SECONDS)
                 freed += backing.amount
     return freed
 
 
-def _tell_stake(desk: Desk, done: str, record: dict[str, Any], sent: str) -> int:
-    held = desk.market.stake(desk.wallet.address)
+def _tell_stake(session: OperatorSession, done: str, record: dict[str, Any], sent: str) -> int:
+    held = session.market.stake(session.wallet.address)
     record |= {"transaction": sent, "stake_free": held.free, "stake_bound": held.bound}
-    where = f"{desk.told(held.free)} free, {desk.told(held.bound)} behind agreements"
-    return desk.say(record, f"{done}: now {where}. Transaction {sent}.")
+    where = f"{session.told(held.free)} free, {session.told(held.bound)} behind agreements"
+    return session.say(record, f"{done}: now {where}. Transaction {sent}.")
 
 
-def _offline(purse: Purse, only: str) -> Iterator[Line]:
-    for job, kept in _jobs(purse, only):
+def _offline(journal: EarningsJournal, only: str) -> Iterator[Line]:
+    for job, kept in _jobs(journal, only):
         for name, agreement in kept.agreements.items():
             waiting = unpaid(kept, name)
             yield Line(
@@ -274,10 +280,10 @@ def _line(job: JobId, standing: Standing, what: str) -> Line:
     )
 
 
-def _sentence(desk: Desk, line: Line) -> str:
-    parts = [f"{desk.told(line.vouched)} vouched", f"{desk.told(line.paid or 0)} paid"]
+def _sentence(session: OperatorSession, line: Line) -> str:
+    parts = [f"{session.told(line.vouched)} vouched", f"{session.told(line.paid or 0)} paid"]
     if line.unpaid_tasks:
-        parts.append(f"{desk.told(line.unpaid)} for {line.unpaid_tasks} tasks without voucher")
+        parts.append(f"{session.told(line.unpaid)} for {line.unpaid_tasks} tasks without voucher")
     tail = f"; {line.next}" if line.next else ""
     return f"  job {line.job}: {', '.join(parts)} ({line.state}){tail}"
 
@@ -292,7 +298,7 @@ def _plain(lines: list[Line]) -> str:
     return "\n".join(told) or "No agreements yet."
 
 
-def _next(desk: Desk, step: Step, until: int) -> str:
+def _next(session: OperatorSession, step: Step, until: int) -> str:
     when = datetime.fromtimestamp(until, UTC).strftime("%Y-%m-%d %H:%M UTC") if until else ""
     return {
         Step.NOTHING: "",
@@ -317,8 +323,8 @@ def _amount(written: str, network: Network) -> Wei:
     return amount
 
 
-def _jobs(purse: Purse, only: str) -> list[tuple[JobId, JobPurse]]:
-    found = [(job, kept) for job, kept in purse.jobs.items() if not only or job == only]
+def _jobs(journal: EarningsJournal, only: str) -> list[tuple[JobId, JobEarnings]]:
+    found = [(job, kept) for job, kept in journal.jobs.items() if not only or job == only]
     if only and not found:
         raise InvalidInput(f"This node was never promised anything for job '{only[:40]}'.")
     return found
@@ -339,7 +345,9 @@ def _say(sentence: str) -> None:
 
 
 @contextmanager
-def _desk(arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Iterator[Desk]:
+def _session(
+    arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ
+) -> Iterator[OperatorSession]:
     asked = _asked(arguments)
     wallet, password, path = wallet_files(arguments, environment)
     url = environment.get("FARM_CHAIN_URL", "")
@@ -354,6 +362,8 @@ def _desk(arguments: argparse.Namespace, environment: Mapping[str, str] = os.env
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     outbox = FileOutbox(folder / f"outbox-{network.chain_id}-{key.address.lower()}.json")
     try:
-        yield Desk(network, market, Wallet(market, key, outbox, time.time), Purse(asked.state), asked)
+        yield OperatorSession(
+            network, market, Wallet(market, key, outbox, time.time), EarningsJournal(asked.state), asked
+        )
     finally:
         outbox.close()

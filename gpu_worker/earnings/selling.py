@@ -14,13 +14,13 @@ from farm_protocol.errors import Conflict, FarmError, InvalidInput, Unavailable
 from farm_protocol.ids import DeviceClass, JobId
 from farm_protocol.records import Lease
 from gpu_worker.earnings.agreements import Agreement, BadPromise, Seller
-from gpu_worker.earnings.purse import FOLDER, Purse, Work
-from gpu_worker.earnings.witness import Witness
+from gpu_worker.earnings.earnings_journal import FOLDER, EarningsJournal, Work
+from gpu_worker.earnings.funding_verifier import FundingVerifier
 from gpu_worker.farm.coordinator import backoff
 from gpu_worker.farm.result_signer import SubmissionReceipt
 from payments.messages import signing
 from payments.messages.network import Network
-from payments.messages.promises import Offer, Promises, Release, SignedOffer, SignedRelease
+from payments.messages.promises import Offer, Promises, Release, Signed
 from verification.protocol.attestation import Attestation
 
 STAKE_SHARE = 1_000_000
@@ -68,7 +68,7 @@ class Market(Protocol):
     def network(self) -> Network | None:
         """Where the farm takes payments."""
 
-    def offer(self, offer: SignedOffer) -> str:
+    def offer(self, offer: Signed[Offer]) -> str:
         """Sell from now on; the offer's struct hash."""
 
     def withdraw_offer(self) -> None:
@@ -77,7 +77,7 @@ class Market(Protocol):
     def promises(self, after: str, wait: float) -> Promises:
         """What was promised since `after`."""
 
-    def release(self, release: SignedRelease) -> None:
+    def release(self, release: Signed[Release]) -> None:
         """Give up what an agreement could still earn."""
 
 
@@ -88,17 +88,17 @@ class Selling:
         self,
         market: Market,
         operator: Operator,
-        purse: Purse,
+        journal: EarningsJournal,
         node: str,
         farm: str,
         device_class: DeviceClass,
         clock: Callable[[], float] = time.time,
         own: bool = True,
-        witness: Witness | None = None,
+        verifier: FundingVerifier | None = None,
     ) -> None:
-        self._market, self._operator, self._purse = market, operator, purse
+        self._market, self._operator, self._journal = market, operator, journal
         self._node, self._farm, self._device_class = node, farm, device_class
-        self._clock, self._own, self._witness = clock, own, witness
+        self._clock, self._own, self._verifier = clock, own, verifier
         self._stop = threading.Event()
         self._renew_at = 0.0
         self._released: set[str] = set()
@@ -126,13 +126,13 @@ class Selling:
 
     def refused(self) -> tuple[JobId, ...]:
         """Jobs for which nothing more is done before their vouchers come."""
-        return self._purse.refused()
+        return self._journal.refused()
 
     def objection(self, lease: Lease) -> str:
         """Why a lease is not worked on; '' where it may be."""
         if not lease.agreement:
             return "" if self._own else "This node sells its work, and the lease is under no agreement."
-        held = self._purse.agreement(lease, PROMISE_SECONDS)
+        held = self._journal.agreement(lease, PROMISE_SECONDS)
         if held is None:
             return "The farm has not promised this node anything for this job."
         amount = held.earns(lease.units)
@@ -140,11 +140,11 @@ class Selling:
             return "The task earns nothing, or more than its agreement pays for one."
         if not held.has_room(lease.units):
             return "The agreement's cap has no room for the task."
-        return self._witness.objection(held.promise) if self._witness else ""
+        return self._verifier.objection(held.promise) if self._verifier else ""
 
     def earned(self, lease: Lease, message: Attestation, signature: str, receipt: SubmissionReceipt) -> None:
         """Keep a result that was signed and received, with what it earns."""
-        held = self._purse.agreement(lease, 0.0)
+        held = self._journal.agreement(lease, 0.0)
         if held is None:
             return
         work = Work(
@@ -158,7 +158,7 @@ class Selling:
             leaf=receipt.leaf,
         )
         try:
-            self._purse.add_work(lease, work)
+            self._journal.add_work(lease, work)
         except FarmError as error:
             # The farm has the result, and receipts.jsonl its receipt.
             log.error("work_not_kept", task=lease.task.id, reason=error.sentence)
@@ -180,25 +180,25 @@ class Selling:
     def _life(self) -> float:
         return self._operator.days * 86_400
 
-    def _standing(self) -> tuple[str, SignedOffer] | None:
+    def _standing(self) -> tuple[str, Signed[Offer]] | None:
         """The newest offer that says what a new one would, and is not old."""
         old = self._clock() + self._life * RENEW_AT
-        newest = sorted(self._purse.offers.items(), key=lambda one: -one[1].message.number)
+        newest = sorted(self._journal.offers.items(), key=lambda one: -one[1].message.number)
         for digest, signed in newest:
             offer = signed.message
             if offer == self._offer(offer.expiry, offer.number) and self._is_mine(signed):
                 return (digest, signed) if offer.expiry > old else None
         return None
 
-    def _is_mine(self, signed: SignedOffer) -> bool:
+    def _is_mine(self, signed: Signed[Offer]) -> bool:
         who = signing.signer(signed.message, self._operator.network, signed.signature)
         return who == self._operator.address
 
-    def _new_offer(self) -> tuple[str, SignedOffer]:
-        offer = self._offer(int(self._clock() + self._life), self._purse.next_number())
-        signed = SignedOffer(offer, signing.sign(offer, self._operator.network, self._operator.key))
+    def _new_offer(self) -> tuple[str, Signed[Offer]]:
+        offer = self._offer(int(self._clock() + self._life), self._journal.next_number())
+        signed = signing.signed(offer, self._operator.network, self._operator.key)
         digest = signing.struct_hash(offer).hex()
-        self._purse.add_offer(digest, signed)
+        self._journal.add_offer(digest, signed)
         return digest, signed
 
     def _offer(self, expiry: int, number: int) -> Offer:
@@ -236,12 +236,12 @@ class Selling:
 
     def _hear(self) -> bool:
         """Take what the farm promised since the last time; whether it was anything."""
-        cursor = self._purse.cursor()
+        cursor = self._journal.cursor()
         said = self._market.promises(cursor, WAIT_SECONDS)
         seller = Seller(self._operator.network, self._farm, self._operator.address, self._good_offers())
         for promise in said.promises:
             try:
-                found = self._purse.take(promise, seller)
+                found = self._journal.take(promise, seller)
             except BadPromise as error:
                 # The rest may be good; nothing is worked on under this one.
                 log.warning("promise_refused", job=promise.job[:40], reason=error.sentence)
@@ -249,20 +249,20 @@ class Selling:
             log.info("promise_taken", job=promise.job, cap=str(found.cap), vouched=str(found.vouched))
             self._release(found)
         if said.last != cursor:
-            self._purse.set_cursor(said.last)
+            self._journal.set_cursor(said.last)
         return said.last != cursor
 
-    def _good_offers(self) -> dict[str, SignedOffer]:
+    def _good_offers(self) -> dict[str, Signed[Offer]]:
         """The offers that are meant still: one that was cheaper is not worked under any more."""
         return {
             digest: signed
-            for digest, signed in self._purse.offers.items()
+            for digest, signed in self._journal.offers.items()
             if signed.message.price >= self._operator.price and signed.message.payee == self._operator.payee
         }
 
     def _release_ended(self) -> None:
-        for purse in tuple(self._purse.jobs.values()):
-            for agreement in tuple(purse.agreements.values()):
+        for journal in tuple(self._journal.jobs.values()):
+            for agreement in tuple(journal.agreements.values()):
                 self._release(agreement)
 
     def _release(self, agreement: Agreement) -> None:
@@ -271,7 +271,7 @@ class Selling:
         over = promise.terms.message.deadline < self._clock()
         if not promise.ended or over or promise.agreement in self._released:
             return
-        unpaid = self._purse.jobs[promise.job].unpaid(promise.agreement)
+        unpaid = self._journal.jobs[promise.job].unpaid(promise.agreement)
         missing = sum(work.amount for work in unpaid)
         if missing * 100 > agreement.vouched * TOLERANCE:
             log.warning(
@@ -283,8 +283,7 @@ class Selling:
             return
         release = Release(promise.agreement, agreement.vouched)
         try:
-            signature = signing.sign(release, self._operator.network, self._operator.key)
-            self._market.release(SignedRelease(release, signature))
+            self._market.release(signing.signed(release, self._operator.network, self._operator.key))
             self._released.add(promise.agreement)
             log.info("agreement_released", job=promise.job, paid=str(agreement.vouched))
         except FarmError as error:

@@ -36,7 +36,7 @@ from farm_protocol.records import (
     Upload,
 )
 from payments.messages.network import Network
-from payments.messages.promises import Promises, SignedOffer, SignedRelease
+from payments.messages.promises import Offer, Promises, Release, Signed
 
 LARGEST_ANSWER = 256 << 20
 """Bytes: the listing of a scene with a hundred thousand files, each with a signed link."""
@@ -206,7 +206,7 @@ class Coordinator:
         """Where the farm takes payments; None where it takes none."""
         return decode(self._call("GET", "/farm"), _FarmNetwork).network
 
-    def offer(self, offer: SignedOffer) -> str:
+    def offer(self, offer: Signed[Offer]) -> str:
         """Sell from now on; the offer's struct hash as the farm reads it."""
         return decode(self._call("POST", "/nodes/self/offer", encode(offer)), _OfferAnswer).offer
 
@@ -219,7 +219,7 @@ class Coordinator:
         path = f"/nodes/self/promises?after={quote(after, safe='')}&wait={wait:g}"
         return decode(self._call("GET", path, tries=1, patience=wait), Promises)
 
-    def release(self, release: SignedRelease) -> None:
+    def release(self, release: Signed[Release]) -> None:
         """Give up what an agreement could still earn."""
         self._call("POST", "/nodes/self/releases", encode(release))
 

@@ -1,60 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a job's ledger is made of. Each entry says the same however often it is said."""
+"""What the farm adds to a job's ledger, beside what the chain tells (`payments/chain/chain_events.py`). Each entry
+says the same however often it is said.
+"""
 
 from dataclasses import dataclass
 
-from farm_protocol.fields import Digest, FrameNumber, Name
+from farm_protocol.fields import Digest, FrameNumber
 from farm_protocol.ids import LeaseToken, TaskId
 from payments.accounting.units import Wei
-
-
-@dataclass(frozen=True, slots=True)
-class Deposited:
-    """Chain: the budget grew. `event` is the event's name (`payments/chain/events.py`)."""
-
-    event: Name
-    amount: Wei
-
-
-@dataclass(frozen=True, slots=True)
-class Refunded:
-    """Chain: what was not reserved went back."""
-
-    event: Name
-    amount: Wei
-
-
-@dataclass(frozen=True, slots=True)
-class Capped:
-    """Chain: an agreement was opened, or raised, to this cap; it is reserved in the budget."""
-
-    agreement: Digest
-    cap: Wei
-
-
-@dataclass(frozen=True, slots=True)
-class Paid:
-    """Chain: so much was paid under an agreement in all."""
-
-    agreement: Digest
-    cumulative: Wei
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """Chain: nothing more is paid under the agreement; what it had reserved and not paid is free."""
-
-    agreement: Digest
-
-
-@dataclass(frozen=True, slots=True)
-class Slashed:
-    """Chain: an operator lost stake, of which the client got `to_client`. It is no part of the deposit."""
-
-    event: Name
-    agreement: Digest
-    amount: Wei
-    to_client: Wei
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,4 +49,4 @@ class Settled:
     frame: FrameNumber
 
 
-Entry = Deposited | Refunded | Capped | Paid | Closed | Slashed | Promised | Accepted | Returned | Settled
+Entry = Promised | Accepted | Returned | Settled

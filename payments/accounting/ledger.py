@@ -13,20 +13,18 @@ from typing import TypeVar
 
 from farm_protocol.errors import Conflict, InvalidInput
 from farm_protocol.ids import LeaseToken, TaskId
-from payments.accounting.entries import (
-    Accepted,
-    Capped,
-    Closed,
-    Deposited,
-    Entry,
+from payments.accounting.entries import Accepted, Entry, Promised, Returned, Settled
+from payments.accounting.units import Wei
+from payments.chain.chain_events import (
+    AgreementClosed,
+    AgreementOpened,
+    CapRaised,
+    ChainEvent,
+    Funded,
     Paid,
-    Promised,
     Refunded,
-    Returned,
-    Settled,
     Slashed,
 )
-from payments.accounting.units import Wei
 
 T = TypeVar("T")
 NOTHING = Wei(0)
@@ -110,7 +108,7 @@ class Ledger:
     def __init__(self) -> None:
         self._deposits: dict[str, Wei] = {}
         self._refunds: dict[str, Wei] = {}
-        self._slashes: dict[str, Slashed] = {}
+        self._slashes: dict[str, tuple[str, int, int]] = {}
         self._accounts: dict[str, Account] = {}
         self._accepted: dict[Lease, Accepted] = {}
         self._live: dict[TaskId, LeaseToken] = {}
@@ -118,13 +116,15 @@ class Ledger:
         self._settled: set[int] = set()
         self._waiting: dict[int, dict[Lease, Accepted]] = {}
 
-    def apply(self, entry: Entry) -> None:
-        """Take an entry in. Raises Conflict, with nothing changed, for one that cannot be."""
+    def apply(self, entry: Entry | ChainEvent) -> None:
+        """Take an entry in, or an event that moves money. Raises Conflict, with nothing changed, for one that
+        cannot be.
+        """
         _check_amounts(entry)
-        if isinstance(entry, Promised | Accepted | Returned | Settled):
-            self._hear_farm(entry)
-        else:
+        if isinstance(entry, ChainEvent):
             self._hear_chain(entry)
+        else:
+            self._hear_farm(entry)
 
     def balance(self) -> Balance:
         """Where the deposit is."""
@@ -162,24 +162,24 @@ class Ledger:
 
     def compensated(self) -> Wei:
         """What the client got out of operators' stake."""
-        return Wei(sum(slash.to_client for slash in self._slashes.values()))
+        return Wei(sum(to_client for _, _, to_client in self._slashes.values()))
 
-    def _hear_chain(self, entry: Deposited | Refunded | Slashed | Capped | Paid | Closed) -> None:
+    def _hear_chain(self, entry: ChainEvent) -> None:
         match entry:
-            case Deposited():
-                _once(self._deposits, entry.event, entry.amount)
+            case Funded():
+                _once(self._deposits, entry.event, Wei(entry.amount))
             case Refunded():
                 self._refund(entry)
             case Slashed():
-                _once(self._slashes, entry.event, entry)
-            case Capped():
+                _once(self._slashes, entry.event, (entry.agreement, entry.amount, entry.to_client))
+            case AgreementOpened() | CapRaised():
                 self._cap(entry)
             case Paid():
                 self._pay(entry)
-            case Closed():
+            case AgreementClosed():
                 self._on_chain(entry.agreement).closed = True
 
-    def _hear_farm(self, entry: Promised | Accepted | Returned | Settled) -> None:
+    def _hear_farm(self, entry: Entry) -> None:
         match entry:
             case Promised():
                 self._promise(entry)
@@ -199,9 +199,9 @@ class Ledger:
     def _refund(self, entry: Refunded) -> None:
         if entry.event not in self._refunds and entry.amount > self._available():
             raise OverBudget(f"{entry.amount} cannot have gone back: {self._available()} was free.")
-        _once(self._refunds, entry.event, entry.amount)
+        _once(self._refunds, entry.event, Wei(entry.amount))
 
-    def _cap(self, entry: Capped) -> None:
+    def _cap(self, entry: AgreementOpened | CapRaised) -> None:
         account = self._accounts.get(entry.agreement)
         before = account.cap if account else 0
         if entry.cap <= before:
@@ -210,7 +210,7 @@ class Ledger:
             raise NoAgreement(f"Agreement {entry.agreement} is closed: its cap stays.")
         if entry.cap - before > self._available():
             raise OverBudget(f"{entry.cap - before} more cannot be reserved: {self._available()} is free.")
-        self._accounts.setdefault(entry.agreement, Account()).cap = entry.cap
+        self._accounts.setdefault(entry.agreement, Account()).cap = Wei(entry.cap)
 
     def _promise(self, entry: Promised) -> None:
         account = self._accounts.setdefault(entry.agreement, Account())
@@ -224,7 +224,7 @@ class Ledger:
             raise NoAgreement(f"Agreement {entry.agreement} is closed: nothing more was paid under it.")
         if entry.cumulative > account.cap:
             raise OverCap(f"{entry.cumulative} was not paid under a cap of {account.cap}.")
-        account.paid = entry.cumulative
+        account.paid = Wei(entry.cumulative)
 
     def _accept(self, entry: Accepted) -> None:
         lease = (entry.task, entry.token)
@@ -287,7 +287,7 @@ def _once(said: dict[str, T], name: str, value: T) -> None:
     _check_same(said.setdefault(name, value), value)
 
 
-def _check_amounts(entry: Entry) -> None:
+def _check_amounts(entry: Entry | ChainEvent) -> None:
     for name in ("amount", "cap", "cumulative", "to_client"):
         if not 0 <= getattr(entry, name, 0) < MOST:
             raise InvalidInput(f"{getattr(entry, name)} is no amount: {name} must be 0 or more, below 2^128.")

@@ -47,6 +47,13 @@ def read_error(data: str) -> tuple[str, dict[str, Any]]:
 
 
 @cache
+def function_of(contract: str, name: str) -> dict[str, Any]:
+    """The entry of a contract's ABI that describes a function."""
+    abi = artifact(contract).abi
+    return next(one for one in abi if one["type"] == "function" and one["name"] == name)
+
+
+@cache
 def _errors() -> dict[str, dict[str, Any]]:
     """The errors by their selectors; none of them has a struct in it."""
     found = {}

@@ -3,7 +3,7 @@
 
 Only blocks with enough confirmations are looked at, so a reorganisation up to that depth is never seen. A
 consumer keeps what it made of a batch together with the batch's cursor; where it cannot, it is given the
-same events again, and knows them by `event_id`.
+same events again, and knows them by their ids.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import msgspec
 
 from farm_protocol.errors import Conflict
-from payments.chain.rpc import MOST_BLOCKS, Chain, Event
+from payments.chain.rpc import MOST_BLOCKS, Chain, Log
 
 
 class DeepReorganisation(Conflict):
@@ -34,13 +34,8 @@ class Cursor:
 class Batch:
     """Events in their order, and where to go on from once they are dealt with."""
 
-    events: tuple[Event, ...]
+    events: tuple[Log, ...]
     cursor: Cursor
-
-
-def event_id(event: Event) -> str:
-    """The event's name: the same whenever it is given out."""
-    return f"{event.block_hash}:{event.index}"
 
 
 def next_batch(

@@ -103,42 +103,20 @@ class SlashCase:
 
 
 @dataclass(frozen=True, slots=True)
-class Attested:
-    """What a node signed of a task, as the contracts read it (verification/protocol/attestation.py)."""
-
-    task: str
-    token: int
-    pixel_root: str
-    object: str
-    device_class: str
-    build: str
-    render_milliseconds: int
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """The farm's receipt of it."""
-
-    attestation: str
-    time: int
-    round: int
-    commitment: str
-    rate: int
-
-
-@dataclass(frozen=True, slots=True)
 class Unpaid:
-    """A task that is claimed: what the node signed, the farm's receipt, and what it earns."""
+    """A task that is claimed: what the node signed, the farm's receipt (verification's `Attestation` and
+    `Submission`), and what it earns.
+    """
 
-    attestation: Attested
+    attestation: object
     node_signature: str
-    receipt: Received
+    receipt: object
     farm_signature: str
     amount: int
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class ArbiterPanel:
     """Who decides for a job, and what they signed, in the order of the arbiters."""
 
     arbiters: tuple[str, ...]

@@ -97,8 +97,8 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """One event of a contract. `block_hash` and `index` together are its name: it is told apart by them."""
+class Log:
+    """One event of a contract as its ABI reads it. `block_hash` and `index` together tell it apart."""
 
     name: str
     address: str
@@ -107,6 +107,11 @@ class Event:
     block_hash: str
     index: int
     transaction: str
+
+    @property
+    def id(self) -> str:
+        """Its name: the same whenever it is read."""
+        return f"{self.block_hash}:{self.index}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +240,7 @@ class Chain:
         contract = self._contract(address, abi)
         return self._ask(contract.functions[function](*arguments).call)
 
-    def events(self, address: str, abi: list[dict[str, Any]], first: int, last: int) -> tuple[Event, ...]:
+    def events(self, address: str, abi: list[dict[str, Any]], first: int, last: int) -> tuple[Log, ...]:
         """All events of a contract in the blocks from `first` to `last`, in their order; events that the
         ABI does not know are left out.
         """
@@ -244,7 +249,7 @@ class Chain:
         wanted: Any = {"address": contract.address, "fromBlock": first, "toBlock": last}
         found: Any = self._ask(lambda: self._web3.eth.get_logs(wanted))
         logs = [log for log in found if log["topics"] and log["topics"][0].to_0x_hex() in kinds]
-        return tuple(_event(contract, kinds[log["topics"][0].to_0x_hex()], log) for log in logs)
+        return tuple(_log(contract, kinds[log["topics"][0].to_0x_hex()], log) for log in logs)
 
     def _contract(self, address: str, abi: list[dict[str, Any]]) -> Any:
         """Kept, because making one takes milliseconds; with its ABI, which is known by where it lies."""
@@ -338,9 +343,9 @@ def _kind(abi: dict[str, Any]) -> str:
     return f"({inner}){abi['type'][5:]}"
 
 
-def _event(contract: Any, name: str, log: Any) -> Event:
+def _log(contract: Any, name: str, log: Any) -> Log:
     read = contract.events[name]().process_log(log)
-    return Event(
+    return Log(
         name=name,
         address=str(read["address"]),
         values=dict(read["args"]),

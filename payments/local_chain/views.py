@@ -11,7 +11,6 @@ from rlp import encode as rlp_encode  # type: ignore[import-untyped]
 from payments.local_chain.evm import Place
 
 View = dict[str, Any]
-ZERO = "0x" + "00" * 32
 
 
 def quantity(number: int) -> str:

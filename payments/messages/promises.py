@@ -7,7 +7,7 @@ smallest unit; times in seconds since the epoch.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
 
@@ -16,11 +16,25 @@ from farm_protocol.fields import Address, Digest, Name, Signature
 from farm_protocol.ids import JobId
 
 M = TypeVar("M")
+
+
+@dataclass(frozen=True, slots=True)
+class Solidity:
+    """What a message's field is in Solidity; with it EIP-712 and the contracts know the field."""
+
+    name: str
+
+
 Amount = Annotated[int, msgspec.Meta(ge=0)]
 """Of a token; `signing.py` refuses what the contract's type does not hold."""
-Number64 = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
-Share = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
+Amount96 = Annotated[Amount, Solidity("uint96")]
+Amount128 = Annotated[Amount, Solidity("uint128")]
+Number64 = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1), Solidity("uint64")]
+Share = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1), Solidity("uint32")]
 """In ten-thousandths."""
+Text = Annotated[Name, Solidity("string")]
+EthAddress = Annotated[Address, Solidity("address")]
+Bytes32 = Annotated[Digest, Solidity("bytes32")]
 Units = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 """Work in millionths of a render unit (`payments/accounting/pricing.py`)."""
 
@@ -29,29 +43,29 @@ Units = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 class Terms:
     """What a job is opened with, signed by the farm. `name` is the job's id at the farm as 32 bytes."""
 
-    client: Address
-    refundTo: Address  # noqa: N815 - EIP-712 names are in camel case
-    farm: Address
-    name: Digest
+    client: EthAddress
+    refundTo: EthAddress  # noqa: N815 - EIP-712 names are in camel case
+    farm: EthAddress
+    name: Bytes32
     deadline: Number64
-    sessionKey: Address  # noqa: N815
-    priceCap: Amount  # noqa: N815
+    sessionKey: EthAddress  # noqa: N815
+    priceCap: Amount96  # noqa: N815
     stakeShare: Share  # noqa: N815
-    watcher: Address
-    arbiters: Annotated[tuple[Address, ...], msgspec.Meta(max_length=16)]
-    threshold: Annotated[int, msgspec.Meta(ge=0, le=16)]
-    termsHash: Digest  # noqa: N815
+    watcher: EthAddress
+    arbiters: Annotated[tuple[Address, ...], msgspec.Meta(max_length=16), Solidity("address[]")]
+    threshold: Annotated[int, msgspec.Meta(ge=0, le=16), Solidity("uint8")]
+    termsHash: Bytes32  # noqa: N815
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
     """What an operator sells, signed by it: `price` of a render unit, `capacity` in render units."""
 
-    farm: Address
-    node: Address
-    payee: Address
-    deviceClass: Name  # noqa: N815
-    price: Amount
+    farm: EthAddress
+    node: EthAddress
+    payee: EthAddress
+    deviceClass: Text  # noqa: N815
+    price: Amount96
     capacity: Number64
     stakeShare: Share  # noqa: N815
     expiry: Number64
@@ -65,10 +79,10 @@ class Order:
     """
 
     job: Number64
-    offer: Digest
-    cap: Amount
-    taskCap: Amount  # noqa: N815
-    claimTasks: Annotated[int, msgspec.Meta(ge=0, le=65_535)]  # noqa: N815
+    offer: Bytes32
+    cap: Amount128
+    taskCap: Amount96  # noqa: N815
+    claimTasks: Annotated[int, msgspec.Meta(ge=0, le=65_535), Solidity("uint16")]  # noqa: N815
     salt: Number64
 
 
@@ -76,8 +90,8 @@ class Order:
 class Raise:
     """The cap of an agreement grows to `cap`, signed by the session key."""
 
-    agreement: Digest
-    cap: Amount
+    agreement: Bytes32
+    cap: Amount128
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,92 +100,54 @@ class Voucher:
     the sum tree over it (`payments/messages/accepted_tree.py`).
     """
 
-    agreement: Digest
-    cumulative: Amount
-    acceptedRoot: Digest  # noqa: N815
+    agreement: Bytes32
+    cumulative: Amount128
+    acceptedRoot: Bytes32  # noqa: N815
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
     """The operator gives up what its agreement could still earn once `cumulative` is paid."""
 
-    agreement: Digest
-    cumulative: Amount
+    agreement: Bytes32
+    cumulative: Amount128
 
 
 @dataclass(frozen=True, slots=True)
 class Slash:
     """The arbiters take stake from behind an agreement (contract Disputes)."""
 
-    agreement: Digest
-    amount: Amount
-    price: Amount
-    reason: Digest
+    agreement: Bytes32
+    amount: Amount128
+    price: Amount128
+    reason: Bytes32
 
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
     """The arbiters say how much of a contested claim stands (contract Disputes)."""
 
-    agreement: Digest
-    extra: Amount
+    agreement: Bytes32
+    extra: Amount128
 
 
 @dataclass(frozen=True, slots=True)
 class Withdrawal:
     """The arbiters take a proposed slash back (contract Disputes)."""
 
-    slash: Digest
+    slash: Bytes32
 
 
 Message = Terms | Offer | Order | Raise | Voucher | Release | Slash | Ruling | Withdrawal
 
 
 @dataclass(frozen=True, slots=True)
-class SignedTerms:
-    """A job's terms with the farm's signature."""
+class Signed(Generic[M]):
+    """A message with its signature: terms are signed by the farm, offers and releases by the operator, the
+    rest by the job's session key.
+    """
 
-    message: Terms
-    signature: Signature
-
-
-@dataclass(frozen=True, slots=True)
-class SignedOffer:
-    """An offer with its operator's signature."""
-
-    message: Offer
-    signature: Signature
-
-
-@dataclass(frozen=True, slots=True)
-class SignedOrder:
-    """An order with its session key's signature."""
-
-    message: Order
-    signature: Signature
-
-
-@dataclass(frozen=True, slots=True)
-class SignedRaise:
-    """A raise with its session key's signature."""
-
-    message: Raise
-    signature: Signature
-
-
-@dataclass(frozen=True, slots=True)
-class SignedVoucher:
-    """A voucher with its session key's signature."""
-
-    message: Voucher
-    signature: Signature
-
-
-@dataclass(frozen=True, slots=True)
-class SignedRelease:
-    """A release with its operator's signature."""
-
-    message: Release
+    message: M
     signature: Signature
 
 
@@ -193,13 +169,28 @@ class Promise:
 
     job: JobId
     agreement: Digest
-    terms: SignedTerms
-    offer: SignedOffer
-    order: SignedOrder
-    cap_raise: SignedRaise | None = None
-    voucher: SignedVoucher | None = None
+    terms: Signed[Terms]
+    offer: Signed[Offer]
+    order: Signed[Order]
+    cap_raise: Signed[Raise] | None = None
+    voucher: Signed[Voucher] | None = None
     credits: tuple[Credit, ...] = ()
     ended: bool = False
+
+    @property
+    def price(self) -> int:
+        """Of a render unit."""
+        return self.offer.message.price
+
+    @property
+    def cap(self) -> int:
+        """The most that the agreement may earn as promised."""
+        return self.cap_raise.message.cap if self.cap_raise else self.order.message.cap
+
+    @property
+    def vouched(self) -> int:
+        """What the voucher says."""
+        return self.voucher.message.cumulative if self.voucher else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,71 +9,30 @@ import sys
 from dataclasses import asdict
 from functools import cache
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from farm_protocol.errors import Forbidden, InvalidInput
 from payments.messages.network import Network
-from payments.messages.promises import (
-    Message,
-    Offer,
-    Order,
-    Raise,
-    Release,
-    Ruling,
-    Slash,
-    Terms,
-    Voucher,
-    Withdrawal,
-)
+from payments.messages.promises import Message, Order, Ruling, Signed, Slash, Solidity, Withdrawal
 
+M = TypeVar("M", bound=Message)
 HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 """Half the order of the curve secp256k1 (SEC 2, 2.4.1): of two signatures that say the same, the one with
 the smaller s is canonical (EIP-2)."""
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 """Of the curve: private keys are below it."""
 
+
+def _solidity(hint: Any) -> str:
+    """The type that a field's annotation names."""
+    return next(one.name for one in hint.__metadata__ if isinstance(one, Solidity))
+
+
 TYPES: dict[type, list[tuple[str, str]]] = {
-    Terms: [
-        ("client", "address"),
-        ("refundTo", "address"),
-        ("farm", "address"),
-        ("name", "bytes32"),
-        ("deadline", "uint64"),
-        ("sessionKey", "address"),
-        ("priceCap", "uint96"),
-        ("stakeShare", "uint32"),
-        ("watcher", "address"),
-        ("arbiters", "address[]"),
-        ("threshold", "uint8"),
-        ("termsHash", "bytes32"),
-    ],
-    Offer: [
-        ("farm", "address"),
-        ("node", "address"),
-        ("payee", "address"),
-        ("deviceClass", "string"),
-        ("price", "uint96"),
-        ("capacity", "uint64"),
-        ("stakeShare", "uint32"),
-        ("expiry", "uint64"),
-        ("number", "uint64"),
-    ],
-    Order: [
-        ("job", "uint64"),
-        ("offer", "bytes32"),
-        ("cap", "uint128"),
-        ("taskCap", "uint96"),
-        ("claimTasks", "uint16"),
-        ("salt", "uint64"),
-    ],
-    Raise: [("agreement", "bytes32"), ("cap", "uint128")],
-    Voucher: [("agreement", "bytes32"), ("cumulative", "uint128"), ("acceptedRoot", "bytes32")],
-    Release: [("agreement", "bytes32"), ("cumulative", "uint128")],
-    Slash: [("agreement", "bytes32"), ("amount", "uint128"), ("price", "uint128"), ("reason", "bytes32")],
-    Ruling: [("agreement", "bytes32"), ("extra", "uint128")],
-    Withdrawal: [("slash", "bytes32")],
+    kind: [(name, _solidity(hint)) for name, hint in get_type_hints(kind, include_extras=True).items()]
+    for kind in get_args(Message)
 }
-"""The EIP-712 types (MarketMessages.sol, Disputes.sol)."""
+"""The EIP-712 types (MarketMessages.sol, Disputes.sol): fields and their order are those of the records."""
 _OF_DISPUTES = (Slash, Ruling, Withdrawal)
 
 
@@ -103,6 +62,11 @@ def sign(message: Message, network: Network, key: bytes) -> str:
     """The signature as 0x and 130 hexadecimal digits. Raises InvalidInput as `digest` does."""
     signed = _eth().Account.sign_message(_signable(message, network), key)
     return "0x" + bytes(signed.signature).hex()
+
+
+def signed(message: M, network: Network, key: bytes) -> Signed[M]:
+    """The message with its signature. Raises InvalidInput as `digest` does."""
+    return Signed(message, sign(message, network, key))
 
 
 def signer(message: Message, network: Network, signature: str | None) -> str:

@@ -16,7 +16,7 @@ from payments.chain.outbox import Intent, Outbox, Outcome
 from payments.chain.refusals import refusal
 from payments.chain.rpc import Reverted
 from payments.chain.sending import Sender, SendingRules, Signer
-from payments.messages.promises import SignedTerms, SignedVoucher
+from payments.messages.promises import Signed, Terms, Voucher
 
 _NOTHING = (Outcome.REVERTED, Outcome.DISPLACED)
 
@@ -79,7 +79,7 @@ class Wallet:
 
     # --- clients --------------------------------------------------------------------------------
 
-    def open_job(self, key: str, terms: SignedTerms, deposit: int, wait: float) -> str:
+    def open_job(self, key: str, terms: Signed[Terms], deposit: int, wait: float) -> str:
         """Open a job with its deposit, once."""
         call = self.market.open_job(terms, deposit)
         return self._once(key, call, wait, Approval(self.market.network.market, deposit))
@@ -113,11 +113,13 @@ class Wallet:
         """Take free stake back."""
         return self._again(kind, self.market.withdraw(amount), wait)
 
-    def redeem(self, kind: str, vouchers: Sequence[SignedVoucher], wait: float) -> str:
+    def redeem(self, kind: str, vouchers: Sequence[Signed[Voucher]], wait: float) -> str:
         """Have vouchers paid."""
         return self._again(kind, self.market.redeem(vouchers), wait)
 
-    def claim(self, agreement: str, last: SignedVoucher | None, tasks: Sequence[Unpaid], wait: float) -> str:
+    def claim(
+        self, agreement: str, last: Signed[Voucher] | None, tasks: Sequence[Unpaid], wait: float
+    ) -> str:
         """Claim tasks beyond the last voucher; an agreement has one claim."""
         call = self.market.claim_unpaid(agreement, last, tasks)
         return self._once(f"claim {agreement}", call, wait)

@@ -18,9 +18,10 @@ from farm_protocol.fields import decode, encode
 from farm_protocol.ids import JobId
 from payments.accounting import amounts
 from payments.accounting.units import Wei
+from payments.chain.chain_events import AgreementOpened, AnyEvent, SessionAppointed
 from payments.chain.outbox import FileOutbox
 from payments.messages.network import Network, load
-from payments.messages.promises import NEVER_REVOKED, SignedTerms
+from payments.messages.promises import NEVER_REVOKED, Signed, Terms
 from payments.messages.statements import Payment
 from payments.wallet.wallets import is_remote
 from render_farm.cli.access import Access
@@ -33,7 +34,6 @@ from render_farm.embedded.supervisor import state_folder
 if TYPE_CHECKING:
     from payments.chain.market import Market
     from payments.chain.market_records import AgreementOnChain, ClaimOnChain, JobOnChain
-    from payments.chain.rpc import Event
     from payments.chain.sending import Signer
     from payments.wallet.wallet import Wallet
 
@@ -127,7 +127,7 @@ def open_market(
     return market
 
 
-def history(market: "Market") -> "list[Event]":
+def history(market: "Market") -> list[AnyEvent]:
     """All that the contracts ever told, some blocks at a time."""
     from payments.chain.rpc import MOST_BLOCKS  # noqa: PLC0415 - web3 takes seconds to load
 
@@ -187,9 +187,8 @@ class Purse:
 
     def open_agreements(self, number: int) -> "dict[str, AgreementOnChain]":
         """A job's agreements that are not closed, by their ids."""
-        opened = [one for one in history(self._market) if one.name == "AgreementOpened"]
-        names = [one.values["agreement"].hex() for one in opened if one.values["job"] == number]
-        found = {name: self._market.agreement(name) for name in names}
+        opened = [one for one in history(self._market) if isinstance(one, AgreementOpened)]
+        found = {one.agreement: self._market.agreement(one.agreement) for one in opened if one.job == number}
         return {name: one for name, one in found.items() if one.state in STILL_OPEN}
 
     def close(self, name: str, claimed: bool) -> None:
@@ -217,8 +216,8 @@ class Purse:
 
     def session_keys(self, number: int) -> tuple[str, ...]:
         """The keys that may sign for a job, in the order in which they were appointed."""
-        told = [one for one in history(self._market) if one.name == "SessionAppointed"]
-        keys = dict.fromkeys(str(one.values["key"]) for one in told if one.values["job"] == number)
+        told = [one for one in history(self._market) if isinstance(one, SessionAppointed)]
+        keys = dict.fromkeys(one.key for one in told if one.job == number)
         return tuple(key for key in keys if self.session(number, key) == NEVER_REVOKED)
 
     def session(self, number: int, key: str) -> int:
@@ -245,7 +244,7 @@ class Purse:
         """What of a job's budget is neither reserved nor paid."""
         return self._market.available(number)
 
-    def open_job(self, job: JobId, terms: SignedTerms, deposit: Wei) -> str:
+    def open_job(self, job: JobId, terms: Signed[Terms], deposit: Wei) -> str:
         """Open the job with its deposit, once; the transaction's hash."""
         with self._wallet() as wallet:
             return "0x" + wallet.open_job(_opening(job), terms, deposit, wait=SENDING_SECONDS)

@@ -11,13 +11,19 @@ from pathlib import Path
 
 from farm_protocol.wording import counted
 from payments.accounting import amounts
-from payments.chain.rpc import Event
+from payments.chain.chain_events import (
+    MOVING,
+    AgreementEvent,
+    AgreementOpened,
+    AnyEvent,
+    Funded,
+    JobEvent,
+    Paid,
+    Refunded,
+)
 from payments.messages.network import load
 from payments.messages.statements import Statement
 from render_farm.cli.purse import history, open_market
-
-MOVES = {"Funded": "funded", "Refunded": "refunded", "Paid": "paid", "Slashed": "slashed"}
-"""Events that move tokens, and what a statement calls them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,31 +61,28 @@ def check(
     return Findings(statement, differences, said)
 
 
-def of_job(events: Sequence[Event], number: int) -> list[Event]:
+def of_job(events: Sequence[AnyEvent], number: int) -> list[AnyEvent]:
     """The events that concern a job or one of its agreements."""
-    mine = {
-        event.values["agreement"]
-        for event in events
-        if event.name == "AgreementOpened" and event.values["job"] == number
-    }
+    mine = {one.agreement for one in events if isinstance(one, AgreementOpened) and one.job == number}
     return [
         event
         for event in events
-        if event.values.get("job") == number or event.values.get("agreement") in mine
+        if (isinstance(event, JobEvent) and event.job == number)
+        or (isinstance(event, AgreementEvent) and event.agreement in mine)
     ]
 
 
-def compare(statement: Statement, events: Sequence[Event], standing: Standing) -> Iterator[str]:
+def compare(statement: Statement, events: Sequence[AnyEvent], standing: Standing) -> Iterator[str]:
     """Sentences about what is not as the statement says."""
 
     def said(amount: int) -> str:
         return amounts.format(amount, statement.decimals)
 
-    sums = {name: _sum(events, name) for name in MOVES}
+    sums = {kind: _sum(events, kind) for kind in MOVING}
     figures = (
-        ("deposit", statement.deposit, sums["Funded"]),
-        ("refunded", statement.refunded, sums["Refunded"]),
-        ("paid", statement.paid, sums["Paid"]),
+        ("deposit", statement.deposit, sums[Funded]),
+        ("refunded", statement.refunded, sums[Refunded]),
+        ("paid", statement.paid, sums[Paid]),
         ("what is left in the budget", statement.deposit - statement.refunded, standing.budget),
     )
     for name, stated, found in figures:
@@ -88,23 +91,23 @@ def compare(statement: Statement, events: Sequence[Event], standing: Standing) -
     parts = statement.paid + statement.owed + statement.refunded + statement.refundable
     if parts != statement.deposit:
         yield f"The statement's parts come to {said(parts)}, and its deposit is {said(statement.deposit)}."
-    if statement.settled and standing.committed != sums["Paid"]:
+    if statement.settled and standing.committed != sums[Paid]:
         yield "The statement is settled, and the contract has more of the budget reserved than was paid."
-    if standing.balance < standing.budget - sums["Paid"]:
+    if standing.balance < standing.budget - sums[Paid]:
         yield "The market has less of the token than the job has left in it."
     yield from _transactions(statement, events)
 
 
-def _transactions(statement: Statement, events: Sequence[Event]) -> Iterator[str]:
+def _transactions(statement: Statement, events: Sequence[AnyEvent]) -> Iterator[str]:
     """Every transaction that moved money must be on both sides, with its amounts."""
     stated = Counter[tuple[str, str]]()
     for line in statement.transactions:
-        if line.kind in MOVES.values():
+        if line.kind in {kind.__struct_config__.tag for kind in MOVING}:
             stated[line.kind, line.transaction] += line.amount
     found = Counter[tuple[str, str]]()
     for event in events:
-        if event.name in MOVES:
-            found[MOVES[event.name], event.transaction] += _amount(event)
+        if isinstance(event, MOVING):
+            found[event.kind, event.transaction] += event.amount
     for kind, transaction in sorted(stated.keys() | found.keys()):
         one, other = stated[kind, transaction], found[kind, transaction]
         if one != other:
@@ -114,11 +117,5 @@ def _transactions(statement: Statement, events: Sequence[Event]) -> Iterator[str
             )
 
 
-def _sum(events: Sequence[Event], name: str) -> int:
-    return sum(_amount(event) for event in events if event.name == name)
-
-
-def _amount(event: Event) -> int:
-    """What an event moved; of a slash, all that was taken."""
-    names = ("client", "reporter", "burned") if event.name == "Slashed" else ("amount",)
-    return sum(int(event.values[name]) for name in names)
+def _sum(events: Sequence[AnyEvent], kind: type) -> int:
+    return sum(one.amount for one in events if isinstance(one, MOVING) and type(one) is kind)

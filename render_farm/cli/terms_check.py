@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from farm_protocol.errors import Forbidden, InvalidInput
 from payments.messages.network import Network
-from payments.messages.promises import SignedTerms, Terms, job_name
+from payments.messages.promises import Signed, Terms, job_name
 from payments.messages.statements import Payment
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def check_network(farm: Network | None, mine: Network) -> None:
             )
 
 
-def check_terms(signed: SignedTerms, network: Network, kept: "Kept", now: float) -> None:
+def check_terms(signed: Signed[Terms], network: Network, kept: "Kept", now: float) -> None:
     """Raises Forbidden where the terms are not signed by the farm that the job was given to, or say something
     else than what was asked of it.
     """

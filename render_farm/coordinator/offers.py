@@ -11,7 +11,7 @@ import structlog
 from farm_protocol.errors import Conflict, Forbidden, InvalidInput, NotFound
 from farm_protocol.ids import NodeId
 from payments.messages.network import Network
-from payments.messages.promises import Offer, Promises, SignedOffer, SignedRelease
+from payments.messages.promises import Offer, Promises, Release, Signed
 from payments.messages.signing import require_signer, signer, struct_hash
 from payments.messages.statements import NOBODY
 from render_farm.store.connection import is_event_id
@@ -55,7 +55,7 @@ class Selling:
         self._waking = waking
         self._clock = clock
 
-    async def offer(self, caller: Caller, signed: SignedOffer) -> str:
+    async def offer(self, caller: Caller, signed: Signed[Offer]) -> str:
         """A node sells from now on. Returns the offer's struct hash. Whoever signed it is its operator."""
         if self._network is None:
             raise NoChain
@@ -100,7 +100,7 @@ class Selling:
                 return found
             await _rung(told, min(left, LOOK_AGAIN_SECONDS))
 
-    async def release(self, caller: Caller, signed: SignedRelease) -> None:
+    async def release(self, caller: Caller, signed: Signed[Release]) -> None:
         """Keep what the operator of one of the node's agreements signed at its end."""
         if self._network is None:
             raise NoChain

@@ -9,9 +9,9 @@ import msgspec
 from farm_protocol.ids import JobId, SceneId
 from farm_protocol.records import RenderSettings
 from payments.messages.network import Network
-from payments.messages.promises import SignedTerms, Terms, job_name
+from payments.messages.promises import Signed, Terms, job_name
 from payments.messages.session import session_key
-from payments.messages.signing import address_of, sign
+from payments.messages.signing import address_of, signed
 from payments.messages.statements import Payment
 from render_farm.policy.verification_rules import Arbiters, Rules
 from verification.audit.rate import STAKE
@@ -43,7 +43,7 @@ def terms_hash(scene: SceneId, settings: RenderSettings, price_cap: int, policy:
 
 def make(
     job: JobId, payment: Payment, work: str, rules: Rules, network: Network, arbiters: Arbiters, now: float
-) -> SignedTerms:
+) -> Signed[Terms]:
     """A job's terms, signed by the farm. `work` is the hash over what is to be done."""
     terms = Terms(
         client=payment.client,
@@ -59,4 +59,4 @@ def make(
         threshold=arbiters.threshold,
         termsHash=work,
     )
-    return SignedTerms(terms, sign(terms, network, rules.key))
+    return signed(terms, network, rules.key)

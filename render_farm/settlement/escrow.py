@@ -3,48 +3,24 @@
 
 from dataclasses import dataclass, field
 
+from payments.accounting.on_chain import OnChain
+from payments.chain.chain_events import (
+    MOVING,
+    AgreementEvent,
+    AnyEvent,
+    Equivocation,
+    JobEnded,
+    JobOpened,
+    SessionAppointed,
+    SessionRevoked,
+    SlashExecuted,
+    SlashProposed,
+    SlashWithdrawn,
+)
 from payments.messages.statements import TransactionLine
-from render_farm.settlement.chain_entries import ChainEntry
 
-LINES = {
-    "opened": "opened",
-    "funded": "funded",
-    "refunded": "refunded",
-    "agreement": "agreement",
-    "raised": "raised",
-    "paid": "paid",
-    "closed": "closed",
-    "claimed": "claimed",
-    "slashed": "slashed",
-}
-"""Which entries are lines of a statement, and as what."""
-MOVING = ("funded", "refunded", "paid", "slashed")
-
-
-@dataclass(slots=True)
-class OnChain:
-    """An agreement as the chain has it. `locked` stands behind it still; `claim` while one is pending;
-    `slashed` was taken, of which the client got `compensated`.
-    """
-
-    operator: str = ""
-    cap: int = 0
-    paid: int = 0
-    closed: bool = False
-    locked: int = 0
-    slashed: int = 0
-    compensated: int = 0
-    claim: ChainEntry | None = None
-    contested: bool = False
-
-
-@dataclass(slots=True)
-class Proposed:
-    """A slash that is not carried out yet."""
-
-    slash: str
-    agreement: str
-    execute_at: int
+LINES = ("opened", "funded", "refunded", "agreement", "raised", "paid", "closed", "claimed", "slashed")
+"""Kinds of events that are lines of a statement."""
 
 
 @dataclass(slots=True)
@@ -59,95 +35,58 @@ class Escrow:
     deadline: int = 0
     ended: bool = False
     revoked: set[str] = field(default_factory=set)
-    agreements: dict[str, OnChain] = field(default_factory=dict)
-    proposed: dict[str, Proposed] = field(default_factory=dict)
+    _agreements: dict[str, OnChain] = field(default_factory=dict)
+    proposed: dict[str, SlashProposed] = field(default_factory=dict)
     slashes: set[str] = field(default_factory=set)
     reported: set[tuple[str, int]] = field(default_factory=set)
     transactions: list[TransactionLine] = field(default_factory=list)
 
-    def take(self, entry: ChainEntry) -> None:
+    @property
+    def agreements(self) -> dict[str, OnChain]:
+        """The job's agreements that the chain told of."""
+        return {name: found for name, found in self._agreements.items() if found.there}
+
+    def of(self, agreement: str) -> OnChain:
+        """An agreement as it is on the chain, and will be."""
+        return self._agreements.setdefault(agreement, OnChain())
+
+    def take(self, event: AnyEvent) -> None:
         """Take in what the chain said."""
-        if entry.kind in LINES:
-            self.transactions.append(_line(entry))
-        if entry.agreement:
-            found = self.agreements.setdefault(entry.agreement, OnChain())
-            self._of_agreement(entry, found)
-            _of_claim(entry, found)
-        else:
-            self._of_job(entry)
+        if event.kind in LINES:
+            self.transactions.append(_line(event))
+        if isinstance(event, AgreementEvent):
+            self.of(event.agreement).take(event)
+        match event:
+            case JobOpened():
+                self.number, self.client = event.job, event.client
+            case JobEnded():
+                self.ended, self.deadline = True, event.deadline
+            case SessionRevoked():
+                self.revoked.add(event.key.lower())
+            case SessionAppointed():
+                self.revoked.discard(event.key.lower())
+            case Equivocation():
+                self.reported.add((event.task, event.token))
+            case _:
+                self._take_slash(event)
 
-    def is_closed(self, agreement: str) -> bool:
-        """Whether nothing more is ever paid under it."""
-        found = self.agreements.get(agreement)
-        return found is not None and found.closed
+    def _take_slash(self, event: AnyEvent) -> None:
+        match event:
+            case SlashProposed():
+                self.proposed[event.slash] = event
+                self.slashes.add(event.slash)
+            case SlashExecuted():
+                self.proposed.pop(event.slash, None)
+            case SlashWithdrawn():
+                self._withdraw(event.slash)
 
-    def cap(self, agreement: str) -> int:
-        """What may be paid under it."""
-        found = self.agreements.get(agreement)
-        return found.cap if found else 0
-
-    def paid(self, agreement: str) -> int:
-        """What was paid under it."""
-        found = self.agreements.get(agreement)
-        return found.paid if found else 0
-
-    def locked(self, agreement: str) -> int:
-        """The stake behind it."""
-        found = self.agreements.get(agreement)
-        return found.locked if found else 0
-
-    def slashed(self, agreement: str) -> bool:
-        """Whether stake was taken from behind it, or is about to be."""
-        found = self.agreements.get(agreement)
-        taken = found is not None and found.slashed > 0
-        return taken or any(one.agreement == agreement for one in self.proposed.values())
-
-    def _of_job(self, entry: ChainEntry) -> None:
-        match entry.kind:
-            case "opened":
-                self.number, self.client = entry.total, entry.who
-            case "ended":
-                self.ended, self.deadline = True, entry.total
-            case "revoked":
-                self.revoked.add(entry.who.lower())
-            case "appointed":
-                self.revoked.discard(entry.who.lower())
-            case "executed" | "withdrawn":
-                self.proposed.pop(entry.mark, None)
-
-    def _of_agreement(self, entry: ChainEntry, found: OnChain) -> None:
-        match entry.kind:
-            case "agreement":
-                found.operator, found.cap = entry.who, entry.total
-            case "raised":
-                found.cap = entry.total
-            case "paid":
-                found.paid = entry.total
-            case "closed":
-                found.closed = True
-            case "locked":
-                found.locked += entry.amount
-            case "slashed":
-                found.locked -= entry.amount
-                found.slashed += entry.amount
-                found.compensated += entry.total
-            case "equivocation":
-                self.reported.add((entry.mark, entry.total))
-            case "proposed":
-                self.proposed[entry.mark] = Proposed(entry.mark, entry.agreement, entry.total)
-                self.slashes.add(entry.mark)
+    def _withdraw(self, slash: str) -> None:
+        proposed = self.proposed.pop(slash, None)
+        if proposed is not None:
+            self.of(proposed.agreement).slashes.discard(slash)
 
 
-def _of_claim(entry: ChainEntry, found: OnChain) -> None:
-    match entry.kind:
-        case "claimed":
-            found.claim = entry
-        case "contested":
-            found.contested = True
-        case "claim_settled":
-            found.claim, found.contested = None, False
-
-
-def _line(entry: ChainEntry) -> TransactionLine:
-    amount = entry.amount if entry.kind in MOVING else 0
-    return TransactionLine(LINES[entry.kind], entry.transaction, entry.block, amount, entry.agreement)
+def _line(event: AnyEvent) -> TransactionLine:
+    amount = event.amount if isinstance(event, MOVING) else 0
+    agreement = event.agreement if isinstance(event, AgreementEvent) else ""
+    return TransactionLine(event.kind, event.transaction, event.block, amount, agreement)

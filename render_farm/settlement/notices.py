@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from payments.accounting import amounts
 from payments.messages.network import Network
 from render_farm.settlement import statements
-from render_farm.settlement.book import Book
+from render_farm.settlement.job_ledger import JobLedger
 from render_farm.store.money import PaidJob
 
 
-def reason_to_stop(book: Book, facts: PaidJob, halted: str, now: float) -> str:
+def reason_to_stop(ledger: JobLedger, facts: PaidJob, halted: str, now: float) -> str:
     """Why nothing more of a job may be promised; '' where it may."""
-    terms, escrow = facts.terms.message, book.escrow
+    terms, escrow = facts.terms.message, ledger.escrow
     deadline = escrow.deadline or terms.deadline
     reasons = {
         halted: bool(halted),
@@ -26,16 +26,16 @@ def reason_to_stop(book: Book, facts: PaidJob, halted: str, now: float) -> str:
             bool(escrow.client) and escrow.client.lower() != facts.payment.client.lower()
         ),
         "Its client took money back that was promised to nodes already: nothing new is begun before it "
-        "is there again.": bool(escrow.number) and book.ledger.free() < 0,
+        "is there again.": bool(escrow.number) and ledger.accounts.free() < 0,
     }
     return next((reason for reason, is_so in reasons.items() if is_so), "")
 
 
-def is_final(book: Book, facts: PaidJob, now: float) -> bool:
+def is_final(ledger: JobLedger, facts: PaidJob, now: float) -> bool:
     """Whether a job that was opened can never go on: its deadline is over, or its client ended it or revoked
     the farm's key for it.
     """
-    terms, escrow = facts.terms.message, book.escrow
+    terms, escrow = facts.terms.message, ledger.escrow
     over = now >= (escrow.deadline or terms.deadline) or escrow.ended
     return bool(escrow.number) and (over or terms.sessionKey.lower() in escrow.revoked)
 
@@ -52,7 +52,7 @@ def shortage(short: int, facts: PaidJob, network: Network) -> str:
 
 
 def all_of(
-    book: Book,
+    ledger: JobLedger,
     facts: PaidJob,
     why: str,
     troubles: Sequence[str],
@@ -62,26 +62,26 @@ def all_of(
     """Everything that is to be told, the reason why nothing goes on first. `stake_wanted`: what none of the
     nodes that sell has at stake.
     """
-    told = [why, _deposit(book, facts, network), _no_stake(stake_wanted, network)]
+    told = [why, _deposit(ledger, facts, network), _no_stake(stake_wanted, network)]
     told += [
         f"Agreement {agreement[:10]} was opened on the chain without an order of this farm's; nothing is "
         f"done under it."
-        for agreement in book.strangers()
+        for agreement in ledger.strangers()
     ]
     told += [
-        _claim(agreement, one.contested) for agreement, one in book.escrow.agreements.items() if one.claim
+        _claim(agreement, one.contested) for agreement, one in ledger.escrow.agreements.items() if one.claim
     ]
     told += troubles
-    told += book.refused
+    told += ledger.refused
     return tuple(dict.fromkeys(sentence for sentence in told if sentence))
 
 
-def _deposit(book: Book, facts: PaidJob, network: Network) -> str:
-    there = statements.figures(book).deposited
+def _deposit(ledger: JobLedger, facts: PaidJob, network: Network) -> str:
+    there = statements.figures(ledger).deposited
     if facts.funded or there >= facts.payment.budget or facts.state in statements.ENDED:
         return ""
     budget = _written(facts.payment.budget, network)
-    if not book.escrow.number:
+    if not ledger.escrow.number:
         return f"It waits for its deposit of {budget}."
     missing = _written(facts.payment.budget - there, network)
     return (

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from payments.accounting.pricing import MICRO
 from payments.accounting.units import Wei
-from payments.messages.promises import Offer, SignedOffer
+from payments.messages.promises import Offer, Signed
 from render_farm.policy.payment_terms import FIRST_TASKS, MOST_CLAIM_TASKS
 from render_farm.settlement.stakes import least, most_open
 
@@ -57,7 +57,7 @@ class Seller:
 
     node: str
     operator: str
-    offer: SignedOffer
+    offer: Signed[Offer]
     digest: str
     stake: int
     capacity: int

@@ -7,24 +7,24 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 from payments.messages.promises import Credit
-from render_farm.settlement.book import Book
+from render_farm.settlement.job_ledger import JobLedger
 
 
-def stands(book: Book, agreement: str, base: int) -> tuple[tuple[str, int], ...]:
-    """Each task of the agreement that the book decided about, with what may be claimed for it: what it earns
-    if it was accepted and is not in the voucher of `base` that the claim stands on, 0 otherwise.
+def stands(ledger: JobLedger, agreement: str, base: int) -> tuple[tuple[str, int], ...]:
+    """Each task of the agreement that the ledger decided about, with what may be claimed for it: what it
+    earns if it was accepted and is not in the voucher of `base` that the claim stands on, 0 otherwise.
     """
-    found = {entry.task: 0 for entry in book.rejected if entry.agreement == agreement}
-    for entry in book.accepted.values():
+    found = {entry.task: 0 for entry in ledger.rejected if entry.agreement == agreement}
+    for entry in ledger.accepted.values():
         if entry.agreement == agreement:
-            found[entry.task] = book.earned(entry)
-    found |= {credit.task: 0 for credit in paid(book, agreement, base)}
+            found[entry.task] = ledger.earned(entry)
+    found |= {credit.task: 0 for credit in paid(ledger, agreement, base)}
     return tuple(found.items())
 
 
-def paid(book: Book, agreement: str, base: int) -> tuple[Credit, ...]:
+def paid(ledger: JobLedger, agreement: str, base: int) -> tuple[Credit, ...]:
     """The agreement's credits in the voucher of `base` that a claim stands on, in their order."""
-    owed = book.credits(agreement)
+    owed = ledger.credits(agreement)
     sums = accumulate(credit.amount for credit in owed)
     return owed[: sum(total <= base for total in sums)]
 

@@ -21,6 +21,7 @@ import structlog
 from farm_protocol.errors import FarmError, Unavailable
 from farm_protocol.fields import decode, encode
 from farm_protocol.ids import JobId, TaskId
+from payments.chain.chain_events import decoded
 from payments.chain.events import Cursor, DeepReorganisation
 from payments.chain.outbox import FileOutbox
 from payments.messages.network import Network
@@ -28,17 +29,17 @@ from payments.messages.network import load as load_network
 from payments.messages.signing import address_of
 from payments.wallet.keystore import read_password
 from payments.wallet.wallets import open_signer
-from render_farm.settlement import following, slashing
-from render_farm.settlement.book import Book
-from render_farm.settlement.books import Books
+from render_farm.settlement import event_index, slashing
+from render_farm.settlement.chain_actions import ChainAction, Context, EquivocationProof, due_actions
+from render_farm.settlement.chain_indexer import ChainBatch, ChainIndexer
+from render_farm.settlement.chain_snapshot import ChainSnapshot
 from render_farm.settlement.config import Config
-from render_farm.settlement.courier import Courier, JobErrand
-from render_farm.settlement.desk import SELLING_SECONDS, Desk
-from render_farm.settlement.errands import Moment, Twice, errands
-from render_farm.settlement.following import Index
-from render_farm.settlement.knowledge import Knowledge
-from render_farm.settlement.patience import Patience
-from render_farm.settlement.watcher import Sight, Watcher
+from render_farm.settlement.event_index import Index
+from render_farm.settlement.job_ledger import JobLedger
+from render_farm.settlement.ledger_repository import LedgerRepository
+from render_farm.settlement.paid_job_reconciler import SELLING_SECONDS, PaidJobReconciler
+from render_farm.settlement.redeem_debounce import RedeemDebounce
+from render_farm.settlement.transaction_submitter import TransactionSubmitter
 from render_farm.store.clocks import Clocks
 from render_farm.store.connection import Connection
 from render_farm.store.farm_clock import FarmClock
@@ -79,10 +80,10 @@ class Settler:
         stakes: Stakes,
         submissions: Submissions,
         jobs: Jobs,
-        watcher: Watcher,
+        indexer: ChainIndexer,
         network: Network,
         farm_key: bytes,
-        courier: Callable[[], Courier] | None,
+        submitter: Callable[[], TransactionSubmitter] | None,
         name: str,
         clock: Callable[[], float] = time.time,
         keep_time: Callable[[], Coroutine[Any, Any, None]] | None = None,
@@ -91,19 +92,21 @@ class Settler:
         self._money = money
         self._stakes = stakes
         self._submissions = submissions
-        self._twices: dict[tuple[str, int], Twice] = {}
-        self._watcher = watcher
+        self._proofs: dict[tuple[str, int], EquivocationProof] = {}
+        self._indexer = indexer
         self._farm = address_of(farm_key)
-        self._make_courier = courier
-        self._courier: Courier | None = None
+        self._make_submitter = submitter
+        self._submitter: TransactionSubmitter | None = None
         self._name = name
         self._clock, self._keep_time = clock, keep_time
-        self._knowledge = Knowledge()
-        self._books = Books(money, network)
+        self._snapshot = ChainSnapshot()
+        self._ledgers = LedgerRepository(money, network)
         self._index = Index(self._farm)
-        self._desk = Desk(money, jobs, self._books, network, farm_key, self._knowledge, clock)
+        self._reconciler = PaidJobReconciler(
+            money, jobs, self._ledgers, network, farm_key, self._snapshot, clock
+        )
         self._held_until = 0.0
-        self._patience = Patience()
+        self._debounce = RedeemDebounce()
         self._sending = asyncio.Event()
         # One thread for each loop that asks the chain: neither waits for the other.
         self._threads = ThreadPoolExecutor(2, "chain")
@@ -142,7 +145,7 @@ class Settler:
     async def _work(self) -> None:
         """All loops, until one of them ends with an error."""
         await self._reread()
-        loops = [self._renew, self._look, self._follow, self._send]
+        loops = [self._renew, self._reconcile, self._follow, self._send]
         loops += [self._keep_time] if self._keep_time else []
         tasks = [asyncio.create_task(self._forever(one)) for one in loops]
         try:
@@ -167,12 +170,12 @@ class Settler:
                 await asyncio.sleep(AWAY_SECONDS)
 
     async def _reread(self) -> None:
-        """Make all books anew out of the store."""
-        self._knowledge.stakes.update(await self._stakes.all())
-        async with self._books.lock:
-            self._books.forget()
-            await self._books.read_all()
-            self._index = following.index_of(self._farm, self._books.all())
+        """Make all ledgers anew out of the store."""
+        self._snapshot.stakes.update(await self._stakes.all())
+        async with self._ledgers.lock:
+            self._ledgers.forget()
+            await self._ledgers.read_all()
+            self._index = event_index.index_of(self._farm, self._ledgers.all())
 
     # --- the lock and the store -----------------------------------------------------------------
 
@@ -191,10 +194,10 @@ class Settler:
             if self._clock() > self._held_until:
                 raise LockLost("The store did not answer for so long that the lock has ended.") from None
 
-    async def _look(self) -> None:
+    async def _reconcile(self) -> None:
         after = await self._money.changed("", 0)
         while True:
-            await self._desk.look_at_all()
+            await self._reconciler.reconcile_all()
             self._sending.set()
             after = await self._money.changed(after, LOOK_SECONDS)
             await asyncio.sleep(TOGETHER_SECONDS)
@@ -206,7 +209,7 @@ class Settler:
             try:
                 again = await self._follow_once()
             except DeepReorganisation as error:
-                self._knowledge.halted = error.sentence
+                self._snapshot.halted = error.sentence
                 log.error("chain_reorganised", reason=error.sentence)
                 again = False
                 await asyncio.sleep(AWAY_SECONDS)
@@ -216,53 +219,55 @@ class Settler:
     async def _follow_once(self) -> bool:
         """Take in what is new on the chain; whether there may be more at once."""
         before = await self._money.cursor()
-        cursor = decode(before, Cursor) if before else self._watcher.beginning()
+        cursor = decode(before, Cursor) if before else self._indexer.beginning()
         offers = await self._money.offers(self._clock() - SELLING_SECONDS)
         sellers = {offer.seller for offer in offers}
-        sight = await self._in_thread(lambda: self._watcher.look(cursor, sellers))
-        await self._stakes.save(sight.stakes)
-        self._knowledge.stakes.update(sight.stakes)
-        self._knowledge.chain_time = sight.time
-        self._knowledge.halted = ""
-        if sight.batch.cursor == cursor:
+        seen = await self._in_thread(lambda: self._indexer.read_batch(cursor, sellers))
+        await self._stakes.save(seen.stakes)
+        self._snapshot.stakes.update(seen.stakes)
+        self._snapshot.chain_time = seen.time
+        self._snapshot.halted = ""
+        if seen.batch.cursor == cursor:
             return False
-        await self._record(before, sight)
+        await self._record(before, seen)
         return True
 
-    async def _record(self, before: str, sight: Sight) -> None:
-        cursor = encode(sight.batch.cursor).decode()
-        async with self._books.lock:
-            await self._books.read_all()
-            made = following.entries(sight.batch.events, self._index, self._in_book)
+    async def _record(self, before: str, seen: ChainBatch) -> None:
+        cursor = encode(seen.batch.cursor).decode()
+        async with self._ledgers.lock:
+            await self._ledgers.read_all()
+            made = event_index.by_job(decoded(seen.batch.events), self._index, self._in_ledger)
             # What is settled is settled, and what is of no job here is nobody's.
-            made = {job: of_job for job, of_job in made.items() if self._books.known(job)}
+            made = {job: of_job for job, of_job in made.items() if self._ledgers.known(job)}
             told = {job: [msgspec.to_builtins(one) for one in of_job] for job, of_job in made.items()}
-            # Whatever happens from here on, the store knows better than these books.
+            # Whatever happens from here on, the store knows better than these ledgers.
             if not await self._recorded(cursor, told, before):
                 return
             for job, of_job in made.items():
-                book = self._books.known(job)
-                for entry in of_job:
-                    if book is not None:
-                        book.take_chain(entry)
-                    log.info("chain_said", job=job, kind=entry.kind, agreement=entry.agreement)
+                ledger = self._ledgers.known(job)
+                for event in of_job:
+                    if ledger is not None:
+                        ledger.take_chain(event)
+                    log.info(
+                        "chain_said", job=job, kind=event.kind, agreement=getattr(event, "agreement", "")
+                    )
 
     async def _recorded(self, cursor: str, told: dict[JobId, list[dict[str, object]]], before: str) -> bool:
         try:
             recorded = await self._money.record_chain(cursor, told, before=before)
         except Unavailable:
-            self._books.forget()
+            self._ledgers.forget()
             raise
         if not recorded:
-            self._books.forget()
+            self._ledgers.forget()
         return recorded
 
-    def _in_book(self, job: JobId) -> int:
-        book = self._books.known(job)
-        return book.farm_entries if book else 0
+    def _in_ledger(self, job: JobId) -> int:
+        ledger = self._ledgers.known(job)
+        return ledger.farm_entries if ledger else 0
 
     async def _send(self) -> None:
-        if self._make_courier is None:
+        if self._make_submitter is None:
             await asyncio.Event().wait()
         while True:
             self._sending.clear()
@@ -271,54 +276,50 @@ class Settler:
             await _until(self._sending, pause)
 
     async def _send_once(self) -> bool:
-        listed = self._patience.due(await self._errands(), self._clock())
-        courier = await self._in_thread(self._the_courier)
+        listed = self._debounce.due(await self._due(), self._clock())
+        submitter = await self._in_thread(self._the_submitter)
         try:
-            return await self._in_thread(lambda: courier.run(listed))
+            return await self._in_thread(lambda: submitter.run(listed))
         finally:
-            self._knowledge.troubles = courier.troubles()
+            self._snapshot.troubles = submitter.troubles()
 
-    async def _errands(self) -> list[JobErrand]:
-        moment = Moment(
-            self._knowledge.now(self._clock()),
+    async def _due(self) -> list[ChainAction]:
+        context = Context(
+            self._snapshot.now(self._clock()),
             self._farm,
             self.network,
-            self._knowledge.stakes,
-            self._twices,
+            self._snapshot.stakes,
+            self._proofs,
         )
-        found: list[JobErrand] = []
-        async with self._books.lock:
-            for book in self._books.all():
-                facts = await self._money.job(book.job)
+        found: list[ChainAction] = []
+        async with self._ledgers.lock:
+            for ledger in self._ledgers.all():
+                facts = await self._money.job(ledger.job)
                 if facts is None:
                     continue
-                await self._learn_twices(book)
-                releases = await self._money.releases(book.job)
-                arbiters = facts.terms.message.arbiters
-                found += [
-                    JobErrand(book.job, book.escrow.number, one, arbiters)
-                    for one in errands(book, facts, releases, moment)
-                ]
+                await self._learn_proofs(ledger)
+                releases = await self._money.releases(ledger.job)
+                found += due_actions(ledger, facts, releases, context)
         return found
 
-    async def _learn_twices(self, book: Book) -> None:
+    async def _learn_proofs(self, ledger: JobLedger) -> None:
         """What a node signed twice under a lease is shown with both its signatures."""
-        for entry in book.rejected:
+        for entry in ledger.rejected:
             lease = (entry.task, entry.token)
-            if entry.code not in slashing.EVERYTHING or lease in self._twices:
+            if entry.code not in slashing.EVERYTHING or lease in self._proofs:
                 continue
             known = await self._submissions.progressed(TaskId(entry.task), entry.token)
             record = known.record if known else None
             if record is not None and record.second is not None and record.second_signature is not None:
-                self._twices[lease] = Twice(
+                self._proofs[lease] = EquivocationProof(
                     record.attestation, record.signature, record.second, record.second_signature
                 )
 
-    def _the_courier(self) -> Courier:
-        assert self._make_courier is not None
-        if self._courier is None:
-            self._courier = self._make_courier()
-        return self._courier
+    def _the_submitter(self) -> TransactionSubmitter:
+        assert self._make_submitter is not None
+        if self._submitter is None:
+            self._submitter = self._make_submitter()
+        return self._submitter
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
@@ -347,20 +348,20 @@ def open_settler(chosen: Config) -> Settler:
     used.
     """
     network = load_network(chosen.network)
-    watcher = Watcher(chosen.chain_url, network)
+    indexer = ChainIndexer(chosen.chain_url, network)
     store = Connection(chosen.redis_url)
     money, stakes, submissions, jobs = Money(store), Stakes(store), Submissions(store), Jobs(store)
     clock = FarmClock()
-    courier, name = _courier_of(chosen, watcher, clock)
+    submitter, name = _submitter_of(chosen, indexer, clock)
     key = chosen.signing_key
     keep_time = partial(follow_time, clock, Clocks(store))
-    return Settler(money, stakes, submissions, jobs, watcher, network, key, courier, name, clock, keep_time)
+    return Settler(money, stakes, submissions, jobs, indexer, network, key, submitter, name, clock, keep_time)
 
 
-def _courier_of(
-    chosen: Config, watcher: Watcher, clock: FarmClock
-) -> tuple[Callable[[], Courier] | None, str]:
-    """How to make the courier once the chain is there, and the name the settler goes by: whoever holds the
+def _submitter_of(
+    chosen: Config, indexer: ChainIndexer, clock: FarmClock
+) -> tuple[Callable[[], TransactionSubmitter] | None, str]:
+    """How to make the submitter once the chain is there, and the name the settler goes by: whoever holds the
     outbox is the same settler as the one that held it before, and need not wait for its lock to end.
     """
     if chosen.wallet is None or chosen.outbox is None:
@@ -368,7 +369,7 @@ def _courier_of(
     key = open_signer(chosen.wallet, lambda: _password(chosen.password), chosen.signer_url)
     outbox = FileOutbox(chosen.outbox)
     return (
-        lambda: Courier(watcher.market, key, outbox, chosen.signing_key, clock),
+        lambda: TransactionSubmitter(indexer.market, key, outbox, chosen.signing_key, clock),
         _name_beside(chosen.outbox),
     )
 

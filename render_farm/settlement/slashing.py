@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from payments.messages.promises import Slash
-from render_farm.settlement.book import Book, Held
-from render_farm.settlement.chain_entries import FarmEntry
+from render_farm.settlement.farm_entries import FarmEntry
+from render_farm.settlement.job_ledger import JobLedger
+from render_farm.store.money import Agreement
 from verification.audit.rate import STAKE
 
 DISHONEST = frozenset({"differs", "other_frame", "region", "too_few_samples", "wrong_root", "equivocation"})
@@ -25,18 +26,18 @@ MOST = (1 << 128) - 1
 class Charge:
     """A slash to be proposed, with the work it is about."""
 
-    held: Held
+    held: Agreement
     entry: FarmEntry
     message: Slash
 
 
-def charges(book: Book) -> Iterator[Charge]:
+def charges(ledger: JobLedger) -> Iterator[Charge]:
     """The slashes that follow from a job's rejections. Own nodes lose nothing: the farm is their operator."""
-    for entry in book.rejected:
-        held = book.held.get(entry.agreement)
+    for entry in ledger.rejected:
+        held = ledger.held.get(entry.agreement)
         if held is None or held.own or entry.code not in DISHONEST:
             continue
-        price = book.earned(entry)
+        price = ledger.earned(entry)
         amount = MOST if entry.code in EVERYTHING else STAKE * price
         if amount:
             yield Charge(held, entry, Slash(entry.agreement, amount, price, reason(entry)))

@@ -4,7 +4,8 @@
 from collections.abc import Iterable
 
 from payments.accounting.units import Wei
-from render_farm.settlement.book import Book, Held
+from render_farm.settlement.job_ledger import JobLedger
+from render_farm.store.money import Agreement
 
 WHOLE = 10_000
 """A share of one, in ten-thousandths, as in the contract."""
@@ -31,51 +32,51 @@ def most_open(stake: int, share: int, task: int) -> int:
     return max(0, stake) * WHOLE // share if stake >= least(task, share) else 0
 
 
-def free_stake(operator: str, on_chain: int, books: Iterable[Book]) -> int:
+def free_stake(operator: str, on_chain: int, ledgers: Iterable[JobLedger]) -> int:
     """What is left of an operator's free stake once all is set aside that its promises need; below 0 where it
     took back what they rest on.
     """
     missing = sum(
-        _missing(book, held)
-        for book in books
-        for held in book.held.values()
+        _missing(held)
+        for ledger in ledgers
+        for held in ledger.held.values()
         if held.operator.lower() == operator.lower()
     )
     return on_chain - missing
 
 
-def behind(book: Book, held: Held) -> int:
+def behind(held: Agreement) -> int:
     """The stake behind an agreement, locked already or promised."""
-    return book.escrow.locked(held.agreement) + _missing(book, held)
+    return held.chain.locked + _missing(held)
 
 
-def payable(book: Book, held: Held) -> int:
+def payable(held: Agreement) -> int:
     """What is paid, or can be before the cap grows further: vouchers that are out, as far as the chain's cap
     holds them.
     """
-    on_chain = max(book.escrow.cap(held.agreement), held.promise.order.message.cap)
-    vouched = held.promise.voucher.message.cumulative if held.promise.voucher else 0
-    return max(book.escrow.paid(held.agreement), vouched if vouched <= on_chain else 0)
+    on_chain = max(held.chain.cap, held.promise.order.message.cap)
+    vouched = held.promise.vouched
+    return max(held.chain.paid, vouched if vouched <= on_chain else 0)
 
 
-def _missing(book: Book, held: Held) -> int:
+def _missing(held: Agreement) -> int:
     """What is set aside beyond what the chain has locked: vouchers that are out can be paid first, and then
     need none.
     """
-    still_open = held.cap - payable(book, held)
-    if book.escrow.is_closed(held.agreement) or still_open <= 0:
+    still_open = held.cap - payable(held)
+    if held.chain.closed or still_open <= 0:
         return 0
     share = held.promise.terms.message.stakeShare
     needed = max(required(still_open, share), least(held.promise.order.message.taskCap, share))
-    return max(0, needed - book.escrow.locked(held.agreement))
+    return max(0, needed - held.chain.locked)
 
 
-def capacity_left(operator: str, price: int, capacity: int, number: int, books: Iterable[Book]) -> Wei:
+def capacity_left(operator: str, price: int, capacity: int, number: int, ledgers: Iterable[JobLedger]) -> Wei:
     """What may still be promised under an operator's offer of this number."""
     used = sum(
-        book.escrow.paid(held.agreement) if book.escrow.is_closed(held.agreement) else held.cap
-        for book in books
-        for held in book.held.values()
+        held.chain.paid if held.chain.closed else held.cap
+        for ledger in ledgers
+        for held in ledger.held.values()
         if held.operator.lower() == operator.lower() and held.promise.offer.message.number == number
     )
     return Wei(max(0, price * capacity - used))

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is told of a job's money, out of its book. Pure."""
+"""What is told of a job's money, out of its ledger. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from farm_protocol.fields import Digest
+from payments.accounting.ledger import Balance
+from payments.accounting.units import Wei
 from payments.messages.network import Network
 from payments.messages.statements import FrameLine, JobMoney, NodeLine, Statement
-from render_farm.settlement.book import Book, Held, Work
-from render_farm.settlement.escrow import OnChain
+from render_farm.settlement.job_ledger import JobLedger, Work
+from render_farm.store.money import Agreement
 
 ENDED = ("complete", "settled", "failed", "cancelled")
 MOST_NOTICES = 50
@@ -16,7 +18,7 @@ MOST_NOTICES = 50
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a statement says beside the book: the job's state, what its frames came to, and notices."""
+    """What a statement says beside the ledger: the job's state, what its frames came to, and notices."""
 
     state: str
     budget: int
@@ -25,39 +27,28 @@ class Told:
     notices: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """Where the deposit is. deposited = paid + owed + refunded + refundable, none of them below 0."""
-
-    deposited: int
-    paid: int
-    owed: int
-    refunded: int
-    refundable: int
-
-
-def figures(book: Book) -> Figures:
-    """Out of the ledger. Where a client took back what was promised and not on the chain yet, no more is
-    owed than is there.
+def figures(ledger: JobLedger) -> Balance:
+    """Where the deposit is: deposited = paid + owed + refunded + refundable, none of them below 0. Where a
+    client took back what was promised and not on the chain yet, no more is owed than is there.
     """
-    balance = book.ledger.balance()
+    balance = ledger.accounts.balance()
     there = balance.deposited - balance.paid - balance.refunded
     owed = min(balance.owed, there)
-    return Figures(balance.deposited, balance.paid, owed, balance.refunded, there - owed)
+    return replace(balance, owed=Wei(owed), refundable=Wei(there - owed))
 
 
-def is_settled(book: Book, state: str) -> bool:
+def is_settled(ledger: JobLedger, state: str) -> bool:
     """Whether a job has ended and nothing of its deposit is left: paid or back."""
-    if state not in ENDED or not book.escrow.number:
+    if state not in ENDED or not ledger.escrow.number:
         return False
-    found = figures(book)
-    still_open = any(not one.closed for one in book.escrow.agreements.values())
+    found = figures(ledger)
+    still_open = any(not one.closed for one in ledger.escrow.agreements.values())
     return not still_open and found.owed == 0 and found.refundable == 0
 
 
-def money(book: Book, told: Told, network: Network) -> JobMoney:
+def money(ledger: JobLedger, told: Told, network: Network) -> JobMoney:
     """What the job's record shows."""
-    found = figures(book)
+    found = figures(ledger)
     return JobMoney(
         budget=told.budget,
         deposited=found.deposited,
@@ -71,14 +62,14 @@ def money(book: Book, told: Told, network: Network) -> JobMoney:
     )
 
 
-def statement(book: Book, told: Told, network: Network) -> Statement:
+def statement(ledger: JobLedger, told: Told, network: Network) -> Statement:
     """All of a job's money."""
-    found = figures(book)
-    settled = is_settled(book, told.state)
-    audits = [work for work in book.work.values() if work.audits]
+    found = figures(ledger)
+    settled = is_settled(ledger, told.state)
+    audits = [work for work in ledger.work.values() if work.audits]
     return Statement(
-        job=book.job,
-        number=book.escrow.number,
+        job=ledger.job,
+        number=ledger.escrow.number,
         state="settled" if settled and told.state == "complete" else told.state,
         settled=settled,
         token=network.token,
@@ -90,22 +81,22 @@ def statement(book: Book, told: Told, network: Network) -> Statement:
         owed=found.owed,
         refunded=found.refunded,
         refundable=found.refundable,
-        compensated=book.ledger.compensated(),
+        compensated=ledger.accounts.compensated(),
         audits=sum(work.audits for work in audits),
         audits_amount=sum(work.audits_amount for work in audits),
         terms=told.terms,
-        frames=tuple(_frame_lines(book, told.frames)),
-        nodes=tuple(_node_lines(book)),
-        transactions=tuple(book.escrow.transactions),
+        frames=tuple(_frame_lines(ledger, told.frames)),
+        nodes=tuple(_node_lines(ledger)),
+        transactions=tuple(ledger.escrow.transactions),
         notices=tuple(told.notices[:MOST_NOTICES]),
     )
 
 
-def _frame_lines(book: Book, states: Mapping[int, str]) -> list[FrameLine]:
-    numbers = sorted({*states, *book.frames})
+def _frame_lines(ledger: JobLedger, states: Mapping[int, str]) -> list[FrameLine]:
+    numbers = sorted({*states, *ledger.frames})
     lines = []
     for number in numbers:
-        frame = book.frames.get(number)
+        frame = ledger.frames.get(number)
         state = states.get(number, "")
         if frame is None:
             lines.append(FrameLine(number, state, 0, 0, 0))
@@ -114,21 +105,21 @@ def _frame_lines(book: Book, states: Mapping[int, str]) -> list[FrameLine]:
     return lines
 
 
-def _node_lines(book: Book) -> list[NodeLine]:
+def _node_lines(ledger: JobLedger) -> list[NodeLine]:
     """A line for each agreement, and one for each node that worked without."""
     lines = [
-        _node_line(book, held, book.work.get((held.node, held.agreement), Work()))
-        for held in book.held.values()
+        _node_line(ledger, held, ledger.work.get((held.node, held.agreement), Work()))
+        for held in ledger.held.values()
     ]
-    unpaid = [(node, work) for (node, agreement), work in book.work.items() if agreement not in book.held]
+    unpaid = [(node, work) for (node, agreement), work in ledger.work.items() if agreement not in ledger.held]
     lines += [
         NodeLine(node, "", "", "", work.tiles, work.audits, work.units, 0, 0, 0) for node, work in unpaid
     ]
     return lines
 
 
-def _node_line(book: Book, held: Held, work: Work) -> NodeLine:
-    found = book.escrow.agreements.get(held.agreement, OnChain())
+def _node_line(ledger: JobLedger, held: Agreement, work: Work) -> NodeLine:
+    found = held.chain
     return NodeLine(
         node=held.node,
         operator=held.operator,
@@ -137,9 +128,9 @@ def _node_line(book: Book, held: Held, work: Work) -> NodeLine:
         tiles=work.tiles,
         audits=work.audits,
         units=work.units,
-        earned=max(book.cumulative(held.agreement), found.paid),
+        earned=max(ledger.cumulative(held.agreement), found.paid),
         paid=found.paid,
         cap=max(held.cap, found.cap),
-        slashed=found.slashed,
+        slashed=found.taken,
         compensated=found.compensated,
     )

@@ -2,26 +2,18 @@
 """Paid jobs as the scripts keep them: offers, orders, promises, and what their books are made of."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from farm_protocol.errors import NotFound
-from farm_protocol.fields import decode, decoder, encode
+from farm_protocol.fields import convert, decode, decoder, encode
 from farm_protocol.ids import DeviceClass, JobId, NodeId, OwnerId
 from farm_protocol.records import JobState
-from payments.messages.promises import (
-    Credit,
-    Promise,
-    Promises,
-    SignedOffer,
-    SignedOrder,
-    SignedRaise,
-    SignedRelease,
-    SignedTerms,
-    SignedVoucher,
-)
+from payments.accounting.on_chain import OnChain
+from payments.accounting.units import Wei
+from payments.messages.promises import Offer, Promise, Promises, Release, Signed, Terms
 from payments.messages.statements import JobMoney, Payment, Statement
 from render_farm.store import keys
 from render_farm.store.connection import Connection
@@ -44,7 +36,7 @@ class PaidJob:
     owner: OwnerId
     state: JobState
     payment: Payment
-    terms: SignedTerms
+    terms: Signed[Terms]
     funded: bool
     settled: bool
     held: str
@@ -70,44 +62,53 @@ class StandingOffer:
     operator: OwnerId
     own: bool
     seller: str
-    offer: SignedOffer
+    offer: Signed[Offer]
     digest: str
     device_class: DeviceClass
     last_seen: float
 
 
 @dataclass(frozen=True, slots=True)
-class StoredOrder:
-    """An agreement of a job with a node, with the newest promise made for it (its `credits` are those that
-    came last). `current`: the node's work is done under it, `units_used` of `units_cap` so far.
+class Agreement:
+    """An agreement of a job with a node: the newest promise made for it (its `credits` are those that came
+    last), and what the chain told of it. `current`: the node's work is done under it, `units_used` of
+    `units_cap` so far. `own`: the node is the farm's; `operator` is the wallet that signed its offer.
     """
 
-    agreement: str
-    job: JobId
     node: NodeId
     promise: Promise
-    current: bool
-    units_cap: int
-    units_used: int
+    current: bool = False
+    units_cap: int = 0
+    units_used: int = 0
+    own: bool = False
+    operator: str = ""
+    chain: OnChain = field(default_factory=OnChain)
+
+    @property
+    def agreement(self) -> str:
+        """Its id."""
+        return self.promise.agreement
+
+    @property
+    def job(self) -> JobId:
+        """Which job it is of."""
+        return self.promise.job
+
+    @property
+    def price(self) -> int:
+        """Of a render unit."""
+        return self.promise.price
+
+    @property
+    def cap(self) -> Wei:
+        """What it may earn as promised."""
+        return Wei(self.promise.cap)
 
 
-@dataclass(frozen=True, slots=True)
-class _Base:
-    """What of a promise never changes."""
-
-    terms: SignedTerms
-    offer: SignedOffer
-    order: SignedOrder
-
-
-@dataclass(frozen=True, slots=True)
-class _News:
-    """What of a promise changes."""
-
-    cap_raise: SignedRaise | None
-    voucher: SignedVoucher | None
-    credits: tuple[Credit, ...]
-    ended: bool
+BASE = ("terms", "offer", "order")
+"""What of a promise never changes."""
+NEWS = ("cap_raise", "voucher", "credits", "ended")
+"""What of a promise changes."""
 
 
 class Money:
@@ -169,10 +170,10 @@ class Money:
         found = await self._store.do("HGET", keys.job(job), "statement")
         return None if found is None else decode(found, Statement)
 
-    async def terms(self, job: JobId) -> SignedTerms | None:
+    async def terms(self, job: JobId) -> Signed[Terms] | None:
         """A paid job's terms, or None."""
         found = await self._store.do("HGET", keys.job(job), "terms")
-        return None if found is None else decode(found, SignedTerms)
+        return None if found is None else decode(found, Signed[Terms])
 
     async def _mark(self, job: JobId, **fields: str) -> None:
         places = [keys.job(job), keys.PAID_JOBS, keys.WORK_CHANGED]
@@ -236,7 +237,7 @@ class Money:
 
     # --- offers and orders ----------------------------------------------------------------------
 
-    async def put_offer(self, node: NodeId, offer: SignedOffer, digest: str, seller: str) -> None:
+    async def put_offer(self, node: NodeId, offer: Signed[Offer], digest: str, seller: str) -> None:
         """A node sells from now on; its struct hash is `digest`, and `seller` signed it."""
         fields = ("offer", encode(offer), "offer_digest", digest, "seller", seller)
         await self._store.do("HSET", keys.node(node), *fields)
@@ -263,20 +264,20 @@ class Money:
         """Whether a node is the farm's own."""
         return bool(await self._store.do("HGET", keys.node(node), "own") == "1")
 
-    async def order(self, job: JobId, node: NodeId) -> StoredOrder | None:
+    async def order(self, job: JobId, node: NodeId) -> Agreement | None:
         """The agreement that a node's work for a job is done under now, or None."""
         agreement = await self._store.do("HGET", keys.order(job, node), "agreement")
         return None if agreement is None else await self.agreement(agreement)
 
-    async def agreement(self, agreement: str) -> StoredOrder | None:
+    async def agreement(self, agreement: str) -> Agreement | None:
         """An agreement, replaced or not, or None."""
         fields = await self._store.hash(keys.agreement(agreement))
         if not fields:
             return None
         room = await self._store.hash(keys.order(fields["job"], fields["node"]))
-        return _order(agreement, fields, room)
+        return _agreement(agreement, fields, room)
 
-    async def orders(self, job: JobId) -> list[StoredOrder]:
+    async def orders(self, job: JobId) -> list[Agreement]:
         """All agreements of a job."""
         names = sorted(await self._store.do("SMEMBERS", keys.job_orders(job)))
         found = [await self.agreement(name) for name in names]
@@ -286,8 +287,6 @@ class Money:
         """Promise a node something for a job, and let it do so much work for it. The same promise as the
         last is not told again.
         """
-        base = _Base(promise.terms, promise.offer, promise.order)
-        news = _News(promise.cap_raise, promise.voucher, promise.credits, promise.ended)
         places = [
             keys.order(job, node),
             keys.job_orders(job),
@@ -296,7 +295,7 @@ class Money:
             keys.WORK_CHANGED,
             keys.job_ordered(job),
         ]
-        told = (promise.agreement, units_cap, encode(base), encode(news))
+        told = (promise.agreement, units_cap, _part(promise, BASE), _part(promise, NEWS))
         await self._store.run("promise", places, job, node, *told)
 
     async def promises(self, node: NodeId, after: str = BEGINNING) -> Promises:
@@ -311,24 +310,28 @@ class Money:
         )
         return Promises(told, found[-1][0] if found else after)
 
-    async def put_release(self, job: JobId, release: SignedRelease) -> None:
+    async def put_release(self, job: JobId, release: Signed[Release]) -> None:
         """Keep what an operator signed at the end of its agreement."""
         await self._store.keep(
             "HSET", keys.job_releases(job), release.message.agreement, encode(release).decode()
         )
         await self._ring(job)
 
-    async def releases(self, job: JobId) -> dict[str, SignedRelease]:
+    async def releases(self, job: JobId) -> dict[str, Signed[Release]]:
         """A job's releases by agreement."""
         found = await self._store.hash(keys.job_releases(job))
-        return {name: decode(text, SignedRelease) for name, text in found.items()}
+        return {name: decode(text, Signed[Release]) for name, text in found.items()}
 
     async def _ring(self, job: str = "") -> None:
         await self._store.keep("XADD", keys.MONEY_CHANGED, "MAXLEN", "~", 1000, "*", "job", job)
 
 
 def _entries(lines: list[str]) -> list[dict[str, Any]]:
-    return [decoder(dict[str, Any]).decode(line) for line in lines]
+    return [_plain(line) for line in lines]
+
+
+def _plain(line: str) -> dict[str, Any]:
+    return decoder(dict[str, Any]).decode(line)
 
 
 def _paid_job(job: JobId, fields: Mapping[str, str], excluded: frozenset[NodeId]) -> PaidJob:
@@ -337,7 +340,7 @@ def _paid_job(job: JobId, fields: Mapping[str, str], excluded: frozenset[NodeId]
         owner=OwnerId(fields["owner"]),
         state=state_of(fields),
         payment=decode(fields["payment"], Payment),
-        terms=decode(fields["terms"], SignedTerms),
+        terms=decode(fields["terms"], Signed[Terms]),
         funded=fields["funded"] == "1",
         settled=fields.get("settled") == "1",
         held=fields.get("held", ""),
@@ -360,36 +363,24 @@ def _offer(node: NodeId, fields: Mapping[str, str]) -> StandingOffer:
         OwnerId(fields["owner"]),
         fields.get("own") == "1",
         fields["seller"],
-        decode(fields["offer"], SignedOffer),
+        decode(fields["offer"], Signed[Offer]),
         fields["offer_digest"],
         DeviceClass(fields.get("device_class", "")),
         float(fields.get("last_seen", 0)),
     )
 
 
+def _part(promise: Promise, names: Sequence[str]) -> bytes:
+    return encode({name: getattr(promise, name) for name in names})
+
+
 def _promise(agreement: str, fields: Mapping[str, str], news: str) -> Promise:
-    base, said = decode(fields["base"], _Base), decode(news, _News)
-    return Promise(
-        JobId(fields["job"]),
-        agreement,
-        base.terms,
-        base.offer,
-        base.order,
-        said.cap_raise,
-        said.voucher,
-        said.credits,
-        said.ended,
-    )
+    known = {"job": fields["job"], "agreement": agreement}
+    return convert(known | _plain(fields["base"]) | _plain(news), Promise)
 
 
-def _order(agreement: str, fields: Mapping[str, str], room: Mapping[str, str]) -> StoredOrder:
-    current = room.get("agreement") == agreement
-    return StoredOrder(
-        agreement,
-        JobId(fields["job"]),
-        NodeId(fields["node"]),
-        _promise(agreement, fields, fields["news"]),
-        current,
-        int(room["units_cap"]) if current else 0,
-        int(room["units_used"]) if current else 0,
-    )
+def _agreement(name: str, fields: Mapping[str, str], room: Mapping[str, str]) -> Agreement:
+    promise = _promise(name, fields, fields["news"])
+    if room.get("agreement") != name:
+        return Agreement(NodeId(fields["node"]), promise)
+    return Agreement(NodeId(fields["node"]), promise, True, int(room["units_cap"]), int(room["units_used"]))

@@ -16,7 +16,7 @@ from farm_protocol.ids import JobId, OwnerId, TaskId
 from farm_protocol.probes import ProbeOrder
 from farm_protocol.records import Demand, Exactness, JobSpec, RenderSettings, Task, TaskKind, TaskOutput
 from frame_splitter.exactness import Allowed
-from payments.messages.promises import SignedTerms
+from payments.messages.promises import Signed, Terms
 from payments.messages.statements import JobMoney, Payment
 from render_farm.policy.scheduler import rank
 from render_farm.policy.verification_rules import JobRules
@@ -39,7 +39,7 @@ class NewMoney:
     """
 
     payment: Payment
-    terms: SignedTerms
+    terms: Signed[Terms]
     units: Mapping[TaskId, int]
     audit_units: Mapping[TaskId, int]
     audit_ppm: int

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from gpu_worker.earnings.claims import unpaid
-from gpu_worker.earnings.purse import Purse
+from gpu_worker.earnings.earnings_journal import EarningsJournal
 from payments.chain.market import Market
 from payments.chain.market_records import AgreementState
 from payments.chain.outbox import FileOutbox
@@ -51,7 +51,7 @@ def until_work_is_owed(state: Path, render: "subprocess.Popen[bytes]") -> None:
     end = time.monotonic() + 300
     while time.monotonic() < end:
         assert render.poll() is None, render.stderr.read().decode() if render.stderr else ""
-        for job in Purse(state / "node").jobs.values():
+        for job in EarningsJournal(state / "node").jobs.values():
             if any(one.vouched and unpaid(job, name) for name, one in job.agreements.items()):
                 return
         time.sleep(0.05)

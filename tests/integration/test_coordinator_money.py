@@ -15,7 +15,7 @@ from farm_protocol.records import FailureCode, LeaseRequest, SlotOffer, TaskFail
 from payments.accounting import pricing
 from payments.accounting.pricing import MICRO
 from payments.messages import network, promises, signing
-from payments.messages.promises import Offer, Release, SignedOffer, SignedRelease, SignedTerms
+from payments.messages.promises import Offer, Release, Signed, Terms
 from payments.messages.statements import JobMoney, Statement
 from render_farm.coordinator.intake import JobOrder, JobSpec, plan
 from render_farm.store.connection import Connection
@@ -114,7 +114,7 @@ class Market:
             number=1,
         )
         message = replace(plain, **changes)
-        return SignedOffer(message, signing.sign(message, NETWORK, KEY))
+        return signing.signed(message, NETWORK, KEY)
 
     def sell(self):
         self.node.ok("POST", "/nodes/self/offer", self.offer())
@@ -201,7 +201,7 @@ def test_a_job_is_paid_for_as_its_quote_says(market):
     job = market.ann.ok("POST", "/jobs", order, Idempotency_Key="once")
     assert (job["state"], job["money"]["budget"]) == ("awaiting_funds", needed)
     assert market.ann.ok("POST", "/jobs", order, Idempotency_Key="once")["job"] == job["job"]
-    signed = decode(encode(market.ann.ok("GET", f"/jobs/{job['job']}/terms")["terms"]), SignedTerms)
+    signed = decode(encode(market.ann.ok("GET", f"/jobs/{job['job']}/terms")["terms"]), Signed[Terms])
     signing.require_signer(signed.message, NETWORK, signed.signature, market.node.farm)
     assert promises.job_name(job["job"]) == signed.message.name
     market.fund(job["job"])
@@ -451,7 +451,7 @@ def test_an_offer_with_the_other_form_of_its_signature_is_refused(market):
     order = signing.ORDER
     other = raw[:32] + (order - int.from_bytes(raw[32:64], "big")).to_bytes(32, "big")
     forged = "0x" + (other + bytes([55 - raw[64]])).hex()
-    body = SignedOffer(signed.message, forged)
+    body = Signed(signed.message, forged)
     market.node.refused(403, "bad_signature", "POST", "/nodes/self/offer", body)
     market.ann.refused(403, "forbidden", "POST", "/nodes/self/offer", signed)
 
@@ -498,7 +498,7 @@ def test_only_the_operator_releases_an_agreement(market):
     job = market.paid_job()
     agreement = market.agree(job, UNITS)
     message = Release(agreement, 5)
-    signed = SignedRelease(message, signing.sign(message, NETWORK, KEY))
+    signed = signing.signed(message, NETWORK, KEY)
     by_other = replace(signed, signature=signing.sign(message, NETWORK, b"\x09" * 32))
     market.node.refused(422, "invalid_input", "POST", "/nodes/self/releases", by_other)
     unknown = replace(signed, message=Release("ee" * 32, 5))

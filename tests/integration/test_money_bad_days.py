@@ -16,7 +16,7 @@ from payments.chain.market_records import AgreementState, Call
 from payments.chain.refusals import SENTENCES
 from payments.chain.rpc import Chain, WrongChain
 from payments.messages import accepted_tree, signing
-from payments.messages.promises import Credit, SignedOrder, SignedTerms, SignedVoucher, Voucher, job_name
+from payments.messages.promises import Credit, Signed, Voucher, job_name
 from payments.messages.session import session_key
 from payments.messages.signing import BadSignature
 from payments.wallet.keystore import new_key
@@ -51,7 +51,7 @@ def paid(stage: Stage, agreement: str) -> int:
     return int(stage.market.agreement(agreement).paid)
 
 
-def redeem(stage: Stage, *vouchers: SignedVoucher) -> None:
+def redeem(stage: Stage, *vouchers: Signed[Voucher]) -> None:
     stage.send(stage.stranger, stage.market.redeem(vouchers))
 
 
@@ -85,9 +85,9 @@ def test_vouchers_replayed_lowered_and_out_of_order_pay_each_unit_once(stage: St
 def test_a_voucher_is_worth_nothing_at_another_agreement(stage: Stage, job: int) -> None:
     one, two = stage.open_agreement(job), stage.open_agreement(job)
     said = stage.voucher(one, 5 * TOKEN)
-    other = SignedVoucher(replace(said.message, agreement=two), said.signature)
+    other = Signed(replace(said.message, agreement=two), said.signature)
     assert stage.refusal(stage.stranger, stage.market.redeem([other])) == "NoSession"
-    higher = SignedVoucher(replace(said.message, cumulative=6 * TOKEN), said.signature)
+    higher = Signed(replace(said.message, cumulative=6 * TOKEN), said.signature)
     assert stage.refusal(stage.stranger, stage.market.redeem([higher])) == "NoSession"
     with pytest.raises(BadSignature):
         signing.require_signer(other.message, stage.network, other.signature, stage.session.address)
@@ -119,7 +119,7 @@ def malleated(signature: str) -> str:
 def test_a_malleated_signature_is_refused_by_the_contract_and_by_the_farm(stage: Stage, job: int) -> None:
     agreement = stage.open_agreement(job)
     said = stage.voucher(agreement, 5 * TOKEN)
-    other = SignedVoucher(said.message, malleated(said.signature))
+    other = Signed(said.message, malleated(said.signature))
     assert stage.refusal(stage.stranger, stage.market.redeem([other])) == "ECDSAInvalidSignatureS"
     with pytest.raises(BadSignature, match="canonical"):
         signing.signer(other.message, stage.network, other.signature)
@@ -135,7 +135,7 @@ def test_what_is_signed_for_another_chain_or_market_is_nothing_here(stage: Stage
         replace(stage.network, market=stage.network.vault),
     ):
         signature = signing.sign(message, elsewhere, stage.session.reveal())
-        brought = stage.market.redeem([SignedVoucher(message, signature)])
+        brought = stage.market.redeem([Signed(message, signature)])
         assert stage.refusal(stage.stranger, brought) == "NoSession"
         with pytest.raises(BadSignature):
             signing.require_signer(message, stage.network, signature, stage.session.address)
@@ -176,7 +176,7 @@ def test_a_stranger_gets_nothing_out_of_somebodys_offer(stage: Stage, job: int) 
 def test_what_a_stranger_may_bring_is_done_as_it_was_signed_and_once(stage: Stage, job: int) -> None:
     offer = stage.offer()
     order = stage.order(job, offer)
-    richer = SignedOrder(replace(order.message, cap=2 * CAP), order.signature)
+    richer = Signed(replace(order.message, cap=2 * CAP), order.signature)
     assert stage.refusal(stage.stranger, stage.market.open_agreement(offer, richer)) == "NoSession"
     own = replace(offer, message=replace(offer.message, payee=stage.stranger.address))
     assert stage.refusal(stage.stranger, stage.market.open_agreement(own, order)) == "OtherOffer"
@@ -209,7 +209,7 @@ def test_two_coordinators_of_one_farm_cannot_do_a_thing_twice(stage: Stage) -> N
     number, offer = stage.number(terms), stage.offer()
     message = stage.order(number, offer, salt=0).message
     both = [
-        SignedOrder(message, signing.sign(message, stage.network, session_key(farm_key, name)))  # type: ignore[arg-type]
+        signing.signed(message, stage.network, session_key(farm_key, name))  # type: ignore[arg-type]
         for _ in range(2)
     ]
     assert both[0] == both[1]
@@ -274,10 +274,10 @@ def test_a_claim_for_work_never_done_is_contested_and_refused(stage: Stage, job:
     assert stage.refusal(stage.stranger, stage.market.contest(agreement)) == "CannotContest"
     stage.send(stage.client, stage.market.contest(agreement))
     assert stage.balance(stage.client.address) == before - 9 * TOKEN // 10
-    ruling, bench = stage.ruling(agreement, 0)
-    forged = replace(bench, signatures=(stage.sign(ruling, stage.operator),))
+    ruling, panel = stage.ruling(agreement, 0)
+    forged = replace(panel, signatures=(stage.sign(ruling, stage.operator),))
     assert stage.refusal(stage.operator, stage.market.rule_claim(ruling, forged)) == "NotTheBench"
-    stage.send(stage.stranger, stage.market.rule_claim(ruling, bench))
+    stage.send(stage.stranger, stage.market.rule_claim(ruling, panel))
     assert stage.balance(stage.client.address) == before
     assert stage.balance(stage.payee) == paid(stage, agreement) == 0
     again = stage.market.claim_unpaid(agreement, None, [stage.unpaid(job, "f2.t0", TOKEN)])
@@ -368,8 +368,8 @@ def test_stake_that_is_being_withdrawn_is_slashed_all_the_same(stage: Stage, job
     stage.send(operator, market.withdraw(STAKE - CAP))
     stage.later(WINDOWS.unbonding - 60)
     assert stage.refusal(operator, market.free(operator.address, agreement)) == "StillBound"
-    said, case, bench = stage.slash(agreement, 50 * TOKEN, 10 * TOKEN)
-    stage.send(stage.stranger, market.propose_slash(said, bench))
+    said, case, panel = stage.slash(agreement, 50 * TOKEN, 10 * TOKEN)
+    stage.send(stage.stranger, market.propose_slash(said, panel))
     stage.later(61)
     assert stage.refusal(operator, market.free(operator.address, agreement)) == "StillBound"
     assert stage.refusal(stage.stranger, market.execute_slash(case)) == "TooEarly"
@@ -456,7 +456,7 @@ def test_a_token_that_is_not_plain_is_refused_when_a_job_is_opened(
     place = made(stage, artifact("RenderMarket").bytecode.removeprefix("0x") + told)
     there = replace(stage.network, token=token, market=place)
     message = stage.terms().message
-    terms = SignedTerms(message, signing.sign(message, there, stage.farm.reveal()))
+    terms = signing.signed(message, there, stage.farm.reveal())
     opening = Market(stage.market.chain, there).open_job(terms, DEPOSIT)
     assert stage.refusal(stage.client, opening) == refusal
     assert "token" in SENTENCES[refusal]

@@ -13,7 +13,7 @@ import pytest
 
 from farm_protocol.errors import Conflict, FarmError, InvalidInput, Unavailable
 from payments.accounting.units import Wei
-from payments.chain.events import Cursor, DeepReorganisation, event_id, next_batch
+from payments.chain.events import Cursor, DeepReorganisation, next_batch
 from payments.chain.outbox import FileOutbox, Intent, Outcome
 from payments.chain.rpc import Chain, NoFunds, Reverted, WrongChain
 from payments.chain.sending import Sender, SendingRules
@@ -378,7 +378,7 @@ def test_events_are_given_out_under_one_name_and_reorganised_ones_never(
     assert amounts == [1000, 1, 2, 3]
     assert next_batch(way, [(address, TOKEN["abi"])], start, 0) == everything
     assert next_batch(way, [(address, TOKEN["abi"])], everything.cursor, 0).events == ()
-    assert len({event_id(event) for event in everything.events}) == 4
+    assert len({event.id for event in everything.events}) == 4
     sure = next_batch(way, [(address, TOKEN["abi"])], start, 2)
     assert [event.values["value"] for event in sure.events] == [1000, 1]
     fresh.rpc("evm_increaseTime", 50)

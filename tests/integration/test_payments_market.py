@@ -16,19 +16,7 @@ from payments.chain.refusals import Refused
 from payments.chain.rpc import WrongChain
 from payments.messages import accepted_tree, signing
 from payments.messages.network import Windows, load, save
-from payments.messages.promises import (
-    Credit,
-    Offer,
-    Order,
-    Raise,
-    Release,
-    SignedOffer,
-    SignedOrder,
-    SignedRaise,
-    SignedRelease,
-    SignedVoucher,
-    Voucher,
-)
+from payments.messages.promises import Credit, Offer, Order, Raise, Release, Signed, Voucher
 from payments.messages.session import session_key
 from payments.wallet.keystore import new_key
 from payments.wallet.wallet import Wallet
@@ -77,9 +65,9 @@ def test_a_job_is_opened_paid_and_its_rest_taken_back(place: Place, tmp_path: Pa
         terms.message.deadline,
         1,
     )
-    offered = SignedOffer(offer, place.signed(offer, owner.reveal()))
+    offered = Signed(offer, place.signed(offer, owner.reveal()))
     order = Order(number, signing.struct_hash(offer).hex(), 2 * UNIT, UNIT, 16, 5)
-    ordered = SignedOrder(order, place.signed(order, session))
+    ordered = Signed(order, place.signed(order, session))
     agreement = signing.agreement_id(order, place.network)
     more = Raise(agreement, 5 * UNIT)
     credited = [Credit(f"{job}.f{i}", "cd" * 32, UNIT // 4 + i) for i in range(3)]
@@ -88,9 +76,9 @@ def test_a_job_is_opened_paid_and_its_rest_taken_back(place: Place, tmp_path: Pa
     release = Release(agreement, total)
     calls = (
         place.market.open_agreement(offered, ordered),
-        place.market.raise_cap(SignedRaise(more, place.signed(more, session))),
-        place.market.redeem([SignedVoucher(voucher, place.signed(voucher, session))]),
-        place.market.release_for(SignedRelease(release, place.signed(release, owner.reveal()))),
+        place.market.raise_cap(Signed(more, place.signed(more, session))),
+        place.market.redeem([Signed(voucher, place.signed(voucher, session))]),
+        place.market.release_for(Signed(release, place.signed(release, owner.reveal()))),
     )
     place.bank.do("all", *calls, wait=WAIT)
     found = place.market.agreement(agreement)
@@ -102,7 +90,7 @@ def test_a_job_is_opened_paid_and_its_rest_taken_back(place: Place, tmp_path: Pa
     assert place.market.available(number) == 12 * UNIT - total
     client.take_back("back", number, 12 * UNIT - total, WAIT)
     assert place.market.token_balance(key.address) == 20 * UNIT - total
-    told = [event.name for event in place.market.events(0, place.rpc.head())]
+    told = [type(event).__name__ for event in place.market.events(0, place.rpc.head())]
     wanted = ["JobOpened", "Funded", "AgreementOpened", "Locked", "CapRaised", "Locked", "Paid"]
     assert [name for name in told if name in wanted] == wanted
     save(place.network, tmp_path / "chain.toml")

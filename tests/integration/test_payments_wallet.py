@@ -15,7 +15,7 @@ from payments.chain.outbox import FileOutbox, Intent
 from payments.chain.refusals import Refused
 from payments.chain.rpc import Chain, NoFunds
 from payments.chain.sending import SendingRules
-from payments.messages.promises import SignedTerms
+from payments.messages.promises import Signed, Terms
 from payments.messages.session import session_key
 from payments.wallet.keystore import Key, new_key
 from payments.wallet.wallet import Wallet
@@ -72,7 +72,7 @@ class Client:
         place.bank.do(f"to {key.address}", give, wait=WAIT)
         self.job, self.terms = self.new_job()
 
-    def new_job(self) -> tuple[JobId, SignedTerms]:
+    def new_job(self) -> tuple[JobId, Signed[Terms]]:
         job = JobId(f"j{self.key.address[2:14]}x{next(COUNT)}")
         return job, terms_of(self.place, job, self.key.address, session_key(FARM_KEY, job))
 

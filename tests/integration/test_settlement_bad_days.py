@@ -5,18 +5,17 @@ back, revoke or vanish. The store is real, and so are chain and contracts.
 
 import asyncio
 import time
-from dataclasses import astuple
 
 import pytest
 
 from farm_protocol.fields import encode
-from payments.chain.market_records import Attested, Received, Unpaid
+from payments.chain.market_records import Unpaid
 from payments.chain.refusals import Refused
 from payments.messages import signing
-from payments.messages.promises import Order, SignedOrder
+from payments.messages.promises import Order
 from payments.messages.session import session_key
 from render_farm.coordinator.result_receiver import Equivocation
-from render_farm.settlement.chain_entries import FarmEntry
+from render_farm.settlement.farm_entries import FarmEntry
 from render_farm.settlement.settler import LockLost
 from tests.support import local_chain
 from tests.support.settled_farm import BUDGET, PRICE, TOKEN, UNIT, WINDOWS, SettledFarm, Town, run
@@ -109,7 +108,7 @@ def test_of_two_settlers_one_works_and_the_other_takes_over(farm) -> None:
             async with farm.running(farm.settler("two")) as second:
                 await farm.work(job, "n1", most=3)
                 await asyncio.sleep(0.3)
-                assert not second._books.all(), "it waits for the lock"
+                assert not second._ledgers.all(), "it waits for the lock"
         assert await farm.money.hold_lock("two", 1.0), "who stops gives the lock up"
         async with farm.running(farm.settler("two")):
             await farm.work(job, "n1")
@@ -237,9 +236,8 @@ def unpaid(farm, node, task, amount):
     receipt = attestation.Submission(
         attestation.digest(said, FARM).hex(), int(time.time() * 1000), 9, "00" * 32, 0
     )
-    attested = Attested(*astuple(said))
     by_farm = attestation.sign(receipt, FARM, FARM_KEY)
-    return Unpaid(attested, signed, Received(*astuple(receipt)), by_farm, amount)
+    return Unpaid(said, signed, receipt, by_farm, amount)
 
 
 @pytest.mark.parametrize("undecided", [False, True])
@@ -437,7 +435,7 @@ def test_an_agreement_that_a_stolen_key_opened_is_told_and_nothing_is_done_under
         number = await farm.number(job)
         order = Order(number, digest(node.offer), 2 * TOKEN, TOKEN, 4, 99)
         key = session_key(FARM_KEY, job)
-        signed = SignedOrder(order, signing.sign(order, farm.network, key))
+        signed = signing.signed(order, farm.network, key)
         call = farm.market.open_agreement(node.offer, signed)
         await asyncio.to_thread(farm.client.do, "steal", call, wait=10)
         async with farm.running():

@@ -20,25 +20,12 @@ from farm_protocol.records import Lease, RenderSettings, Task, TaskKind
 from gpu_worker.__main__ import main
 from gpu_worker.earnings import commands
 from gpu_worker.earnings.agreements import Seller
-from gpu_worker.earnings.purse import Purse, Work
-from gpu_worker.earnings.witness import backing
-from payments.chain.market_records import AgreementState, Bench
+from gpu_worker.earnings.earnings_journal import EarningsJournal, Work
+from gpu_worker.earnings.funding_verifier import unfunded_reason
+from payments.chain.market_records import AgreementState, ArbiterPanel
 from payments.messages import accepted_tree, signing
 from payments.messages.network import save
-from payments.messages.promises import (
-    Credit,
-    Offer,
-    Order,
-    Promise,
-    Raise,
-    Ruling,
-    SignedOffer,
-    SignedOrder,
-    SignedRaise,
-    SignedTerms,
-    SignedVoucher,
-    Voucher,
-)
+from payments.messages.promises import Credit, Offer, Order, Promise, Raise, Ruling, Signed, Terms, Voucher
 from payments.messages.session import session_key
 from payments.wallet import keystore
 from payments.wallet.keystore import Key, new_key
@@ -85,7 +72,7 @@ class Shop:
     capsys: pytest.CaptureFixture[str]
 
     def __post_init__(self) -> None:
-        self.purse = Purse(self.folder, self.place.rpc.time)
+        self.journal = EarningsJournal(self.folder, self.place.rpc.time)
 
     def run(self, *words: str, status: int = 0) -> dict[str, Any]:
         """A command's answer as JSON."""
@@ -96,31 +83,31 @@ class Shop:
         answer: dict[str, Any] = json.loads(out)
         return answer
 
-    def job(self, name: str, deposit: int = 20 * UNIT) -> tuple[JobId, SignedTerms]:
+    def job(self, name: str, deposit: int = 20 * UNIT) -> tuple[JobId, Signed[Terms]]:
         """A job that a client opened."""
         job = JobId(name)
         terms = terms_of(self.place, job, self.client[0].address, session_key(FARM_KEY, job))
         self.client[1].open_job(f"open {name}", terms, deposit, WAIT)
         return job, terms
 
-    def order(self, name: JobId, terms: SignedTerms, /, **changes: int) -> Promise:
+    def order(self, name: JobId, terms: Signed[Terms], /, **changes: int) -> Promise:
         """The farm takes the operator's offer for a job, and tells nobody else."""
         session = session_key(FARM_KEY, name)
         number = self.place.market.number_of(FARM, name)
         # One offer for each job, so that none is used up.
         offer = Offer(FARM, NODE, self.key.address, "cpu", UNIT, 1000, 10_000, terms.message.deadline, number)
-        offered = SignedOffer(offer, self.place.signed(offer, self.key.reveal()))
+        offered = Signed(offer, self.place.signed(offer, self.key.reveal()))
         digest = signing.struct_hash(offer).hex()
-        self.purse.add_offer(digest, offered)
+        self.journal.add_offer(digest, offered)
         order = replace(Order(number, digest, 4 * UNIT, UNIT, 2, 0), **changes)
-        ordered = SignedOrder(order, self.place.signed(order, session))
+        ordered = Signed(order, self.place.signed(order, session))
         agreement = signing.agreement_id(order, self.place.network)
         return self.take(Promise(name, agreement, terms, offered, ordered))
 
     def take(self, promise: Promise) -> Promise:
         """The node hears a promise."""
-        seller = Seller(self.place.network, FARM, self.key.address, self.purse.offers)
-        self.purse.take(promise, seller)
+        seller = Seller(self.place.network, FARM, self.key.address, self.journal.offers)
+        self.journal.take(promise, seller)
         return promise
 
     def vouched(self, promise: Promise, *frames: int) -> Promise:
@@ -129,18 +116,18 @@ class Shop:
         root, total = accepted_tree.root(credited)
         said = Voucher(promise.agreement, total, root)
         signature = self.place.signed(said, session_key(FARM_KEY, promise.job))
-        return self.take(replace(promise, voucher=SignedVoucher(said, signature), credits=credited))
+        return self.take(replace(promise, voucher=Signed(said, signature), credits=credited))
 
     def raised(self, promise: Promise, cap: int) -> Promise:
         """The farm lets an agreement earn more."""
         said = Raise(promise.agreement, cap)
         signature = self.place.signed(said, session_key(FARM_KEY, promise.job))
-        return self.take(replace(promise, cap_raise=SignedRaise(said, signature), credits=()))
+        return self.take(replace(promise, cap_raise=Signed(said, signature), credits=()))
 
     def works(self, promise: Promise, *frames: int, farm_key: bytes = FARM_KEY, ago: int = 0) -> None:
         """The node did frames, and has receipts for them from whoever has `farm_key`."""
         for frame in frames:
-            self.purse.add_work(lease_of(promise.job, frame), self.work(promise, frame, farm_key, ago))
+            self.journal.add_work(lease_of(promise.job, frame), self.work(promise, frame, farm_key, ago))
 
     def work(self, promise: Promise, frame: int, farm_key: bytes, ago: int) -> Work:
         name = f"{promise.job}.f{frame}"
@@ -206,7 +193,7 @@ def test_vouchers_are_paid_though_the_farm_brought_nothing_and_one_is_refused(sh
     shop.vouched(dear, 1)
     # More than the job's budget: not brought, because the voucher needs no raise.
     shop.raised(
-        replace(good, voucher=shop.purse.jobs[good.job].agreements[good.agreement].promise.voucher),
+        replace(good, voucher=shop.journal.jobs[good.job].agreements[good.agreement].promise.voucher),
         100 * UNIT,
     )
     answer = shop.run("redeem", status=1)
@@ -229,7 +216,7 @@ def test_a_raise_is_brought_where_a_voucher_needs_it(shop: Shop) -> None:
     shop.run("stake", "20")
     held = shop.order(*shop.job("jr1"), cap=UNIT)
     shop.raised(held, 3 * UNIT)
-    raised = shop.purse.jobs[held.job].agreements[held.agreement].promise
+    raised = shop.journal.jobs[held.job].agreements[held.agreement].promise
     shop.vouched(raised, 1, 2, 3)
     assert shop.run("redeem", "jr1")["redeemed"] == 3 * UNIT
     assert shop.place.market.agreement(held.agreement).cap == 3 * UNIT
@@ -279,8 +266,8 @@ def test_a_claim_for_work_never_done_is_contested_and_refused(shop: Shop) -> Non
     with pytest.raises(Conflict, match="No claim"):
         contest(purse, held.job, number, print)
     ruling = Ruling(held.agreement, 0)
-    bench = Bench((FARM,), 1, (place.signed(ruling, FARM_KEY),))
-    place.bank.do("rule jc1", place.market.rule_claim(ruling, bench), wait=WAIT)
+    panel = ArbiterPanel((FARM,), 1, (place.signed(ruling, FARM_KEY),))
+    place.bank.do("rule jc1", place.market.rule_claim(ruling, panel), wait=WAIT)
     (over,) = shop.run("claim", "--now")["claims"]
     assert over["step"] == "over"
     assert shop.state(held) == (AgreementState.OPEN, UNIT)
@@ -311,7 +298,7 @@ def test_what_a_farm_promises_without_the_chain_is_told_by_a_look_at_it(shop: Sh
     never = terms_of(place, JobId("jw0"), shop.client[0].address, session_key(FARM_KEY, JobId("jw0")))
 
     def said(promise: Promise) -> str:
-        return backing(place.market, shop.key.address, promise)
+        return unfunded_reason(place.market, shop.key.address, promise)
 
     # A farm's word alone: orders and vouchers of a job that nobody opened check out, and are worth nothing.
     assert "not on the chain" in said(shop.order(JobId("jw0"), never))
@@ -323,9 +310,9 @@ def test_what_a_farm_promises_without_the_chain_is_told_by_a_look_at_it(shop: Sh
     assert said(held) == ""
     assert "no room" in said(shop.order(job, terms, cap=21 * UNIT))
     cheaper = replace(terms.message, stakeShare=1)
-    assert "other terms" in said(replace(held, terms=SignedTerms(cheaper, terms.signature)))
+    assert "other terms" in said(replace(held, terms=Signed(cheaper, terms.signature)))
     other = replace(terms.message, sessionKey=FARM)
-    assert "not its key" in said(replace(held, terms=SignedTerms(other, terms.signature)))
+    assert "not its key" in said(replace(held, terms=Signed(other, terms.signature)))
     place.bank.do("open jw1", place.market.open_agreement(held.offer, held.order), wait=WAIT)
     assert said(held) == ""
     shop.works(held, 1)

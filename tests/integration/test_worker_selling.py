@@ -20,22 +20,13 @@ from gpu_worker.agent.records import Bench, Pace
 from gpu_worker.earnings import selling as sellings
 from gpu_worker.earnings.agreements import Seller
 from gpu_worker.earnings.claims import as_unpaid
-from gpu_worker.earnings.purse import Purse
+from gpu_worker.earnings.earnings_journal import EarningsJournal
 from gpu_worker.earnings.selling import Operator, Selling
 from gpu_worker.farm.coordinator import Coordinator
 from gpu_worker.farm.identity import load_identity
 from gpu_worker.farm.result_signer import Notary
 from payments.messages import accepted_tree, signing
-from payments.messages.promises import (
-    Credit,
-    Order,
-    Promise,
-    Promises,
-    SignedOrder,
-    SignedTerms,
-    SignedVoucher,
-    Voucher,
-)
+from payments.messages.promises import Credit, Order, Promise, Promises, Voucher
 from tests.support import settling
 from tests.support.settling import NETWORK, OPERATOR, OPERATOR_KEY, PRICE
 from verification.protocol.attestation import require_signer
@@ -85,18 +76,16 @@ def order_for(offer, claim_tasks=2):
     """The farm takes the node's offer."""
     plain = settling.terms(JOB).message
     said = replace(plain, farm=FARM, sessionKey=signing.address_of(SESSION), arbiters=(FARM,))
-    terms = SignedTerms(said, signing.sign(said, NETWORK, KEY))
+    terms = signing.signed(said, NETWORK, KEY)
     order = Order(1, settling.digest(offer), 10 * PRICE, PRICE, claim_tasks, 0)
-    signed = SignedOrder(order, signing.sign(order, NETWORK, SESSION))
+    signed = signing.signed(order, NETWORK, SESSION)
     return Promise(JOB, signing.agreement_id(order, NETWORK), terms, offer, signed)
 
 
 def vouched(promise, credited, new):
     root, total = accepted_tree.root(credited)
     said = Voucher(promise.agreement, total, root)
-    return replace(
-        promise, voucher=SignedVoucher(said, signing.sign(said, NETWORK, SESSION)), credits=tuple(new)
-    )
+    return replace(promise, voucher=signing.signed(said, NETWORK, SESSION), credits=tuple(new))
 
 
 def lease_of(number, agreement):
@@ -119,10 +108,10 @@ def node(farm, tmp_path, monkeypatch):
     monkeypatch.setattr(sellings, "PROMISE_SECONDS", 0.2)
     identity = load_identity(tmp_path)
     farm.address = identity.address
-    desk, purse = Desk(), Purse(tmp_path, lambda: NOW)
+    desk, journal = Desk(), EarningsJournal(tmp_path, lambda: NOW)
     operator = Operator(OPERATOR_KEY, OPERATOR, OPERATOR, PRICE, 1000, 30.0, NETWORK)
     device = DeviceClass("cpu:test")
-    selling = Selling(desk, operator, purse, identity.address, FARM, device, lambda: NOW, own=False)
+    selling = Selling(desk, operator, journal, identity.address, FARM, device, lambda: NOW, own=False)
     slot = FakeSlot("cpu-0", tmp_path)
     notary = Notary(identity, FARM, tmp_path, selling)
     pace = Pace(wait=0.2, beat=0.02, retry=0.1, rest=0.1, store_away=0.5, drain=2.0)
@@ -132,7 +121,7 @@ def node(farm, tmp_path, monkeypatch):
     selling.start()
     thread = threading.Thread(target=agent.run)
     thread.start()
-    yield farm, desk, slot, purse
+    yield farm, desk, slot, journal
     selling.stop()
     agent.stop()
     desk.ready.put(None)
@@ -147,7 +136,7 @@ def test_paid_work_is_done_under_promises_up_to_what_can_be_claimed(node, tmp_pa
     farm.put(lease_of(1, promise.agreement), lease_of(2, promise.agreement))
     farm.wait_for(lambda: len(farm.results) == 2 and farm.requests[-1].refuses == (JOB,))
 
-    kept = Purse(tmp_path).jobs[JOB]
+    kept = EarningsJournal(tmp_path).jobs[JOB]
     assert [work.amount for work in kept.unpaid(promise.agreement)] == [PRICE, PRICE]
     one = as_unpaid(kept.unpaid(promise.agreement)[0])
     (work,) = (work for work in kept.work.values() if work.attestation.task == one.attestation.task)
@@ -208,10 +197,10 @@ def steps():
 
 def keep(folder):
     """Take promises without end, and say each that is kept."""
-    purse = Purse(folder, lambda: NOW)
+    journal = EarningsJournal(folder, lambda: NOW)
     seller = Seller(NETWORK, FARM, OPERATOR, {settling.digest(offered()): offered()})
     for promise in steps():
-        held = purse.take(promise, seller)
+        held = journal.take(promise, seller)
         print(held.vouched, flush=True)
 
 
@@ -223,19 +212,19 @@ def test_what_a_node_held_when_it_was_killed_it_holds_afterwards(tmp_path):
     said = [int(child.stdout.readline()) for _ in range(40)]
     child.kill()
     said += [int(line) for line in child.communicate()[0].splitlines() if line]
-    kept = Purse(tmp_path).jobs[JOB].agreements[order_for(offered()).agreement]
+    kept = EarningsJournal(tmp_path).jobs[JOB].agreements[order_for(offered()).agreement]
     assert kept.vouched >= said[-1] > 0
     root = accepted_tree.root(kept.credits)
     assert root == (kept.promise.voucher.message.acceptedRoot, kept.vouched)
 
 
 def test_a_folder_cut_off_at_any_byte_is_one_that_was_kept(tmp_path):
-    purse = Purse(tmp_path, lambda: NOW)
+    journal = EarningsJournal(tmp_path, lambda: NOW)
     seller = Seller(NETWORK, FARM, OPERATOR, {settling.digest(offered()): offered()})
-    held = [purse.take(promise, seller) for promise in islice(steps(), 4)]
+    held = [journal.take(promise, seller) for promise in islice(steps(), 4)]
     path = tmp_path / "money" / JOB / "promises.jsonl"
     whole = path.read_bytes()
     for cut in range(0, len(whole), 61):
         path.write_bytes(whole[:cut])
-        found = list(Purse(tmp_path).jobs[JOB].agreements.values())
+        found = list(EarningsJournal(tmp_path).jobs[JOB].agreements.values())
         assert found == held[whole[:cut].count(b"\n") - 1 :][:1] if b"\n" in whole[:cut] else found == []

@@ -10,7 +10,7 @@ from payments.chain.outbox import FileOutbox
 from payments.chain.rpc import Chain
 from payments.messages import signing
 from payments.messages.network import Windows
-from payments.messages.promises import Message, SignedTerms, Terms, job_name
+from payments.messages.promises import Message, Signed, Terms, job_name
 from payments.wallet.keystore import Key
 from payments.wallet.wallet import Wallet
 from tests.support.local_chain import LocalChain
@@ -44,7 +44,7 @@ class Place:
         return signing.sign(message, self.network, key)
 
 
-def terms_of(place: Place, job: JobId, client: str, session: bytes) -> SignedTerms:
+def terms_of(place: Place, job: JobId, client: str, session: bytes) -> Signed[Terms]:
     farm = signing.address_of(FARM_KEY)
     terms = Terms(
         client=client,
@@ -60,4 +60,4 @@ def terms_of(place: Place, job: JobId, client: str, session: bytes) -> SignedTer
         threshold=1,
         termsHash="ab" * 32,
     )
-    return SignedTerms(terms, place.signed(terms, FARM_KEY))
+    return Signed(terms, place.signed(terms, FARM_KEY))

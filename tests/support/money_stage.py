@@ -12,7 +12,7 @@ from farm_protocol.ids import JobId
 from payments.chain.artifacts import error_name
 from payments.chain.deploy import deploy
 from payments.chain.market import Market
-from payments.chain.market_records import Attested, Bench, Call, Received, Unpaid
+from payments.chain.market_records import ArbiterPanel, Call, Unpaid
 from payments.chain.outbox import FileOutbox
 from payments.chain.rpc import Chain, Reverted
 from payments.messages import accepted_tree, signing
@@ -25,12 +25,7 @@ from payments.messages.promises import (
     Raise,
     Release,
     Ruling,
-    SignedOffer,
-    SignedOrder,
-    SignedRaise,
-    SignedRelease,
-    SignedTerms,
-    SignedVoucher,
+    Signed,
     Slash,
     Terms,
     Voucher,
@@ -140,7 +135,7 @@ class Stage:
         """A signature as everybody here makes it."""
         return signing.sign(message, self.network, key.reveal())
 
-    def terms(self, **other: Any) -> SignedTerms:
+    def terms(self, **other: Any) -> Signed[Terms]:
         """A new job's terms, signed by the farm."""
         said = Terms(
             client=self.client.address,
@@ -157,7 +152,7 @@ class Stage:
             termsHash=sha256(b"terms").hexdigest(),
         )
         said = replace(said, **other)
-        return SignedTerms(said, self.sign(said, self.farm))
+        return Signed(said, self.sign(said, self.farm))
 
     def open_job(self, deposit: int = DEPOSIT, **other: Any) -> int:
         """A new job's number."""
@@ -165,12 +160,12 @@ class Stage:
         self.send(self.client, self.market.open_job(terms, deposit))
         return self.number(terms)
 
-    def number(self, terms: SignedTerms) -> int:
+    def number(self, terms: Signed[Terms]) -> int:
         """The number of the job that has these terms."""
         name = bytes.fromhex(terms.message.name).rstrip(b"\0").decode()
         return self.market.number_of(terms.message.farm, JobId(name))
 
-    def offer(self, key: Key | None = None, **other: Any) -> SignedOffer:
+    def offer(self, key: Key | None = None, **other: Any) -> Signed[Offer]:
         """An operator's offer."""
         said = Offer(
             farm=self.farm.address,
@@ -184,15 +179,15 @@ class Stage:
             number=1,
         )
         said = replace(said, **other)
-        return SignedOffer(said, self.sign(said, key or self.operator))
+        return Signed(said, self.sign(said, key or self.operator))
 
-    def order(self, job: int, offer: SignedOffer, key: Key | None = None, **other: Any) -> SignedOrder:
+    def order(self, job: int, offer: Signed[Offer], key: Key | None = None, **other: Any) -> Signed[Order]:
         """The session key's order for an offer."""
         taken = signing.struct_hash(offer.message).hex()
         said = replace(Order(job, taken, CAP, TASK_CAP, 4, next(self._names)), **other)
-        return SignedOrder(said, self.sign(said, key or self.session))
+        return Signed(said, self.sign(said, key or self.session))
 
-    def open_agreement(self, job: int, offer: SignedOffer | None = None, **other: Any) -> str:
+    def open_agreement(self, job: int, offer: Signed[Offer] | None = None, **other: Any) -> str:
         """A new agreement's id."""
         offer = offer or self.offer()
         order = self.order(job, offer, **other)
@@ -201,50 +196,51 @@ class Stage:
 
     def voucher(
         self, agreement: str, cumulative: int, key: Key | None = None, root: str = "0" * 64
-    ) -> SignedVoucher:
+    ) -> Signed[Voucher]:
         """All that was earned so far."""
         said = Voucher(agreement, cumulative, root)
-        return SignedVoucher(said, self.sign(said, key or self.session))
+        return Signed(said, self.sign(said, key or self.session))
 
-    def voucher_for(self, agreement: str, accepted: Sequence[Credit]) -> SignedVoucher:
+    def voucher_for(self, agreement: str, accepted: Sequence[Credit]) -> Signed[Voucher]:
         """A voucher over what was accepted."""
         root, total = accepted_tree.root(accepted)
         return self.voucher(agreement, total, root=root)
 
-    def raised(self, agreement: str, cap: int, key: Key | None = None) -> SignedRaise:
+    def raised(self, agreement: str, cap: int, key: Key | None = None) -> Signed[Raise]:
         """A higher cap."""
         said = Raise(agreement, cap)
-        return SignedRaise(said, self.sign(said, key or self.session))
+        return Signed(said, self.sign(said, key or self.session))
 
-    def released(self, agreement: str, cumulative: int, key: Key | None = None) -> SignedRelease:
+    def released(self, agreement: str, cumulative: int, key: Key | None = None) -> Signed[Release]:
         """The operator gives up the rest."""
         said = Release(agreement, cumulative)
-        return SignedRelease(said, self.sign(said, key or self.operator))
+        return Signed(said, self.sign(said, key or self.operator))
 
-    def bench(self, message: Message, key: Key | None = None) -> Bench:
+    def panel(self, message: Message, key: Key | None = None) -> ArbiterPanel:
         """The job's one arbiter says something."""
-        return Bench((self.arbiter.address,), 1, (self.sign(message, key or self.arbiter),))
+        return ArbiterPanel((self.arbiter.address,), 1, (self.sign(message, key or self.arbiter),))
 
-    def slash(self, agreement: str, amount: int, price: int) -> tuple[Slash, str, Bench]:
+    def slash(self, agreement: str, amount: int, price: int) -> tuple[Slash, str, ArbiterPanel]:
         """A slash, its id, and who signed it."""
         said = Slash(agreement, amount, price, sha256(b"verdict").hexdigest())
-        return said, signing.digest(said, self.network).hex(), self.bench(said)
+        return said, signing.digest(said, self.network).hex(), self.panel(said)
 
-    def ruling(self, agreement: str, extra: int) -> tuple[Ruling, Bench]:
+    def ruling(self, agreement: str, extra: int) -> tuple[Ruling, ArbiterPanel]:
         """So much of a claim stands."""
         said = Ruling(agreement, extra)
-        return said, self.bench(said)
+        return said, self.panel(said)
 
     # --- what nodes and the farm sign about work ------------------------------------------------
 
-    def attested(self, task: str, pixels: bytes = b"pixels", key: Key | None = None) -> tuple[Attested, str]:
+    def attested(
+        self, task: str, pixels: bytes = b"pixels", key: Key | None = None
+    ) -> tuple[attestation.Attestation, str]:
         """A node's attestation, and its signature."""
         said = attestation.Attestation(
             task, 3, sha256(pixels).hexdigest(), sha256(b"object").hexdigest(), "CPU", "5.0.1", 1234
         )
         signature = attestation.sign(said, self.farm.address, (key or self.node).reveal())
-        fields = (said.task, said.token, said.pixelRoot, said.object, said.deviceClass, said.build)
-        return Attested(*fields, said.renderMilliseconds), signature
+        return said, signature
 
     def unpaid(
         self, job: int, task: str, amount: int, farm: Key | None = None, node: Key | None = None
@@ -254,13 +250,7 @@ class Stage:
         """
         name = bytes.fromhex(self.market.job(job).name).rstrip(b"\0").decode()
         said, signature = self.attested(f"{name}.{task}", key=node)
-        told = attestation.Attestation(
-            said.task, said.token, said.pixel_root, said.object, said.device_class, said.build, 1234
-        )
-        digest = attestation.digest(told, self.farm.address).hex()
+        digest = attestation.digest(said, self.farm.address).hex()
         receipt = attestation.Submission(digest, 1_800_000_000_123, 77, "0" * 64, 100_000)
-        received = Received(
-            receipt.attestation, receipt.time, receipt.round, receipt.commitment, receipt.rate
-        )
         by_farm = attestation.sign(receipt, self.farm.address, (farm or self.farm).reveal())
-        return Unpaid(said, signature, received, by_farm, amount)
+        return Unpaid(said, signature, receipt, by_farm, amount)

@@ -4,17 +4,7 @@
 from dataclasses import replace
 
 from farm_protocol.records import TaskKind
-from payments.messages.promises import (
-    Offer,
-    Order,
-    Promise,
-    SignedOffer,
-    SignedOrder,
-    SignedTerms,
-    SignedVoucher,
-    Terms,
-    Voucher,
-)
+from payments.messages.promises import Offer, Order, Promise, Signed, Terms, Voucher
 from payments.messages.statements import NOBODY, Payment
 from render_farm.policy.verification_rules import JobRules
 from render_farm.store.new_jobs import NewJob, NewMoney
@@ -48,7 +38,7 @@ def paid(new: NewJob, units: int = 1_000_000, audit: int = 50_000, rules: JobRul
     tiles = [task for task in new.tasks if task.kind is TaskKind.RENDER]
     counts = {task.id: units + number for number, task in enumerate(tiles)}
     audits = dict.fromkeys(counts, audit)
-    terms = SignedTerms(TERMS, UNSIGNED)
+    terms = Signed(TERMS, UNSIGNED)
     return replace(new, money=NewMoney(PAYMENT, terms, counts, audits, 50_000, "TEST", 18, rules))
 
 
@@ -56,13 +46,13 @@ def promise(job: str, agreement: str, cumulative: int | None = None) -> Promise:
     """A promise under an agreement, with a voucher where something was earned."""
     voucher = None
     if cumulative is not None:
-        voucher = SignedVoucher(Voucher(agreement, cumulative, "11" * 32), UNSIGNED)
+        voucher = Signed(Voucher(agreement, cumulative, "11" * 32), UNSIGNED)
     order = Order(1, "22" * 32, 10**18, 10**17, 4, 1)
     return Promise(
         job=job,
         agreement=agreement,
-        terms=SignedTerms(TERMS, UNSIGNED),
-        offer=SignedOffer(OFFER, UNSIGNED),
-        order=SignedOrder(order, UNSIGNED),
+        terms=Signed(TERMS, UNSIGNED),
+        offer=Signed(OFFER, UNSIGNED),
+        order=Signed(order, UNSIGNED),
         voucher=voucher,
     )

@@ -20,7 +20,7 @@ from payments.chain.outbox import FileOutbox
 from payments.chain.rpc import Chain
 from payments.messages import signing
 from payments.messages.network import Windows
-from payments.messages.promises import Release, SignedRelease
+from payments.messages.promises import Release
 from payments.messages.statements import Payment
 from payments.wallet.keystore import Key, new_key
 from payments.wallet.wallet import Wallet
@@ -28,9 +28,9 @@ from render_farm.coordinator.dispatch import Dispatch
 from render_farm.coordinator.result_receiver import Counter
 from render_farm.policy import verification_rules as farm_rules
 from render_farm.settlement import settler as settler_loops
-from render_farm.settlement.courier import Courier
+from render_farm.settlement.chain_indexer import ChainIndexer
 from render_farm.settlement.settler import Settler
-from render_farm.settlement.watcher import Watcher
+from render_farm.settlement.transaction_submitter import TransactionSubmitter
 from render_farm.store.connection import Connection
 from render_farm.store.identities import Caller, Repeat, Role
 from render_farm.store.jobs import Jobs
@@ -210,7 +210,7 @@ class SettledFarm:
                 said = order.promise.voucher.message.cumulative if order.promise.voucher else 0
                 message = Release(order.agreement, said)
                 key = self.nodes[order.node].operator.reveal()
-                signed = SignedRelease(message, signing.sign(message, self.network, key))
+                signed = signing.signed(message, self.network, key)
                 await self.money.put_release(job, signed)
 
     async def take_back(self, job):
@@ -293,25 +293,25 @@ class SettledFarm:
 
     def settler(self, name="one", url=None, money=None, outbox=None, wallet=True):
         """A settler on this farm's store and chain."""
-        watcher = Watcher(url or self.town.local.url, self.network)
+        indexer = ChainIndexer(url or self.town.local.url, self.network)
         outbox = outbox or FileOutbox(self.folder / f"{name}.outbox") if wallet else None
 
-        def courier():
-            return Courier(watcher.market, self.wallet_key, outbox, FARM_KEY, self.clock)
+        def submitter():
+            return TransactionSubmitter(indexer.market, self.wallet_key, outbox, FARM_KEY, self.clock)
 
         made = Settler(
             money or self.money,
             Stakes(self.store),
             Submissions(self.store),
             Jobs(self.store),
-            watcher,
+            indexer,
             self.network,
             FARM_KEY,
-            courier if wallet else None,
+            submitter if wallet else None,
             name,
             self.clock,
         )
-        made.outbox, made.watcher = outbox, watcher
+        made.outbox, made.indexer = outbox, indexer
         return made
 
     async def live(self, writes=1):
@@ -320,7 +320,7 @@ class SettledFarm:
         money = life.wrap(self.money, "promise", "set_funded", "hold", "unhold", "show", "record_chain")
         outbox = life.wrap(FileOutbox(self.folder / "one.outbox"), "save")
         settler = self.settler(money=money, outbox=outbox)
-        settler.watcher.market.chain = life.wrap(self.town.chain, "send")
+        settler.indexer.market.chain = life.wrap(self.town.chain, "send")
         # The chain takes so many connections only, and each new thread would have its own.
         settler._threads = self.threads
         try:

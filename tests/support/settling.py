@@ -3,17 +3,19 @@
 
 from dataclasses import dataclass, field, replace
 
+from farm_protocol.fields import convert
 from farm_protocol.ids import DeviceClass, JobId, NodeId, OwnerId
+from payments.chain.chain_events import AnyEvent
 from payments.messages import signing
 from payments.messages.network import Network, Windows
-from payments.messages.promises import Offer, SignedOffer, SignedTerms, Terms
+from payments.messages.promises import Offer, Signed, Terms
 from payments.messages.session import session_key
 from payments.messages.statements import NOBODY, Payment
-from render_farm.settlement import vouchers
-from render_farm.settlement.book import Book, Held
-from render_farm.settlement.chain_entries import ChainEntry, FarmEntry
+from render_farm.settlement import session_signer
+from render_farm.settlement.farm_entries import FarmEntry
+from render_farm.settlement.job_ledger import JobLedger
 from render_farm.settlement.orders import Cap, Seller
-from render_farm.store.money import PaidJob, StandingOffer, StoredOrder
+from render_farm.store.money import Agreement, PaidJob, StandingOffer
 
 FARM_KEY = bytes([7]) * 32
 FARM = signing.address_of(FARM_KEY)
@@ -39,7 +41,7 @@ def job_name(job: str) -> str:
     return job.encode().ljust(32, b"\0").hex()
 
 
-def terms(job: str, network: Network = NETWORK, **changes: object) -> SignedTerms:
+def terms(job: str, network: Network = NETWORK, **changes: object) -> Signed[Terms]:
     said = Terms(
         client=CLIENT,
         refundTo=CLIENT,
@@ -55,10 +57,10 @@ def terms(job: str, network: Network = NETWORK, **changes: object) -> SignedTerm
         termsHash="ab" * 32,
     )
     said = replace(said, **changes)
-    return SignedTerms(said, signing.sign(said, network, FARM_KEY))
+    return signing.signed(said, network, FARM_KEY)
 
 
-def offer(network: Network = NETWORK, key: bytes = OPERATOR_KEY, **changes: object) -> SignedOffer:
+def offer(network: Network = NETWORK, key: bytes = OPERATOR_KEY, **changes: object) -> Signed[Offer]:
     said = Offer(
         farm=FARM,
         node=NODE,
@@ -71,10 +73,10 @@ def offer(network: Network = NETWORK, key: bytes = OPERATOR_KEY, **changes: obje
         number=1,
     )
     said = replace(said, **changes)
-    return SignedOffer(said, signing.sign(said, network, key))
+    return signing.signed(said, network, key)
 
 
-def digest(signed: SignedOffer) -> str:
+def digest(signed: Signed[Offer]) -> str:
     return signing.struct_hash(signed.message).hex()
 
 
@@ -117,60 +119,61 @@ def facts(job: str = "job1", **changes: object) -> PaidJob:
 
 @dataclass
 class Paper:
-    """A book and what feeds it."""
+    """A ledger and what feeds it."""
 
     job: str = "job1"
-    book: Book = None
+    ledger: JobLedger = None
     events: int = 0
     tokens: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.book = Book(JobId(self.job))
-        self.pen = vouchers.pen(NETWORK, FARM_KEY, JobId(self.job))
+        self.ledger = JobLedger(JobId(self.job))
+        self.signer = session_signer.of_job(NETWORK, FARM_KEY, JobId(self.job))
 
-    def chain(self, kind: str, agreement: str = "", **fields: object) -> ChainEntry:
+    def chain(self, kind: str, agreement: str = "", **fields: object) -> AnyEvent:
+        """An event as ledgers have it since they are kept: all fields, under the names of old."""
         self.events += 1
-        entry = ChainEntry(
-            kind,
-            f"0x{self.events:064x}:0",
-            self.events,
-            f"0x{self.events:064x}",
-            agreement=agreement,
-            **fields,
-        )
-        entry = replace(entry, after=self.book.farm_entries)
-        self.book.take_chain(entry)
-        return entry
+        said = {
+            "kind": kind,
+            "event": f"0x{self.events:064x}:0",
+            "block": self.events,
+            "transaction": f"0x{self.events:064x}",
+            "after": self.ledger.farm_entries,
+            "agreement": agreement,
+            "amount": 0,
+            "total": 0,
+            "who": "",
+            "mark": "",
+        }
+        event = convert(said | fields, AnyEvent)
+        self.ledger.take_chain(event)
+        return event
 
     def opened(self, deposit: int = 10**19) -> None:
         self.chain("opened", total=1, who=CLIENT)
         self.chain("funded", amount=deposit)
 
-    def order(self, node: str = "n1", cap: int = 16 * PRICE, own: bool = False) -> Held:
-        made = self.pen.order(1, terms(self.job), Cap(seller(node), cap, PRICE, 16), len(self.book.held))
-        held = Held(NodeId(node), own, OPERATOR, made)
-        self.book.promise(held)
-        return held
+    def order(self, node: str = "n1", cap: int = 16 * PRICE, own: bool = False) -> Agreement:
+        made = self.signer.order(1, terms(self.job), Cap(seller(node), cap, PRICE, 16), len(self.ledger.held))
+        self.ledger.promise(Agreement(NodeId(node), made, own=own, operator=OPERATOR))
+        return self.ledger.held[made.agreement]
 
-    def agreed(self, held: Held) -> None:
+    def agreed(self, held: Agreement) -> None:
         share = held.promise.terms.message.stakeShare
         self.chain("agreement", held.agreement, total=held.cap, who=OPERATOR)
         self.chain("locked", held.agreement, amount=held.cap * share // 10_000, who=OPERATOR)
 
-    def accept(self, task: str, held: Held | None, frame: int | None = 1, units: int = UNIT) -> FarmEntry:
+    def accept(
+        self, task: str, held: Agreement | None, frame: int | None = 1, units: int = UNIT
+    ) -> FarmEntry:
         token = self.tokens[task] = self.tokens.get(task, 0) + 1
         agreement = held.agreement if held else ""
         node = held.node if held else "own1"
         entry = FarmEntry("accepted", task, token, node, agreement, units, f"{len(self.tokens):064x}", frame)
-        self.book.take_farm(entry)
+        self.ledger.take_farm(entry)
         return entry
 
     def farm(self, kind: str, **fields: object) -> FarmEntry:
         entry = FarmEntry(kind, **fields)
-        self.book.take_farm(entry)
+        self.ledger.take_farm(entry)
         return entry
-
-
-def stored(held: Held, used: int = 0, job: str = "job1") -> StoredOrder:
-    units = held.cap * UNIT // held.price
-    return StoredOrder(held.agreement, JobId(job), held.node, held.promise, True, units, used)

@@ -12,9 +12,10 @@ from farm_protocol.errors import FarmError
 from farm_protocol.ids import JobId, SceneId
 from farm_protocol.records import JobSpec
 from frame_splitter.split import pin
-from payments.chain.rpc import Event
+from payments.chain.chain_events import AnyEvent, decoded
+from payments.chain.rpc import Log
 from payments.messages.network import Network, Windows
-from payments.messages.promises import SignedTerms, Terms, job_name
+from payments.messages.promises import Signed, Terms, job_name
 from payments.messages.signing import address_of, sign
 from payments.messages.statements import (
     NOBODY,
@@ -60,8 +61,8 @@ TERMS = Terms(
 )
 
 
-def signed(terms: Terms, key: bytes = FARM, network: Network = NETWORK) -> SignedTerms:
-    return SignedTerms(terms, sign(terms, network, key))
+def signed(terms: Terms, key: bytes = FARM, network: Network = NETWORK) -> Signed[Terms]:
+    return Signed(terms, sign(terms, network, key))
 
 
 def test_terms_as_they_were_asked_for_are_paid() -> None:
@@ -175,12 +176,13 @@ STATEMENT = Statement(
 )
 
 
-def event(name: str, transaction: str, block: int, **values: Any) -> Event:
-    return Event(name, MARKET, values, block, "0x", block, transaction)
+def event(name: str, transaction: str, block: int, **values: Any) -> AnyEvent:
+    (made,) = decoded([Log(name, MARKET, values, block, "0x", block, transaction)])
+    return made
 
 
 EVENTS = (
-    event("JobOpened", OPENED, 3, job=7),
+    event("JobOpened", OPENED, 3, job=7, client="0x1"),
     event("Funded", OPENED, 3, job=7, amount=12 * ETHER),
     event("Funded", OPENED, 3, job=8, amount=99),
     event("AgreementOpened", OPENED, 4, job=7, agreement=AGREEMENT, cap=4 * ETHER),
@@ -195,7 +197,7 @@ STANDING = Standing(budget=3 * ETHER, committed=3 * ETHER, balance=5 * ETHER)
 
 
 def differences(
-    statement: Statement = STATEMENT, events: Sequence[Event] = EVENTS, standing: Standing = STANDING
+    statement: Statement = STATEMENT, events: Sequence[AnyEvent] = EVENTS, standing: Standing = STANDING
 ) -> list[str]:
     return list(compare(statement, of_job(events, 7), standing))
 

@@ -12,7 +12,7 @@ import pytest
 from farm_protocol.errors import FarmError
 from farm_protocol.ids import JobId
 from farm_protocol.records import JobState
-from payments.messages.promises import SignedTerms
+from payments.messages.promises import Signed, Terms
 from payments.messages.quotes import Band, CostBand, Quote, QuoteState, WorkBand
 from render_farm.cli import settling
 from render_farm.cli.options import UsageError, parse
@@ -81,7 +81,7 @@ class FakePurse:
     def is_opening(self, job: JobId) -> bool:
         return self.opening
 
-    def open_job(self, job: JobId, terms: SignedTerms, deposit: int) -> str:
+    def open_job(self, job: JobId, terms: Signed[Terms], deposit: int) -> str:
         self.sent.append(("opened", deposit))
         return "0x1"
 
@@ -104,7 +104,7 @@ class FakePurse:
 class FakeFarm:
     """A coordinator; its statements come one after the other, the last again and again."""
 
-    terms_given: SignedTerms = field(default_factory=lambda: signed(replace(TERMS, deadline=2**40)))
+    terms_given: Signed[Terms] = field(default_factory=lambda: signed(replace(TERMS, deadline=2**40)))
     network: Any = NETWORK
     quote_given: Quote = QUOTE
     statements: list[Any] = field(default_factory=list)

@@ -11,22 +11,21 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from farm_protocol.errors import Conflict, InvalidInput
 from farm_protocol.ids import LeaseToken, TaskId
-from payments.accounting.entries import (
-    Accepted,
-    Capped,
-    Closed,
-    Deposited,
-    Entry,
-    Paid,
-    Refunded,
-    Returned,
-    Settled,
-    Slashed,
-)
+from payments.accounting.entries import Accepted, Entry, Returned, Settled
 from payments.accounting.ledger import Balance, Contradiction, Ledger, NoAgreement, OverBudget, OverCap
 from payments.accounting.units import Wei
+from payments.chain.chain_events import (
+    AgreementClosed,
+    CapRaised,
+    ChainEvent,
+    Funded,
+    Paid,
+    Refunded,
+    Slashed,
+)
 
 ROOT = "ab" * 32
+Event = Entry | ChainEvent
 NAMES = [f"{number:064x}" for number in range(3)]
 AMOUNTS = st.one_of(st.integers(0, 50), st.integers(10**20, 10**21))
 
@@ -37,7 +36,7 @@ def accepted(
     return Accepted(TaskId(task), LeaseToken(token), agreement, Wei(amount), ROOT, frame)
 
 
-def ledger_of(*entries: Entry) -> Ledger:
+def ledger_of(*entries: Event) -> Ledger:
     ledger = Ledger()
     for entry in entries:
         ledger.apply(entry)
@@ -57,7 +56,7 @@ class Market:
         return self.budget - self.committed
 
 
-def owed_afresh(entries: list[Entry], market: Market) -> dict[str, int]:
+def owed_afresh(entries: list[Event], market: Market) -> dict[str, int]:
     """What every agreement was credited, counted from all that was ever taken in."""
     settled = {entry.frame for entry in entries if isinstance(entry, Settled)}
     returned = {(entry.task, entry.token) for entry in entries if isinstance(entry, Returned)}
@@ -76,12 +75,12 @@ class Days(RuleBasedStateMachine):
         super().__init__()
         self.market, self.heard = Market(), Market()
         self.ledger = Ledger()
-        self.journal: list[Entry] = []
-        self.chain: list[tuple[Entry, Callable[[Market], None]]] = []
+        self.journal: list[Event] = []
+        self.chain: list[tuple[Event, Callable[[Market], None]]] = []
         self.vouchers: dict[str, int] = {}
         self.events = self.tasks = 0
 
-    def happen(self, entry: Entry, change: Callable[[Market], None]) -> None:
+    def happen(self, entry: Event, change: Callable[[Market], None]) -> None:
         change(self.market)
         self.chain.append((entry, change))
 
@@ -102,7 +101,7 @@ class Days(RuleBasedStateMachine):
             market.budget += amount
             market.put_in += amount
 
-        self.happen(Deposited(self.event(), Wei(amount)), change)
+        self.happen(Funded(Wei(amount), event=self.event()), change)
 
     @rule(share=st.integers(0, 100))
     def refund(self, share: int) -> None:
@@ -112,7 +111,7 @@ class Days(RuleBasedStateMachine):
             market.budget -= amount
             market.taken += amount
 
-        self.happen(Refunded(self.event(), Wei(amount)), change)
+        self.happen(Refunded(Wei(amount), event=self.event()), change)
 
     @rule(name=st.sampled_from(NAMES), share=st.integers(1, 100))
     def cap(self, name: str, share: int) -> None:
@@ -125,7 +124,7 @@ class Days(RuleBasedStateMachine):
             market.caps[name] = before + more
             market.committed += more
 
-        self.happen(Capped(name, Wei(before + more)), change)
+        self.happen(CapRaised(name, Wei(before + more)), change)
 
     @rule(name=st.sampled_from(NAMES))
     def redeem(self, name: str) -> None:
@@ -155,11 +154,11 @@ class Days(RuleBasedStateMachine):
             market.closed.add(name)
             market.committed -= market.caps[name] - market.paid.get(name, 0)
 
-        self.happen(Closed(name), change)
+        self.happen(AgreementClosed(name, Wei(0)), change)
 
     @rule(name=st.sampled_from(NAMES), amount=AMOUNTS)
     def slash(self, name: str, amount: int) -> None:
-        self.happen(Slashed(self.event(), name, Wei(amount), Wei(amount // 2)), lambda _market: None)
+        self.happen(Slashed(name, Wei(amount), Wei(amount // 2), event=self.event()), lambda _market: None)
 
     @precondition(lambda self: self.chain)
     @rule(count=st.integers(1, 12))
@@ -225,11 +224,11 @@ class Days(RuleBasedStateMachine):
                     assert entry.agreement in self.heard.closed
         assert late.balance() == self.ledger.balance()
 
-    def take(self, entry: Entry) -> None:
+    def take(self, entry: Event) -> None:
         self.ledger.apply(entry)
         self.journal.append(entry)
 
-    def try_to_take(self, entry: Entry) -> None:
+    def try_to_take(self, entry: Event) -> None:
         before = self.ledger.balance()
         try:
             self.take(entry)
@@ -270,7 +269,7 @@ TestDays = Days.TestCase
 TestDays.settings = settings(max_examples=200, stateful_step_count=80, deadline=None)
 
 
-OPEN = (Deposited("d", Wei(100)), Capped(NAMES[0], Wei(60)))
+OPEN = (Funded(Wei(100), event="d"), CapRaised(NAMES[0], Wei(60)))
 
 
 def test_a_frame_is_owed_once_all_of_it_is_accepted_and_its_tiles_once_it_is_cancelled() -> None:
@@ -287,7 +286,7 @@ def test_a_frame_is_owed_once_all_of_it_is_accepted_and_its_tiles_once_it_is_can
 
 
 def test_a_tile_that_was_returned_is_paid_to_whoever_renders_it_again() -> None:
-    other = (Capped(NAMES[1], Wei(40)),)
+    other = (CapRaised(NAMES[1], Wei(40)),)
     again = accepted("a", 12, NAMES[1], token=2)
     ledger = ledger_of(*OPEN, *other, accepted("a", 10))
     with pytest.raises(Contradiction, match="under another lease"):
@@ -307,19 +306,19 @@ def test_a_tile_that_was_returned_is_paid_to_whoever_renders_it_again() -> None:
     [
         (accepted("a", 61), OverCap, "its agreement has 60"),
         (accepted("a", 1, NAMES[1]), NoAgreement, "on the chain yet"),
-        (Capped(NAMES[0], Wei(101)), OverBudget, "40 is free"),
-        (Capped(NAMES[1], Wei(41)), OverBudget, "40 is free"),
-        (Refunded("r", Wei(41)), OverBudget, "40 was free"),
+        (CapRaised(NAMES[0], Wei(101)), OverBudget, "40 is free"),
+        (CapRaised(NAMES[1], Wei(41)), OverBudget, "40 is free"),
+        (Refunded(Wei(41), event="r"), OverBudget, "40 was free"),
         (Paid(NAMES[0], Wei(61)), OverCap, "cap of 60"),
         (Paid(NAMES[1], Wei(1)), NoAgreement, "on the chain yet"),
-        (Deposited("d", Wei(99)), Contradiction, "said before"),
-        (Deposited("e", Wei(-1)), InvalidInput, "no amount"),
-        (Deposited("e", Wei(1 << 128)), InvalidInput, "no amount"),
+        (Funded(Wei(99), event="d"), Contradiction, "said before"),
+        (Funded(Wei(-1), event="e"), InvalidInput, "no amount"),
+        (Funded(Wei(1 << 128), event="e"), InvalidInput, "no amount"),
         (accepted("a", -5), InvalidInput, "no amount"),
     ],
 )
 def test_what_cannot_be_is_refused_and_changes_nothing(
-    entry: Entry, error: type[Exception], words: str
+    entry: Event, error: type[Exception], words: str
 ) -> None:
     ledger = ledger_of(*OPEN)
     before = ledger.balance()
@@ -329,13 +328,15 @@ def test_what_cannot_be_is_refused_and_changes_nothing(
 
 
 def test_after_the_end_nothing_is_accepted_paid_or_raised_and_the_rest_goes_back() -> None:
-    ledger = ledger_of(*OPEN, accepted("a", 10), Settled(1), Paid(NAMES[0], Wei(7)), Closed(NAMES[0]))
+    ledger = ledger_of(
+        *OPEN, accepted("a", 10), Settled(1), Paid(NAMES[0], Wei(7)), AgreementClosed(NAMES[0], Wei(0))
+    )
     assert ledger.balance() == Balance(Wei(100), Wei(7), Wei(0), Wei(0), Wei(93), Wei(93))
     assert ledger.room(NAMES[0]) == 0
-    for entry in (accepted("b", 1), Paid(NAMES[0], Wei(8)), Capped(NAMES[0], Wei(61))):
+    for entry in (accepted("b", 1), Paid(NAMES[0], Wei(8)), CapRaised(NAMES[0], Wei(61))):
         with pytest.raises(NoAgreement, match="is closed"):
             ledger.apply(entry)
-    ledger.apply(Refunded("r", Wei(93)))
+    ledger.apply(Refunded(Wei(93), event="r"))
     assert ledger.balance().available == 0
 
 
@@ -343,6 +344,6 @@ def test_a_slash_is_no_part_of_the_deposit() -> None:
     ledger = ledger_of(*OPEN)
     before = ledger.balance()
     for _ in range(2):
-        ledger.apply(Slashed("s", NAMES[0], Wei(20), Wei(8)))
+        ledger.apply(Slashed(NAMES[0], Wei(20), Wei(8), event="s"))
     assert ledger.balance() == before
     assert ledger.compensated() == 8

@@ -108,14 +108,14 @@ def test_one_open_task_keeps_as_much_stake_aside_as_sixteen() -> None:
     paper = Paper()
     paper.opened()
     held = paper.order(cap=PRICE)
-    assert stakes.free_stake(held.operator, 150 * PRICE, [paper.book]) == 0
+    assert stakes.free_stake(held.operator, 150 * PRICE, [paper.ledger]) == 0
     paper.agreed(held)
-    locked = paper.book.escrow.locked(held.agreement)
+    locked = held.chain.locked
     assert 0 < locked < 150 * PRICE, "the chain locks by the share alone"
-    assert stakes.free_stake(held.operator, 150 * PRICE - locked, [paper.book]) == 0
-    assert stakes.free_stake(held.operator, 149 * PRICE - locked, [paper.book]) < 0, "it took stake back"
+    assert stakes.free_stake(held.operator, 150 * PRICE - locked, [paper.ledger]) == 0
+    assert stakes.free_stake(held.operator, 149 * PRICE - locked, [paper.ledger]) < 0, "it took stake back"
     paper.chain("paid", held.agreement, amount=PRICE, total=PRICE)
-    assert stakes.free_stake(held.operator, 0, [paper.book]) == 0, "nothing can be earned any more"
+    assert stakes.free_stake(held.operator, 0, [paper.ledger]) == 0, "nothing can be earned any more"
 
 
 def grown(**changes) -> Grown:
@@ -199,9 +199,9 @@ def test_stake_is_counted_for_promises_that_the_chain_has_not_heard_of() -> None
     paper = Paper()
     paper.opened()
     held = paper.order(cap=16 * PRICE)
-    assert stakes.free_stake(held.operator, 200 * PRICE, [paper.book]) == 50 * PRICE
+    assert stakes.free_stake(held.operator, 200 * PRICE, [paper.ledger]) == 50 * PRICE
     paper.agreed(held)
     # Locked now: what is free on the chain has become less, and nothing is missing any more.
-    assert stakes.free_stake(held.operator.lower(), 50 * PRICE, [paper.book]) == 50 * PRICE
+    assert stakes.free_stake(held.operator.lower(), 50 * PRICE, [paper.ledger]) == 50 * PRICE
     paper.chain("closed", held.agreement)
-    assert stakes.capacity_left(held.operator, PRICE, 20, 1, [paper.book]) == 20 * PRICE
+    assert stakes.capacity_left(held.operator, PRICE, 20, 1, [paper.ledger]) == 20 * PRICE

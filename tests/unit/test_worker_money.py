@@ -10,24 +10,13 @@ from farm_protocol.errors import InvalidInput, Unavailable
 from farm_protocol.fields import Tile
 from farm_protocol.ids import DeviceClass, JobId, LeaseToken, OwnerId, SceneId, TaskId
 from farm_protocol.records import Lease, RenderSettings, Task, TaskKind
-from gpu_worker.earnings import purse as purses
+from gpu_worker.earnings import earnings_journal
 from gpu_worker.earnings.agreements import BadPromise, Seller, believed
-from gpu_worker.earnings.purse import Purse, Work
+from gpu_worker.earnings.earnings_journal import EarningsJournal, Work
+from gpu_worker.earnings.funding_verifier import FundingVerifier
 from gpu_worker.earnings.selling import Operator, OtherNetwork, Selling, check_network, stop_selling
-from gpu_worker.earnings.witness import Witness
 from payments.messages import accepted_tree, signing
-from payments.messages.promises import (
-    Credit,
-    Order,
-    Promise,
-    Promises,
-    Raise,
-    SignedOffer,
-    SignedOrder,
-    SignedRaise,
-    SignedVoucher,
-    Voucher,
-)
+from payments.messages.promises import Credit, Offer, Order, Promise, Promises, Raise, Signed, Voucher
 from payments.messages.session import session_key
 from tests.support import settling
 from tests.support.settling import FARM, NETWORK, OPERATOR, OPERATOR_KEY, PRICE
@@ -45,7 +34,7 @@ SETTINGS = RenderSettings(1, 0, 100, "PNG")
 def order(offer=None, key=SESSION, **changes):
     said = Order(7, settling.digest(offer or settling.offer()), CAP, PRICE, 3, 0)
     said = replace(said, **changes)
-    return SignedOrder(said, signing.sign(said, NETWORK, key))
+    return signing.signed(said, NETWORK, key)
 
 
 def promise(terms=None, offer=None, signed=None, **changes):
@@ -62,12 +51,12 @@ def credits_of(*numbers, job=JOB, amount=PRICE):
 def voucher(credited, agreement=None, key=SESSION, **changes):
     root, total = accepted_tree.root(credited)
     said = replace(Voucher(agreement or promise().agreement, total, root), **changes)
-    return SignedVoucher(said, signing.sign(said, NETWORK, key))
+    return signing.signed(said, NETWORK, key)
 
 
 def raised(cap, key=SESSION, agreement=None):
     said = Raise(agreement or promise().agreement, cap)
-    return SignedRaise(said, signing.sign(said, NETWORK, key))
+    return signing.signed(said, NETWORK, key)
 
 
 def seller(offer=None):
@@ -216,97 +205,97 @@ def work(task="job1.f1", token=7, amount=PRICE):
 
 
 @pytest.fixture
-def purse(tmp_path):
-    return Purse(tmp_path, lambda: NOW)
+def journal(tmp_path):
+    return EarningsJournal(tmp_path, lambda: NOW)
 
 
-def test_a_node_that_is_started_again_holds_what_it_held(purse, tmp_path):
-    purse.add_offer(settling.digest(settling.offer()), settling.offer())
-    purse.take(promise(), seller())
-    purse.take(promise(voucher=voucher(ONE), credits=ONE), seller())
-    purse.take(promise(voucher=voucher(ONE), cap_raise=raised(2 * CAP)), seller())
-    purse.add_work(lease(), work())
-    purse.add_work(lease("job1.f2"), work("job1.f2"))
-    purse.set_cursor("5-0")
-    again = Purse(tmp_path, lambda: NOW)
-    assert again.jobs == purse.jobs
-    assert again.offers == purse.offers
+def test_a_node_that_is_started_again_holds_what_it_held(journal, tmp_path):
+    journal.add_offer(settling.digest(settling.offer()), settling.offer())
+    journal.take(promise(), seller())
+    journal.take(promise(voucher=voucher(ONE), credits=ONE), seller())
+    journal.take(promise(voucher=voucher(ONE), cap_raise=raised(2 * CAP)), seller())
+    journal.add_work(lease(), work())
+    journal.add_work(lease("job1.f2"), work("job1.f2"))
+    journal.set_cursor("5-0")
+    again = EarningsJournal(tmp_path, lambda: NOW)
+    assert again.jobs == journal.jobs
+    assert again.offers == journal.offers
     assert again.cursor() == "5-0"
     assert [one.attestation.task for one in again.jobs[JOB].unpaid(promise().agreement)] == ["job1.f2"]
     assert again.next_number() > settling.offer().message.number
 
 
-def test_a_line_that_a_kill_cut_off_is_not_believed_and_does_no_harm(purse, tmp_path):
-    purse.take(promise(), seller())
+def test_a_line_that_a_kill_cut_off_is_not_believed_and_does_no_harm(journal, tmp_path):
+    journal.take(promise(), seller())
     path = tmp_path / "money" / JOB / "promises.jsonl"
     whole = path.read_bytes()
     path.write_bytes(whole + b'{"job":"job1","agre')
-    again = Purse(tmp_path, lambda: NOW)
-    assert again.jobs == purse.jobs
+    again = EarningsJournal(tmp_path, lambda: NOW)
+    assert again.jobs == journal.jobs
     again.take(promise(voucher=voucher(ONE), credits=ONE), seller())
-    assert Purse(tmp_path, lambda: NOW).jobs[JOB].agreements[promise().agreement].vouched == PRICE
+    assert EarningsJournal(tmp_path, lambda: NOW).jobs[JOB].agreements[promise().agreement].vouched == PRICE
 
 
-def test_promises_without_end_are_not_kept(purse, monkeypatch):
-    purse.take(promise(), seller())
-    monkeypatch.setattr(purses, "MOST_BYTES", 5000)
+def test_promises_without_end_are_not_kept(journal, monkeypatch):
+    journal.take(promise(), seller())
+    monkeypatch.setattr(earnings_journal, "MOST_BYTES", 5000)
     taken = 0
     with pytest.raises(BadPromise, match="too many"):  # noqa: PT012
         for taken in range(1, 9):
-            purse.take(promise(cap_raise=raised(CAP + taken)), seller())
+            journal.take(promise(cap_raise=raised(CAP + taken)), seller())
     assert taken > 1
 
 
-def test_a_job_named_like_a_path_is_refused(purse):
+def test_a_job_named_like_a_path_is_refused(journal):
     with pytest.raises(InvalidInput):
-        purse.add_work(lease(job="../../etc"), work())
+        journal.add_work(lease(job="../../etc"), work())
 
 
-def test_a_node_stops_at_what_it_could_claim_and_goes_on_with_the_voucher(purse):
-    purse.take(promise(), seller())
+def test_a_node_stops_at_what_it_could_claim_and_goes_on_with_the_voucher(journal):
+    journal.take(promise(), seller())
     for number in (1, 2):
-        purse.add_work(lease(), work(f"job1.f{number}"))
-    assert purse.refused() == ()
-    purse.add_work(lease(), work("job1.f3"))
-    assert purse.refused() == (JOB,)
-    purse.take(promise(voucher=voucher(ONE), credits=ONE), seller())
-    assert purse.refused() == ()
+        journal.add_work(lease(), work(f"job1.f{number}"))
+    assert journal.refused() == ()
+    journal.add_work(lease(), work("job1.f3"))
+    assert journal.refused() == (JOB,)
+    journal.take(promise(voucher=voucher(ONE), credits=ONE), seller())
+    assert journal.refused() == ()
 
 
-def test_credits_that_are_less_than_was_agreed_stop_the_node_as_missing_ones_do(purse):
-    purse.take(promise(), seller())
+def test_credits_that_are_less_than_was_agreed_stop_the_node_as_missing_ones_do(journal):
+    journal.take(promise(), seller())
     for number in (1, 2, 3):
-        purse.add_work(lease(), work(f"job1.f{number}", amount=PRICE // 2 + 1))
+        journal.add_work(lease(), work(f"job1.f{number}", amount=PRICE // 2 + 1))
     few = credits_of(1, 2, 3, amount=PRICE // 2)
-    purse.take(promise(voucher=voucher(few), credits=few), seller())
-    assert purse.jobs[JOB].unpaid(promise().agreement) == []
-    assert purse.refused() == (JOB,)
+    journal.take(promise(voucher=voucher(few), credits=few), seller())
+    assert journal.jobs[JOB].unpaid(promise().agreement) == []
+    assert journal.refused() == (JOB,)
 
 
-def test_the_same_task_under_two_leases_is_waited_for_once(purse):
-    purse.take(promise(), seller())
+def test_the_same_task_under_two_leases_is_waited_for_once(journal):
+    journal.take(promise(), seller())
     for token in (1, 2, 3):
-        purse.add_work(lease(), work(token=token))
-    assert purse.refused() == ()
+        journal.add_work(lease(), work(token=token))
+    assert journal.refused() == ()
 
 
-def test_credits_before_any_voucher_are_forgotten_at_the_next_start_too(purse, tmp_path):
-    purse.take(promise(credits=ONE), seller())
-    assert Purse(tmp_path).jobs == purse.jobs
-    assert purse.jobs[JOB].agreements[promise().agreement].credited == frozenset()
+def test_credits_before_any_voucher_are_forgotten_at_the_next_start_too(journal, tmp_path):
+    journal.take(promise(credits=ONE), seller())
+    assert EarningsJournal(tmp_path).jobs == journal.jobs
+    assert journal.jobs[JOB].agreements[promise().agreement].credited == frozenset()
 
 
-def test_a_line_cut_off_within_a_letter_does_no_harm(purse, tmp_path):
-    purse.take(promise(), seller())
+def test_a_line_cut_off_within_a_letter_does_no_harm(journal, tmp_path):
+    journal.take(promise(), seller())
     path = tmp_path / "money" / JOB / "work.jsonl"
     path.write_bytes('{"deviceClass":"é'.encode()[:-1])
-    purse.add_work(lease(), work())
-    assert Purse(tmp_path).jobs == purse.jobs
+    journal.add_work(lease(), work())
+    assert EarningsJournal(tmp_path).jobs == journal.jobs
 
 
-def test_promises_for_jobs_without_end_are_not_kept(purse, monkeypatch):
-    purse.take(promise(), seller())
-    monkeypatch.setattr(purses, "MOST_JOBS", 1)
+def test_promises_for_jobs_without_end_are_not_kept(journal, monkeypatch):
+    journal.take(promise(), seller())
+    monkeypatch.setattr(earnings_journal, "MOST_JOBS", 1)
     other = session_key(settling.FARM_KEY, JobId("job2"))
     offer = settling.offer()
     signed = order(offer, key=other)
@@ -318,23 +307,23 @@ def test_promises_for_jobs_without_end_are_not_kept(purse, monkeypatch):
         signed,
     )
     with pytest.raises(BadPromise, match="too many jobs"):
-        purse.take(second, seller())
-    monkeypatch.setattr(purses, "MOST_JOBS", 2)
-    monkeypatch.setattr(purses, "MOST_BYTES_IN_ALL", 100)
+        journal.take(second, seller())
+    monkeypatch.setattr(earnings_journal, "MOST_JOBS", 2)
+    monkeypatch.setattr(earnings_journal, "MOST_BYTES_IN_ALL", 100)
     with pytest.raises(BadPromise, match="too many promises"):
-        purse.take(second, seller())
-    assert list(purse.jobs) == [JOB]
+        journal.take(second, seller())
+    assert list(journal.jobs) == [JOB]
 
 
-def test_a_lease_may_be_a_moment_ahead_of_its_raise(purse):
+def test_a_lease_may_be_a_moment_ahead_of_its_raise(journal):
     full = credits_of(1, 2, 3, 4)
-    purse.take(promise(), seller())
-    purse.take(promise(voucher=voucher(full), credits=full), seller())
-    assert not purse.agreement(lease("job1.f5"), 0.0).has_room(1_000_000)
+    journal.take(promise(), seller())
+    journal.take(promise(voucher=voucher(full), credits=full), seller())
+    assert not journal.agreement(lease("job1.f5"), 0.0).has_room(1_000_000)
     found = []
-    waiting = threading.Thread(target=lambda: found.append(purse.agreement(lease("job1.f5"), 30.0)))
+    waiting = threading.Thread(target=lambda: found.append(journal.agreement(lease("job1.f5"), 30.0)))
     waiting.start()
-    purse.take(promise(voucher=voucher(full), cap_raise=raised(2 * CAP)), seller())
+    journal.take(promise(voucher=voucher(full), cap_raise=raised(2 * CAP)), seller())
     waiting.join()
     assert found[0].has_room(1_000_000)
 
@@ -375,11 +364,13 @@ def operator():
     return Operator(OPERATOR_KEY, OPERATOR, OPERATOR, PRICE, 1000, 30.0, NETWORK)
 
 
-def selling(purse, market, who=None, own=True, clock=lambda: NOW):
-    return Selling(market, who or operator(), purse, settling.NODE, FARM, DeviceClass("cpu"), clock, own=own)
+def selling(journal, market, who=None, own=True, clock=lambda: NOW):
+    return Selling(
+        market, who or operator(), journal, settling.NODE, FARM, DeviceClass("cpu"), clock, own=own
+    )
 
 
-def under(offer: SignedOffer, **changes):
+def under(offer: Signed[Offer], **changes):
     return promise(offer=offer, signed=order(offer), **changes)
 
 
@@ -388,16 +379,16 @@ def stop(seller):
     seller._thread.join()
 
 
-def heard(purse, market, *answers):
+def heard(journal, market, *answers):
     market.ready = list(answers)
-    seller = selling(purse, market)
+    seller = selling(journal, market)
     seller.start()
     assert market.heard.wait(20)
     stop(seller)
     return seller
 
 
-def test_a_seller_makes_an_offer_hears_promises_and_releases_at_the_end(purse):
+def test_a_seller_makes_an_offer_hears_promises_and_releases_at_the_end(journal):
     market = FakeMarket()
 
     def all_of_it(offer):
@@ -408,14 +399,14 @@ def test_a_seller_makes_an_offer_hears_promises_and_releases_at_the_end(purse):
             "3-0",
         )
 
-    seller = heard(purse, market, all_of_it)
+    seller = heard(journal, market, all_of_it)
     made = market.offers[0]
     assert signing.signer(made.message, NETWORK, made.signature) == OPERATOR
     assert (made.message.price, made.message.node, market.withdrawn) == (PRICE, settling.NODE, True)
     (released,) = market.releases
     assert released.message.cumulative == PRICE
     assert signing.signer(released.message, NETWORK, released.signature) == OPERATOR
-    assert purse.cursor() == "3-0"
+    assert journal.cursor() == "3-0"
     agreement = under(made).agreement
     assert seller.objection(lease(agreement=agreement)) == ""
     assert "earns nothing" in seller.objection(lease(agreement=agreement, units=2_000_000))
@@ -423,72 +414,79 @@ def test_a_seller_makes_an_offer_hears_promises_and_releases_at_the_end(purse):
     assert seller.objection(replace(lease(), agreement="")) == ""
 
 
-def test_what_a_hostile_farm_says_does_not_hide_what_is_good(purse):
+def test_what_a_hostile_farm_says_does_not_hide_what_is_good(journal):
     market = FakeMarket()
-    heard(purse, market, lambda offer: Promises((under(offer, agreement="ab" * 32), under(offer)), "2-0"))
-    assert list(purse.jobs[JOB].agreements) == [under(market.offers[0]).agreement]
+    heard(
+        journal,
+        market,
+        lambda offer: Promises((under(offer, agreement="ab" * 32), under(offer)), "2-0"),
+    )
+    assert list(journal.jobs[JOB].agreements) == [under(market.offers[0]).agreement]
 
 
-def test_an_agreement_with_too_much_unpaid_work_is_not_given_up(purse):
+def test_an_agreement_with_too_much_unpaid_work_is_not_given_up(journal):
     market = FakeMarket()
 
     def all_of_it(offer):
         agreement = under(offer).agreement
-        purse.add_work(lease(), replace(work("job1.f2"), agreement=agreement))
+        journal.add_work(lease(), replace(work("job1.f2"), agreement=agreement))
         paid = voucher(ONE, agreement=agreement)
         return Promises((under(offer), under(offer, voucher=paid, credits=ONE, ended=True)), "3-0")
 
-    heard(purse, market, all_of_it)
+    heard(journal, market, all_of_it)
     assert market.releases == []
 
 
-def test_a_node_that_is_started_again_makes_the_same_offer(purse, tmp_path):
+def test_a_node_that_is_started_again_makes_the_same_offer(journal, tmp_path):
     market = FakeMarket()
-    heard(purse, market)
-    heard(Purse(tmp_path, lambda: NOW), market)
+    heard(journal, market)
+    heard(EarningsJournal(tmp_path, lambda: NOW), market)
     assert market.offers[0] == market.offers[1]
 
 
 @pytest.mark.parametrize(
     "changed", [{"price": 2 * PRICE}, {"capacity": 7}, {"payee": FARM}, {"key": OTHER_KEY}]
 )
-def test_an_operator_that_asks_something_else_makes_another_offer(purse, changed):
+def test_an_operator_that_asks_something_else_makes_another_offer(journal, changed):
     market = FakeMarket()
-    first, second = selling(purse, market), selling(purse, market, replace(operator(), **changed))
+    first, second = (
+        selling(journal, market),
+        selling(journal, market, replace(operator(), **changed)),
+    )
     if "key" in changed:
         who = replace(operator(), key=OTHER_KEY, address=signing.address_of(OTHER_KEY))
-        second = selling(purse, market, who)
+        second = selling(journal, market, who)
     for one in (first, second):
         one.start()
         stop(one)
     assert market.offers[0].message.number != market.offers[1].message.number
 
 
-def test_an_old_offer_is_made_anew(purse):
+def test_an_old_offer_is_made_anew(journal):
     market = FakeMarket()
     for day in (0, 16):
-        one = selling(purse, market, clock=lambda day=day: NOW + day * 86_400)
+        one = selling(journal, market, clock=lambda day=day: NOW + day * 86_400)
         one.start()
         stop(one)
     assert market.offers[1].message.expiry - market.offers[0].message.expiry == 16 * 86_400
 
 
-def test_nothing_new_is_worked_on_for_an_older_lower_price(purse):
+def test_nothing_new_is_worked_on_for_an_older_lower_price(journal):
     market = FakeMarket()
-    heard(purse, market)
+    heard(journal, market)
     dear = replace(operator(), price=2 * PRICE)
     old = market.offers[0]
     market.ready = [lambda offer: Promises((under(old),), "1-0")]
     market.heard.clear()
-    seller = selling(purse, market, dear)
+    seller = selling(journal, market, dear)
     seller.start()
     assert market.heard.wait(20)
     stop(seller)
-    assert purse.jobs == {}
+    assert journal.jobs == {}
 
 
-def test_a_stranger_that_sells_does_nothing_for_nothing(purse):
-    stranger = selling(purse, FakeMarket(), own=False)
+def test_a_stranger_that_sells_does_nothing_for_nothing(journal):
+    stranger = selling(journal, FakeMarket(), own=False)
     assert "under no agreement" in stranger.objection(replace(lease(), agreement=""))
 
 
@@ -503,24 +501,24 @@ def test_the_chain_is_asked_rarely_and_has_no_objection_while_it_is_away():
             return answer
         raise answer
 
-    witness = Witness(look, lambda: now[0])
+    verifier = FundingVerifier(look, lambda: now[0])
     told = []
     for now[0] in (0, 5, 10, 300, 609, 610, 620):
-        told.append(witness.objection(promise()))
+        told.append(verifier.objection(promise()))
     assert told == ["no deposit", "no deposit", "", "", "", "no such chain", ""]
     assert asked == [0, 10, 610, 620]
 
 
-def test_what_the_chain_says_of_a_promise_counts(purse):
-    seller = selling(purse, FakeMarket())
-    seller._witness = Witness(lambda promise: "no deposit")
-    purse.take(
+def test_what_the_chain_says_of_a_promise_counts(journal):
+    seller = selling(journal, FakeMarket())
+    seller._verifier = FundingVerifier(lambda promise: "no deposit")
+    journal.take(
         promise(), Seller(NETWORK, FARM, OPERATOR, {settling.digest(settling.offer()): settling.offer()})
     )
     assert seller.objection(lease()) == "no deposit"
 
 
-def test_a_farm_that_is_away_is_offered_to_when_it_is_back(purse):
+def test_a_farm_that_is_away_is_offered_to_when_it_is_back(journal):
     class Away(FakeMarket):
         def network(self):
             if not self.ready:
@@ -529,35 +527,35 @@ def test_a_farm_that_is_away_is_offered_to_when_it_is_back(purse):
             return self.where
 
     market = Away()
-    seller = selling(purse, market)
+    seller = selling(journal, market)
     seller.start()
     assert market.heard.wait(20)
     stop(seller)
     assert len(market.offers) == 1
 
 
-def test_a_broken_answer_does_not_end_the_listening(purse):
+def test_a_broken_answer_does_not_end_the_listening(journal):
     def broken(offer):
         raise RuntimeError("whatever")
 
     market = FakeMarket()
-    heard(purse, market, broken, lambda offer: Promises((under(offer),), "1-0"))
-    assert list(purse.jobs) == [JOB]
+    heard(journal, market, broken, lambda offer: Promises((under(offer),), "1-0"))
+    assert list(journal.jobs) == [JOB]
 
 
-def test_a_node_that_sells_no_more_takes_its_offer_back(purse, tmp_path):
+def test_a_node_that_sells_no_more_takes_its_offer_back(journal, tmp_path):
     market = FakeMarket()
     stop_selling(market, tmp_path)
     assert not market.withdrawn
-    purse.add_offer(settling.digest(settling.offer()), settling.offer())
+    journal.add_offer(settling.digest(settling.offer()), settling.offer())
     stop_selling(market, tmp_path)
     assert market.withdrawn
 
 
 @pytest.mark.parametrize("field", ["market", "vault", "disputes", "token"])
-def test_a_farm_with_other_contracts_than_the_operator_named_is_refused(purse, field):
+def test_a_farm_with_other_contracts_than_the_operator_named_is_refused(journal, field):
     with pytest.raises(OtherNetwork, match=field):
-        selling(purse, FakeMarket(replace(NETWORK, **{field: "0x" + "99" * 20}))).start()
+        selling(journal, FakeMarket(replace(NETWORK, **{field: "0x" + "99" * 20}))).start()
     with pytest.raises(OtherNetwork, match="chain_id"):
         check_network(replace(NETWORK, chain_id=1), NETWORK)
     with pytest.raises(OtherNetwork, match="no payments"):

@@ -49,13 +49,17 @@ abstract contract Agreements is Jobs {
     mapping(bytes32 id => Agreement) internal _agreements;
     mapping(address operator => mapping(uint64 number => OfferUse)) public offers;
 
+    /// @notice An order was brought: `cap` of the job's budget is reserved for `operator`.
     event AgreementOpened(
         bytes32 indexed agreement, uint64 indexed job, address indexed operator, address node, uint256 cap
     );
+    /// @notice The agreement may earn up to `cap`.
     event CapRaised(bytes32 indexed agreement, uint256 cap);
     /// @notice `acceptedRoot` is that of the voucher; zero where a claim was paid.
     event Paid(bytes32 indexed agreement, uint256 amount, uint256 cumulative, bytes32 acceptedRoot);
+    /// @notice Nothing more is paid than `paid`; what was reserved beside it is free.
     event AgreementClosed(bytes32 indexed agreement, uint256 paid);
+    /// @notice The operator's offer of this number is taken up no more.
     event OfferCancelled(address indexed operator, uint64 number);
 
     /// @notice The offer names another farm, costs more than the job pays, locks less than it asks, or is expired.

@@ -57,9 +57,13 @@ abstract contract Claims is Agreements {
     mapping(bytes32 agreement => Claim) internal _claims;
     mapping(uint64 job => mapping(bytes32 task => ClaimedTask)) public claimedTasks;
 
+    /// @notice The operator claims `extra` for `tasks` tasks beyond the voucher of `base`.
     event ClaimFiled(bytes32 indexed agreement, uint256 base, uint256 extra, uint256 tasks);
+    /// @notice A claimed task was paid by the voucher already; `task` is its id's hash.
     event ClaimStruck(bytes32 indexed agreement, bytes32 indexed task, uint256 amount);
+    /// @notice Client or watcher deny the claim, and put `bond` in.
     event ClaimContested(bytes32 indexed agreement, address contester, uint256 bond);
+    /// @notice `extra` of the claim stood; `cumulative` is paid in all.
     event ClaimSettled(bytes32 indexed agreement, uint256 extra, uint256 cumulative);
 
     /// @notice An agreement has one claim in its life.

@@ -77,10 +77,15 @@ contract Disputes is EIP712("Render Disputes", "1") {
     /// @notice Lease tokens that were slashed for: node, task and token.
     mapping(bytes32 lease => bool) public reported;
 
+    /// @notice The node signed two pictures of `task` under one lease, whose token is `token`.
     event Equivocation(bytes32 indexed agreement, address indexed node, string task, uint64 token, address reporter);
+    /// @notice The arbiters want `amount` to be taken; it may be from `executeAt` on.
     event SlashProposed(bytes32 indexed slash, bytes32 indexed agreement, uint256 amount, uint64 executeAt);
+    /// @notice The arbiters took the slash back.
     event SlashWithdrawn(bytes32 indexed slash);
+    /// @notice The slash was carried out.
     event SlashExecuted(bytes32 indexed slash, bytes32 indexed agreement, uint256 amount);
+    /// @notice The arbiters let `extra` of the claim stand.
     event ClaimRuled(bytes32 indexed agreement, uint256 extra);
 
     /// @notice The two attestations are not of one node under one lease of this job with different pixels.

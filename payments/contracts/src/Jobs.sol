@@ -70,13 +70,19 @@ abstract contract Jobs is EIP712("Render Market", "1"), ReentrancyGuardTransient
     /// @notice A job's number by its farm and name; 0 for none.
     mapping(address farm => mapping(bytes32 name => uint64 job)) public numbers;
 
+    /// @notice A job is there: `name` is its id at the farm, `termsHash` what its terms say of the work.
     event JobOpened(
         uint64 indexed job, address indexed client, address indexed farm, bytes32 name, bytes32 termsHash
     );
+    /// @notice The job's budget grew.
     event Funded(uint64 indexed job, uint256 amount);
+    /// @notice What was not reserved went back.
     event Refunded(uint64 indexed job, uint256 amount);
+    /// @notice The key may sign for the job.
     event SessionAppointed(uint64 indexed job, address indexed key);
+    /// @notice What the key signs counts until `validUntil`.
     event SessionRevoked(uint64 indexed job, address indexed key, uint64 validUntil);
+    /// @notice The client ended the job: its deadline is now.
     event JobEnded(uint64 indexed job, uint64 deadline);
 
     /// @notice The windows do not fit together, or one of them is zero.

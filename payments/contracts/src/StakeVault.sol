@@ -47,11 +47,17 @@ contract StakeVault is ReentrancyGuardTransient {
     mapping(address operator => Account) public accounts;
     mapping(address operator => mapping(bytes32 agreement => Backing)) public backings;
 
+    /// @notice The operator's free stake grew.
     event Staked(address indexed operator, uint256 amount);
+    /// @notice The operator took free stake back.
     event Withdrawn(address indexed operator, uint256 amount);
+    /// @notice `amount` more of the operator's stake stands behind the agreement.
     event Locked(address indexed operator, bytes32 indexed agreement, uint256 amount);
+    /// @notice The stake behind a closed agreement is free from `releaseAt` on.
     event Unbonding(address indexed operator, bytes32 indexed agreement, uint64 releaseAt);
+    /// @notice `amount` stands behind the agreement no more, and is free.
     event Freed(address indexed operator, bytes32 indexed agreement, uint256 amount);
+    /// @notice Stake was taken from behind the agreement: for client and reporter, and what was burned.
     event Slashed(
         address indexed operator, bytes32 indexed agreement, uint256 client, uint256 reporter, uint256 burned
     );

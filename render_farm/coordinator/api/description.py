@@ -14,7 +14,7 @@ from fastapi.openapi.utils import get_openapi
 
 from farm_protocol.appointments import AuditTerms
 from farm_protocol.records import Heartbeat, HeartbeatAnswer, LeaseRequest, Manifest, TaskFailure, TaskResult
-from payments.messages.promises import Promises, SignedOffer, SignedRelease
+from payments.messages.promises import Offer, Promises, Release, Signed
 from payments.messages.quotes import Quote
 from payments.messages.statements import Statement
 from render_farm import api_models
@@ -51,8 +51,8 @@ _RECORDS = [
     api_models.OfferAnswer,
     Quote,
     Statement,
-    SignedOffer,
-    SignedRelease,
+    Signed[Offer],
+    Signed[Release],
     Promises,
     JobVerification,
     SignedReceipt,

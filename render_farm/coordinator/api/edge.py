@@ -3,6 +3,7 @@
 
 import asyncio
 import hashlib
+import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ import msgspec
 from fastapi import Depends, Request, Response
 
 from farm_protocol.errors import Forbidden, InvalidInput, NotFound, Unauthorized
-from farm_protocol.fields import decode, encode
+from farm_protocol.fields import decode, encode, name_of
 from render_farm.coordinator.composition import Farm
 from render_farm.store.identities import Caller, Repeat, Role
 from render_farm.store.jobs import digest_of
@@ -210,10 +211,14 @@ def described(answers: type, body_of: type | None = None, status: int = 200) -> 
 
 
 def _json(kind: type) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{kind.__name__}"}}}
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{name_of(kind)}"}}}
 
 
 def schemas(kinds: list[type]) -> dict[str, Any]:
     """JSON schemas of records by name, for OpenAPI's components."""
     _, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
-    return components
+    # A generic record's schema goes by the record's own name.
+    told: dict[str, Any] = json.loads(
+        re.sub(r'Signed(_|\[)(\w+?)(_|\])"', r'Signed\2"', json.dumps(components))
+    )
+    return told

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from farm_protocol.errors import Conflict
 from payments.messages.network import Network
-from payments.messages.promises import Promises, SignedOffer, SignedRelease
+from payments.messages.promises import Offer, Promises, Release, Signed
 from payments.messages.statements import Statement
 from render_farm.api_models import Job, OfferAnswer, TermsAnswer
 from render_farm.coordinator.api.edge import Node, Owner, answer, body, described, farm_of
@@ -38,10 +38,10 @@ async def show_statement(job: str, request: Request, caller: Owner) -> Response:
     return answer(statement)
 
 
-@router.post("/nodes/self/offer", **described(OfferAnswer, SignedOffer))
+@router.post("/nodes/self/offer", **described(OfferAnswer, Signed[Offer]))
 async def offer(request: Request, caller: Node) -> Response:
     """A node sells from now on: paid jobs may take it on, and it does nothing for free."""
-    signed, _ = await body(request, SignedOffer)
+    signed, _ = await body(request, Signed[Offer])
     return answer(OfferAnswer(await farm_of(request).selling.offer(caller, signed)))
 
 
@@ -67,10 +67,10 @@ async def promises(
         return answer(await farm.selling.promises(caller.node, after, wait, farm.closing))
 
 
-@router.post("/nodes/self/releases", **described(SignedRelease, SignedRelease))
+@router.post("/nodes/self/releases", **described(Signed[Release], Signed[Release]))
 async def release(request: Request, caller: Node) -> Response:
     """An operator gives up what an agreement could still earn, once its last voucher is paid."""
-    signed, _ = await body(request, SignedRelease)
+    signed, _ = await body(request, Signed[Release])
     await farm_of(request).selling.release(caller, signed)
     return answer(signed)
 

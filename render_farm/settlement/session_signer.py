@@ -10,17 +10,7 @@ from dataclasses import dataclass, field, replace
 from farm_protocol.ids import JobId
 from payments.messages import accepted_tree, session, signing
 from payments.messages.network import Network
-from payments.messages.promises import (
-    Credit,
-    Order,
-    Promise,
-    Raise,
-    SignedOrder,
-    SignedRaise,
-    SignedTerms,
-    SignedVoucher,
-    Voucher,
-)
+from payments.messages.promises import Credit, Order, Promise, Raise, Signed, Terms, Voucher
 from render_farm.settlement.orders import Cap
 
 CREDITS_AT_ONCE = 1000
@@ -28,24 +18,24 @@ CREDITS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Pen:
+class SessionSigner:
     """Signs for one job."""
 
     network: Network
     job: JobId
     key: bytes = field(repr=False)
 
-    def order(self, number: int, terms: SignedTerms, cap: Cap, salt: int) -> Promise:
+    def order(self, number: int, terms: Signed[Terms], cap: Cap, salt: int) -> Promise:
         """The job takes an offer."""
         order = Order(number, cap.seller.digest, cap.cap, cap.task_cap, cap.claim_tasks, salt)
         agreement = signing.agreement_id(order, self.network)
-        signed = SignedOrder(order, signing.sign(order, self.network, self.key))
+        signed = signing.signed(order, self.network, self.key)
         return Promise(self.job, agreement, terms, cap.seller.offer, signed)
 
     def raised(self, promise: Promise, cap: int) -> Promise:
         """The same agreement may earn more."""
         said = Raise(promise.agreement, cap)
-        signed = SignedRaise(said, signing.sign(said, self.network, self.key))
+        signed = signing.signed(said, self.network, self.key)
         return replace(promise, cap_raise=signed, credits=())
 
     def vouched(self, promise: Promise, owed: Sequence[Credit]) -> list[Promise]:
@@ -56,16 +46,16 @@ class Pen:
             upto = min(len(owed), known + CREDITS_AT_ONCE)
             root, total = accepted_tree.root(owed[:upto])
             said = Voucher(promise.agreement, total, root)
-            signed = SignedVoucher(said, signing.sign(said, self.network, self.key))
+            signed = signing.signed(said, self.network, self.key)
             promise = replace(promise, voucher=signed, credits=tuple(owed[known:upto]))
             made.append(promise)
             known = upto
         return made
 
 
-def pen(network: Network, farm_key: bytes, job: JobId) -> Pen:
+def of_job(network: Network, farm_key: bytes, job: JobId) -> SessionSigner:
     """What signs for a job; its key is derived from the farm's."""
-    return Pen(network, job, session.session_key(farm_key, job))
+    return SessionSigner(network, job, session.session_key(farm_key, job))
 
 
 def ended(promise: Promise) -> Promise:
@@ -73,14 +63,9 @@ def ended(promise: Promise) -> Promise:
     return replace(promise, ended=True, credits=())
 
 
-def vouched(promise: Promise) -> int:
-    """What the promise's voucher says."""
-    return promise.voucher.message.cumulative if promise.voucher else 0
-
-
 def leaves(promise: Promise, owed: Sequence[Credit]) -> int:
     """How many of an agreement's credits are in its voucher: none earns nothing, so the sum tells."""
-    total, left = 0, vouched(promise)
+    total, left = 0, promise.vouched
     for number, credit in enumerate(owed):
         if total >= left:
             return number

@@ -27,7 +27,7 @@ from farm_protocol.ids import JobId
 from farm_protocol.records import Lease
 from gpu_worker.earnings.agreements import Agreement, BadPromise, Seller, believed
 from gpu_worker.farm.result_signer import append_line
-from payments.messages.promises import Amount, Credit, Promise, SignedOffer, Units
+from payments.messages.promises import Amount, Credit, Offer, Promise, Signed, Units
 from verification.protocol.attestation import Attestation, Submission
 
 FOLDER = "money"
@@ -56,7 +56,7 @@ class Work:
 
 
 @dataclass(slots=True)
-class JobPurse:
+class JobEarnings:
     """One job's agreements and work."""
 
     agreements: dict[str, Agreement] = field(default_factory=dict)
@@ -83,21 +83,21 @@ class JobPurse:
         return waiting >= self.agreements[agreement].promise.order.message.claimTasks
 
 
-class Purse:
+class EarningsJournal:
     """The folder, and what is in it. May be used from several threads; one process writes."""
 
     def __init__(self, state: Path, clock: Callable[[], float] = time.time) -> None:
         self._folder = state / FOLDER
         self._clock = clock
         self._news = threading.Condition()
-        self.offers: dict[str, SignedOffer] = {}
-        self.jobs: dict[JobId, JobPurse] = {}
+        self.offers: dict[str, Signed[Offer]] = {}
+        self.jobs: dict[JobId, JobEarnings] = {}
         self._bytes = 0
         self._read()
 
     # --- what came ------------------------------------------------------------------------------
 
-    def add_offer(self, digest: str, offer: SignedOffer) -> None:
+    def add_offer(self, digest: str, offer: Signed[Offer]) -> None:
         """Keep an offer before anybody sees it."""
         line = json.dumps({"digest": digest, "offer": msgspec.to_builtins(offer)})
         self._append(self._folder / "offers.jsonl", line)
@@ -110,7 +110,7 @@ class Purse:
     def take(self, promise: Promise, seller: Seller) -> Agreement:
         """Believe a promise and keep it. Raises BadPromise, InvalidInput where the disk does not take it."""
         with self._news:
-            job = self.jobs.get(promise.job, JobPurse())
+            job = self.jobs.get(promise.job, JobEarnings())
             if promise.job not in self.jobs and len(self.jobs) >= MOST_JOBS:
                 raise BadPromise("The farm makes promises for too many jobs.")
             before = job.agreements.get(promise.agreement)
@@ -127,7 +127,7 @@ class Purse:
         with self._news:
             path = self._place(lease.task.job) / "work.jsonl"
             self._append(path, encode(work).decode())
-            job = self.jobs.setdefault(lease.task.job, JobPurse())
+            job = self.jobs.setdefault(lease.task.job, JobEarnings())
             job.work[(work.attestation.task, work.attestation.token)] = work
 
     # --- what follows ---------------------------------------------------------------------------
@@ -141,7 +141,7 @@ class Purse:
     def refused(self) -> tuple[JobId, ...]:
         """Jobs for which as much is done without a voucher as could be claimed."""
         with self._news:
-            found = (job for job, purse in self.jobs.items() if any(map(purse.is_full, _open(purse))))
+            found = (job for job, journal in self.jobs.items() if any(map(journal.is_full, _open(journal))))
             return tuple(islice(found, MOST_REFUSED))
 
     def cursor(self) -> str:
@@ -198,9 +198,9 @@ class Purse:
             self._bytes += _size(folder / "promises.jsonl")
             self.jobs[JobId(folder.name)] = self._job(folder)
 
-    def _job(self, folder: Path) -> JobPurse:
+    def _job(self, folder: Path) -> JobEarnings:
         """A job as it was believed before: what was checked then is not checked again."""
-        job = JobPurse()
+        job = JobEarnings()
         newest: dict[str, Promise] = {}
         leaves: dict[str, list[Credit]] = {}
         for line in _lines(folder / "promises.jsonl"):
@@ -221,11 +221,11 @@ class Purse:
 
 class _KeptOffer(msgspec.Struct, frozen=True):
     digest: Name
-    offer: SignedOffer
+    offer: Signed[Offer]
 
 
-def _open(purse: JobPurse) -> Iterator[str]:
-    return (name for name, agreement in purse.agreements.items() if not agreement.promise.ended)
+def _open(journal: JobEarnings) -> Iterator[str]:
+    return (name for name, agreement in journal.agreements.items() if not agreement.promise.ended)
 
 
 def _size(path: Path) -> int:

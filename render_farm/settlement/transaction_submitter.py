@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Brings errands to the chain with the settler's wallet. Synchronous: it runs in a thread, and only that
+"""Brings actions to the chain with the settler's wallet. Synchronous: it runs in a thread, and only that
 thread waits when the chain does.
 
 One batch at a time: what comes together goes into one transaction, and the next is made out of what the
@@ -8,7 +8,7 @@ chain has after it. A batch is a new intent each time, because the contracts ref
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from itertools import groupby
 
 import structlog
@@ -17,20 +17,20 @@ from farm_protocol.errors import Conflict
 from farm_protocol.ids import JobId
 from payments.chain import artifacts
 from payments.chain.market import Market
-from payments.chain.market_records import AgreementOnChain, AgreementState, Attested, Bench, Call
+from payments.chain.market_records import AgreementOnChain, AgreementState, ArbiterPanel, Call
 from payments.chain.outbox import FileOutbox, Intent, Outcome
 from payments.chain.rpc import NoFunds, Reverted
 from payments.chain.sending import Sender, SendingRules, Signer
 from payments.messages import accepted_tree, signing
-from payments.messages.promises import Credit, Ruling, SignedVoucher, Slash
-from render_farm.settlement.errands import Errand, Kind
-from render_farm.settlement.knowledge import Trouble
+from payments.messages.promises import Credit, Ruling, Signed, Slash, Voucher
+from render_farm.settlement.chain_actions import ActionKind, ChainAction
+from render_farm.settlement.chain_snapshot import ChainError
 from render_farm.settlement.rulings import ruling
 
 log = structlog.get_logger()
 
 TOGETHER = 40
-"""Errands in one transaction: about 7 million gas where all of them open agreements."""
+"""Actions in one transaction: about 7 million gas where all of them open agreements."""
 FIRST_PAUSE, AGAIN_SECONDS = 0.5, 30.0
 """What the chain refused is tried again after a while: stake or money may have come."""
 KEPT = 200
@@ -53,23 +53,8 @@ REASONS = {
     "TooEarly": "it is too early",
 }
 """What the contracts' errors mean to people."""
-STOPPING = (Kind.OPEN, Kind.RAISE)
-PAYING = (Kind.REDEEM, Kind.REDEEM_FIRST)
-
-
-@dataclass(frozen=True, slots=True)
-class JobErrand:
-    """An errand with the job it is for, and the job's bench where it is about a slash."""
-
-    job: JobId
-    number: int
-    errand: Errand
-    arbiters: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """What it is told apart by."""
-        return f"{self.job} {self.errand.name}"
+STOPPING = (ActionKind.OPEN, ActionKind.RAISE)
+PAYING = (ActionKind.REDEEM, ActionKind.REDEEM_FIRST)
 
 
 class Undecided(Exception):
@@ -80,13 +65,13 @@ class Undecided(Exception):
 class Refusal:
     """What the chain said no to, and when it is tried again."""
 
-    trouble: Trouble
+    trouble: ChainError
     again: float
     times: int = 1
 
 
-class Courier:
-    """One wallet's errands. `clock` in seconds since the epoch."""
+class TransactionSubmitter:
+    """One wallet's actions. `clock` in seconds since the epoch."""
 
     def __init__(
         self,
@@ -106,20 +91,20 @@ class Courier:
         self._about: dict[str, tuple[JobId, str]] = {}
         self._named: dict[tuple[str, int], list[int]] = {}
 
-    def run(self, errands: Sequence[JobErrand]) -> bool:
+    def run(self, actions: Sequence[ChainAction]) -> bool:
         """Go on with what was sent; where nothing is under way, send what is to be sent next. Returns whether
         something is under way. Raises Unavailable, and NoFunds where the wallet cannot pay.
         """
         if self._is_under_way():
             return True
         self._outbox.prune(KEPT)
-        self._forget_refusals(errands)
-        wanted = [one for one in errands if self._is_due(one) and not self._is_there(one)]
+        self._forget_refusals(actions)
+        wanted = [one for one in actions if self._is_due(one) and not self._is_there(one)]
         for together in _grouped(wanted):
             self._submit(together)
         return self._is_under_way() if wanted else False
 
-    def troubles(self) -> dict[tuple[JobId, str], Trouble]:
+    def troubles(self) -> dict[tuple[JobId, str], ChainError]:
         """What the chain refuses now, by job and agreement."""
         return {self._about[name]: refusal.trouble for name, refusal in self._refused.items()}
 
@@ -133,29 +118,29 @@ class Courier:
                 _log_outcome(intent)
         return any(intent.outcome is Outcome.PENDING for intent in after)
 
-    def _forget_refusals(self, errands: Iterable[JobErrand]) -> None:
+    def _forget_refusals(self, actions: Iterable[ChainAction]) -> None:
         """What is not to be done any more is no trouble."""
-        wanted = {one.name for one in errands}
+        wanted = {one.name for one in actions}
         self._refused = {name: found for name, found in self._refused.items() if name in wanted}
 
-    def _is_due(self, one: JobErrand) -> bool:
+    def _is_due(self, one: ChainAction) -> bool:
         refusal = self._refused.get(one.name)
         return refusal is None or self._clock() >= refusal.again
 
-    def _is_there(self, one: JobErrand) -> bool:
+    def _is_there(self, one: ChainAction) -> bool:
         """Whether the chain has it already, whoever brought it and however new it is."""
-        errand, market = one.errand, self._market
-        if errand.kind is Kind.REPORT:
+        market = self._market
+        if one.kind is ActionKind.REPORT:
             return False
-        if errand.kind is Kind.STRIKE:
+        if one.kind is ActionKind.STRIKE:
             return not self._strikable(one)
-        if errand.kind is Kind.REFUND:
+        if one.kind is ActionKind.REFUND:
             return market.available(one.number) == 0
-        if errand.kind in (Kind.PROPOSE, Kind.EXECUTE):
-            return market.slash_case(errand.case).stage != (0 if errand.kind is Kind.PROPOSE else 1)
-        return _is_so(errand, market.agreement(errand.agreement))
+        if one.kind in (ActionKind.PROPOSE, ActionKind.EXECUTE):
+            return market.slash_case(one.case).stage != (0 if one.kind is ActionKind.PROPOSE else 1)
+        return _is_so(one, market.agreement(one.agreement))
 
-    def _submit(self, together: Sequence[JobErrand]) -> None:
+    def _submit(self, together: Sequence[ChainAction]) -> None:
         """Send them in one transaction; where the chain refuses that, each agreement's on their own."""
         try:
             self._send(together)
@@ -169,11 +154,11 @@ class Courier:
                 self._submit(part)
         else:
             # What was refused for want of this may be tried again at once.
-            done = {(one.job, one.errand.agreement) for one in together}
+            done = {(one.job, one.agreement) for one in together}
             for name in [name for name, about in self._about.items() if about in done]:
                 self._refused.pop(name, None)
 
-    def _send(self, together: Sequence[JobErrand]) -> None:
+    def _send(self, together: Sequence[ChainAction]) -> None:
         call = self._call(together)
         digest = hashlib.sha256((call.to + call.data).encode()).hexdigest()[:16]
         key = f"{self._market.chain.head()} {digest}"
@@ -182,17 +167,17 @@ class Courier:
         except Conflict as error:
             if isinstance(error, Reverted | NoFunds):
                 raise
-            log.error("errand_not_sent", reason=error.sentence)
+            log.error("action_not_sent", reason=error.sentence)
             return
-        log.info("errands_sent", key=key, errands=[one.name for one in together])
+        log.info("actions_sent", key=key, actions=[one.name for one in together])
         self._sender.advance()
 
-    def _call(self, together: Sequence[JobErrand]) -> Call:
+    def _call(self, together: Sequence[ChainAction]) -> Call:
         made: list[Call] = []
-        for kind, some in groupby(together, lambda one: one.errand.kind):
+        for kind, some in groupby(together, lambda one: one.kind):
             if kind in PAYING:
                 made.append(self._market.redeem(_vouchers(some)))
-            elif kind is Kind.STRIKE:
+            elif kind is ActionKind.STRIKE:
                 made += [call for one in some for call in self._strikes(one)]
             else:
                 made += [self._one_call(one) for one in some]
@@ -200,18 +185,18 @@ class Courier:
             raise Undecided
         return made[0] if len(made) == 1 else self._market.multicall(made)
 
-    def _strikes(self, one: JobErrand) -> list[Call]:
-        name, paid = one.errand.agreement, one.errand.paid
+    def _strikes(self, one: ChainAction) -> list[Call]:
+        name, paid = one.agreement, one.paid
         return [
             self._market.show_paid(name, paid[index], accepted_tree.way(paid, index))
             for index in self._strikable(one)[:TOGETHER]
         ]
 
-    def _strikable(self, one: JobErrand) -> list[int]:
+    def _strikable(self, one: ChainAction) -> list[int]:
         """Which of the credits that were paid are claimed again. What a claim names stays as it is, so all
         credits are looked up once.
         """
-        name, paid = one.errand.agreement, one.errand.paid
+        name, paid = one.agreement, one.paid
         claim = self._market.claim(name)
         if self._market.agreement(name).state is not AgreementState.CLAIMED:
             return []
@@ -222,128 +207,127 @@ class Courier:
             self._named[name, claim.filed_at] = known
         return [index for index in known if self._is_claimed(one, paid[index])]
 
-    def _is_claimed(self, one: JobErrand, credit: Credit) -> bool:
+    def _is_claimed(self, one: ChainAction, credit: Credit) -> bool:
         """Whether all that is claimed for a credit's task was paid. Where more is claimed, what is left of it
         after striking would be of no task, and nothing could be ruled about it: that is for who contests.
         """
         amount, begins = self._market.claimed(one.number, credit.task)
-        return 0 < amount <= credit.amount and one.errand.agreement.startswith(begins)
+        return 0 < amount <= credit.amount and one.agreement.startswith(begins)
 
-    def _one_call(self, one: JobErrand) -> Call:
-        market, errand = self._market, one.errand
-        promise = errand.promise
-        if errand.kind is Kind.OPEN and promise is not None:
+    def _one_call(self, one: ChainAction) -> Call:
+        market = self._market
+        promise = one.promise
+        if one.kind is ActionKind.OPEN and promise is not None:
             return market.open_agreement(promise.offer, promise.order)
-        if errand.kind is Kind.RAISE and promise is not None and promise.cap_raise is not None:
+        if one.kind is ActionKind.RAISE and promise is not None and promise.cap_raise is not None:
             return market.raise_cap(promise.cap_raise)
-        if errand.kind is Kind.RELEASE and errand.release is not None:
-            return market.release_for(errand.release)
-        if errand.kind is Kind.PROPOSE and errand.slash is not None:
-            return market.propose_slash(errand.slash, self._bench(errand.slash, one))
-        by_name: dict[Kind, Callable[[], Call]] = {
-            Kind.RULE: lambda: self._ruling(one),
-            Kind.REPORT: lambda: self._report(errand),
-            Kind.EXECUTE: lambda: market.execute_slash(errand.case),
-            Kind.SETTLE_CLAIM: lambda: market.settle_claim(errand.agreement),
-            Kind.CLOSE: lambda: market.close(errand.agreement),
-            Kind.REFUND: lambda: market.refund(one.number),
+        if one.kind is ActionKind.RELEASE and one.release is not None:
+            return market.release_for(one.release)
+        if one.kind is ActionKind.PROPOSE and one.slash is not None:
+            return market.propose_slash(one.slash, self._panel(one.slash, one))
+        by_name: dict[ActionKind, Callable[[], Call]] = {
+            ActionKind.RULE: lambda: self._ruling(one),
+            ActionKind.REPORT: lambda: self._report(one),
+            ActionKind.EXECUTE: lambda: market.execute_slash(one.case),
+            ActionKind.SETTLE_CLAIM: lambda: market.settle_claim(one.agreement),
+            ActionKind.CLOSE: lambda: market.close(one.agreement),
+            ActionKind.REFUND: lambda: market.refund(one.number),
         }
-        return by_name[errand.kind]()
+        return by_name[one.kind]()
 
-    def _ruling(self, one: JobErrand) -> Call:
-        market, errand = self._market, one.errand
-        extra = market.claim(errand.agreement).extra
-        told = ruling(errand.stands, errand.agreement, extra, lambda task: market.claimed(one.number, task))
+    def _ruling(self, one: ChainAction) -> Call:
+        market = self._market
+        extra = market.claim(one.agreement).extra
+        told = ruling(one.stands, one.agreement, extra, lambda task: market.claimed(one.number, task))
         if told is None:
             raise Undecided
-        said = Ruling(errand.agreement, told)
-        return market.rule_claim(said, self._bench(said, one))
+        said = Ruling(one.agreement, told)
+        return market.rule_claim(said, self._panel(said, one))
 
-    def _report(self, errand: Errand) -> Call:
-        twice = errand.twice
-        assert twice is not None
-        one, other = Attested(*astuple(twice.one)), Attested(*astuple(twice.other))
+    def _report(self, one: ChainAction) -> Call:
+        proof = one.proof
+        assert proof is not None
         return self._market.report_equivocation(
-            errand.agreement, one, twice.one_signature, other, twice.other_signature
+            one.agreement, proof.one, proof.one_signature, proof.other, proof.other_signature
         )
 
-    def _bench(self, said: Slash | Ruling, one: JobErrand) -> Bench:
+    def _panel(self, said: Slash | Ruling, one: ChainAction) -> ArbiterPanel:
         signed = signing.sign(said, self._market.network, self._key)
-        return Bench(one.arbiters, 1, (signed,))
+        return ArbiterPanel(one.arbiters, 1, (signed,))
 
-    def _refuse(self, one: JobErrand, error: Reverted) -> None:
+    def _refuse(self, one: ChainAction, error: Reverted) -> None:
         name = artifacts.error_name(error.data)
         why = REASONS.get(name, name or "the contract refuses")
-        agreement = one.errand.agreement
-        sentence = f"The chain refuses to {_VERBS[one.errand.kind]} agreement {agreement[:10]}: {why}."
-        if one.errand.kind is Kind.REFUND:
+        agreement = one.agreement
+        sentence = f"The chain refuses to {_VERBS[one.kind]} agreement {agreement[:10]}: {why}."
+        if one.kind is ActionKind.REFUND:
             sentence = f"The chain refuses the refund: {why}."
-        trouble = Trouble(sentence, one.errand.kind in STOPPING)
+        trouble = ChainError(sentence, one.kind in STOPPING)
         times = self._refused[one.name].times + 1 if one.name in self._refused else 1
         if times == 1:
-            log.warning("errand_refused", errand=one.name, error=name, reason=sentence)
+            log.warning("action_refused", action=one.name, error=name, reason=sentence)
         pause = min(AGAIN_SECONDS, FIRST_PAUSE * 2**times)
         self._refused[one.name] = Refusal(trouble, self._clock() + pause, times)
         self._about[one.name] = (one.job, agreement)
 
 
 _VERBS = {
-    Kind.OPEN: "open",
-    Kind.REDEEM: "pay",
-    Kind.REDEEM_FIRST: "pay",
-    Kind.RAISE: "raise the cap of",
-    Kind.STRIKE: "strike what was paid from the claim under",
-    Kind.RELEASE: "release",
-    Kind.REPORT: "slash",
-    Kind.PROPOSE: "slash",
-    Kind.EXECUTE: "carry out the slash of",
-    Kind.RULE: "rule on the claim under",
-    Kind.SETTLE_CLAIM: "settle the claim under",
-    Kind.CLOSE: "close",
-    Kind.REFUND: "",
+    ActionKind.OPEN: "open",
+    ActionKind.REDEEM: "pay",
+    ActionKind.REDEEM_FIRST: "pay",
+    ActionKind.RAISE: "raise the cap of",
+    ActionKind.STRIKE: "strike what was paid from the claim under",
+    ActionKind.RELEASE: "release",
+    ActionKind.REPORT: "slash",
+    ActionKind.PROPOSE: "slash",
+    ActionKind.EXECUTE: "carry out the slash of",
+    ActionKind.RULE: "rule on the claim under",
+    ActionKind.SETTLE_CLAIM: "settle the claim under",
+    ActionKind.CLOSE: "close",
+    ActionKind.REFUND: "",
 }
 
 
-def _is_so(errand: Errand, found: AgreementOnChain) -> bool:
-    """Whether an agreement is already as the errand would make it."""
-    promise = errand.promise
+def _is_so(action: ChainAction, found: AgreementOnChain) -> bool:
+    """Whether an agreement is already as the action would make it."""
+    promise = action.promise
     voucher = promise.voucher if promise else None
     more = promise.cap_raise if promise else None
-    if errand.kind in PAYING:
+    if action.kind in PAYING:
         return voucher is None or found.paid >= voucher.message.cumulative
-    if errand.kind is Kind.RAISE:
+    if action.kind is ActionKind.RAISE:
         return more is None or found.cap >= more.message.cap
     over = (AgreementState.NONE, AgreementState.OPEN, AgreementState.CLOSED)
     states = {
-        Kind.RULE: over,
-        Kind.OPEN: (AgreementState.OPEN, AgreementState.CLAIMED, AgreementState.CLOSED),
-        Kind.SETTLE_CLAIM: over,
+        ActionKind.RULE: over,
+        ActionKind.OPEN: (AgreementState.OPEN, AgreementState.CLAIMED, AgreementState.CLOSED),
+        ActionKind.SETTLE_CLAIM: over,
     }
-    return found.state in states.get(errand.kind, (AgreementState.CLOSED, AgreementState.CLAIMED))
+    return found.state in states.get(action.kind, (AgreementState.CLOSED, AgreementState.CLAIMED))
 
 
-def _grouped(wanted: Sequence[JobErrand]) -> list[list[JobErrand]]:
+def _grouped(wanted: Sequence[ChainAction]) -> list[list[ChainAction]]:
     """What goes together: calls of the market, so many at a time; calls of the disputes contract alone."""
-    alone = (Kind.REPORT, Kind.PROPOSE, Kind.EXECUTE, Kind.RULE)
-    of_market = [one for one in wanted if one.errand.kind not in alone]
+    alone = (ActionKind.REPORT, ActionKind.PROPOSE, ActionKind.EXECUTE, ActionKind.RULE)
+    of_market = [one for one in wanted if one.kind not in alone]
     groups = [of_market[first : first + TOGETHER] for first in range(0, len(of_market), TOGETHER)]
-    return groups + [[one] for one in wanted if one.errand.kind in alone]
+    return groups + [[one] for one in wanted if one.kind in alone]
 
 
-def _parts(together: Sequence[JobErrand]) -> list[list[JobErrand]]:
-    """A batch that was refused, by agreement; of one agreement's errands the first, because what comes after
+def _parts(together: Sequence[ChainAction]) -> list[list[ChainAction]]:
+    """A batch that was refused, by agreement; of one agreement's actions the first, because what comes after
     it may need it to be mined.
     """
-    by_agreement: dict[str, list[JobErrand]] = {}
+    by_agreement: dict[str, list[ChainAction]] = {}
     for one in together:
-        by_agreement.setdefault(f"{one.job} {one.errand.agreement}", []).append(one)
+        by_agreement.setdefault(f"{one.job} {one.agreement}", []).append(one)
     if len(by_agreement) > 1:
         return list(by_agreement.values())
     return [[together[0]]]
 
 
-def _vouchers(some: Iterable[JobErrand]) -> list[SignedVoucher]:
-    promises = [one.errand.promise for one in some]
+def _vouchers(some: Iterable[ChainAction]) -> list[Signed[Voucher]]:
+    promises = [one.promise for one in some]
     return [promise.voucher for promise in promises if promise is not None and promise.voucher is not None]
 
 

@@ -8,7 +8,7 @@ from farm_protocol.ids import JobId
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class ChainError:
     """What could not be brought to the chain, as a sentence. `stops`: no more work is done under the
     agreement while it is so.
     """
@@ -18,13 +18,13 @@ class Trouble:
 
 
 @dataclass(slots=True)
-class Knowledge:
+class ChainSnapshot:
     """What was seen on the chain last. `stakes`: operators' free stake, by address in small letters;
     `troubles`: what could not be brought to the chain, by job and agreement; `halted`: why nothing may go on.
     """
 
     stakes: dict[str, int] = field(default_factory=dict)
-    troubles: dict[tuple[JobId, str], Trouble] = field(default_factory=dict)
+    troubles: dict[tuple[JobId, str], ChainError] = field(default_factory=dict)
     halted: str = ""
     chain_time: float = 0.0
 

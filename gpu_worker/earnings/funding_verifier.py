@@ -30,7 +30,7 @@ NOT_THERE, OPEN = 0, 1
 log = structlog.get_logger()
 
 
-class Witness:
+class FundingVerifier:
     """Asks `look` why a promise is worth nothing ('' where it is good), not more often than needed. A chain
     that is away has no objection: rendering never waits for it.
     """
@@ -58,19 +58,19 @@ class Witness:
             return error.sentence
 
 
-def chain_witness(url: str, network: Network, operator: str) -> Witness:
+def chain_verifier(url: str, network: Network, operator: str) -> FundingVerifier:
     """One that asks the chain at `url`, for the wallet `operator`."""
     found: list[Market] = []
 
     def look(promise: Promise) -> str:
         if not found:
             found.append(_market(url, network))
-        return backing(found[0], operator, promise)
+        return unfunded_reason(found[0], operator, promise)
 
-    return Witness(look)
+    return FundingVerifier(look)
 
 
-def backing(market: "Market", operator: str, promise: Promise) -> str:
+def unfunded_reason(market: "Market", operator: str, promise: Promise) -> str:
     """Why the chain would not pay for an agreement; '' where it would."""
     terms, order = promise.terms.message, promise.order.message
     if not order.job or market.number_of(terms.farm, promise.job) != order.job:

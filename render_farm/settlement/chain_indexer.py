@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The settler's way to the chain: opened when it is first needed, and looked at a batch of blocks at a time.
+"""The settler's way to the chain: opened when it is first needed, and read a batch of blocks at a time.
 
 Synchronous: it runs in a thread.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from payments.chain.artifacts import artifact
 from payments.chain.events import Batch, Cursor, next_batch
 from payments.chain.market import Market
 from payments.chain.rpc import Chain
@@ -16,7 +14,7 @@ from payments.messages.network import Network
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class ChainBatch:
     """What was seen: events after a cursor, the chain's time, and operators' free stake."""
 
     batch: Batch
@@ -24,8 +22,8 @@ class Sight:
     stakes: dict[str, int]
 
 
-class Watcher:
-    """Looks at the contracts of a network."""
+class ChainIndexer:
+    """Reads the contracts of a network."""
 
     def __init__(self, url: str, network: Network) -> None:
         self._url = url
@@ -46,25 +44,17 @@ class Watcher:
         """Before the first block that there may be something in."""
         return Cursor(max(-1, self._network.first_block - 1), "")
 
-    def look(self, cursor: Cursor, operators: Iterable[str]) -> Sight:
+    def read_batch(self, cursor: Cursor, operators: Iterable[str]) -> ChainBatch:
         """What is new after `cursor`. Raises Unavailable, DeepReorganisation."""
         market, wanted = self.market, frozenset(operators)
         number, name, time = market.chain.latest()
         seen = (cursor, name, wanted)
         if seen == self._seen:
             # The same block, the same question: a chain at rest is asked one thing.
-            return Sight(Batch((), cursor), time, {})
+            return ChainBatch(Batch((), cursor), time, {})
         # Stake first: a job whose deposit is seen finds the stake of who sells known.
         stakes = {one.lower(): int(market.stake(one).free) for one in wanted}
-        batch = next_batch(market.chain, self._contracts(), cursor, self._network.confirmations)
+        batch = next_batch(market.chain, market.interfaces(), cursor, self._network.confirmations)
         if batch.cursor == cursor and number - self._network.confirmations <= cursor.block:
             self._seen = seen
-        return Sight(batch, time, stakes)
-
-    def _contracts(self) -> list[tuple[str, list[dict[str, Any]]]]:
-        named = self._network
-        return [
-            (named.market, artifact("RenderMarket").abi),
-            (named.vault, artifact("StakeVault").abi),
-            (named.disputes, artifact("Disputes").abi),
-        ]
+        return ChainBatch(batch, time, stakes)

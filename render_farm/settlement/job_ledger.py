@@ -1,61 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A paid job's book: what the farm and the chain said of it, in one order, with the ledger over it.
+"""A paid job's ledger: what the farm and the chain said of it, in one order, with the accounts over it.
 
 Made of entries and promises alone, so that it is the same whenever it is made again. Pure.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from farm_protocol.errors import Conflict
-from farm_protocol.ids import JobId, LeaseToken, NodeId, TaskId
-from payments.accounting.entries import (
-    Accepted,
-    Capped,
-    Closed,
-    Deposited,
-    Entry,
-    Paid,
-    Promised,
-    Refunded,
-    Returned,
-    Settled,
-    Slashed,
-)
+from farm_protocol.ids import JobId, LeaseToken, TaskId
+from payments.accounting.entries import Accepted, Entry, Promised, Returned, Settled
 from payments.accounting.ledger import Ledger
 from payments.accounting.pricing import reward
 from payments.accounting.units import Wei
-from payments.messages.promises import Credit, Promise
-from render_farm.settlement.chain_entries import ChainEntry, FarmEntry
+from payments.chain.chain_events import AnyEvent
+from payments.messages.promises import Credit
 from render_farm.settlement.escrow import Escrow
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """An agreement that the farm promised a node, as it was promised last. `operator` is the wallet that
-    signed its offer.
-    """
-
-    node: NodeId
-    own: bool
-    operator: str
-    promise: Promise
-
-    @property
-    def agreement(self) -> str:
-        """Its id."""
-        return self.promise.agreement
-
-    @property
-    def price(self) -> int:
-        """Of a render unit."""
-        return self.promise.offer.message.price
-
-    @property
-    def cap(self) -> Wei:
-        """What it may earn as promised."""
-        raised = self.promise.cap_raise
-        return Wei(raised.message.cap if raised else self.promise.order.message.cap)
+from render_farm.settlement.farm_entries import FarmEntry
+from render_farm.store.money import Agreement
 
 
 @dataclass(slots=True)
@@ -80,14 +42,14 @@ class Work:
 
 
 @dataclass(slots=True)
-class Book:
-    """One job's book. `farm_entries`, `chain_entries`: how many of each are in it. `refused`: entries that
+class JobLedger:
+    """One job's ledger. `farm_entries`, `chain_entries`: how many of each are in it. `refused`: entries that
     contradict the others, as sentences; the rest goes on without them.
     """
 
     job: JobId
-    ledger: Ledger = field(default_factory=Ledger)
-    held: dict[str, Held] = field(default_factory=dict)
+    accounts: Ledger = field(default_factory=Ledger)
+    held: dict[str, Agreement] = field(default_factory=dict)
     escrow: Escrow = field(default_factory=Escrow)
     frames: dict[int, Frame] = field(default_factory=dict)
     work: dict[tuple[str, str], Work] = field(default_factory=dict)
@@ -98,12 +60,12 @@ class Book:
     farm_entries: int = 0
     chain_entries: int = 0
 
-    def promise(self, held: Held) -> None:
+    def promise(self, held: Agreement) -> None:
         """The farm promised this, or more of it."""
-        self.held[held.agreement] = held
-        self.ledger.apply(Promised(held.agreement, held.cap))
+        self.held[held.agreement] = replace(held, chain=self.escrow.of(held.agreement))
+        self.accounts.apply(Promised(held.agreement, held.cap))
 
-    def replay(self, farm: Sequence[FarmEntry], chain: Sequence[ChainEntry]) -> None:
+    def replay(self, farm: Sequence[FarmEntry], chain: Sequence[AnyEvent]) -> None:
         """Take in all that was kept, in the order in which it was taken in first."""
         done = 0
         for entry in chain:
@@ -128,16 +90,14 @@ class Book:
             case "rejected":
                 self.rejected.append(entry)
 
-    def take_chain(self, entry: ChainEntry) -> None:
+    def take_chain(self, event: AnyEvent) -> None:
         """Take in what the chain said."""
         self.chain_entries += 1
-        if entry.event in self.events:
+        if event.event in self.events:
             return
-        self.events.add(entry.event)
-        applied = _as_ledger(entry)
-        if applied is not None:
-            self._apply(applied)
-        self.escrow.take(entry)
+        self.events.add(event.event)
+        self._apply(event)
+        self.escrow.take(event)
 
     def earned(self, entry: FarmEntry) -> Wei:
         """What work under an agreement earns at its offer's price."""
@@ -145,17 +105,12 @@ class Book:
 
     def cumulative(self, agreement: str) -> Wei:
         """What a voucher says now: never above what was promised or is on the chain."""
-        return self.ledger.cumulative(agreement)
+        return self.accounts.cumulative(agreement)
 
     def credits(self, agreement: str) -> tuple[Credit, ...]:
         """The leaves of that voucher's tree. Work that earns nothing is none of them."""
-        found = self.ledger.credits(agreement)
+        found = self.accounts.credits(agreement)
         return tuple(Credit(one.task, one.pixel_root, one.amount) for one in found if one.amount)
-
-    def has_claim(self, agreement: str) -> bool:
-        """Whether a claim under it is pending."""
-        found = self.escrow.agreements.get(agreement)
-        return found is not None and found.claim is not None
 
     def strangers(self) -> list[str]:
         """Agreements on the chain that the farm never ordered."""
@@ -192,9 +147,9 @@ class Book:
         frame.units += sign * entry.units
         frame.amount += sign * amount
 
-    def _apply(self, entry: Entry) -> bool:
+    def _apply(self, entry: Entry | AnyEvent) -> bool:
         try:
-            self.ledger.apply(entry)
+            self.accounts.apply(entry)
         except Conflict as error:
             self.refused.append(error.sentence)
             return False
@@ -205,20 +160,3 @@ def _accepted(entry: FarmEntry, amount: Wei) -> Accepted:
     return Accepted(
         TaskId(entry.task), LeaseToken(entry.token), entry.agreement, amount, entry.root, entry.frame
     )
-
-
-def _as_ledger(entry: ChainEntry) -> Entry | None:
-    """What the ledger is told of an entry of the chain."""
-    made = _ENTRIES.get(entry.kind)
-    return made(entry) if made else None
-
-
-_ENTRIES: dict[str, Callable[[ChainEntry], Entry]] = {
-    "funded": lambda entry: Deposited(entry.event, Wei(entry.amount)),
-    "refunded": lambda entry: Refunded(entry.event, Wei(entry.amount)),
-    "agreement": lambda entry: Capped(entry.agreement, Wei(entry.total)),
-    "raised": lambda entry: Capped(entry.agreement, Wei(entry.total)),
-    "paid": lambda entry: Paid(entry.agreement, Wei(entry.total)),
-    "closed": lambda entry: Closed(entry.agreement),
-    "slashed": lambda entry: Slashed(entry.event, entry.agreement, Wei(entry.amount), Wei(entry.total)),
-}
