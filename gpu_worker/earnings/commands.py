@@ -21,12 +21,12 @@ from gpu_worker.earnings.bringing import Redeemed
 from gpu_worker.earnings.claims import PATIENCE, Standing, Step, as_unpaid, claimable, next_step, unpaid
 from gpu_worker.earnings.earnings_journal import FOLDER, EarningsJournal, JobEarnings
 from payments.accounting import amounts
-from payments.accounting.units import Wei
 from payments.chain.market import Market
 from payments.chain.outbox import FileOutbox
 from payments.chain.refusals import Refused
 from payments.chain.rpc import Chain, Patience
 from payments.messages.network import Network, load
+from payments.messages.units import Wei
 from payments.wallet import keystore
 from payments.wallet.wallet import Wallet
 from payments.wallet.wallets import open_signer

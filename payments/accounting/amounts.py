@@ -4,7 +4,7 @@
 import re
 
 from farm_protocol.errors import InvalidInput
-from payments.accounting.units import Wei
+from payments.messages.units import Wei
 
 MOST = 1 << 128
 """Amounts are below this, as in the contracts."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the farm adds to a job's ledger, beside what the chain tells (`payments/chain/chain_events.py`). Each entry
+"""What the farm adds to a job's ledger, beside what the chain tells (`chain_events.py`). Each entry
 says the same however often it is said.
 """
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from farm_protocol.fields import Digest, FrameNumber
 from farm_protocol.ids import LeaseToken, TaskId
-from payments.accounting.units import Wei
+from payments.messages.units import Wei
 
 
 @dataclass(frozen=True, slots=True)

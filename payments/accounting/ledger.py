@@ -14,7 +14,6 @@ from typing import TypeVar
 from farm_protocol.errors import Conflict, InvalidInput
 from farm_protocol.ids import LeaseToken, TaskId
 from payments.accounting.entries import Accepted, Entry, Promised, Returned, Settled
-from payments.accounting.units import Wei
 from payments.chain.chain_events import (
     AgreementClosed,
     AgreementOpened,
@@ -25,6 +24,7 @@ from payments.chain.chain_events import (
     Refunded,
     Slashed,
 )
+from payments.messages.units import Wei
 
 T = TypeVar("T")
 NOTHING = Wei(0)

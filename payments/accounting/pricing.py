@@ -10,7 +10,7 @@ longer.
 from collections.abc import Sequence
 
 from farm_protocol.errors import InvalidInput
-from payments.accounting.units import Wei
+from payments.messages.units import Wei
 
 MICRO = 1_000_000
 """Micro-units in a render unit, and parts in a share of one."""

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 from farm_protocol.errors import InvalidInput
 from farm_protocol.ids import JobId
-from payments.accounting.units import Wei
 from payments.chain.abi import arguments, record
 from payments.chain.artifacts import artifact, function_of
 from payments.chain.chain_events import AnyEvent, decoded
@@ -42,6 +41,7 @@ from payments.messages.promises import (
     Voucher,
     job_name,
 )
+from payments.messages.units import Wei
 
 T = TypeVar("T")
 NO_VOUCHER = Voucher("0" * 64, 0, "0" * 64)

@@ -6,7 +6,7 @@ without 0x, amounts in the token's smallest unit, times in seconds since the epo
 from dataclasses import dataclass
 from enum import IntEnum
 
-from payments.accounting.units import Wei
+from payments.messages.units import Wei
 
 
 @dataclass(frozen=True, slots=True)

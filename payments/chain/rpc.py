@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 import requests
 
 from farm_protocol.errors import Conflict, FarmError, InvalidInput, Unavailable
-from payments.accounting.units import Wei
 from payments.chain.secret_urls import keep_out_of_logs
+from payments.messages.units import Wei
 
 _limit = sys.getrecursionlimit()
 from web3 import HTTPProvider, Web3  # noqa: E402

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 from eth_utils.crypto import keccak
 
 from farm_protocol.errors import Conflict
-from payments.accounting.units import Wei
 from payments.chain.outbox import Attempt, Intent, Outbox, Outcome
 from payments.chain.rpc import Chain, NotTaken, Receipt
+from payments.messages.units import Wei
 
 
 class Signer(Protocol):

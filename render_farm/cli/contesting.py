@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from farm_protocol.errors import Conflict
 from farm_protocol.ids import JobId
 from payments.accounting import amounts
-from payments.accounting.units import Wei
+from payments.messages.units import Wei
 from render_farm.cli.purse import Purse
 
 BOND_SHARE = 10

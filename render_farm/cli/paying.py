@@ -11,9 +11,9 @@ from farm_protocol.facts import SceneFacts
 from farm_protocol.records import JobSpec, JobState, RenderSettings
 from payments.accounting import amounts
 from payments.accounting.pricing import reward
-from payments.accounting.units import Wei
 from payments.messages.quotes import Quote
 from payments.messages.statements import Payment, Statement
+from payments.messages.units import Wei
 from render_farm.api_models import Job
 from render_farm.cli.purse import Kept, Purse
 from render_farm.cli.quote_command import at_price, finished, text

@@ -17,12 +17,12 @@ from farm_protocol.errors import Conflict, InvalidInput
 from farm_protocol.fields import decode, encode
 from farm_protocol.ids import JobId
 from payments.accounting import amounts
-from payments.accounting.units import Wei
 from payments.chain.chain_events import AgreementOpened, AnyEvent, SessionAppointed
 from payments.chain.outbox import FileOutbox
 from payments.messages.network import Network, load
 from payments.messages.promises import NEVER_REVOKED, Signed, Terms
 from payments.messages.statements import Payment
+from payments.messages.units import Wei
 from payments.wallet.wallets import is_remote
 from render_farm.cli.access import Access
 from render_farm.cli.options import UsageError

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from farm_protocol.errors import Conflict, InvalidInput
 from payments.accounting import amounts
-from payments.accounting.units import Wei
 from payments.local_chain.faucet import BANK_OUTBOX
 from payments.messages.network import load
+from payments.messages.units import Wei
 from render_farm.cli.access import open_farm
 from render_farm.cli.console import Console
 from render_farm.cli.options import UsageError

@@ -12,9 +12,9 @@ from farm_protocol.ids import JobId, LeaseToken, TaskId
 from payments.accounting.entries import Accepted, Entry, Promised, Returned, Settled
 from payments.accounting.ledger import Ledger
 from payments.accounting.pricing import reward
-from payments.accounting.units import Wei
 from payments.chain.chain_events import AnyEvent
 from payments.messages.promises import Credit
+from payments.messages.units import Wei
 from render_farm.settlement.escrow import Escrow
 from render_farm.settlement.farm_entries import FarmEntry
 from render_farm.store.money import Agreement

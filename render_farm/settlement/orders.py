@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from payments.accounting.pricing import MICRO
-from payments.accounting.units import Wei
 from payments.messages.promises import Offer, Signed
+from payments.messages.units import Wei
 from render_farm.policy.payment_terms import FIRST_TASKS, MOST_CLAIM_TASKS
 from render_farm.settlement.stakes import least, most_open
 

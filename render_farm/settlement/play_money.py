@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from farm_protocol.errors import Unavailable
-from payments.accounting.units import Wei
 from payments.chain.deploy import deploy
 from payments.chain.market import Market
 from payments.chain.outbox import FileOutbox
@@ -20,6 +19,7 @@ from payments.chain.rpc import Chain
 from payments.local_chain.faucet import BANK_OUTBOX
 from payments.local_chain.process import CHAIN_ID
 from payments.messages.network import Network, Windows, load, save
+from payments.messages.units import Wei
 from payments.wallet import keystore
 from payments.wallet.keystore import Key
 from payments.wallet.wallet import Wallet

@@ -3,7 +3,7 @@
 
 from collections.abc import Iterable
 
-from payments.accounting.units import Wei
+from payments.messages.units import Wei
 from render_farm.settlement.job_ledger import JobLedger
 from render_farm.store.money import Agreement
 

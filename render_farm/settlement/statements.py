@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 from farm_protocol.fields import Digest
 from payments.accounting.ledger import Balance
-from payments.accounting.units import Wei
 from payments.messages.network import Network
 from payments.messages.statements import FrameLine, JobMoney, NodeLine, Statement
+from payments.messages.units import Wei
 from render_farm.settlement.job_ledger import JobLedger, Work
 from render_farm.store.money import Agreement
 

@@ -12,9 +12,9 @@ from farm_protocol.fields import convert, decode, decoder, encode
 from farm_protocol.ids import DeviceClass, JobId, NodeId, OwnerId
 from farm_protocol.records import JobState
 from payments.accounting.on_chain import OnChain
-from payments.accounting.units import Wei
 from payments.messages.promises import Offer, Promise, Promises, Release, Signed, Terms
 from payments.messages.statements import JobMoney, Payment, Statement
+from payments.messages.units import Wei
 from render_farm.store import keys
 from render_farm.store.connection import Connection
 from render_farm.store.jobs import state_of

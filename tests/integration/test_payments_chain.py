@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from farm_protocol.errors import Conflict, FarmError, InvalidInput, Unavailable
-from payments.accounting.units import Wei
 from payments.chain.events import Cursor, DeepReorganisation, next_batch
 from payments.chain.outbox import FileOutbox, Intent, Outcome
 from payments.chain.rpc import Chain, NoFunds, Reverted, WrongChain
 from payments.chain.sending import Sender, SendingRules
+from payments.messages.units import Wei
 from payments.wallet.keystore import Key, load, new_key, save
 from tests.support.anvil import anvil, without_anvil
 from tests.support.flaky_rpc import Fault, FlakyRpc, Handler, flaky_rpc

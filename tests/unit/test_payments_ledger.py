@@ -13,7 +13,6 @@ from farm_protocol.errors import Conflict, InvalidInput
 from farm_protocol.ids import LeaseToken, TaskId
 from payments.accounting.entries import Accepted, Entry, Returned, Settled
 from payments.accounting.ledger import Balance, Contradiction, Ledger, NoAgreement, OverBudget, OverCap
-from payments.accounting.units import Wei
 from payments.chain.chain_events import (
     AgreementClosed,
     CapRaised,
@@ -23,6 +22,7 @@ from payments.chain.chain_events import (
     Refunded,
     Slashed,
 )
+from payments.messages.units import Wei
 
 ROOT = "ab" * 32
 Event = Entry | ChainEvent

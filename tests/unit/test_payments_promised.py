@@ -5,8 +5,8 @@ import pytest
 
 from payments.accounting.entries import Accepted, Promised, Settled
 from payments.accounting.ledger import Ledger, NoAgreement, OverBudget, OverCap
-from payments.accounting.units import Wei
 from payments.chain.chain_events import AgreementClosed, CapRaised, Funded, Paid, Refunded
+from payments.messages.units import Wei
 
 NAME, OTHER = "a" * 64, "b" * 64
 
