@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """JSON-RPC over HTTP, on loopback only, for programs and not for web pages."""
 
+import contextlib
 import ipaddress
 import json
+import select
+import socket
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,8 +24,66 @@ MOST_CONNECTIONS = 64
 STACK = 64 << 20
 """Bytes a thread, for contracts that call each other 1024 deep."""
 IDLE_SECONDS = 60
+MOST_UNREAD = 16 << 20
+"""Bytes of a refused body that are thrown away: closing upon them would reset the connection, and the refusal
+might be lost with it.
+"""
+LINGER_SECONDS = 5.0
+"""How long that may take."""
 
 Answer = Callable[[str, list[Any]], Any]
+
+
+class _Places:
+    """The connections; those that wait for a request are kept in the order they began to."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+        self._waiting: dict[socket.socket, None] = {}
+
+    def enter(self, request: socket.socket) -> bool:
+        """Let one in, for which the one that has waited longest makes room; False where none waits."""
+        with self._lock:
+            if len(self._open) >= self._most and not self._make_room():
+                return False
+            self._open.add(request)
+            self._waiting[request] = None
+            return True
+
+    def _make_room(self) -> bool:
+        first = next(filter(_is_silent, self._waiting), None)
+        if first is None:
+            return False
+        self._forget(first)
+        with contextlib.suppress(OSError):
+            first.shutdown(socket.SHUT_RDWR)  # its thread wakes up, and closes it
+        return True
+
+    def waits(self, request: socket.socket) -> None:
+        with self._lock:
+            if request in self._open:
+                self._waiting.setdefault(request)
+
+    def works(self, request: socket.socket) -> None:
+        with self._lock:
+            self._waiting.pop(request, None)
+
+    def leave(self, request: socket.socket) -> None:
+        with self._lock:
+            self._forget(request)
+
+    def _forget(self, request: socket.socket) -> None:
+        self._open.discard(request)
+        self._waiting.pop(request, None)
+
+
+def _is_silent(request: socket.socket) -> bool:
+    """Whether nothing has come that its thread has yet to read."""
+    poll = select.poll()
+    poll.register(request, select.POLLIN)
+    return not poll.poll(0)
 
 
 class Server(ThreadingHTTPServer):
@@ -30,6 +92,7 @@ class Server(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = MOST_CONNECTIONS
 
     def __init__(self, host: str, port: int, answer: Answer, broken: Callable[[BaseException], None]) -> None:
         if not ipaddress.ip_address(host).is_loopback:
@@ -37,22 +100,28 @@ class Server(ThreadingHTTPServer):
         self.answer = answer
         self.broken = broken
         threading.stack_size(STACK)
-        self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
+        self._places = _Places(MOST_CONNECTIONS)
         super().__init__((host, port), _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """A thread a connection, up to a number; further ones are hung up on."""
-        if self._free.acquire(blocking=False):
+        """A thread a connection, up to a number; a further one is hung up on where all are busy."""
+        if self._places.enter(request):
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
+    def shutdown_request(self, request: Any) -> None:
         """Give the place back when the connection ends."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._free.release()
+        self._places.leave(request)
+        super().shutdown_request(request)
+
+    def waits(self, request: socket.socket) -> None:
+        """The connection has no request that is being answered: it makes room for others."""
+        self._places.waits(request)
+
+    def works(self, request: socket.socket) -> None:
+        """A request of the connection's has begun: nobody takes its place."""
+        self._places.works(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A connection that breaks is nobody's business."""
@@ -64,6 +133,22 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = -1
     timeout = IDLE_SECONDS
     server: Server
+
+    def handle_one_request(self) -> None:
+        """Wait for a request and answer it."""
+        self.server.waits(self.connection)
+        super().handle_one_request()
+
+    def parse_request(self) -> bool:
+        """Its first line has come."""
+        self.server.works(self.connection)
+        return super().parse_request()
+
+    def handle_expect_100(self) -> bool:
+        """Say at once that the body may come."""
+        goes_on = super().handle_expect_100()
+        self.wfile.flush()
+        return goes_on
 
     def do_POST(self) -> None:
         problem = self._problem()
@@ -98,6 +183,21 @@ class _Handler(BaseHTTPRequestHandler):
     def _refuse(self, status: int, sentence: str) -> None:
         self.close_connection = True
         self._send(status, _failure(None, RpcError(REQUEST, sentence)))
+        with contextlib.suppress(OSError):
+            self._linger()
+
+    def _linger(self) -> None:
+        """Have the answer read: the client may read nothing before it has sent all."""
+        self.wfile.flush()
+        self.connection.shutdown(socket.SHUT_WR)
+        self.server.waits(self.connection)
+        left, end = MOST_UNREAD, time.monotonic() + LINGER_SECONDS
+        while left > 0 and (seconds := end - time.monotonic()) > 0:
+            self.connection.settimeout(seconds)
+            chunk = self.connection.recv(1 << 16)
+            if not chunk:
+                return
+            left -= len(chunk)
 
     def _send(self, status: int, body: dict[str, Any]) -> None:
         raw = json.dumps(body).encode()

@@ -26,7 +26,7 @@ from tests.support.reference import Plain, assert_same_picture, render_plainly, 
 ORBIT = Path(__file__).resolve().parents[2] / "samples" / "orbit.blend"
 FRAMES = 12
 BUDGET = "10"
-SLASH_SECONDS = 30.0
+SLASH_SECONDS = 180.0
 SETTINGS = {"samples": 16, "resolution_percentage": 25}
 PASSES = ("cryptomatte", "depth", "wrong-pass", "missing-pass")
 """These need a scene with passes to falsify."""

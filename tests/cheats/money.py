@@ -14,7 +14,7 @@ from render_farm.embedded.supervisor import Farm
 
 PRICE = "0.01"
 STAKE = 1_000 * 10**18
-SECONDS = 60.0
+SECONDS = 180.0
 
 
 @dataclass(frozen=True)

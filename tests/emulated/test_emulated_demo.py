@@ -21,7 +21,14 @@ pytestmark = [pytest.mark.farm, pytest.mark.timeout(600)]
 
 def demo(*words: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY, timeout=580)
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, cwd=REPOSITORY, env=environment, timeout=580
+        )
+    except subprocess.TimeoutExpired as late:
+        said = b"".join(part or b"" for part in (late.stdout, late.stderr)).decode()
+        pytest.fail(f"It goes on and on, and said so far: {said}")
 
 
 def test_honest_nodes_are_audited_and_never_rejected(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ class _Site(http.server.BaseHTTPRequestHandler):
 
 def forwarded(method, url, headers, body):
     """What the farm's port answers to a request as the browser made it."""
-    link = http.client.HTTPConnection("127.0.0.1", url.port, timeout=15)
+    link = http.client.HTTPConnection("127.0.0.1", url.port, timeout=60)
     try:
         path = f"{url.path}?{url.query}" if url.query else url.path
         link.request(method, path, body or None, {**dict(headers), "Host": url.netloc})

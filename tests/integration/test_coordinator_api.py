@@ -591,7 +591,7 @@ def test_out_of_range_values_are_refused(ann, own):
 def test_oversize_bodies_are_refused_before_they_are_read(coordinator_server, own, ann):
     own.refused(413, "too_large", "POST", "/leases", b" " * ((1 << 20) + 1))
     host, port = coordinator_server.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as link:
+    with socket.create_connection((host, int(port)), timeout=60) as link:
         head = f"POST /api/v1/scenes HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {ann.token}\r\n"
         link.sendall(f"{head}Content-Length: {1 << 40}\r\n\r\n".encode())
         assert b"413" in link.recv(1000).split(b"\r\n")[0], "answered though not a byte of it came"
@@ -599,7 +599,7 @@ def test_oversize_bodies_are_refused_before_they_are_read(coordinator_server, ow
 
 def test_oversize_chunked_body_is_cut_off(coordinator_server, own):
     host, port = coordinator_server.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as link:
+    with socket.create_connection((host, int(port)), timeout=60) as link:
         head = f"POST /api/v1/leases HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {own.token}\r\n"
         link.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
         chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"

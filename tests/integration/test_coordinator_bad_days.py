@@ -52,7 +52,7 @@ def test_lease_ends_without_heartbeat_and_late_submit_is_refused(quick):
     result = dead.upload(lease, b"late")
     other = admin.node("other", own=True)
     second = other.lease(wait=30.0)[0]
-    assert LEASE <= time.monotonic() - asked < 20.0, "woken by the end of the lease"
+    assert LEASE <= time.monotonic() - asked < 30.0, "woken by the end of the lease"
     assert second["task"]["id"] == lease["task"]["id"]
     assert dead.submit(lease, result).body["code"] == "stale_lease"
     other.do(second, b"in time")
@@ -122,7 +122,7 @@ def test_nothing_is_accepted_while_the_object_store_is_away(tmp_path, store):
         asked = time.monotonic()
         token = f"token={lease['token']}"
         node.refused(503, "unavailable", "POST", f"{under(lease)}/result?{token}", result)
-        assert time.monotonic() - asked < 15
+        assert time.monotonic() - asked < 40
         assert admin.ok("GET", f"/jobs/{job}")["tasks"]["leased"] == 1
         beat = Heartbeat((Beat(lease["task"]["id"], lease["token"]),))
         assert node.ok("POST", "/leases/heartbeat", beat) == {"lost": []}, "rendering goes on"
@@ -154,7 +154,7 @@ def test_sigterm_closes_what_is_held_open(quick):
         time.sleep(0.3)
         asked = time.monotonic()
         assert quick.stop() == 0
-        assert time.monotonic() - asked < 15.0
+        assert time.monotonic() - asked < 28.0
         assert list(stream) == []
     waiting.join(40)
     assert leases == [[]], "a long poll is answered, not cut"

@@ -9,7 +9,8 @@ from tests.support import servers
 from tests.support.coordinator_api import Api, events
 
 DEVICE = "cpu:clock:bpy-5.0.1"
-LIMIT = 15.0
+LIMIT = 60.0
+"""Seconds for what costs ten minutes where the clock that was set is believed."""
 
 
 class Clocked:
@@ -38,7 +39,7 @@ class Clocked:
         """How long a job takes from its submission to its end: all of it is checked."""
         job, began = self.ann.job(frames=frames), time.monotonic()
         while self.ann.ok("GET", f"/jobs/{job}")["state"] != "complete":
-            assert time.monotonic() - began < 10 * LIMIT, self.ann.ok("GET", f"/jobs/{job}/tasks")
+            assert time.monotonic() - began < 4 * LIMIT, self.ann.ok("GET", f"/jobs/{job}/tasks")
             for lease in self.own.lease(wait=1.0):
                 self.own.do(lease)
         return time.monotonic() - began
@@ -49,7 +50,7 @@ def clocked(tmp_path, seaweed_server):
     wrong = tmp_path / "wrong"
     wrong.write_text("0")
     with servers.valkey(tmp_path / "valkey") as store:
-        options = ("--audit-own", "1", "--beacon-period", "0.1", "--lease-seconds", "3")
+        options = ("--audit-own", "1", "--beacon-period", "0.1", "--lease-seconds", "30")
         context = servers.coordinator(tmp_path / "c", store.url, seaweed_server, *options, clock=wrong)
         with context as running:
             yield Clocked(running, wrong)

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The embedded chain as a process: what it answers, what it survives, whom it refuses."""
 
+import contextlib
+import http.client
 import json
+import select
 import socket
 import subprocess
 import threading
@@ -13,7 +16,7 @@ import pytest
 
 from payments.local_chain import process as embedded_chain
 from payments.local_chain.journal import NAME
-from payments.local_chain.server import MOST_BYTES
+from payments.local_chain.server import MOST_BYTES, MOST_CONNECTIONS
 from payments.wallet.keystore import new_key
 from tests.support.local_chain import ETHER, LocalChain, RpcFailure, local_chain
 
@@ -269,6 +272,57 @@ def test_requests_of_web_pages_and_long_ones_are_not_even_read(chain: LocalChain
             head = f"POST / HTTP/1.1\r\nHost: {where.netloc}\r\nContent-Type: application/json\r\n"
             link.sendall(f"{head}Content-Length: {length}\r\n\r\n".encode())
             assert link.makefile("rb").readline().split()[1] == str(status).encode()
+
+
+def ask(link: http.client.HTTPConnection) -> str:
+    """The chain's number."""
+    call = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []})
+    link.request("POST", "/", call, {"Content-Type": "application/json"})
+    return json.loads(link.getresponse().read())["result"]
+
+
+def test_a_connection_that_was_idle_long_makes_room(tmp_path: Path) -> None:
+    with local_chain(tmp_path) as chain, contextlib.ExitStack() as stack:
+        where = urlsplit(chain.url).netloc
+        links = [http.client.HTTPConnection(where, timeout=60) for _ in range(MOST_CONNECTIONS)]
+        for link in [*links, links[0]]:
+            stack.callback(link.close)
+            assert ask(link) == hex(chain.chain_id)
+        assert chain.number("eth_chainId") == chain.chain_id
+        ended = [link for link in links if select.select([link.sock], [], [], 0)[0]]
+        assert len(ended) == 1
+        assert ended[0] is not links[0]
+        assert ended[0].sock.recv(1) == b""
+        for link in links:
+            sock = link.sock
+            if link not in ended:
+                assert (ask(link), link.sock) == (hex(chain.chain_id), sock)
+
+
+def test_a_busy_connection_never_makes_room(tmp_path: Path) -> None:
+    call = b'{"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []}'
+    with local_chain(tmp_path) as chain, contextlib.ExitStack() as stack:
+        where = urlsplit(chain.url)
+        head = f"POST / HTTP/1.1\r\nHost: {where.netloc}\r\nContent-Type: application/json\r\n"
+        head += f"Expect: 100-continue\r\nContent-Length: {len(call)}\r\n\r\n"
+        links = []
+        for _ in range(MOST_CONNECTIONS):
+            links.append(
+                stack.enter_context(socket.create_connection((where.hostname, where.port), timeout=60))
+            )
+            links[-1].sendall(head.encode())
+            assert links[-1].recv(64) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        with socket.create_connection((where.hostname, where.port), timeout=60) as further:
+            assert further.recv(1) == b""
+        for link in links:
+            link.sendall(call)
+            assert link.makefile("rb").readline().split()[1] == b"200"
+
+
+@pytest.mark.parametrize("megabytes", [1, 8])
+def test_who_sends_too_much_is_told_so(chain: LocalChain, megabytes: int) -> None:
+    for _ in range(5):
+        assert chain.post(bytes(megabytes << 20))[0] == 413
 
 
 def test_a_stalled_chain_keeps_what_waits_replaces_it_for_a_higher_fee_and_mines_it_in_a_burst(

@@ -103,7 +103,7 @@ class FakeSlot:
 
     def wait_discarded(self, task):
         with self.news:
-            return self.news.wait_for(lambda: task in self.discarded, 10)
+            return self.news.wait_for(lambda: task in self.discarded, 60)
 
     def progress(self):
         self.asked += 1
@@ -358,7 +358,7 @@ def test_a_slot_does_not_pile_up_undelivered_work(farm, slots, start):
 
 def test_an_unknown_token_ends_the_node_with_the_reason(farm, slots, start):
     agent = start(slots, token="wrong")
-    agent.thread.join(10)
+    agent.thread.join(60)
     assert not agent.thread.is_alive()
     assert isinstance(agent.errors[0], Unauthorized)
     assert "does not know this token" in agent.errors[0].sentence
@@ -366,10 +366,10 @@ def test_an_unknown_token_ends_the_node_with_the_reason(farm, slots, start):
 
 def test_draining_gives_back_what_is_unfinished(farm, slots, start):
     farm.put(lease_of("long"))
-    agent = start(slots)
+    agent = start(slots, wait=30.0)
     farm.wait_for(lambda: farm.beats)
     agent.stop()
-    agent.thread.join(5)
+    agent.thread.join(20)
     assert not agent.thread.is_alive(), "an open request for work must not hold the node up"
     assert [failure.message for _, failure in farm.failures["long"]] == ["The node is shutting down."]
     assert "long" in slots[0].cancelled + slots[1].cancelled

@@ -16,7 +16,7 @@ from payments.wallet.keystore import Key, new_key
 from tests.support.local_chain import ETHER, LocalChain, RpcFailure
 
 MODULES = Path(__file__).parents[2] / "payments" / "contracts" / "node_modules" / "@foundry-rs"
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 def program() -> Path | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 
@@ -47,11 +48,21 @@ def serving(record: JobVerification, *nodes: dict[str, Any]) -> Iterator[list[st
             return Answer(body=HEALTH)
         if asked.path.endswith("/nodes"):
             return Answer(body=msgspec.json.encode({"nodes": nodes or (NODE,)}))
+        if asked.path.endswith("/farm"):
+            return Answer(body=encode(record.farm))
+        if asked.path.split("?")[0].endswith(("/log/head", "/log/consistency")):
+            return Answer(
+                404, body=b'{"status": 404, "code": "not_found", "detail": "No round was closed yet."}'
+            )
         assert asked.path == f"/api/v1/jobs/{JOB}/verification"
         return Answer(body=encode(record))
 
-    with scripted(answers) as server, mock.patch.dict(os.environ, FARM_TOKEN="t"):
-        yield ["--coordinator", server.url]
+    with (
+        scripted(answers) as server,
+        mock.patch.dict(os.environ, FARM_TOKEN="t"),
+        TemporaryDirectory() as state,
+    ):
+        yield ["--coordinator", server.url, "--state-dir", state]
 
 
 def told(

@@ -190,7 +190,7 @@ child.open(Path({str(tmp_path / "scene.json")!r}), Device())
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
         child = psutil.Process(int(parent.stdout.readline()))
         parent.kill()
-    assert psutil.wait_procs([child], timeout=10)[1] == []
+    assert psutil.wait_procs([child], timeout=60)[1] == []
 
 
 def test_descriptors_are_closed(start, tmp_path):
