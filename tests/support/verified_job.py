@@ -21,6 +21,7 @@ from verification.audit.records import (
     AuditRecord,
     FarmRules,
     JobVerification,
+    LogConsistency,
     LogProof,
     Round,
     SubmissionRecord,
@@ -29,7 +30,7 @@ from verification.audit.sampling import AuditPolicy, Draws
 from verification.audit.second_look import second_look
 from verification.audit.selection import Asked
 from verification.audit.verdict import Case, Outcome, judge
-from verification.protocol import attestation, merkle
+from verification.protocol import attestation, log, merkle
 from verification.protocol.attestation import Attestation, LogHead, Submission
 from verification.protocol.beacon import LocalBeacon, open_round
 from verification.receipts import receipt as receipts
@@ -212,6 +213,15 @@ class Farm:
         """The place of every leaf in the log at its round."""
         sizes = {one.round: one.size for one in self.rounds}
         return {one.leaf: self._proof(one.leaf, sizes[one.receipt.round]) for one in self.submissions}
+
+    def consistency(self, first: int, second: int) -> LogConsistency:
+        """That the log of `second` leaves begins with that of `first`."""
+        nodes: dict[log.Place, bytes] = {}
+        for number, leaf in enumerate(self.leaves):
+            nodes |= log.append(number, leaf, nodes)
+        return LogConsistency(
+            first, second, tuple(one.hex() for one in log.consistency(first, second, nodes))
+        )
 
     def _proof(self, leaf: int, size: int) -> LogProof:
         leaves = self.leaves[:size]

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import pytest
@@ -50,10 +51,11 @@ def serving(record: JobVerification, *nodes: dict[str, Any]) -> Iterator[list[st
             return Answer(body=msgspec.json.encode({"nodes": nodes or (NODE,)}))
         if asked.path.endswith("/farm"):
             return Answer(body=encode(record.farm))
-        if asked.path.split("?")[0].endswith(("/log/head", "/log/consistency")):
-            return Answer(
-                404, body=b'{"status": 404, "code": "not_found", "detail": "No round was closed yet."}'
-            )
+        if asked.path.endswith("/log/head"):
+            return Answer(404, body=b'{"status": 404, "code": "not_found", "detail": "There is no head."}')
+        if "/log/consistency?" in asked.path:
+            first, second = parse_qs(urlsplit(asked.path).query).values()
+            return Answer(body=encode(honest_farm().consistency(int(first[0]), int(second[0]))))
         assert asked.path == f"/api/v1/jobs/{JOB}/verification"
         return Answer(body=encode(record))
 
