@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`gpu-worker stake`, `unstake`, `earnings`, `redeem` and `claim`: an operator's money, without the farm."""
 
-import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -15,7 +13,7 @@ from typing import Any
 
 from farm_protocol.errors import Conflict, InvalidInput
 from farm_protocol.ids import JobId
-from gpu_worker.config import state_folder, wallet_files
+from gpu_worker.config import MoneyChoice, state_folder, wallet_files
 from gpu_worker.earnings import bringing
 from gpu_worker.earnings.bringing import Redeemed
 from gpu_worker.earnings.claims import PATIENCE, Standing, Step, as_unpaid, claimable, next_step, unpaid
@@ -58,41 +56,32 @@ class OperatorSession:
     """The operator's wallet, its chain, and what the node keeps."""
 
     def __init__(
-        self, network: Network, market: Market, wallet: Wallet, journal: EarningsJournal, asked: "Asked"
+        self, network: Network, market: Market, wallet: Wallet, journal: EarningsJournal, as_json: bool
     ) -> None:
         self.network, self.market, self.wallet, self.journal = network, market, wallet, journal
-        self.asked = asked
+        self._as_json = as_json
 
     def say(self, record: Mapping[str, Any], sentence: str) -> int:
         """The answer, for programs or for people."""
-        print(json.dumps(record) if self.asked.json else sentence)
+        print(json.dumps(record) if self._as_json else sentence)
         return 0
 
     def told(self, amount: int) -> str:
         """An amount with its token's name."""
         return f"{amounts.format(amount, self.network.decimals)} {self.network.symbol}"
 
-    def standings(self) -> Iterator[tuple[JobId, Standing]]:
-        """The agreements asked about, as node and chain have them."""
-        for job, journal in _jobs(self.journal, self.asked.job):
+    def standings(self, only: str) -> Iterator[tuple[JobId, Standing]]:
+        """The agreements for a job, or '' for all jobs, as node and chain have them."""
+        for job, journal in _jobs(self.journal, only):
             for name, agreement in journal.agreements.items():
                 chain, claim = self.market.agreement(name), self.market.claim(name)
                 yield job, Standing(agreement, unpaid(journal, name), chain, claim)
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What was asked for on the command line."""
-
-    state: Path
-    json: bool
-    job: str = ""
-
-
-def stake(arguments: argparse.Namespace) -> int:
+def stake(chosen: MoneyChoice, written: str) -> int:
     """Put stake up."""
-    with _session(arguments) as session:
-        amount = _amount(arguments.amount, session.network)
+    with _session(chosen) as session:
+        amount = _amount(written, session.network)
         has = session.market.token_balance(session.wallet.address)
         if has < amount:
             raise Conflict(f"The wallet {session.wallet.address} has {session.told(has)}, less than that.")
@@ -100,12 +89,12 @@ def stake(arguments: argparse.Namespace) -> int:
         return _tell_stake(session, f"Staked {session.told(amount)}", {"staked": amount}, sent)
 
 
-def unstake(arguments: argparse.Namespace) -> int:
+def unstake(chosen: MoneyChoice, written: str | None) -> int:
     """Take back free stake, all of it or an amount."""
-    with _session(arguments) as session:
+    with _session(chosen) as session:
         freed = _free_unbonded(session)
         free = session.market.stake(session.wallet.address).free
-        amount = free if arguments.amount is None else _amount(arguments.amount, session.network)
+        amount = free if written is None else _amount(written, session.network)
         if amount > free or not amount:
             bound = session.market.stake(session.wallet.address).bound
             raise Conflict(
@@ -118,16 +107,18 @@ def unstake(arguments: argparse.Namespace) -> int:
         )
 
 
-def earnings(arguments: argparse.Namespace) -> int:
+def earned_offline(chosen: MoneyChoice, job: str) -> int:
+    """What was earned and vouched for, as the node's folder has it."""
+    lines = list(_offline(EarningsJournal(state_folder(chosen.state_dir)), job))
+    print(json.dumps({"agreements": [asdict(line) for line in lines]}) if chosen.as_json else _plain(lines))
+    return 0
+
+
+def earnings(chosen: MoneyChoice, only: str) -> int:
     """What was earned, vouched for, and paid."""
-    if arguments.offline:
-        asked = _asked(arguments)
-        lines = list(_offline(EarningsJournal(asked.state), asked.job))
-        print(json.dumps({"agreements": [asdict(line) for line in lines]}) if asked.json else _plain(lines))
-        return 0
-    with _session(arguments) as session:
+    with _session(chosen) as session:
         now, lines = session.market.chain.time(), []
-        for job, standing in session.standings():
+        for job, standing in session.standings(only):
             step, until = next_step(standing, session.network, now)
             lines.append(_line(job, standing, _next(session, step, until)))
         held = session.market.stake(session.wallet.address)
@@ -148,10 +139,10 @@ def earnings(arguments: argparse.Namespace) -> int:
         return session.say(record, "\n".join([about, *(_sentence(session, line) for line in lines)]))
 
 
-def redeem(arguments: argparse.Namespace) -> int:
+def redeem(chosen: MoneyChoice, only: str) -> int:
     """Have the vouchers paid, opening agreements on the chain where nobody did."""
-    with _session(arguments) as session:
-        due = [standing for _, standing in session.standings() if standing.redeemable]
+    with _session(chosen) as session:
+        due = [standing for _, standing in session.standings(only) if standing.redeemable]
         done = bringing.redeem(
             session.market, due, lambda calls: session.wallet.repeat("redeem", *calls, wait=SENDING_SECONDS)
         )
@@ -165,12 +156,12 @@ def redeem(arguments: argparse.Namespace) -> int:
         return 1 if done.refused else 0
 
 
-def claim(arguments: argparse.Namespace) -> int:
+def claim(chosen: MoneyChoice, only: str, at_once: bool) -> int:
     """Claim what has receipts and no voucher, and settle claims whose window is over."""
-    with _session(arguments) as session:
+    with _session(chosen) as session:
         done, now = [], session.market.chain.time()
-        for job, standing in session.standings():
-            step, until = next_step(standing, session.network, now, 0 if arguments.now else PATIENCE)
+        for job, standing in session.standings(only):
+            step, until = next_step(standing, session.network, now, 0 if at_once else PATIENCE)
             done.append(_claimed(session, job, standing, step, until))
         told = [one["said"] for one in done if one["step"] != Step.NOTHING]
         session.say({"claims": done}, "\n".join(told) or "Nothing to claim: all work has its voucher.")
@@ -330,11 +321,6 @@ def _jobs(journal: EarningsJournal, only: str) -> list[tuple[JobId, JobEarnings]
     return found
 
 
-def _asked(arguments: argparse.Namespace) -> Asked:
-    state = state_folder(arguments.state_dir)
-    return Asked(state, bool(arguments.json), getattr(arguments, "job", None) or "")
-
-
 def _password(file: Path | None) -> str:
     assert file is not None  # as wallet_files found it
     return keystore.read_password(file)
@@ -345,25 +331,22 @@ def _say(sentence: str) -> None:
 
 
 @contextmanager
-def _session(
-    arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ
-) -> Iterator[OperatorSession]:
-    asked = _asked(arguments)
-    wallet, password, path = wallet_files(arguments, environment)
-    url = environment.get("FARM_CHAIN_URL", "")
-    if not url:
+def _session(chosen: MoneyChoice) -> Iterator[OperatorSession]:
+    wallet, password, path = wallet_files(chosen.wallet, chosen.password_file, chosen.chain)
+    if not chosen.chain_url:
         raise InvalidInput("Which chain? Set FARM_CHAIN_URL to its JSON-RPC address.")
     network = load(path)
-    key = open_signer(wallet, lambda: _password(password), environment.get("FARM_SIGNER_URL", ""))
-    chain = Chain(url, network.chain_id, patience=Patience(CHAIN_SECONDS, _say))
+    key = open_signer(wallet, lambda: _password(password), chosen.signer_url)
+    chain = Chain(chosen.chain_url, network.chain_id, patience=Patience(CHAIN_SECONDS, _say))
     market = Market(chain, network)
     market.check()
-    folder = asked.state / FOLDER
+    state = state_folder(chosen.state_dir)
+    folder = state / FOLDER
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     outbox = FileOutbox(folder / f"outbox-{network.chain_id}-{key.address.lower()}.json")
     try:
         yield OperatorSession(
-            network, market, Wallet(market, key, outbox, time.time), EarningsJournal(asked.state), asked
+            network, market, Wallet(market, key, outbox, time.time), EarningsJournal(state), chosen.as_json
         )
     finally:
         outbox.close()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from farm_protocol.errors import InvalidInput
 from farm_protocol.wording import counted
-from render_farm.cli.console import Console
+from render_farm.cli.display.console import Console
 from render_farm.cli.receipts import read_bounded
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pathlib import Path
 from farm_protocol.errors import InvalidInput
 from farm_protocol.wording import counted
 from render_farm.cli.agreements import Agreements
-from render_farm.cli.console import Console
+from render_farm.cli.display.console import Console
 from render_farm.scene.outside import OutsideFolder, by_folder, is_shared
 
 _SHOWN = 20

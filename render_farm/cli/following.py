@@ -9,9 +9,9 @@ from farm_protocol.errors import FarmError
 from farm_protocol.fields import decode
 from farm_protocol.records import JobState
 from render_farm.api_models import Job
+from render_farm.cli.display.progress import Display, Status, display
 from render_farm.cli.fetching import Fetched, Fetcher
 from render_farm.cli.outputs import Targets
-from render_farm.cli.progress import Display, Status, display
 from render_farm.cli.receipts import Receipts
 from render_farm.cli.verdicts import Names, sentence
 from render_farm.client.events import (

@@ -9,7 +9,7 @@ from payments.messages.statements import Statement
 from render_farm.api_models import AuditCounts
 from render_farm.cli.fetching import receipt_path
 from render_farm.cli.following import Outcome
-from render_farm.cli.statement_text import sums_text
+from render_farm.cli.paid.statement_text import sums_text
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ from farm_protocol.ids import JobId
 from farm_protocol.records import JobSpec, TaskKind, TaskState
 from frame_splitter.split import pin
 from payments.messages.statements import Statement
-from render_farm.cli.paying import Offered, Paying
-from render_farm.cli.purse import Purse
+from render_farm.cli.paid.client_wallet import ClientWallet
+from render_farm.cli.paid.paying import Offered, Paying
 from render_farm.client.events import Event
 from render_farm.client.farm_client import FarmClient
 from render_farm.embedded.part import Program
@@ -110,7 +110,7 @@ class CheatedFarm:
     liar: Liar
     folder: Path
     scenes: dict[Path, Any] = field(default_factory=dict)
-    purse: Purse | None = None
+    purse: ClientWallet | None = None
 
     def offer(self, blend: Path) -> Any:
         """The uploaded scene's id, and its facts."""

@@ -8,7 +8,7 @@ from payments.chain.outbox import FileOutbox
 from payments.messages.network import load
 from payments.wallet import keystore
 from payments.wallet.wallet import Wallet
-from render_farm.cli.purse import Place, Purse, open_market, open_purse
+from render_farm.cli.paid.client_wallet import ClientWallet, Place, open_market, open_purse
 from render_farm.embedded.money import money_folder
 from render_farm.embedded.supervisor import Farm
 
@@ -44,7 +44,7 @@ def sell_with_stake(farm: Farm, wallet: Path) -> Selling:
     return Selling(options, {"FARM_WALLET_PASSWORD_FILE": str(home.password)}, key.address)
 
 
-def artists_purse(farm: Farm) -> Purse:
+def artists_purse(farm: Farm) -> ClientWallet:
     """The embedded farm's client wallet."""
     home = money_folder(farm.folder)
     wallet = home.wallet("client")

@@ -13,7 +13,7 @@ from farm_protocol.errors import InvalidInput
 from farm_protocol.facts import Asset
 from render_farm.cli.agreements import NAME, Agreements
 from render_farm.cli.consent import Outside, OutsideRefused
-from render_farm.cli.console import Console
+from render_farm.cli.display.console import Console
 from render_farm.cli.program import run
 from render_farm.scene import bundle as bundling
 from render_farm.scene import outside

@@ -11,12 +11,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from render_farm.cli.audit_command import Replayed
 
 from farm_protocol.errors import NotFound
 from farm_protocol.fields import decode, encode
 from gpu_worker.farm.log_watch import LeftOut, LogWatch
 from gpu_worker.farm.result_signer import Due, SubmissionReceipt
-from render_farm.cli.audit_command import Replayed
 from render_farm.cli.compare_heads import HeadsCompared
 from render_farm.cli.following import follow
 from render_farm.cli.log_watch import LogWatch as ClientWatch

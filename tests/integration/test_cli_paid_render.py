@@ -20,8 +20,8 @@ from frame_splitter.split import pin
 from payments.chain.rpc import WrongChain
 from payments.messages.network import load
 from payments.wallet import keystore
-from render_farm.cli.paying import Offered, Paying
-from render_farm.cli.purse import Place, Purse, TooPoor, open_purse
+from render_farm.cli.paid.client_wallet import ClientWallet, Place, TooPoor, open_purse
+from render_farm.cli.paid.paying import Offered, Paying
 from render_farm.client.farm_client import FarmClient
 from render_farm.embedded.money import MoneyFolder, money_folder
 from render_farm.embedded.state import Folder
@@ -58,7 +58,7 @@ class PaidFarm:
         home = self.home
         return Place(running.chain, home.network, home.wallet("client"), home.password, home.path / "purse")
 
-    def purse(self) -> Purse:
+    def purse(self) -> ClientWallet:
         return open_purse(self.place)
 
     def answer(self, *words: str | Path, cwd: Path, code: int = 0) -> dict[str, Any]:

@@ -30,8 +30,8 @@ from payments.messages.session import session_key
 from payments.wallet import keystore
 from payments.wallet.keystore import Key, new_key
 from payments.wallet.wallet import Wallet
-from render_farm.cli.contesting import contest
-from render_farm.cli.purse import Purse as ClientPurse
+from render_farm.cli.paid.client_wallet import ClientWallet as ClientPurse
+from render_farm.cli.paid.contesting import contest
 from tests.support.local_chain import LocalChain, local_chain
 from tests.support.market_place import FARM_KEY, UNIT, WAIT, WINDOWS, Place, terms_of
 from verification.protocol import attestation

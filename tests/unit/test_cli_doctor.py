@@ -10,7 +10,7 @@ import pytest
 
 from farm_protocol.facts import Asset, FileFormat, SceneFacts, Simulation
 from farm_protocol.records import Blob, Manifest
-from render_farm.cli.scene_options import facts_to_send
+from render_farm.cli.checked_scene import facts_to_send
 from render_farm.scene import doctor
 from render_farm.scene.blend_header import BlendHeader
 from render_farm.scene.bundle import Bundle

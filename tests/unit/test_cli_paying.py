@@ -9,19 +9,19 @@ from typing import Any
 
 import pytest
 
+from command_line.program import UsageError
 from farm_protocol.errors import FarmError
 from farm_protocol.ids import JobId
 from farm_protocol.records import JobState
 from payments.messages.promises import Signed, Terms
 from payments.messages.quotes import Band, CostBand, Quote, QuoteState, WorkBand
-from render_farm.cli import settling
-from render_farm.cli.options import UsageError, parse
-from render_farm.cli.paying import AlreadyPaid, BelowQuote, Offered, Paying
+from render_farm.cli.paid import settling
+from render_farm.cli.paid.client_wallet import Kept, place
+from render_farm.cli.paid.paying import AlreadyPaid, BelowQuote, Offered, Paying
+from render_farm.cli.paid.settling import settle
+from render_farm.cli.paid.terms_check import BadTerms, WrongNetwork
 from render_farm.cli.program import run
-from render_farm.cli.purse import Kept, place
-from render_farm.cli.settling import settle
-from render_farm.cli.terms_check import BadTerms, WrongNetwork
-from render_farm.cli.up_command import _options
+from tests.understood import understood
 from tests.unit.test_cli_money import (
     CLIENT,
     ETHER,
@@ -154,7 +154,7 @@ def asked(purse: FakePurse) -> FakePurse:
 @pytest.fixture(autouse=True)
 def _long_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """The terms' deadline is far away: what it may be has its own tests."""
-    monkeypatch.setattr("render_farm.cli.terms_check.LONGEST_DAYS", 2**40)
+    monkeypatch.setattr("render_farm.cli.paid.terms_check.LONGEST_DAYS", 2**40)
 
 
 def test_the_deposit_is_what_was_asked_for() -> None:
@@ -234,7 +234,7 @@ def test_a_quote_that_is_broken_off_is_cancelled(monkeypatch: pytest.MonkeyPatch
     def broken(client: Any, quote: Quote) -> Quote:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("render_farm.cli.paying.finished", broken)
+    monkeypatch.setattr("render_farm.cli.paid.paying.finished", broken)
     with pytest.raises(KeyboardInterrupt):
         payer(farm, FakePurse()).submit(None, None)  # type: ignore[arg-type]
     assert farm.cancelled == [QUOTE.quote]
@@ -332,18 +332,18 @@ def test_bad_amounts_are_refused_before_anything_starts(
 
 def test_a_chain_is_named_with_its_url() -> None:
     with pytest.raises(UsageError, match="FARM_CHAIN_URL"):
-        _options(parse(["up", "--chain", "chain.toml"], {}))
+        understood(["up", "--chain", "chain.toml"])["options"]
     known = {"FARM_CHAIN_URL": "http://rpc", "FARM_CHAIN": "chain.toml", "FARM_WALLET": "gas.json"}
-    outside = _options(parse(["up"], known)).chain
+    outside = understood(["up"], known)["options"].chain
     assert outside is not None
     assert (outside.url, outside.network, outside.wallet) == (
         "http://rpc",
         Path("chain.toml"),
         Path("gas.json"),
     )
-    assert _options(parse(["up", "--no-money"], known)).chain is None
-    assert not _options(parse(["up", "--no-money"], known)).money
-    assert _options(parse(["up"], {})).money
+    assert understood(["up", "--no-money"], known)["options"].chain is None
+    assert not understood(["up", "--no-money"], known)["options"].money
+    assert understood(["up"])["options"].money
 
 
 @pytest.mark.parametrize(
@@ -360,14 +360,14 @@ def test_a_chain_is_named_with_its_url() -> None:
     ],
 )
 def test_what_is_needed_to_pay_is_asked_for(known: dict[str, str], access: None, said: str) -> None:
-    chosen = parse(["render", "s.blend", "--budget", "1"], known)
+    found = understood(["render", "s.blend", "--budget", "1"], known)
     with pytest.raises(UsageError, match=said):
-        place(chosen, access)
+        place(found["farm"], found["wallet"], access)
 
 
 def test_an_embedded_farm_pays_from_its_own_wallet(tmp_path: Path) -> None:
-    chosen = parse(["job", "refund", "j", "--state-dir", str(tmp_path)], {})
-    found = place(chosen, SimpleNamespace(chain="http://127.0.0.1:1"))  # type: ignore[arg-type]
+    chosen = understood(["job", "refund", "j", "--state-dir", str(tmp_path)])
+    found = place(chosen["farm"], chosen["wallet"], SimpleNamespace(chain="http://127.0.0.1:1"))  # type: ignore[arg-type]
     assert found.wallet == tmp_path / "chain" / "wallets" / "client.json"
     assert found.password == tmp_path / "chain" / "wallets" / "password"
     assert found.folder == tmp_path / "chain" / "purse"
@@ -376,7 +376,8 @@ def test_an_embedded_farm_pays_from_its_own_wallet(tmp_path: Path) -> None:
 def test_a_job_is_named_or_the_last() -> None:
     for action in ("statement", "refund"):
         with pytest.raises(UsageError, match="required"):
-            parse(["job", action], {})
+            understood(["job", action])
         with pytest.raises(UsageError, match="not allowed"):
-            parse(["job", action, "JOB", "--last"], {})
-        assert parse(["job", action, "--last"], {}).last
+            understood(["job", action, "JOB", "--last"])
+        assert understood(["job", action, "--last"])["job"] is None
+        assert understood(["job", action, "JOB"])["job"] == "JOB"

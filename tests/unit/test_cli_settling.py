@@ -8,7 +8,7 @@ import pytest
 
 from farm_protocol.ids import JobId
 from payments.messages.statements import Statement
-from render_farm.cli import settling
+from render_farm.cli.paid import settling
 
 JOB = JobId("job1")
 OLD = Statement(

@@ -18,7 +18,6 @@ from farm_protocol.ids import TaskId
 from farm_protocol.records import FailureCode, TaskFailure
 from frame_splitter.exr import read
 from gpu_worker import config
-from gpu_worker.__main__ import build_parser
 from gpu_worker.agent import ray_cluster
 from gpu_worker.blender import devices, libraries
 from gpu_worker.blender.devices import Choice, Gpu, backend_for, device_class, gpu_at, instruction_set
@@ -28,18 +27,20 @@ from gpu_worker.failures import Cancelled, TaskError
 from gpu_worker.pictures.decoding import BadPicture, Pictures
 from gpu_worker.pictures.outputs import take
 from gpu_worker.pictures.requests import Picture
+from gpu_worker.program import NAME, ROOT
 from gpu_worker.sandbox import bubblewrap
 from payments.messages.network import save
 from payments.wallet import keystore
 from tests.support.settling import NETWORK
 from tests.support.token_files import token_file
+from tests.understood import understood
 from verification.protocol.pixel_root import pixel_root
 
 FAKE = Path(__file__).parents[1] / "fakes" / "fake_child.py"
 
 
 def configured(*words, **environment):
-    return config.node_config(build_parser().parse_args(["run", *words]), environment)
+    return understood(["run", *words], environment, ROOT, NAME)["config"]
 
 
 def selling(*words, **environment):

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`render-farm audit`: what was audited of a job, and whether the farm followed its own rule."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import shorten
+from typing import TYPE_CHECKING
+
+import click
+
+from command_line.option_types import FILE
+from command_line.program import Group
+from farm_protocol.ids import JobId
+from farm_protocol.wording import counted
+from render_farm.cli.access import open_farm
+from render_farm.cli.compare_heads import compare
+from render_farm.cli.display.console import Console
+from render_farm.cli.display.table import table
+from render_farm.cli.log_watch import LogWatch
+from render_farm.cli.options import FarmChoice, farm_address, farm_options, job_argument, json_option
+
+if TYPE_CHECKING:
+    from render_farm.client.farm_client import FarmClient
+    from verification.audit.records import JobVerification, SubmissionRecord
+
+MOST_SHOWN = 20
+"""Findings of a replay printed as text; JSON has all of them."""
+_EXAMPLES = """examples:
+  render-farm audit list JOB                           who rendered what, what was audited, what came out
+  render-farm audit replay JOB                         repeats every choice of the farm, from public data
+  render-farm audit list JOB --json | jq '.submissions[] | select(.verdict == "rejected")'
+
+  render-farm audit compare-heads mine.jsonl 0001.png.receipt.json     was one log told to both?
+
+`replay` exits with 1 when the farm chose otherwise than its rule says, `compare-heads` when it signed two
+logs. Heads are kept in DIR/heads of a --state-dir DIR, of nodes too. It needs no farm and no network.
+"""
+
+audit = Group("audit", help="what was audited of a job, and whether the rule was kept", epilog=_EXAMPLES)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One submission. `rate` is the chance of an audit in a million; `audited` and `verdict` are null as
+    long as they are not decided; `forced` says why it was audited though its round did not say so.
+    """
+
+    task: str
+    frame: int
+    tile: str
+    node: str
+    name: str
+    own: bool
+    rate: int
+    audited: bool | None
+    forced: str
+    auditors: tuple[str, ...]
+    verdict: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditList:
+    """The answer of `audit list --json`."""
+
+    job: str
+    submissions: tuple[Shown, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """The answer of `audit replay --json`: what the farm did otherwise than its rule says."""
+
+    job: str
+    farm: str
+    submissions: int
+    audited: int
+    followed: bool
+    findings: tuple[str, ...]
+
+
+@audit.command("list", help="a job's submissions with node, audit and verdict", epilog=_EXAMPLES)
+@farm_options
+@job_argument
+@click.pass_obj
+def list_audits(console: Console, farm: FarmChoice, job: JobId) -> None:
+    """List a job's submissions."""
+    with open_farm(farm, console.say, node=False) as access:
+        verification, known = access.client.verification(job), names(access.client)
+    shown = tuple(_shown(one, known) for one in verification.submissions)
+    heads = ("FRAME", "TILE", "NODE", "CHANCE", "AUDITED", "VERDICT", "REASON")
+    text = table(heads, [_row(one) for one in shown]) if shown else f"{NOTHING}."
+    console.result(AuditList(verification.job, shown), text)
+
+
+@audit.command(
+    "replay", help="repeat the farm's choices and say whether it followed its own rule", epilog=_EXAMPLES
+)
+@farm_options
+@job_argument
+@farm_address
+@click.pass_obj
+def replay_audits(console: Console, farm: FarmChoice, job: JobId, signer: str | None) -> int:
+    """Repeat the farm's choices; 1 where those were others."""
+    with open_farm(farm, console.say, node=False) as access:
+        verification = access.client.verification(job)
+        contradicted = LogWatch(access.client, farm.folder.path).contradicted(verification)
+    return _replay(verification, signer, contradicted, console)
+
+
+@audit.command("compare-heads", help="say whether two were told one log of a farm", epilog=_EXAMPLES)
+@click.argument(
+    "files", metavar="FILE", type=FILE, nargs=-1, required=True, help="kept heads, receipts, evidence"
+)
+@json_option
+@click.pass_obj
+def compare_heads(console: Console, files: tuple[Path, ...]) -> int:
+    """Compare heads; 1 where a farm signed two logs."""
+    return compare(files, console)
+
+
+NOTHING = "No tile was submitted: none is rendered yet, or one Blender of an own node writes each frame whole"
+
+
+def names(client: "FarmClient") -> Mapping[str, str]:
+    """Node ids to names, of the nodes the caller may see."""
+    return {node.node: node.name for node in client.nodes()}
+
+
+def _shown(one: "SubmissionRecord", known: Mapping[str, str]) -> Shown:
+    tile = one.task.tile
+    return Shown(
+        task=one.task.id,
+        frame=one.task.frame,
+        tile=f"{tile.x0},{tile.y0} {tile.width}x{tile.height}",
+        node=one.node,
+        name=known.get(one.node, "the farm's own" if one.own else one.node),
+        own=one.own,
+        rate=one.receipt.rate,
+        audited=one.audited,
+        forced=one.forced,
+        auditors=tuple(audit.node for audit in one.audits if audit.node is not None),
+        verdict=one.verdict.outcome.value if one.verdict else None,
+        reason=one.verdict.reason if one.verdict else "",
+    )
+
+
+def _row(one: Shown) -> tuple[str, ...]:
+    audited = {None: "not drawn yet", True: "yes, forced" if one.forced else "yes", False: "no"}[one.audited]
+    chance = f"{one.rate / 1e4:.4g} %"
+    return (
+        str(one.frame),
+        one.tile,
+        one.name[:30],
+        chance,
+        audited,
+        one.verdict or "-",
+        shorten(one.reason, 200) or "-",
+    )
+
+
+def _replay(
+    verification: "JobVerification", farm: str | None, contradicted: tuple[str, ...], console: Console
+) -> int:
+    from verification.receipts.replay import replay  # noqa: PLC0415 - takes long to load
+
+    findings = (*contradicted, *replay(verification, farm))
+    submissions = len(verification.submissions)
+    audited = sum(bool(one.audited) for one in verification.submissions)
+    told = verification.farm.address
+    replayed = Replayed(verification.job, told, submissions, audited, not findings, findings)
+    console.result(replayed, _told(replayed))
+    return 0 if replayed.followed else 1
+
+
+def _told(replayed: Replayed) -> str:
+    work = f"{counted(replayed.submissions, 'submission')}, {replayed.audited} audited"
+    if replayed.followed and not replayed.submissions:
+        return f"{NOTHING}, so the farm {replayed.farm} had nothing to choose."
+    if replayed.followed:
+        return (
+            f"The farm {replayed.farm} followed its own rule: {work}; each choice of what was audited, "
+            "where, by whom and with what verdict follows from the beacon's rounds and what was signed."
+        )
+    rest = len(replayed.findings) - MOST_SHOWN
+    more = [f"  {counted(rest, 'more finding')}; --json tells all."] if rest > 0 else []
+    lines = [f"  {finding}" for finding in replayed.findings[:MOST_SHOWN]]
+    return "\n".join([f"The farm did not follow its own rule ({work}):", *lines, *more])
