@@ -27,7 +27,7 @@ from render_farm.cli.paid.client_wallet import Place, place
 from render_farm.cli.program import run
 from render_farm.settlement.play_money import prepare
 from tests.support.local_chain import ETHER, LocalChain, local_chain
-from tests.understood import understood
+from tests.support.understood import understood
 
 UNIT = 10**18
 PASSWORD = "open sesame"

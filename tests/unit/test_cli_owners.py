@@ -10,7 +10,7 @@ from farm_protocol.records import SlotState
 from render_farm.api_models import NodeView, OwnerView, SlotView
 from render_farm.cli.commands import node as node_command
 from render_farm.cli.commands.owner import owner_of
-from tests.understood import understood
+from tests.support.understood import understood
 from verification.audit.rate import Standing
 
 

@@ -21,7 +21,7 @@ from render_farm.cli.paid.paying import AlreadyPaid, BelowQuote, Offered, Paying
 from render_farm.cli.paid.settling import settle
 from render_farm.cli.paid.terms_check import BadTerms, WrongNetwork
 from render_farm.cli.program import run
-from tests.understood import understood
+from tests.support.understood import understood
 from tests.unit.test_cli_money import (
     CLIENT,
     ETHER,

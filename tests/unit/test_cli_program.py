@@ -17,7 +17,7 @@ from render_farm.cli.display.console import Console
 from render_farm.cli.program import run
 from render_farm.embedded.addresses import parse_bind
 from tests.support.plain_facts import PLAIN_SCENE
-from tests.understood import understood
+from tests.support.understood import understood
 
 WRONG = [
     (["render", "s.blend", "--frames", "1-10:4"], "for every fourth frame write 1-10x4"),

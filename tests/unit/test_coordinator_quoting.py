@@ -19,7 +19,7 @@ from render_farm.coordinator import estimates
 from render_farm.coordinator.estimates import Market, finish_time
 from render_farm.store.quotes import Probed, StoredQuote
 from tests.support.plain_facts import PLAIN_SCENE
-from tests.understood import understood
+from tests.support.understood import understood
 
 FACTS = replace(PLAIN_SCENE, resolution_x=640, resolution_y=640, samples=4)
 AREA = 640 * 640

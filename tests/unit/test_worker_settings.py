@@ -33,7 +33,7 @@ from payments.messages.network import save
 from payments.wallet import keystore
 from tests.support.settling import NETWORK
 from tests.support.token_files import token_file
-from tests.understood import understood
+from tests.support.understood import understood
 from verification.protocol.pixel_root import pixel_root
 
 FAKE = Path(__file__).parents[1] / "fakes" / "fake_child.py"
