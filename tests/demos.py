@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from frame_splitter.errors import FarmError
-from render_farm.cli.console import log_to_stderr
+from render_farm.cli.display.console import log_to_stderr
 from tests.cheats.farm import CPU, EMULATED
 
 ABOUT = {

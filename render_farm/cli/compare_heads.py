@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frame_splitter.errors import InvalidInput
-from render_farm.cli.console import Console
+from render_farm.cli.display.console import Console
 from render_farm.cli.receipts import read_bounded
 from render_farm.wording import counted
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from frame_splitter.errors import InvalidInput
 from render_farm.cli.agreements import Agreements
-from render_farm.cli.console import Console
+from render_farm.cli.display.console import Console
 from render_farm.outside import OutsideFolder, by_folder, is_shared
 from render_farm.wording import counted
 

@@ -9,10 +9,10 @@ from frame_splitter.errors import FarmError
 from frame_splitter.fields import decode
 from frame_splitter.records import JobState
 from render_farm.answers import Job
+from render_farm.cli.display.progress import Display, Status, display
 from render_farm.cli.fetching import Fetched, Fetcher
-from render_farm.cli.money_watch import MoneyWatch
 from render_farm.cli.outputs import Targets
-from render_farm.cli.progress import Display, Status, display
+from render_farm.cli.paid.money_watch import MoneyWatch
 from render_farm.cli.receipts import Receipts
 from render_farm.cli.verdicts import Names, sentence
 from render_farm.client import FarmClient

@@ -11,7 +11,7 @@ from importlib import import_module
 from types import FrameType
 
 from frame_splitter.errors import FarmError
-from render_farm.cli.console import Console, log_to_stderr
+from render_farm.cli.display.console import Console, log_to_stderr
 from render_farm.cli.options import UsageError, parse
 
 FAILED, NOT_UNDERSTOOD, INTERRUPTED = 1, 2, 130
@@ -59,6 +59,6 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def _dispatch(chosen: argparse.Namespace, console: Console) -> int:
     """Load the command's module only now: `--help` and mistakes answer at once."""
     log_to_stderr()
-    module = import_module(f"render_farm.cli.{chosen.command}_command")
+    module = import_module(f"render_farm.cli.commands.{chosen.command}")
     code: int = module.run(chosen, console)
     return code

@@ -8,7 +8,7 @@ from payments.statements import Statement
 from render_farm.answers import AuditCounts
 from render_farm.cli.fetching import receipt_path
 from render_farm.cli.following import Outcome
-from render_farm.cli.statement_text import sums_text
+from render_farm.cli.paid.statement_text import sums_text
 from render_farm.wording import counted
 
 

@@ -19,8 +19,8 @@ from render_farm.answers import NodeView
 from render_farm.bundle import Bundle, bundle
 from render_farm.cli.agreements import Agreements
 from render_farm.cli.consent import Outside, Trust
-from render_farm.cli.console import Console
-from render_farm.cli.steps import step
+from render_farm.cli.display.console import Console
+from render_farm.cli.display.steps import step
 from render_farm.client import FarmClient
 from render_farm.doctor import Checked, examine
 from render_farm.embedded.supervisor import state_folder

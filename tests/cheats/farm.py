@@ -23,8 +23,8 @@ from frame_splitter.records import JobSpec, TaskKind, TaskState
 from frame_splitter.split import pin
 from payments.statements import Statement
 from render_farm.bundle import bundle
-from render_farm.cli.paying import Offered, Paying
-from render_farm.cli.purse import Purse
+from render_farm.cli.paid.paying import Offered, Paying
+from render_farm.cli.paid.purse import Purse
 from render_farm.client import FarmClient
 from render_farm.doctor import inspect, trust_all
 from render_farm.embedded.part import Program

@@ -8,7 +8,7 @@ from payments import keystore
 from payments.network import load
 from payments.outbox import FileOutbox
 from payments.wallet import Wallet
-from render_farm.cli.purse import Place, Purse, open_market, open_purse
+from render_farm.cli.paid.purse import Place, Purse, open_market, open_purse
 from render_farm.embedded.money import money_folder
 from render_farm.embedded.supervisor import Farm
 

@@ -17,7 +17,7 @@ from render_farm.asset_rules import AssetRules
 from render_farm.bundle import Bundle, bundle, complete
 from render_farm.cli.agreements import NAME, Agreements
 from render_farm.cli.consent import Outside, OutsideRefused
-from render_farm.cli.console import Console
+from render_farm.cli.display.console import Console
 from render_farm.cli.program import run
 from render_farm.outside import REASON, Fence, all_may, is_shared, none_may
 from tests import reference

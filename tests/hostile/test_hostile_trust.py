@@ -14,7 +14,7 @@ import pytest
 from gpu_worker.inspect import NoSandbox, inspect_scene
 from render_farm.cli.agreements import Agreements
 from render_farm.cli.consent import Trust, Untrusted
-from render_farm.cli.console import Console
+from render_farm.cli.display.console import Console
 from tests import reference
 from tests.fakes.scripted_server import Answer, scripted
 from tests.plain_files import put

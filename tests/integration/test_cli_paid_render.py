@@ -20,8 +20,8 @@ from payments import keystore
 from payments.chain import WrongChain
 from payments.network import load
 from render_farm.bundle import bundle
-from render_farm.cli.paying import Offered, Paying
-from render_farm.cli.purse import Place, Purse, TooPoor, open_purse
+from render_farm.cli.paid.paying import Offered, Paying
+from render_farm.cli.paid.purse import Place, Purse, TooPoor, open_purse
 from render_farm.client import FarmClient
 from render_farm.doctor import inspect
 from render_farm.embedded.money import MoneyFolder, money_folder

@@ -18,11 +18,13 @@ from payments.chain import Chain
 from payments.keystore import Key, new_key
 from payments.market import Market
 from payments.network import load, save
-from render_farm.cli import chain_command, passwords, wallet_command
 from render_farm.cli.access import Access
+from render_farm.cli.commands import chain as chain_command
+from render_farm.cli.commands import wallet as wallet_command
 from render_farm.cli.options import UsageError, parse
+from render_farm.cli.paid import passwords
+from render_farm.cli.paid.purse import place
 from render_farm.cli.program import run
-from render_farm.cli.purse import place
 from render_farm.settlement.embedded import prepare
 from tests.local_chain import ETHER, LocalChain, local_chain
 

@@ -42,8 +42,8 @@ from payments.promises import (
 )
 from payments.session import session_key
 from payments.wallet import Wallet
-from render_farm.cli.contesting import contest
-from render_farm.cli.purse import Purse as ClientPurse
+from render_farm.cli.paid.contesting import contest
+from render_farm.cli.paid.purse import Purse as ClientPurse
 from tests.local_chain import LocalChain, local_chain
 from tests.market_place import FARM_KEY, UNIT, WAIT, WINDOWS, Place, terms_of
 from verification import attestation

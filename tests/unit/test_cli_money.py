@@ -25,10 +25,10 @@ from payments.statements import (
     Statement,
     TransactionLine,
 )
-from render_farm.cli.purse import Kept
-from render_farm.cli.statement_check import Standing, compare, of_job
-from render_farm.cli.statement_text import money_line, statement_text
-from render_farm.cli.terms_check import BadTerms, WrongNetwork, check_network, check_terms, check_work
+from render_farm.cli.paid.purse import Kept
+from render_farm.cli.paid.statement_check import Standing, compare, of_job
+from render_farm.cli.paid.statement_text import money_line, statement_text
+from render_farm.cli.paid.terms_check import BadTerms, WrongNetwork, check_network, check_terms, check_work
 from render_farm.terms import terms_hash
 from tests.plain_facts import PLAIN_SCENE
 from verification.sampling import AuditPolicy

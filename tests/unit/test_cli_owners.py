@@ -8,9 +8,9 @@ import pytest
 from frame_splitter.errors import Conflict, NotFound
 from frame_splitter.records import SlotState
 from render_farm.answers import NodeView, OwnerView, SlotView
-from render_farm.cli import node_command
+from render_farm.cli.commands import node as node_command
+from render_farm.cli.commands.owner import owner_of
 from render_farm.cli.options import parse
-from render_farm.cli.owner_command import owner_of
 from verification.rate import Standing
 
 

@@ -14,14 +14,14 @@ from frame_splitter.ids import JobId
 from frame_splitter.records import JobState
 from payments.promises import SignedTerms
 from payments.quotes import Band, CostBand, Quote, QuoteState, WorkBand
-from render_farm.cli import settling
+from render_farm.cli.commands.up import _options
 from render_farm.cli.options import UsageError, parse
-from render_farm.cli.paying import AlreadyPaid, BelowQuote, Offered, Paying
+from render_farm.cli.paid import settling
+from render_farm.cli.paid.paying import AlreadyPaid, BelowQuote, Offered, Paying
+from render_farm.cli.paid.purse import Kept, place
+from render_farm.cli.paid.settling import settle
+from render_farm.cli.paid.terms_check import BadTerms, WrongNetwork
 from render_farm.cli.program import run
-from render_farm.cli.purse import Kept, place
-from render_farm.cli.settling import settle
-from render_farm.cli.terms_check import BadTerms, WrongNetwork
-from render_farm.cli.up_command import _options
 from tests.unit.test_cli_money import (
     CLIENT,
     ETHER,
@@ -154,7 +154,7 @@ def asked(purse: FakePurse) -> FakePurse:
 @pytest.fixture(autouse=True)
 def _long_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """The terms' deadline is far away: what it may be has its own tests."""
-    monkeypatch.setattr("render_farm.cli.terms_check.LONGEST_DAYS", 2**40)
+    monkeypatch.setattr("render_farm.cli.paid.terms_check.LONGEST_DAYS", 2**40)
 
 
 def test_the_deposit_is_what_was_asked_for() -> None:
@@ -234,7 +234,7 @@ def test_a_quote_that_is_broken_off_is_cancelled(monkeypatch: pytest.MonkeyPatch
     def broken(client: Any, quote: Quote) -> Quote:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("render_farm.cli.paying.finished", broken)
+    monkeypatch.setattr("render_farm.cli.paid.paying.finished", broken)
     with pytest.raises(KeyboardInterrupt):
         payer(farm, FakePurse()).submit(None, None)  # type: ignore[arg-type]
     assert farm.cancelled == [QUOTE.quote]

@@ -11,11 +11,11 @@ import pytest
 
 from frame_splitter.errors import InvalidInput
 from frame_splitter.records import Demand
-from render_farm.cli.console import Console
+from render_farm.cli.commands.up import _options
+from render_farm.cli.display.console import Console
 from render_farm.cli.options import UsageError, parse
 from render_farm.cli.program import run
 from render_farm.cli.scene_options import UNKNOWN_SCENE, read_wish
-from render_farm.cli.up_command import _options
 from render_farm.embedded.addresses import parse_bind
 from tests.plain_facts import PLAIN_SCENE
 
@@ -199,8 +199,8 @@ def test_help_loads_nothing_heavy() -> None:
 def test_commands_load_no_server() -> None:
     program = (
         "import sys\n"
-        "import render_farm.cli.render_command, render_farm.cli.job_command, render_farm.cli.node_command\n"
-        "import render_farm.cli.up_command, render_farm.cli.doctor_command\n"
+        "import render_farm.cli.commands.render, render_farm.cli.commands.job\n"
+        "import render_farm.cli.commands.node, render_farm.cli.commands.up, render_farm.cli.commands.doctor\n"
         "heavy = {'boto3', 'fastapi', 'ray', 'numpy', 'bpy', 'redis'}\n"
         "print(' '.join(heavy & set(sys.modules)), file=sys.stderr)"
     )
@@ -227,7 +227,7 @@ def test_whatever_happens_json_is_one_object(
     def fail(*_: object) -> int:
         raise error
 
-    monkeypatch.setattr("render_farm.cli.job_command.run", fail)
+    monkeypatch.setattr("render_farm.cli.commands.job.run", fail)
     assert run(["job", "list", "--json"]) == status
     answer = json.loads(capsys.readouterr().out)
     assert answer["error"] == code

@@ -7,7 +7,7 @@ import time
 import pytest
 from rich.console import Console
 
-from render_farm.cli.progress import LiveDisplay, Status
+from render_farm.cli.display.progress import LiveDisplay, Status
 from render_farm.cli.verdicts import Audits
 from render_farm.job_events import AuditEvent, ProgressEvent, TaskEvent, VerdictEvent
 

@@ -317,8 +317,9 @@ def test_an_endless_file_is_not_read_to_its_end(capsys: pytest.CaptureFixture[st
 def test_no_command_loads_signatures_before_it_needs_them() -> None:
     program = (
         "import sys\n"
-        "import render_farm.cli.render_command, render_farm.cli.job_command, render_farm.cli.node_command\n"
-        "import render_farm.cli.receipt_command, render_farm.cli.audit_command, render_farm.cli.up_command\n"
+        "import render_farm.cli.commands.render, render_farm.cli.commands.job\n"
+        "import render_farm.cli.commands.node, render_farm.cli.commands.receipt\n"
+        "import render_farm.cli.commands.audit, render_farm.cli.commands.up\n"
         "print('eth_account' in sys.modules, file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

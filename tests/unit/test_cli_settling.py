@@ -8,7 +8,7 @@ import pytest
 
 from frame_splitter.ids import JobId
 from payments.statements import Statement
-from render_farm.cli import settling
+from render_farm.cli.paid import settling
 
 JOB = JobId("job1")
 OLD = Statement(

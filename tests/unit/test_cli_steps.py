@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from render_farm.cli import steps
+from render_farm.cli.display import steps
 
 
 def test_a_long_step_is_said_and_said_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from render_farm.answers import AuditCounts
-from render_farm.cli.console import Console
+from render_farm.cli.commands.render import run as render
+from render_farm.cli.display.console import Console
 from render_farm.cli.program import run
-from render_farm.cli.render_command import run as render
 from render_farm.cli.render_result import FrameResult, RenderResult, summary
 from tests.fakes.own_work import JOB, RULES, SCENE, SETTINGS, receipt_of
 from tests.fakes.scripted_server import Answer, Asked, scripted
@@ -122,7 +122,7 @@ def test_a_download_with_a_wrong_receipt_fails_and_keeps_the_frame(
 def test_a_render_with_a_wrong_receipt_fails(
     doubts: tuple[str, ...], status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from render_farm.cli import render_command as module
+    from render_farm.cli.commands import render as module
 
     class Nothing:
         def __init__(self, *_: object) -> None:

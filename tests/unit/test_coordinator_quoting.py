@@ -13,7 +13,7 @@ from frame_splitter.probes import Measure, ProbeReport
 from frame_splitter.records import Demand, JobSpec, JobState
 from payments.quotes import Quote, QuoteState
 from render_farm import quoting
-from render_farm.cli import quote_command
+from render_farm.cli.commands import quote as quote_command
 from render_farm.cli.options import UsageError, parse
 from render_farm.cli.program import Interrupted
 from render_farm.quoting import Market, finish_time

@@ -15,10 +15,10 @@ from payments.pricing import reward
 from payments.quotes import Quote
 from payments.statements import Payment, Statement
 from render_farm.answers import Job
-from render_farm.cli.purse import Kept, Purse
-from render_farm.cli.quote_command import at_price, finished, text
-from render_farm.cli.settling import settle
-from render_farm.cli.terms_check import check_network, check_terms, check_work
+from render_farm.cli.commands.quote import at_price, finished, text
+from render_farm.cli.paid.purse import Kept, Purse
+from render_farm.cli.paid.settling import settle
+from render_farm.cli.paid.terms_check import check_network, check_terms, check_work
 from render_farm.client import FarmClient
 
 MOST_PAYEES = 5

@@ -8,7 +8,7 @@ from frame_splitter.errors import Conflict
 from frame_splitter.ids import JobId
 from payments import amounts
 from payments.money import Wei
-from render_farm.cli.purse import Purse
+from render_farm.cli.paid.purse import Purse
 
 BOND_SHARE = 10
 """A contester puts in one part in ten of what is claimed (Claims.sol)."""

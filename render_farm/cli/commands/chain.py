@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from frame_splitter.errors import Conflict, FarmError
 from payments.network import Network, Windows, load, save
 from render_farm.cli.access import find_running
-from render_farm.cli.console import Console
+from render_farm.cli.display.console import Console
 from render_farm.cli.options import UsageError
-from render_farm.cli.purse import CHAIN_SECONDS, held_outbox, open_market
-from render_farm.cli.signers import open_signer
+from render_farm.cli.paid.purse import CHAIN_SECONDS, held_outbox, open_market
+from render_farm.cli.paid.signers import open_signer
 from render_farm.embedded.money import money_folder
 from render_farm.embedded.supervisor import state_folder
 

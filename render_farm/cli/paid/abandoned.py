@@ -10,7 +10,7 @@ from frame_splitter.errors import NotFound
 from frame_splitter.ids import JobId
 from payments import amounts
 from payments.refusals import Refused
-from render_farm.cli.purse import Purse
+from render_farm.cli.paid.purse import Purse
 
 
 @dataclass(frozen=True, slots=True)

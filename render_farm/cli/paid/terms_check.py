@@ -12,7 +12,7 @@ from payments.statements import Payment
 if TYPE_CHECKING:
     from frame_splitter.ids import SceneId
     from frame_splitter.records import RenderSettings
-    from render_farm.cli.purse import Kept
+    from render_farm.cli.paid.purse import Kept
     from verification.sampling import AuditPolicy
 
 LONGEST_DAYS = 92

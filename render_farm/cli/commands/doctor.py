@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from render_farm.bundle import bundle
-from render_farm.cli.console import Console
+from render_farm.cli.display.console import Console
 from render_farm.cli.scene_options import agreements_of
 from render_farm.doctor import examine
 from render_farm.embedded.supervisor import state_folder

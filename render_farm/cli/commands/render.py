@@ -20,7 +20,8 @@ from payments import amounts
 from render_farm.answers import Job
 from render_farm.blend_header import check_scene
 from render_farm.cli.access import Access, open_farm
-from render_farm.cli.console import Console
+from render_farm.cli.display.console import Console
+from render_farm.cli.display.steps import step
 from render_farm.cli.finished import give_back, newest_finished
 from render_farm.cli.following import PAUSED, PAUSED_ELSEWHERE, JobCancelled, JobFailed, Outcome, follow
 from render_farm.cli.log_watch import LogWatch
@@ -37,7 +38,6 @@ from render_farm.cli.scene_options import (
     render_slots,
     send_scene,
 )
-from render_farm.cli.steps import step
 from render_farm.cli.written import Written
 from render_farm.client import FarmClient, Gone
 from render_farm.doctor import Checked
@@ -48,7 +48,7 @@ from render_farm.wording import counted
 if TYPE_CHECKING:
     from frame_splitter.records import JobSpec
     from payments.statements import Statement
-    from render_farm.cli.paying import Paying
+    from render_farm.cli.paid.paying import Paying
 
 USUAL_DECIMALS = 18
 """Of a token. A token with fewer refuses later what is finer than it."""
@@ -230,9 +230,9 @@ class _Rendering:
         if self._chosen.budget is None:
             return None
         # What signs and what speaks to the chain takes seconds to load.
-        from render_farm.cli.paying import Offered, Paying  # noqa: PLC0415
-        from render_farm.cli.purse import open_purse, place  # noqa: PLC0415
-        from render_farm.cli.terms_check import check_settles  # noqa: PLC0415
+        from render_farm.cli.paid.paying import Offered, Paying  # noqa: PLC0415
+        from render_farm.cli.paid.purse import open_purse, place  # noqa: PLC0415
+        from render_farm.cli.paid.terms_check import check_settles  # noqa: PLC0415
 
         check_settles(self._client.rules().network)
         if self._access.own is not None:

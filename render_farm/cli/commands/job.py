@@ -11,14 +11,14 @@ from frame_splitter.ids import JobId
 from frame_splitter.records import JobState
 from render_farm.answers import Frame, Job, JobList, TaskView
 from render_farm.cli.access import open_farm
-from render_farm.cli.console import Console
+from render_farm.cli.display.console import Console
+from render_farm.cli.display.table import table
 from render_farm.cli.fetching import Fetched, Fetcher, receipt_path
 from render_farm.cli.log_watch import LogWatch
 from render_farm.cli.outputs import targets
+from render_farm.cli.paid.statement_text import money_line
 from render_farm.cli.receipts import Receipts
 from render_farm.cli.scene_options import checked_scene, facts_to_send, read_wish, render_slots, send_scene
-from render_farm.cli.statement_text import money_line
-from render_farm.cli.table import table
 from render_farm.cli.written import Written
 from render_farm.client import FarmClient
 from render_farm.embedded.supervisor import state_folder
@@ -63,7 +63,7 @@ def run(chosen: argparse.Namespace, console: Console) -> int:
         return _submit(chosen, console)
     if chosen.action in MONEY_ACTIONS:
         # What signs takes seconds to load.
-        from render_farm.cli import job_money  # noqa: PLC0415
+        from render_farm.cli.paid import job_money  # noqa: PLC0415
 
         return job_money.run(chosen, console)
     with open_farm(chosen, console.say, node=False) as access:

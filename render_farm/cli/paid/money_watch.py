@@ -8,8 +8,8 @@ from typing import Self
 
 from frame_splitter.errors import FarmError
 from frame_splitter.ids import JobId
-from render_farm.cli.progress import Display, Status
-from render_farm.cli.statement_text import money_line
+from render_farm.cli.display.progress import Display, Status
+from render_farm.cli.paid.statement_text import money_line
 from render_farm.client import FarmClient
 
 LOOKS_SECONDS = 1.0

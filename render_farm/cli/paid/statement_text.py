@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from payments import amounts
 from payments.statements import JobMoney, NodeLine, Statement
-from render_farm.cli.table import table
+from render_farm.cli.display.table import table
 from render_farm.wording import counted
 
 MICRO = 1_000_000

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from payments import wallets
 from payments.wallets import is_remote
 from render_farm.cli.options import UsageError
-from render_farm.cli.passwords import given_password
+from render_farm.cli.paid.passwords import given_password
 
 if TYPE_CHECKING:
     from payments.sending import Signer

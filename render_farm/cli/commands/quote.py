@@ -12,7 +12,8 @@ from payments.pricing import MICRO, reward
 from payments.quotes import Band, CostBand, Quote, QuoteState
 from render_farm.blend_header import check_scene
 from render_farm.cli.access import Access, open_farm
-from render_farm.cli.console import Console
+from render_farm.cli.display.console import Console
+from render_farm.cli.display.steps import step
 from render_farm.cli.program import Interrupted
 from render_farm.cli.scene_options import (
     Wish,
@@ -22,7 +23,6 @@ from render_farm.cli.scene_options import (
     render_slots,
     send_scene,
 )
-from render_farm.cli.steps import step
 from render_farm.client import FarmClient
 from render_farm.doctor import Checked
 from render_farm.wording import counted

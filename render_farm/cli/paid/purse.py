@@ -25,7 +25,7 @@ from payments.statements import Payment
 from payments.wallets import is_remote
 from render_farm.cli.access import Access
 from render_farm.cli.options import UsageError
-from render_farm.cli.signers import open_signer
+from render_farm.cli.paid.signers import open_signer
 from render_farm.embedded.files import write_private
 from render_farm.embedded.money import MoneyFolder, money_folder
 from render_farm.embedded.supervisor import state_folder

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from frame_splitter.errors import Conflict, InvalidInput, NotFound
 from render_farm.answers import OwnerList, OwnerView
 from render_farm.cli.access import Access, open_farm
-from render_farm.cli.console import Console
-from render_farm.cli.table import table
+from render_farm.cli.display.console import Console
+from render_farm.cli.display.table import table
 from render_farm.client import FarmClient
 
 

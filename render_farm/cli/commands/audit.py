@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from frame_splitter.ids import JobId
 from render_farm.cli.access import open_farm
 from render_farm.cli.compare_heads import compare
-from render_farm.cli.console import Console
+from render_farm.cli.display.console import Console
+from render_farm.cli.display.table import table
 from render_farm.cli.receipts import address
-from render_farm.cli.table import table
 from render_farm.client import FarmClient
 from render_farm.wording import counted
 

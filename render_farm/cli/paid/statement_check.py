@@ -13,7 +13,7 @@ from payments import amounts
 from payments.chain import Event
 from payments.network import load
 from payments.statements import Statement
-from render_farm.cli.purse import history, open_market
+from render_farm.cli.paid.purse import history, open_market
 from render_farm.wording import counted
 
 MOVES = {"Funded": "funded", "Refunded": "refunded", "Paid": "paid", "Slashed": "slashed"}

@@ -11,9 +11,9 @@ from frame_splitter.errors import Conflict, InvalidInput, NotFound
 from frame_splitter.records import SlotState
 from render_farm.answers import NodeList, NodeView
 from render_farm.cli.access import Access, open_farm
-from render_farm.cli.console import Console
-from render_farm.cli.owner_command import owner_of
-from render_farm.cli.table import table
+from render_farm.cli.commands.owner import owner_of
+from render_farm.cli.display.console import Console
+from render_farm.cli.display.table import table
 from render_farm.client import FarmClient
 
 

@@ -7,7 +7,7 @@ import signal
 from dataclasses import dataclass
 
 from frame_splitter.errors import InvalidInput
-from render_farm.cli.console import Console, log_to_stderr
+from render_farm.cli.display.console import Console, log_to_stderr
 from render_farm.cli.options import RULES, UsageError
 from render_farm.client import FarmClient
 from render_farm.embedded.money import Outside

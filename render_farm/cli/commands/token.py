@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from frame_splitter.ids import NodeId
 from render_farm.answers import TokenList, TokenView
 from render_farm.cli.access import Access, open_farm
-from render_farm.cli.console import Console
-from render_farm.cli.table import table
+from render_farm.cli.display.console import Console
+from render_farm.cli.display.table import table
 
 
 def run(chosen: argparse.Namespace, console: Console) -> int:

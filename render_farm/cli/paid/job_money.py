@@ -8,16 +8,16 @@ from frame_splitter.errors import Conflict, InvalidInput, NotFound
 from frame_splitter.ids import JobId
 from payments import amounts
 from render_farm.answers import Job
-from render_farm.cli import contesting
-from render_farm.cli.abandoned import in_words, paid_here, take_back
 from render_farm.cli.access import Access, open_farm
-from render_farm.cli.console import Console
+from render_farm.cli.display.console import Console
 from render_farm.cli.options import UsageError
-from render_farm.cli.purse import Purse, chosen_chain, open_purse, place
-from render_farm.cli.settling import settle
-from render_farm.cli.statement_check import Findings, check
-from render_farm.cli.statement_text import statement_text
-from render_farm.cli.terms_check import check_network
+from render_farm.cli.paid import contesting
+from render_farm.cli.paid.abandoned import in_words, paid_here, take_back
+from render_farm.cli.paid.purse import Purse, chosen_chain, open_purse, place
+from render_farm.cli.paid.settling import settle
+from render_farm.cli.paid.statement_check import Findings, check
+from render_farm.cli.paid.statement_text import statement_text
+from render_farm.cli.paid.terms_check import check_network
 from render_farm.client import FarmClient
 from render_farm.job_events import FINAL_STATES
 

@@ -13,11 +13,11 @@ from payments import amounts
 from payments.money import Wei
 from payments.network import load
 from render_farm.cli.access import open_farm
-from render_farm.cli.console import Console
+from render_farm.cli.display.console import Console
 from render_farm.cli.options import UsageError
-from render_farm.cli.passwords import chosen_password
-from render_farm.cli.purse import SENDING_SECONDS, TooPoor, chosen_chain, held_outbox, open_market
-from render_farm.cli.signers import address_of
+from render_farm.cli.paid.passwords import chosen_password
+from render_farm.cli.paid.purse import SENDING_SECONDS, TooPoor, chosen_chain, held_outbox, open_market
+from render_farm.cli.paid.signers import address_of
 from render_farm.embedded.money import BANK_OUTBOX, MoneyFolder, money_folder
 from render_farm.embedded.supervisor import state_folder
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from render_farm.cli.console import printable
+from render_farm.cli.display.console import printable
 from render_farm.cli.verdicts import Audits
 from render_farm.job_events import ProgressEvent, TaskEvent
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from frame_splitter.ids import JobId
 from payments import amounts
 from payments.statements import Statement, TransactionLine
-from render_farm.cli.purse import Purse
+from render_farm.cli.paid.purse import Purse
 from render_farm.client import FarmClient
 
 SETTLING_SECONDS = 60.0

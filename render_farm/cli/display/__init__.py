@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What people are shown: rows, steps, progress, and where words go."""
