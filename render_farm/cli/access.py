@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which farm a command talks to: the one named, the one running on the folder, or one of its own."""
 
-import argparse
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from frame_splitter.command_line import UsageError
 from frame_splitter.errors import FarmError, InvalidInput, Unavailable
 from frame_splitter.token_file import read_token
-from render_farm.cli.options import UsageError
-from render_farm.client import FarmClient
 from render_farm.embedded.state import Folder, FolderInUse, RunningFarm
-from render_farm.embedded.supervisor import Farm, FarmOptions, state_folder
+
+if TYPE_CHECKING:
+    from render_farm.cli.options import FarmChoice
+    from render_farm.client import FarmClient
+    from render_farm.embedded.supervisor import Farm
 
 STARTING_SECONDS = 120.0
 """How long to wait for a farm that another command is just starting."""
@@ -31,16 +32,16 @@ class Access:
     is another command's, and ends with that one.
     """
 
-    client: FarmClient
+    client: "FarmClient"
     public_url: str
-    own: Farm | None = None
+    own: "Farm | None" = None
     chain: str = ""
     temporary: bool = False
 
 
 @contextmanager
 def open_farm(
-    chosen: argparse.Namespace,
+    chosen: "FarmChoice",
     say: Callable[[str], None],
     *,
     node: bool,
@@ -50,12 +51,16 @@ def open_farm(
     """Find the farm, or start one for as long as the block lasts (with a `node` of `slots` slots, and with
     a chain of its own for `money`).
     """
+    # What speaks to farms, and what runs one, take long to load.
+    from render_farm.client import FarmClient  # noqa: PLC0415
+    from render_farm.embedded.supervisor import Farm, FarmOptions  # noqa: PLC0415
+
     if chosen.coordinator:
-        more = {"insecure": chosen.insecure, "ca_file": chosen.ca_file, "objects": tuple(chosen.objects)}
+        more = {"insecure": chosen.insecure, "ca_file": chosen.ca_file, "objects": chosen.objects}
         with _connected(chosen.coordinator, _token(chosen), say, **more) as client:
             yield Access(client, chosen.coordinator.rstrip("/"))
         return
-    folder = state_folder(chosen.state_dir)
+    folder = chosen.folder
     while True:
         running = find_running(folder, say)
         if running is not None:
@@ -76,20 +81,22 @@ def open_farm(
             continue
 
 
-def _token(chosen: argparse.Namespace, known: Mapping[str, str] = os.environ) -> str:
+def _token(chosen: "FarmChoice") -> str:
     """The token for the farm that was named: a file's, else FARM_TOKEN's. Raises UsageError."""
     if chosen.token_file:
         try:
             return read_token(chosen.token_file)
         except InvalidInput as error:
             raise UsageError(error.sentence) from error
-    if not known.get("FARM_TOKEN"):
+    if not chosen.token:
         raise UsageError("--coordinator needs --token-file FILE as well (-: standard input), or FARM_TOKEN.")
-    return known["FARM_TOKEN"]
+    return chosen.token
 
 
 @contextmanager
-def _connected(url: str, token: str, say: Callable[[str], None], **more: Any) -> Iterator[FarmClient]:
+def _connected(url: str, token: str, say: Callable[[str], None], **more: Any) -> Iterator["FarmClient"]:
+    from render_farm.client import FarmClient  # noqa: PLC0415
+
     with FarmClient(url, token, patience=FIRST_PATIENCE, say=say, **more) as quick:
         quick.health()
     with FarmClient(url, token, patience=PATIENCE, say=say, **more) as client:
@@ -114,6 +121,8 @@ def find_running(folder: Folder, say: Callable[[str], None]) -> RunningFarm | No
 
 
 def _answers(running: RunningFarm) -> bool:
+    from render_farm.client import FarmClient  # noqa: PLC0415
+
     try:
         with FarmClient(running.url, running.token, patience=0.5, own=True) as client:
             client.health()

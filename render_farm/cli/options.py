@@ -1,420 +1,324 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The commands' options, their help, and the environment they fall back to.
+"""Options that several commands of `render-farm` take, and what they are given together as."""
 
-The only place of the client's side that reads the environment.
-"""
-
-import argparse
 import os
 import re
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any
 
+import click
+
+from frame_splitter import shared_options as shared
+from frame_splitter.command_line import Decorator, both, option, together, variable
 from frame_splitter.errors import InvalidInput
-from frame_splitter.token_file import refuse_on_command_line
-from frame_splitter.version import ShowVersion
-from render_farm.cli.chain_options import CHAINS, WALLETS, add_chain_actions, add_wallet_actions
-from render_farm.cli.job_options import (
-    JOB,
-    JOB_EXAMPLES,
-    add_job,
-    add_job_options,
-    add_receipts,
-    add_scene,
-    whole,
-)
-from render_farm.cli.money_options import PAID, add_budget, add_money
-from render_farm.cli.people_options import (
-    NODES,
-    OWNERS,
-    TOKENS,
-    add_node_actions,
-    add_owner_actions,
-    add_token_actions,
-)
+from frame_splitter.ids import JobId
+from frame_splitter.option_types import FILE, Read, Whole
 
-_EXAMPLES = """examples:
-  render-farm render shot.blend                        the scene's own frames and settings
-  render-farm render shot.blend --frames 1-24 --output out/shot_####
-  render-farm doctor shot.blend                        what would go wrong, before anything is sent
-  render-farm up                                       keep a farm running; other commands find it
-  render-farm node add workstation-2                   let another machine join it
-  render-farm owner add ann                            let somebody else send jobs and add machines
-  render-farm job list
-  render-farm job statement --last                     what the last paid job cost
-  render-farm wallet show                              what your wallet has
-  render-farm receipt verify shot-frames/0001.png.receipt.json
-"""
+if TYPE_CHECKING:
+    from frame_splitter.facts import SceneFacts
+    from frame_splitter.ids import SceneId
+    from frame_splitter.records import Demand, JobSpec
+    from render_farm.embedded.state import Folder
 
-_RENDER = f"""examples:
-  render-farm render still.blend --frames 1 --tiles 4x2
-  render-farm render shot.blend --frames 1-100x5,200 --samples 64 --resolution-percentage 50
-  render-farm render shot.blend --format OPEN_EXR --output /renders/shot/####
-  render-farm render shot.blend --allow-outside /studio/textures
-  render-farm render shot.blend --json | jq .frames
-{PAID}
-The same command again goes on with a job that was not finished; the frames of a finished one are there
-already, and are rendered anew with --again.
-Frame numbers take the place of #### as in Blender; without --output frames go to shot-frames/.
-Files outside of the scene's folder are sent only after a yes, which is remembered for these files, or with
---allow-outside. Without a sandbox (bubblewrap) the scene is opened only after a yes, or with --trust-file.
-"""
-
-RULES = (
-    ("audit-floor", "SHARE", "least share of a proven node's tiles that is audited, 0 to 1"),
-    ("audit-own", "SHARE", "share of the own node's tiles that is audited, 0 to 1"),
-    ("audit-own-first", "SHARE", "share of the audits that the own node does, and no stranger, 0 to 1"),
-    ("audit-repeat", "SHARE", "share of the audits that the own node repeats, 0 to 1"),
-    ("beacon", "URLS", "servers of a public drand beacon, comma between, instead of the farm's own"),
-    ("unit-price", "N", "what quotes say a render unit costs where no node sells, in the smallest unit"),
-)
-"""Options of `up` that the coordinator takes under the same names."""
-
-_UP = """examples:
-  render-farm up
-  render-farm up --slots 4
-  render-farm up --audit-floor 0.2 --beacon https://api.drand.sh
-  render-farm up --bind 0.0.0.0:8700 --public-url https://farm.example:8700 \\
-      --tls-cert fullchain.pem --tls-key privkey.pem
-  render-farm up --bind 10.8.0.1:8700 --insecure       in a VPN, which encrypts by itself
-  render-farm up --s3-endpoint http://minio:9000 --s3-public-endpoint https://objects.example
-
-With an outside object store, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set.
-Ctrl-C stops the farm; jobs go on at the next start.
-"""
+PAYING = "paying (default: the job is free, on machines that work for free)"
+_WHICH = "which farm"
+_WHAT = "what to render (default: as the scene has it)"
+EMBEDDED = "(default: the embedded farm's)"
 
 
-_QUOTE = """examples:
-  render-farm quote shot.blend --frames 1-250
-  render-farm quote shot.blend --samples 512 --price 0.02
-  render-farm quote shot.blend --json | jq '.units.p50, .finish_seconds'
-
-Renders a few frames very small on the farm's own nodes. In JSON, work is in millionths of a render unit and
-money in the token's smallest unit.
-"""
-
-_DOCTOR = """examples:
-  render-farm doctor shot.blend
-  render-farm doctor shot.blend --json | jq .problems
-
-Exits with 1 when the scene cannot be rendered as it is. Sends nothing; files outside of the scene's folder
-that `render` would ask for are listed.
-"""
-
-_RECEIPT = """examples:
-  render-farm receipt verify shot-frames/0001.png.receipt.json
-  render-farm receipt verify 0001.png.receipt.json --farm 0x5FbDB2315678afecb367f032d93F642f64180aa3
-  for receipt in out/*.receipt.json; do render-farm receipt verify "$receipt" || break; done
-
-Needs no farm and no network. A frame that lies beside its receipt is compared with it. Exits with 1
-when anything is wrong.
-"""
-
-_AUDIT = """examples:
-  render-farm audit list JOB                           who rendered what, what was audited, what came out
-  render-farm audit replay JOB                         repeats every choice of the farm, from public data
-  render-farm audit list JOB --json | jq '.submissions[] | select(.verdict == "rejected")'
-
-  render-farm audit compare-heads mine.jsonl 0001.png.receipt.json     was one log told to both?
-
-`replay` exits with 1 when the farm chose otherwise than its rule says, `compare-heads` when it signed two
-logs. Heads are kept in DIR/heads of a --state-dir DIR, of nodes too. It needs no farm and no network.
-"""
+# --- which farm -----------------------------------------------------------------------------------
 
 
-_MINUS_VALUES = {"--frames": "-[0-9]", "--seed": "-[0-9]"}
-"""Options whose values may start with a minus, and what tells those from other options."""
+@dataclass(frozen=True, slots=True)
+class FarmChoice:
+    """Which farm a command talks to: the one at the address `coordinator`, or the one in `state_dir`.
+    `objects` are object stores that the user named; `insecure`: plain http is allowed beyond this machine.
+    """
+
+    coordinator: str
+    token_file: str
+    token: str = field(repr=False)
+    state_dir: Path
+    insecure: bool
+    objects: tuple[str, ...]
+    ca_file: str
+
+    @property
+    def folder(self) -> "Folder":
+        """What an embedded farm has, and what is remembered of others."""
+        from render_farm.embedded.supervisor import state_folder  # noqa: PLC0415 - --help needs no farm
+
+        return state_folder(self.state_dir)
 
 
-class UsageError(InvalidInput):
-    """The command line cannot be understood."""
-
-    code = "usage"
-
-
-class _Parser(argparse.ArgumentParser):
-    """Complains with an exception, so that --json can answer with an object."""
-
-    def error(self, message: str) -> NoReturn:
-        sentence = message[0].upper() + message[1:] if message else "This cannot be understood"
-        raise UsageError(f"{sentence}. `{self.prog} --help` shows how it is used.")
-
-
-def parse(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> argparse.Namespace:
-    """Read a command line. Raises UsageError; `--help` prints and exits as usual."""
-    known = os.environ if environment is None else environment
-    if arguments[:1] != ["chain"]:  # whose --token is the one that is paid with
-        _refuse_token(arguments)
-    return _parser(known).parse_args(_joined(arguments))
-
-
-def _refuse_token(arguments: Sequence[str]) -> None:
-    try:
-        refuse_on_command_line(arguments, "FARM_TOKEN")
-    except InvalidInput as error:
-        raise UsageError(error.sentence) from error
-
-
-def _joined(arguments: Sequence[str]) -> list[str]:
-    """`--frames -5--1` as `--frames=-5--1`: a value that starts with a minus is no option."""
-    words: list[str] = []
-    for word in arguments:
-        value = words and re.match(_MINUS_VALUES.get(words[-1], "$."), word)
-        if value:
-            words[-1] += f"={word}"
-        else:
-            words.append(word)
-    return words
-
-
-def _parser(known: Mapping[str, str]) -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="render-farm",
-        description="Renders Blender scenes on many machines and gives back exactly Blender's picture.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action=ShowVersion)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    common = _common(known)
-    _add_render(commands, common, known)
-    _add_quote(commands, common, known)
-    _add_doctor(commands, common, known)
-    _add_up(commands, common, known)
-    add_job(_command(commands, "job", help=JOB, epilog=JOB_EXAMPLES), _command, common, known)
-    _add_people(commands, common)
-    _add_audit(commands, common)
-    _add_receipt(commands, known)
-    _add_money(commands, common, known)
-    return parser
-
-
-def _common(known: Mapping[str, str]) -> argparse.ArgumentParser:
-    """Options of every command."""
-    common = _Parser(add_help=False)
-    group = common.add_argument_group("which farm")
-    group.add_argument(
-        "--coordinator",
-        metavar="URL",
-        default=known.get("FARM_COORDINATOR", ""),
-        help="use the farm at this address [FARM_COORDINATOR]",
-    )
-    group.add_argument(
-        "--token-file",
-        metavar="FILE",
-        default=known.get("FARM_TOKEN_FILE", ""),
-        help="the file with your token there, or - for standard input [FARM_TOKEN_FILE, or the token itself "
-        "in FARM_TOKEN]",
-    )
-    group.add_argument(
-        "--state-dir",
-        metavar="DIR",
-        type=Path,
-        default=_state_dir(known),
-        help="the folder an embedded farm lives in [FARM_STATE_DIR] (default: %(default)s)",
-    )
-    group.add_argument(
-        "--insecure",
-        action="store_true",
-        default=known.get("FARM_INSECURE", "") not in ("", "0"),
-        help="plain http beyond this machine, in a network that is private itself [FARM_INSECURE=1]",
-    )
-    group.add_argument(
-        "--objects",
-        metavar="URL",
-        action="append",
-        default=known.get("FARM_OBJECTS", "").split(),
-        help="the farm's object store, where it is in a private network and the farm is not [FARM_OBJECTS]",
-    )
-    common.set_defaults(ca_file=known.get("FARM_CA_FILE", ""))
-    _add_json(common)
-    return common
-
-
-def _add_json(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--json", action="store_true", help="print exactly one JSON object; all else goes to stderr"
-    )
-
-
-def _state_dir(known: Mapping[str, str]) -> Path:
-    if known.get("FARM_STATE_DIR"):
-        return Path(known["FARM_STATE_DIR"])
-    base = known.get("XDG_STATE_HOME", "")
+def _usual_state_dir() -> Path:
+    base = os.environ.get("XDG_STATE_HOME", "")
     # The XDG specification wants relative values ignored.
     return (Path(base) if base.startswith("/") else Path.home() / ".local" / "state") / "render-farm"
 
 
-def _command(commands: "argparse._SubParsersAction[_Parser]", name: str, **more: object) -> _Parser:
-    return commands.add_parser(
-        name,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        **more,  # type: ignore[arg-type]
-    )
+def _begin(context: click.Context, parameter: click.Parameter, as_json: bool) -> None:
+    """Before any command, though not before its help: where words go, and the log."""
+    if context.obj is not None:
+        from render_farm.cli.display.console import log_to_stderr  # noqa: PLC0415
+
+        context.obj.as_json |= as_json
+        log_to_stderr()
 
 
-def _add_render(
-    commands: "argparse._SubParsersAction[_Parser]", common: argparse.ArgumentParser, known: Mapping[str, str]
-) -> None:
-    command = _command(
-        commands, "render", parents=[common], help="render a scene and fetch its frames", epilog=_RENDER
-    )
-    add_scene(command, known)
-    add_job_options(command)
-    command.add_argument(
-        "--output", metavar="PATTERN", default="", help="where frames go (default: SCENE-frames/####)"
-    )
-    command.add_argument("--again", action="store_true", help="render a job anew that was finished before")
-    add_receipts(command)
-    add_budget(command, known)
+json_option = option(
+    "--json",
+    is_flag=True,
+    expose_value=False,
+    callback=_begin,
+    help="print exactly one JSON object; all else goes to stderr",
+)
+state_dir = partial(
+    option, "--state-dir", metavar="DIR", type=FILE, default=_usual_state_dir, envvar="FARM_STATE_DIR"
+)
+farm_options = both(
+    json_option,
+    together(
+        "farm",
+        FarmChoice,
+        shared.coordinator(section=_WHICH, help="use the farm at this address"),
+        shared.token_file(
+            section=_WHICH,
+            envvar="FARM_TOKEN_FILE",
+            help="the file with your token there, or - for standard input; FARM_TOKEN may be the token",
+        ),
+        variable("token", "FARM_TOKEN"),
+        state_dir(section=_WHICH, help="the folder an embedded farm lives in (default: {default})"),
+        shared.insecure(section=_WHICH),
+        shared.objects(section=_WHICH),
+        shared.ca_file,
+    ),
+)
 
 
-def _add_quote(
-    commands: "argparse._SubParsersAction[_Parser]", common: argparse.ArgumentParser, known: Mapping[str, str]
-) -> None:
-    command = _command(
-        commands, "quote", parents=[common], help="say what rendering a scene would take", epilog=_QUOTE
-    )
-    add_scene(command, known)
-    add_job_options(command)
-    command.add_argument(
-        "--price",
-        metavar="P",
-        help="what a render unit costs, such as 0.01 (default: what the farm's nodes ask)",
-    )
+# --- which scene, and what of it ------------------------------------------------------------------
 
 
-def _add_doctor(
-    commands: "argparse._SubParsersAction[_Parser]", common: argparse.ArgumentParser, known: Mapping[str, str]
-) -> None:
-    command = _command(
-        commands,
-        "doctor",
-        parents=[common],
-        help="say what a farm would make of a scene",
-        epilog=_DOCTOR,
-    )
-    add_scene(command, known)
+@dataclass(frozen=True, slots=True)
+class SceneChoice:
+    """A .blend file, and what may be done with its files."""
+
+    scene: Path
+    allow_missing: bool
+    allow_outside: tuple[Path, ...]
+    trust_file: bool
 
 
-def _add_up(
-    commands: "argparse._SubParsersAction[_Parser]", common: argparse.ArgumentParser, known: Mapping[str, str]
-) -> None:
-    command = _command(commands, "up", parents=[common], help="run a farm until Ctrl-C", epilog=_UP)
-    group = command.add_argument_group("outside parts and other machines")
-    for name, meaning in (
-        ("redis-url", "a Redis-protocol server instead of the embedded store"),
-        ("s3-endpoint", "an S3 server instead of the embedded object store"),
-        ("s3-public-endpoint", "the S3 server as clients and nodes reach it"),
-        ("bind", "host or host:port to listen on (default: 127.0.0.1)"),
-        ("public-url", "the coordinator as clients and nodes reach it"),
-        ("tls-cert", "a certificate in PEM, for --bind to more than this machine (docs/tls.md)"),
-        ("tls-key", "the certificate's key in PEM"),
-    ):
-        variable = f"FARM_{name.upper().replace('-', '_')}"
-        group.add_argument(
-            f"--{name}", metavar="X", default=known.get(variable, ""), help=f"{meaning} [{variable}]"
-        )
-    command.add_argument(
-        "--slots",
-        metavar="N",
-        type=whole,
-        default=known.get("FARM_SLOTS"),
-        help="tasks the own node renders at once [FARM_SLOTS]",
-    )
-    command.add_argument("--no-node", action="store_true", help="run no node here")
-    command.add_argument(
-        "--cut-store",
-        action="store_true",
-        help="where the store's file is damaged inside, go on with what is before the damage",
-    )
-    command.add_argument(
-        "--hang-seconds",
-        type=float,
-        default=30.0,
-        metavar="S",
-        help="a part that answers nothing for so long is killed and started again (30)",
-    )
-    add_money(command, known)
-    _add_rules(command, known)
-
-
-def _add_rules(command: argparse.ArgumentParser, known: Mapping[str, str]) -> None:
-    """What the coordinator is told of its audits; it knows the defaults and what can be right."""
-    group = command.add_argument_group("how work is verified (default: as docs/verification.md has it)")
-    for name, metavar, meaning in RULES:
-        variable = f"FARM_{name.upper().replace('-', '_')}"
-        group.add_argument(
-            f"--{name}", metavar=metavar, default=known.get(variable, ""), help=f"{meaning} [{variable}]"
-        )
-
-
-def _add_people(commands: "argparse._SubParsersAction[_Parser]", common: argparse.ArgumentParser) -> None:
-    for name, meaning, examples, add_actions in (
-        ("node", "add a machine to the farm, or list them", NODES, add_node_actions),
-        ("owner", "let somebody else use the farm, or list who does", OWNERS, add_owner_actions),
-        ("token", "see the tokens that were given out, take them back", TOKENS, add_token_actions),
-    ):
-        actions = _command(commands, name, help=meaning, epilog=examples).add_subparsers(
-            dest="action", metavar="ACTION", required=True
-        )
-        add_actions(partial(_command, actions), common)
-
-
-def _add_audit(commands: "argparse._SubParsersAction[_Parser]", common: argparse.ArgumentParser) -> None:
-    audit = _command(
-        commands, "audit", help="what was audited of a job, and whether the rule was kept", epilog=_AUDIT
-    )
-    actions = audit.add_subparsers(dest="action", metavar="ACTION", required=True)
-    for name, meaning in (
-        ("list", "a job's submissions with node, audit and verdict"),
-        ("replay", "repeat the farm's choices and say whether it followed its own rule"),
-    ):
-        action = _command(actions, name, parents=[common], help=meaning, epilog=_AUDIT)
-        action.add_argument("job", metavar="JOB", help="the job's id")
-        if name == "replay":
-            _add_farm(action)
-    compare = _command(
-        actions, "compare-heads", help="say whether two were told one log of a farm", epilog=_AUDIT
-    )
-    compare.add_argument("files", metavar="FILE", type=Path, nargs="+", help="kept heads, receipts, evidence")
-    _add_json(compare)
-
-
-def _add_money(
-    commands: "argparse._SubParsersAction[_Parser]", common: argparse.ArgumentParser, known: Mapping[str, str]
-) -> None:
-    plain = _Parser(add_help=False)
-    _add_json(plain)
-    for name, meaning, examples, add_actions in (
-        ("wallet", "make, show or fund a wallet", WALLETS, add_wallet_actions),
-        ("chain", "the contracts that hold the money", CHAINS, add_chain_actions),
-    ):
-        actions = _command(commands, name, help=meaning, epilog=examples).add_subparsers(
-            dest="action", metavar="ACTION", required=True
-        )
-        add_actions(partial(_command, actions), common, plain, known)
-
-
-def _add_farm(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--farm", metavar="ADDRESS", default="", help="the address it must be signed by (0x...)"
-    )
-
-
-def _add_receipt(commands: "argparse._SubParsersAction[_Parser]", known: Mapping[str, str]) -> None:
-    receipt = _command(commands, "receipt", help="check the receipt of a frame", epilog=_RECEIPT)
-    actions = receipt.add_subparsers(dest="action", metavar="ACTION", required=True)
-    verify = _command(actions, "verify", help="say whether a receipt holds", epilog=_RECEIPT)
-    verify.add_argument("file", metavar="FILE", type=Path, help="such as out/0001.png.receipt.json")
-    _add_farm(verify)
-    verify.add_argument(
-        "--state-dir",
+scene_options = together(
+    "chosen",
+    SceneChoice,
+    click.argument("scene", metavar="SCENE", type=FILE, help="a .blend file"),
+    option("--allow-missing", is_flag=True, help="go on although files the scene uses are missing"),
+    option(
+        "--allow-outside",
         metavar="DIR",
-        type=Path,
-        default=_state_dir(known),
-        help="the folder with what you were told of farms' logs before (default: %(default)s)",
+        type=FILE,
+        multiple=True,
+        envvar="FARM_ALLOW_OUTSIDE",
+        help="files below DIR may be sent though they lie outside of the scene's folder; give it again for "
+        "more folders, or colons between in the variable",
+    ),
+    option(
+        "--trust-file",
+        is_flag=True,
+        help="open the scene even where this machine has no sandbox: you know who made it",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be rendered, checked as far as it can be without the scene; None: as the scene has it."""
+
+    frames: tuple[int, ...] | None
+    tiles: str
+    samples: int | None
+    seed: int | None
+    resolution_percentage: int | None
+    format: str | None
+    exactness: "Demand"
+    slots: int | None
+
+    def spec(self, scene: "SceneId", facts: "SceneFacts", slots: int, name: str) -> "JobSpec":
+        """The job to ask for; frames not named are the scene's own."""
+        from frame_splitter.frames import FrameRange  # noqa: PLC0415 - --help needs no records
+        from frame_splitter.records import JobSpec  # noqa: PLC0415
+
+        own = FrameRange.spanning
+        frames = self.frames or own(facts.frame_start, facts.frame_end, facts.frame_step).frames
+        return JobSpec(
+            scene=scene,
+            frames=frames,
+            tiles=self.tiles,
+            samples=self.samples,
+            seed=self.seed,
+            resolution_percentage=self.resolution_percentage,
+            format=self.format,
+            slots=slots,
+            name=name[:200],
+            exactness=self.exactness,
+        )
+
+
+def _frames(text: str) -> tuple[int, ...]:
+    from frame_splitter.frames import FrameRange  # noqa: PLC0415 - --help needs no records
+
+    return FrameRange.parse(text).frames
+
+
+def _format(text: str) -> str:
+    from frame_splitter.formats import image_format  # noqa: PLC0415 - --help needs no records
+
+    return image_format(text)
+
+
+def _demand(text: str) -> "Demand":
+    from frame_splitter.records import Demand  # noqa: PLC0415 - --help needs no records
+
+    try:
+        return Demand(text.strip().lower().removesuffix("-exact"))
+    except ValueError:
+        raise InvalidInput(f"'{text[:40]}' is no exactness to ask for: write bit, or any.") from None
+
+
+def _tiles(text: str) -> str:
+    tiles = text.strip().lower()
+    match = re.fullmatch(r"([0-9]{1,3})x([0-9]{1,3})", tiles)
+    if tiles != "auto" and (match is None or 0 in (int(match[1]), int(match[2]))):
+        raise InvalidInput(f"'{text[:40]}' cuts no frame: write columns x rows, as in 4x2, or auto.")
+    return tiles
+
+
+_what = partial(option, section=_WHAT)
+job_options = together(
+    "wish",
+    Wish,
+    _what(
+        "--frames", metavar="R", type=Read("frames", _frames), help="such as 1-10, 1-100x5, 5,3,1 or -5--1"
+    ),
+    _what(
+        "--tiles",
+        metavar="auto|CxR",
+        type=Read("tiles", _tiles),
+        default="auto",
+        help="cut each frame, as in 4x2",
+    ),
+    _what("--samples", metavar="N", type=Whole(1, 1 << 24), help="samples a pixel"),
+    _what("--seed", metavar="N", type=Whole(-(2**31), 2**31 - 1), help="the noise's seed"),
+    _what("--resolution-percentage", metavar="P", type=Whole(1, 32767), help="scale the frame's size"),
+    _what(
+        "--format",
+        metavar="F",
+        type=Read("format", _format),
+        help="Blender's name of a file format, such as PNG",
+    ),
+    _what(
+        "--exactness",
+        metavar="any|bit",
+        type=Read("exactness", _demand),
+        default="any",
+        help="bit: keep the job on CPUs, whose frames equal Blender's bit by bit (default: any)",
+    ),
+    _what("--slots", metavar="N", type=Whole(1, 100_000), help="how many tasks to render at once"),
+)
+receipts_option = option(
+    "--no-receipts",
+    "receipts",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="fetch no receipts (FRAME.receipt.json beside each frame)",
+)
+output_option = partial(option, "--output", metavar="PATTERN", default="")
+
+
+# --- which job ------------------------------------------------------------------------------------
+
+job_argument = click.argument("job", metavar="JOB", help="the job's id")
+
+
+def _job_or_last(job: str | None, last: bool) -> JobId | None:
+    if job and last:
+        raise click.UsageError("Argument --last: not allowed with argument JOB", click.get_current_context())
+    if not job and not last:
+        raise click.UsageError("One of the arguments JOB --last is required", click.get_current_context())
+    return JobId(job) if job else None
+
+
+which_job: Decorator[Any] = together(
+    "job",
+    _job_or_last,
+    click.argument("job", metavar="JOB", required=False, help="the job's id"),
+    option("--last", is_flag=True, help="the newest of your jobs that has money"),
+)
+"""The job that is named, or None for the newest that has money."""
+
+
+# --- which contracts, and which wallet ------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ChainChoice:
+    """The file `chain` names the contracts, None for the embedded farm's; the chain is at `chain_url`, which
+    may carry a secret, and so has no option.
+    """
+
+    chain: Path | None
+    chain_url: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WalletChoice(ChainChoice):
+    """A keystore with its password's file, or the address of a wallet for which `signer_url` signs."""
+
+    wallet: Path | None
+    password_file: Path | None
+    signer_url: str = field(repr=False)
+
+
+def chain_of(section: str = "Options") -> tuple[Decorator[Any], ...]:
+    """The file that names the contracts, and what the environment says of their chain."""
+    told = f"names the contracts; the chain's URL is in FARM_CHAIN_URL {EMBEDDED}"
+    return shared.chain(section=section, help=told), shared.chain_url
+
+
+def wallet_of(section: str, whose: str) -> tuple[Decorator[Any], ...]:
+    """A keystore and its password."""
+    return (
+        shared.wallet(section=section, help=f"the keystore {whose} {EMBEDDED}"),
+        shared.password_file(section=section, help=f"its first line is the password {EMBEDDED}"),
     )
-    _add_json(verify)
+
+
+chain_options = together("contracts", ChainChoice, *chain_of())
+
+
+def wallet_options(section: str = "Options") -> Decorator[Any]:
+    """A decorator: the command takes a wallet, and the contracts it is for."""
+    whose = "of the wallet that pays, or its address: then FARM_SIGNER_URL signs"
+    return together("wallet", WalletChoice, *chain_of(section), *wallet_of(section, whose), shared.signer_url)
+
+
+password_option = shared.password_file(help="its first line is the password (default: it is asked for)")
+
+
+def _address(text: str) -> str:
+    from render_farm.cli.receipts import address  # noqa: PLC0415 - --help needs no receipts
+
+    return address(text)
+
+
+farm_address = option(
+    "--farm",
+    "signer",
+    metavar="ADDRESS",
+    type=Read("address", _address),
+    help="the address it must be signed by (0x...)",
+)

@@ -107,11 +107,11 @@ class Receipts:
         return self._client.rules().address
 
 
-def address(text: str) -> str | None:
-    """A farm's address as it was typed; None where none was. Raises InvalidInput for what is none."""
-    if text and not re.fullmatch("0x[0-9a-fA-F]{40}", text):
+def address(text: str) -> str:
+    """A farm's address as it was typed. Raises InvalidInput for what is none."""
+    if not re.fullmatch("0x[0-9a-fA-F]{40}", text):
         raise InvalidInput(f"'{text[:80]}' is no farm's address: those are 0x and 40 hexadecimal digits.")
-    return text or None
+    return text
 
 
 def read_receipt(document: bytes) -> "Receipt":

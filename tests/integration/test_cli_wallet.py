@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from frame_splitter.command_line import UsageError
 from payments import keystore
 from payments.chain import Chain
 from payments.keystore import Key, new_key
@@ -21,12 +22,12 @@ from payments.network import load, save
 from render_farm.cli.access import Access
 from render_farm.cli.commands import chain as chain_command
 from render_farm.cli.commands import wallet as wallet_command
-from render_farm.cli.options import UsageError, parse
 from render_farm.cli.paid import passwords
-from render_farm.cli.paid.purse import place
+from render_farm.cli.paid.purse import Place, place
 from render_farm.cli.program import run
 from render_farm.settlement.embedded import prepare
 from tests.local_chain import ETHER, LocalChain, local_chain
+from tests.understood import understood
 
 UNIT = 10**18
 PASSWORD = "open sesame"
@@ -248,10 +249,15 @@ def test_a_signer_deploys_for_a_wallet_that_is_named_by_its_address(
 def test_commands_that_pay_know_the_signer_and_else_want_a_password() -> None:
     known = {"FARM_CHAIN_URL": "http://chain", "FARM_SIGNER_URL": "http://signer"}
     words = ["job", "fund", "j1", "1", "--chain", "c.toml", "--wallet"]
-    where = place(parse([*words, "0x" + "ab" * 20], known), Access(None, ""))
+
+    def placed(wallet: str) -> Place:
+        found = understood([*words, wallet], known)
+        return place(found["farm"], found["wallet"], Access(None, ""))
+
+    where = placed("0x" + "ab" * 20)
     assert (where.signer, where.password) == ("http://signer", None)
     with pytest.raises(UsageError, match="password"):
-        place(parse([*words, "me.json"], known), Access(None, ""))
+        placed("me.json")
 
 
 # --- wallet show and fund -----------------------------------------------------------------------

@@ -13,7 +13,7 @@ from frame_splitter.records import Blob, Manifest
 from render_farm import doctor
 from render_farm.blend_header import BlendHeader
 from render_farm.bundle import Bundle
-from render_farm.cli.scene_options import facts_to_send
+from render_farm.cli.checked_scene import facts_to_send
 from render_farm.doctor import Report, examine
 from render_farm.packing import LeftOut
 from tests.plain_files import PNG

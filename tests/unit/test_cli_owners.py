@@ -10,7 +10,7 @@ from frame_splitter.records import SlotState
 from render_farm.answers import NodeView, OwnerView, SlotView
 from render_farm.cli.commands import node as node_command
 from render_farm.cli.commands.owner import owner_of
-from render_farm.cli.options import parse
+from tests.understood import understood
 from verification.rate import Standing
 
 
@@ -36,11 +36,11 @@ def test_an_owner_is_found_by_id_before_name() -> None:
 
 
 def test_the_words_of_the_commands() -> None:
-    added = parse(["node", "add", "rig", "--owner", "ann"], {})
-    assert (added.command, added.action, added.name, added.owner) == ("node", "add", "rig", "ann")
-    assert parse(["node", "add", "rig"], {}).owner == ""
-    assert parse(["owner", "add", "ann"], {}).name == "ann"
-    assert parse(["owner", "list"], {}).command == "owner"
+    added = understood(["node", "add", "rig", "--owner", "ann"])
+    assert (added["name"], added["owner"]) == ("rig", "ann")
+    assert understood(["node", "add", "rig"])["owner"] == ""
+    assert understood(["owner", "add", "ann"])["name"] == "ann"
+    assert set(understood(["owner", "list"])) == {"farm"}
 
 
 def test_node_list_says_why_slots_of_nodes_that_are_there_are_away() -> None:

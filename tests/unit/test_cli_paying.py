@@ -9,19 +9,19 @@ from typing import Any
 
 import pytest
 
+from frame_splitter.command_line import UsageError
 from frame_splitter.errors import FarmError
 from frame_splitter.ids import JobId
 from frame_splitter.records import JobState
 from payments.promises import SignedTerms
 from payments.quotes import Band, CostBand, Quote, QuoteState, WorkBand
-from render_farm.cli.commands.up import _options
-from render_farm.cli.options import UsageError, parse
 from render_farm.cli.paid import settling
 from render_farm.cli.paid.paying import AlreadyPaid, BelowQuote, Offered, Paying
 from render_farm.cli.paid.purse import Kept, place
 from render_farm.cli.paid.settling import settle
 from render_farm.cli.paid.terms_check import BadTerms, WrongNetwork
 from render_farm.cli.program import run
+from tests.understood import understood
 from tests.unit.test_cli_money import (
     CLIENT,
     ETHER,
@@ -332,18 +332,18 @@ def test_bad_amounts_are_refused_before_anything_starts(
 
 def test_a_chain_is_named_with_its_url() -> None:
     with pytest.raises(UsageError, match="FARM_CHAIN_URL"):
-        _options(parse(["up", "--chain", "chain.toml"], {}))
+        understood(["up", "--chain", "chain.toml"])["options"]
     known = {"FARM_CHAIN_URL": "http://rpc", "FARM_CHAIN": "chain.toml", "FARM_WALLET": "gas.json"}
-    outside = _options(parse(["up"], known)).chain
+    outside = understood(["up"], known)["options"].chain
     assert outside is not None
     assert (outside.url, outside.network, outside.wallet) == (
         "http://rpc",
         Path("chain.toml"),
         Path("gas.json"),
     )
-    assert _options(parse(["up", "--no-money"], known)).chain is None
-    assert not _options(parse(["up", "--no-money"], known)).money
-    assert _options(parse(["up"], {})).money
+    assert understood(["up", "--no-money"], known)["options"].chain is None
+    assert not understood(["up", "--no-money"], known)["options"].money
+    assert understood(["up"])["options"].money
 
 
 @pytest.mark.parametrize(
@@ -360,14 +360,14 @@ def test_a_chain_is_named_with_its_url() -> None:
     ],
 )
 def test_what_is_needed_to_pay_is_asked_for(known: dict[str, str], access: None, said: str) -> None:
-    chosen = parse(["render", "s.blend", "--budget", "1"], known)
+    found = understood(["render", "s.blend", "--budget", "1"], known)
     with pytest.raises(UsageError, match=said):
-        place(chosen, access)
+        place(found["farm"], found["wallet"], access)
 
 
 def test_an_embedded_farm_pays_from_its_own_wallet(tmp_path: Path) -> None:
-    chosen = parse(["job", "refund", "j", "--state-dir", str(tmp_path)], {})
-    found = place(chosen, SimpleNamespace(chain="http://127.0.0.1:1"))  # type: ignore[arg-type]
+    chosen = understood(["job", "refund", "j", "--state-dir", str(tmp_path)])
+    found = place(chosen["farm"], chosen["wallet"], SimpleNamespace(chain="http://127.0.0.1:1"))  # type: ignore[arg-type]
     assert found.wallet == tmp_path / "chain" / "wallets" / "client.json"
     assert found.password == tmp_path / "chain" / "wallets" / "password"
     assert found.folder == tmp_path / "chain" / "purse"
@@ -376,7 +376,8 @@ def test_an_embedded_farm_pays_from_its_own_wallet(tmp_path: Path) -> None:
 def test_a_job_is_named_or_the_last() -> None:
     for action in ("statement", "refund"):
         with pytest.raises(UsageError, match="required"):
-            parse(["job", action], {})
+            understood(["job", action])
         with pytest.raises(UsageError, match="not allowed"):
-            parse(["job", action, "JOB", "--last"], {})
-        assert parse(["job", action, "--last"], {}).last
+            understood(["job", action, "JOB", "--last"])
+        assert understood(["job", action, "--last"])["job"] is None
+        assert understood(["job", action, "JOB"])["job"] == "JOB"

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from frame_splitter.command_line import UsageError
 from frame_splitter.errors import InvalidInput
 from frame_splitter.records import Demand
-from render_farm.cli.commands.up import _options
+from render_farm.cli.checked_scene import UNKNOWN_SCENE
 from render_farm.cli.display.console import Console
-from render_farm.cli.options import UsageError, parse
 from render_farm.cli.program import run
-from render_farm.cli.scene_options import UNKNOWN_SCENE, read_wish
 from render_farm.embedded.addresses import parse_bind
 from tests.plain_facts import PLAIN_SCENE
+from tests.understood import understood
 
 WRONG = [
     (["render", "s.blend", "--frames", "1-10:4"], "for every fourth frame write 1-10x4"),
@@ -76,7 +76,7 @@ def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_how_exact_a_job_must_be_reaches_what_is_asked_for(
     command: list[str], words: list[str], demand: Demand
 ) -> None:
-    wish = read_wish(parse([*command, "s.blend", *words]))
+    wish = understood([*command, "s.blend", *words])["wish"]
     assert wish.spec(UNKNOWN_SCENE, PLAIN_SCENE, 1, "").exactness is demand
 
 
@@ -104,8 +104,7 @@ def test_with_json_stdout_is_one_object(words: list[str], capsys: pytest.Capture
 
 
 def test_frames_and_seeds_may_start_with_a_minus() -> None:
-    chosen = parse(["render", "s.blend", "--frames", "-5--1", "--seed", "-7"], {})
-    wish = read_wish(chosen)
+    wish = understood(["render", "s.blend", "--frames", "-5--1", "--seed", "-7"])["wish"]
     assert wish.frames == (-5, -4, -3, -2, -1)
     assert wish.seed == -7
 
@@ -120,7 +119,7 @@ def test_a_coordinator_has_an_address(
 
 def test_an_option_after_frames_is_no_value() -> None:
     with pytest.raises(UsageError, match="--frames"):
-        parse(["render", "s.blend", "--frames", "--json"], {})
+        understood(["render", "s.blend", "--frames", "--json"])
 
 
 def test_the_environment_fills_in() -> None:
@@ -128,24 +127,25 @@ def test_the_environment_fills_in() -> None:
         "FARM_COORDINATOR": "http://f",
         "FARM_TOKEN_FILE": "t",
         "FARM_STATE_DIR": "/s",
-        "FARM_REDIS_URL": "r",
+        "FARM_REDIS_URL": "redis://r",
     }
-    chosen = parse(["up"], known)
-    assert (chosen.coordinator, chosen.token_file, chosen.state_dir) == ("http://f", "t", Path("/s"))
-    assert _options(chosen).redis_url == "r"
-    assert parse(["up", "--redis-url", "flag"], known).redis_url == "flag"
+    found = understood(["up"], known)
+    farm = found["farm"]
+    assert (farm.coordinator, farm.token_file, farm.state_dir) == ("http://f", "t", Path("/s"))
+    assert found["options"].redis_url == "redis://r"
+    assert understood(["up", "--redis-url", "redis://flag"], known)["options"].redis_url == "redis://flag"
 
 
 @pytest.mark.parametrize("share", ["0", "1", "0.25", ".5", "1.0", "0.000001"])
 def test_rules_of_audits_go_to_the_coordinator_as_they_are(share: str) -> None:
     known = {"FARM_AUDIT_OWN": share}
-    chosen = parse(["up", "--audit-floor", share, "--beacon", "http://a,http://b"], known)
-    assert _options(chosen).rules == (
+    words = ["up", "--audit-floor", share, "--beacon", "http://a,http://b"]
+    assert understood(words, known)["options"].rules == (
         ("--audit-floor", share),
         ("--audit-own", share),
         ("--beacon", "http://a,http://b"),
     )
-    assert _options(parse(["up"], {})).rules == ()
+    assert understood(["up"])["options"].rules == ()
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_rules_of_audits_go_to_the_coordinator_as_they_are(share: str) -> None:
     ],
 )
 def test_where_the_farm_keeps_its_state(known: dict[str, str], folder: Path) -> None:
-    assert parse(["job", "list"], known).state_dir == folder
+    assert understood(["job", "list"], known)["farm"].state_dir == folder
 
 
 @pytest.mark.parametrize(
@@ -224,10 +224,10 @@ def test_whatever_happens_json_is_one_object(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def fail(*_: object) -> int:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("render_farm.cli.commands.job.run", fail)
+    monkeypatch.setattr("render_farm.cli.commands.job.open_farm", fail)
     assert run(["job", "list", "--json"]) == status
     answer = json.loads(capsys.readouterr().out)
     assert answer["error"] == code

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The last lines of `render` and `job download`, and their exit status where a receipt is wrong."""
 
-import argparse
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,8 +10,6 @@ import msgspec
 import pytest
 
 from render_farm.answers import AuditCounts
-from render_farm.cli.commands.render import run as render
-from render_farm.cli.display.console import Console
 from render_farm.cli.program import run
 from render_farm.cli.render_result import FrameResult, RenderResult, summary
 from tests.fakes.own_work import JOB, RULES, SCENE, SETTINGS, receipt_of
@@ -122,7 +119,7 @@ def test_a_download_with_a_wrong_receipt_fails_and_keeps_the_frame(
 def test_a_render_with_a_wrong_receipt_fails(
     doubts: tuple[str, ...], status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from render_farm.cli.commands import render as module
+    from render_farm.cli import rendering as module
 
     class Nothing:
         def __init__(self, *_: object) -> None:
@@ -145,13 +142,8 @@ def test_a_render_with_a_wrong_receipt_fails(
 
     for name in ("_Door", "checked_scene", "_Rendering", "_targets"):
         monkeypatch.setattr(module, name, Nothing)
-    for name in ("check_scene", "read_wish"):
-        monkeypatch.setattr(module, name, lambda *_: None)
-    monkeypatch.setattr(module, "_targets", Nothing)
-    assert (
-        render(argparse.Namespace(scene="s.blend", receipts=True, budget=None, price_cap=None), Console(True))
-        == status
-    )
+    monkeypatch.setattr(module, "check_scene", lambda *_: None)
+    assert run(["render", "s.blend", "--json"]) == status
     answer = json.loads(capsys.readouterr().out)
     assert answer["doubts"] == list(doubts)
     assert answer["frames"][0]["receipt"] == "/out/0001.png.receipt.json"

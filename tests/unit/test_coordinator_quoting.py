@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from frame_splitter.command_line import UsageError
 from frame_splitter.errors import InvalidInput
 from frame_splitter.fields import decode, encode
 from frame_splitter.probes import Measure, ProbeReport
@@ -14,11 +15,11 @@ from frame_splitter.records import Demand, JobSpec, JobState
 from payments.quotes import Quote, QuoteState
 from render_farm import quoting
 from render_farm.cli.commands import quote as quote_command
-from render_farm.cli.options import UsageError, parse
 from render_farm.cli.program import Interrupted
 from render_farm.quoting import Market, finish_time
 from render_farm.store.quotes import Probed, StoredQuote
 from tests.plain_facts import PLAIN_SCENE
+from tests.understood import understood
 
 FACTS = replace(PLAIN_SCENE, resolution_x=640, resolution_y=640, samples=4)
 AREA = 640 * 640
@@ -208,7 +209,8 @@ def test_ctrl_c_ends_the_probes() -> None:
 
 
 def test_the_options_are_those_of_render_and_a_price() -> None:
-    chosen = parse(["quote", "a.blend", "--frames", "1-4", "--samples", "8", "--price", "0.02", "--json"], {})
-    assert (chosen.command, chosen.frames, chosen.samples, chosen.price) == ("quote", "1-4", 8, "0.02")
+    found = understood(["quote", "a.blend", "--frames", "1-4", "--samples", "8", "--price", "0.02", "--json"])
+    wish = found["wish"]
+    assert (wish.frames, wish.samples, found["price"]) == ((1, 2, 3, 4), 8, "0.02")
     with pytest.raises(UsageError):
-        parse(["quote"], {})
+        understood(["quote"])

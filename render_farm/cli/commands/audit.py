@@ -1,26 +1,42 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`render-farm audit`: what was audited of a job, and whether the farm followed its own rule."""
 
-import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
+import click
+
+from frame_splitter.command_line import Group
 from frame_splitter.ids import JobId
+from frame_splitter.option_types import FILE
 from render_farm.cli.access import open_farm
 from render_farm.cli.compare_heads import compare
 from render_farm.cli.display.console import Console
 from render_farm.cli.display.table import table
-from render_farm.cli.receipts import address
-from render_farm.client import FarmClient
+from render_farm.cli.options import FarmChoice, farm_address, farm_options, job_argument, json_option
 from render_farm.wording import counted
 
 if TYPE_CHECKING:
+    from render_farm.client import FarmClient
     from verification.records import JobVerification, SubmissionRecord
 
 MOST_SHOWN = 20
 """Findings of a replay printed as text; JSON has all of them."""
+_EXAMPLES = """examples:
+  render-farm audit list JOB                           who rendered what, what was audited, what came out
+  render-farm audit replay JOB                         repeats every choice of the farm, from public data
+  render-farm audit list JOB --json | jq '.submissions[] | select(.verdict == "rejected")'
+
+  render-farm audit compare-heads mine.jsonl 0001.png.receipt.json     was one log told to both?
+
+`replay` exits with 1 when the farm chose otherwise than its rule says, `compare-heads` when it signed two
+logs. Heads are kept in DIR/heads of a --state-dir DIR, of nodes too. It needs no farm and no network.
+"""
+
+audit = Group("audit", help="what was audited of a job, and whether the rule was kept", epilog=_EXAMPLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,32 +79,51 @@ class Replayed:
     findings: tuple[str, ...]
 
 
-def run(chosen: argparse.Namespace, console: Console) -> int:
-    """List a job's submissions, or repeat the farm's choices; 1 where those were others."""
-    if chosen.action == "compare-heads":
-        return compare(chosen.files, console)
-    farm = address(chosen.farm) if chosen.action == "replay" else None
-    with open_farm(chosen, console.say, node=False) as access:
-        verification = access.client.verification(JobId(chosen.job))
-        if chosen.action == "list":
-            return _list(verification, names(access.client), console)
-    return _replay(verification, farm, console)
+@audit.command("list", help="a job's submissions with node, audit and verdict", epilog=_EXAMPLES)
+@farm_options
+@job_argument
+@click.pass_obj
+def list_audits(console: Console, farm: FarmChoice, job: JobId) -> None:
+    """List a job's submissions."""
+    with open_farm(farm, console.say, node=False) as access:
+        verification, known = access.client.verification(job), names(access.client)
+    shown = tuple(_shown(one, known) for one in verification.submissions)
+    heads = ("FRAME", "TILE", "NODE", "CHANCE", "AUDITED", "VERDICT", "REASON")
+    text = table(heads, [_row(one) for one in shown]) if shown else f"{NOTHING}."
+    console.result(AuditList(verification.job, shown), text)
+
+
+@audit.command(
+    "replay", help="repeat the farm's choices and say whether it followed its own rule", epilog=_EXAMPLES
+)
+@farm_options
+@job_argument
+@farm_address
+@click.pass_obj
+def replay_audits(console: Console, farm: FarmChoice, job: JobId, signer: str | None) -> int:
+    """Repeat the farm's choices; 1 where those were others."""
+    with open_farm(farm, console.say, node=False) as access:
+        verification = access.client.verification(job)
+    return _replay(verification, signer, console)
+
+
+@audit.command("compare-heads", help="say whether two were told one log of a farm", epilog=_EXAMPLES)
+@click.argument(
+    "files", metavar="FILE", type=FILE, nargs=-1, required=True, help="kept heads, receipts, evidence"
+)
+@json_option
+@click.pass_obj
+def compare_heads(console: Console, files: tuple[Path, ...]) -> int:
+    """Compare heads; 1 where a farm signed two logs."""
+    return compare(files, console)
 
 
 NOTHING = "No tile was submitted: none is rendered yet, or one Blender of an own node writes each frame whole"
 
 
-def names(client: FarmClient) -> Mapping[str, str]:
+def names(client: "FarmClient") -> Mapping[str, str]:
     """Node ids to names, of the nodes the caller may see."""
     return {node.node: node.name for node in client.nodes()}
-
-
-def _list(verification: "JobVerification", known: Mapping[str, str], console: Console) -> int:
-    shown = tuple(_shown(one, known) for one in verification.submissions)
-    heads = ("FRAME", "TILE", "NODE", "CHANCE", "AUDITED", "VERDICT", "REASON")
-    text = table(heads, [_row(one) for one in shown]) if shown else f"{NOTHING}."
-    console.result(AuditList(verification.job, shown), text)
-    return 0
 
 
 def _shown(one: "SubmissionRecord", known: Mapping[str, str]) -> Shown:

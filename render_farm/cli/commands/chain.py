@@ -1,32 +1,130 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`render-farm chain`: put the contracts on a chain, and see which there are."""
 
-import argparse
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import click
+
+from frame_splitter import shared_options as shared
+from frame_splitter.command_line import Decorator, Group, UsageError, option, together
 from frame_splitter.errors import Conflict, FarmError
+from frame_splitter.option_types import FILE, Span, Whole
 from payments.network import Network, Windows, load, save
 from render_farm.cli.access import find_running
 from render_farm.cli.display.console import Console
-from render_farm.cli.options import UsageError
+from render_farm.cli.options import (
+    ChainChoice,
+    FarmChoice,
+    chain_options,
+    farm_options,
+    json_option,
+    password_option,
+)
 from render_farm.cli.paid.purse import CHAIN_SECONDS, held_outbox, open_market
 from render_farm.cli.paid.signers import open_signer
 from render_farm.embedded.money import money_folder
-from render_farm.embedded.supervisor import state_folder
 
 if TYPE_CHECKING:
     from payments.outbox import FileOutbox
 
+MOST = 10**15
 DEPLOYING_SECONDS = 900.0
+"""For two transactions and their confirmations."""
 SHOWING_SECONDS = 5.0
 """Who asks whether a chain is there wants to hear that it is not."""
-"""For two transactions and their confirmations."""
 _TIMES = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+
+_CHAINS = """examples:
+  render-farm chain show                               the embedded farm's contracts
+  render-farm chain deploy --wallet deployer.json -o chain.toml
+"""
+
+_DEPLOY = """examples:
+  export FARM_CHAIN_URL=https://rpc.example/KEY        # may carry a secret, so it is no option
+  render-farm chain deploy --wallet deployer.json --token 0x... -o chain.toml
+  render-farm chain deploy --wallet deployer.json --password-file pw --confirmations 0 \\
+      --claim-window 1h --decision-window 1h --grace 1h --unbonding 4h --slash-delay 10m -o test.toml
+
+Without --token a new token is made, and all of it is the wallet's. Cut off anywhere, the same command goes
+on where it was. Nobody can change the contracts afterwards, the wallet neither.
+"""
+
+_SHOW = """examples:
+  render-farm chain show                               the embedded farm's
+  render-farm chain show --chain chain.toml --json | jq .network.market
+
+With FARM_CHAIN_URL the contracts are looked at, and it exits with 1 where they are not as the file says.
+"""
+
+chain = Group("chain", help="the contracts that hold the money", epilog=_CHAINS)
+
+
+def _window(name: str, field: str, usual: str, meaning: str) -> Decorator[Any]:
+    return option(
+        f"--{name}",
+        field,
+        metavar="T",
+        type=Span(),
+        default=usual,
+        section="times, such as 90s, 30m, 12h or 3d; they cannot be changed later",
+        help=f"{meaning} (default: {{default}})",
+    )
+
+
+_windows = together(
+    "windows",
+    Windows,
+    _window("claim-window", "claim", "3d", "how long a claim can be contested"),
+    _window("decision-window", "decision", "4d", "how long arbiters have for a contested claim"),
+    _window("grace", "grace", "2d", "after a job's deadline, before the rest can be refunded"),
+    _window(
+        "unbonding", "unbonding", "14d", "how long stake stays bound; more than the three above together"
+    ),
+    _window("slash-delay", "slash", "2d", "how long a slash can be taken back before it is carried out"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DeployChoice:
+    """Who pays for which contracts on which chain."""
+
+    wallet: Path
+    password_file: Path | None
+    signer_url: str = field(repr=False)
+    chain_url: str = field(repr=False)
+    output: Path
+    token: str | None
+    chain_id: int | None
+    confirmations: int
+
+
+_deploy_options = together(
+    "chosen",
+    DeployChoice,
+    shared.wallet(
+        required=True,
+        help="the keystore of the wallet that pays, or its address: then FARM_SIGNER_URL signs",
+    ),
+    password_option,
+    shared.signer_url,
+    shared.chain_url,
+    option("-o", "--output", metavar="FILE", type=FILE, required=True, help="such as chain.toml"),
+    option("--token", metavar="ADDRESS", help="the ERC-20 token that is paid with"),
+    option("--chain-id", metavar="N", type=Whole(0, MOST), help="refuse any other chain"),
+    option(
+        "--confirmations",
+        metavar="N",
+        type=Whole(0, MOST),
+        default=2,
+        help="blocks that must follow before something is believed (default: {default}); 0 for chains that "
+        "mine on demand",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +140,22 @@ class ChainShown:
     wrong: str = ""
 
 
-def run(chosen: argparse.Namespace, console: Console) -> int:
-    """Deploy or show; 1 where the chain is not as the file has it."""
-    return _deploy(chosen, console) if chosen.action == "deploy" else _show(chosen, console)
-
-
-def _deploy(chosen: argparse.Namespace, console: Console) -> int:
+@chain.command("deploy", help="put the contracts on a chain", epilog=_DEPLOY)
+@_deploy_options
+@_windows
+@json_option
+@click.pass_obj
+def deploy_contracts(console: Console, chosen: DeployChoice, windows: Windows) -> None:
+    """Put the contracts on a chain."""
     if not chosen.chain_url:
         raise UsageError("Which chain? Set FARM_CHAIN_URL to its JSON-RPC address.")
     if chosen.output.exists():
         raise Conflict(f"{chosen.output} is there already: contracts in use are not written over.")
     # web3 takes seconds to load.
     from payments.chain import Chain, Patience  # noqa: PLC0415
-    from payments.deploy import deploy  # noqa: PLC0415
+    from payments.deploy import check_windows, deploy  # noqa: PLC0415
 
-    windows = _windows(chosen)
+    check_windows(windows)
     key = open_signer(chosen.wallet, chosen.password_file, chosen.signer_url)
     chain = Chain(chosen.chain_url, chosen.chain_id, patience=Patience(CHAIN_SECONDS, console.say))
     console.say(f"Deploying on chain {chain.chain_id} at {chain.host}, from {key.address} ...")
@@ -67,21 +166,6 @@ def _deploy(chosen: argparse.Namespace, console: Console) -> int:
         save(network, chosen.output)
     shown = ChainShown(str(chosen.output), network, chain.host, chain.head())
     console.result(shown, f"{_text(shown)}\nWritten to {chosen.output}.")
-    return 0
-
-
-def _windows(chosen: argparse.Namespace) -> Windows:
-    from payments.deploy import check_windows  # noqa: PLC0415 - web3 takes seconds to load
-
-    windows = Windows(
-        claim=chosen.claim_window,
-        decision=chosen.decision_window,
-        grace=chosen.grace,
-        unbonding=chosen.unbonding,
-        slash=chosen.slash_delay,
-    )
-    check_windows(windows)
-    return windows
 
 
 @contextmanager
@@ -94,9 +178,14 @@ def _outbox(output: Path, chain: int, address: str) -> Iterator["FileOutbox"]:
             one.unlink(missing_ok=True)
 
 
-def _show(chosen: argparse.Namespace, console: Console) -> int:
-    folder = state_folder(chosen.state_dir)
-    file, url = chosen.chain, chosen.chain_url
+@chain.command("show", help="which contracts there are", epilog=_SHOW)
+@farm_options
+@chain_options
+@click.pass_obj
+def show(console: Console, farm: FarmChoice, contracts: ChainChoice) -> int:
+    """Show the contracts; 1 where the chain is not as the file has it."""
+    folder = farm.folder
+    file, url = contracts.chain, contracts.chain_url
     if file is None:
         file, running = money_folder(folder).network, find_running(folder, console.say)
         url = running.chain if running else ""

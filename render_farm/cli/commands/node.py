@@ -1,20 +1,45 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`render-farm node`: let machines join, and see them."""
 
-import argparse
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
 
 from frame_splitter.addresses import is_clear
+from frame_splitter.command_line import Group, option
 from frame_splitter.errors import Conflict, InvalidInput, NotFound
 from frame_splitter.records import SlotState
 from render_farm.answers import NodeList, NodeView
 from render_farm.cli.access import Access, open_farm
-from render_farm.cli.commands.owner import owner_of
+from render_farm.cli.commands.owner import expires_option, owner_of
 from render_farm.cli.display.console import Console
 from render_farm.cli.display.table import table
-from render_farm.client import FarmClient
+from render_farm.cli.options import FarmChoice, farm_options
+
+if TYPE_CHECKING:
+    from render_farm.client import FarmClient
+
+_NODES = """examples:
+  render-farm node add workstation-2                   prints its token, and what to do with it there
+  render-farm node list                                which machines are online, and what they do
+  render-farm node remove workstation-2                takes its token back
+"""
+
+_ADD = """examples:
+  render-farm node add workstation-2                   a machine of yours
+  render-farm node add rig-1 --owner ann               a machine of Ann's, whom `owner add ann` made
+  render-farm node add rig-2 --expires 90d             its token works for 90 days
+  render-farm node add rig-3 | ssh rig-3 'umask 077; cat > node.token'
+  ssh rig-3 gpu-worker run --coordinator URL --token-file node.token
+
+Prints the token, this once: put it into a file there that only you may read. Machines of one owner share a
+standing and never audit each other: give everybody else's an owner of its own.
+"""
+
+node = Group("node", help="add a machine to the farm, or list them", epilog=_NODES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,27 +56,45 @@ class NodeAdded:
     trust: str = ""
 
 
-def run(chosen: argparse.Namespace, console: Console) -> int:
-    """Add a node, remove one, or list them."""
-    with open_farm(chosen, console.say, node=False) as access:
-        if chosen.action == "add":
-            _add(access, chosen, console)
-            if access.own is not None:
-                console.say("Start the farm with `render-farm up` before the machine joins it.")
-        elif chosen.action == "remove":
-            removed = access.client.remove_node(_node_of(access.client.nodes(), chosen.name))
-            console.result(removed, f"{removed.name}: its token works no longer, and it is listed no longer.")
-        else:
-            _list(access.client, console)
-    return 0
+@node.command("add", help="issue a machine's token", epilog=_ADD)
+@farm_options
+@click.argument("name", metavar="NAME", help="what to call the machine")
+@option("--owner", metavar="OWNER", default="", help="whose machine it is (default: yours)")
+@expires_option
+@click.pass_obj
+def add_node(console: Console, farm: FarmChoice, name: str, owner: str, expires: int) -> None:
+    """Add a node."""
+    with open_farm(farm, console.say, node=False) as access:
+        _add(access, name.strip(), owner, expires, console)
+        if access.own is not None:
+            console.say("Start the farm with `render-farm up` before the machine joins it.")
 
 
-def _add(access: Access, chosen: argparse.Namespace, console: Console) -> None:
-    name = chosen.name.strip()
+@node.command("remove", help="take a machine's token back", epilog=_NODES)
+@farm_options
+@click.argument("name", metavar="NODE", help="the machine, by its name or id")
+@click.pass_obj
+def remove_node(console: Console, farm: FarmChoice, name: str) -> None:
+    """Remove a node."""
+    with open_farm(farm, console.say, node=False) as access:
+        removed = access.client.remove_node(_node_of(access.client.nodes(), name))
+        console.result(removed, f"{removed.name}: its token works no longer, and it is listed no longer.")
+
+
+@node.command("list", help="the farm's machines and what they do", epilog=_NODES)
+@farm_options
+@click.pass_obj
+def list_nodes(console: Console, farm: FarmChoice) -> None:
+    """List the nodes."""
+    with open_farm(farm, console.say, node=False) as access:
+        _list(access.client, console)
+
+
+def _add(access: Access, name: str, owner: str, expires: int, console: Console) -> None:
     if not name or len(name) > 200:
         raise InvalidInput("A node's name has 1 to 200 characters.")
-    whose = owner_of(access.client, chosen.owner) if chosen.owner else ""
-    added = access.client.add_node(name, owner=whose, expires=chosen.expires)
+    whose = owner_of(access.client, owner) if owner else ""
+    added = access.client.add_node(name, owner=whose, expires=expires)
     command = f"gpu-worker run --coordinator {shlex.quote(access.public_url)} --token-file node.token"
     if is_clear(access.public_url):
         command += " --insecure"
@@ -74,7 +117,7 @@ def _node_of(nodes: Sequence[NodeView], wanted: str) -> str:
     return found[0]
 
 
-def _list(client: FarmClient, console: Console) -> None:
+def _list(client: "FarmClient", console: Console) -> None:
     nodes = client.nodes()
     rows = [_row(node) for node in nodes]
     shown = table(

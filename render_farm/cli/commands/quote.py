@@ -1,31 +1,39 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`render-farm quote`: what a job would take, before it is asked for."""
 
-import argparse
 import time
 from contextlib import suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
+import click
+
+from frame_splitter.command_line import Command, option
 from frame_splitter.errors import FarmError, InvalidInput
 from payments import amounts
 from payments.pricing import MICRO, reward
 from payments.quotes import Band, CostBand, Quote, QuoteState
 from render_farm.blend_header import check_scene
 from render_farm.cli.access import Access, open_farm
+from render_farm.cli.checked_scene import checked_scene, facts_to_send, render_slots, send_scene
 from render_farm.cli.display.console import Console
 from render_farm.cli.display.steps import step
+from render_farm.cli.options import FarmChoice, SceneChoice, Wish, farm_options, job_options, scene_options
 from render_farm.cli.program import Interrupted
-from render_farm.cli.scene_options import (
-    Wish,
-    checked_scene,
-    facts_to_send,
-    read_wish,
-    render_slots,
-    send_scene,
-)
-from render_farm.client import FarmClient
 from render_farm.doctor import Checked
 from render_farm.wording import counted
+
+if TYPE_CHECKING:
+    from render_farm.client import FarmClient
+
+_EXAMPLES = """examples:
+  render-farm quote shot.blend --frames 1-250
+  render-farm quote shot.blend --samples 512 --price 0.02
+  render-farm quote shot.blend --json | jq '.units.p50, .finish_seconds'
+
+Renders a few frames very small on the farm's own nodes. In JSON, work is in millionths of a render unit and
+money in the token's smallest unit.
+"""
 
 WAIT_SECONDS = 10.0
 PATIENCE_SECONDS = 900.0
@@ -41,22 +49,30 @@ class NoQuote(FarmError):
     code = "no_quote"
 
 
-def run(chosen: argparse.Namespace, console: Console) -> int:
+@click.command("quote", cls=Command, help="say what rendering a scene would take", epilog=_EXAMPLES)
+@farm_options
+@scene_options
+@job_options
+@option(
+    "--price",
+    metavar="P",
+    help="what a render unit costs, such as 0.01 (default: what the farm's nodes ask)",
+)
+@click.pass_obj
+def quote(console: Console, farm: FarmChoice, chosen: SceneChoice, wish: Wish, price: str | None) -> None:
     """Check, upload, ask, wait, tell."""
-    wish = read_wish(chosen)
     check_scene(chosen.scene)
     with (
-        open_farm(chosen, console.say, node=True, slots=wish.slots) as access,
-        checked_scene(chosen, console, wish) as checked,
+        open_farm(farm, console.say, node=True, slots=wish.slots) as access,
+        checked_scene(farm, chosen, console, wish) as checked,
     ):
         symbol, decimals = _token(access.client)
-        price = None if chosen.price is None else amounts.parse(chosen.price, decimals)
-        quote = at_price(_quoted(access, console, checked, wish), price)
-    console.result(quote, text(quote, symbol, decimals))
-    return 0
+        named = None if price is None else amounts.parse(price, decimals)
+        found = at_price(_quoted(access, console, checked, wish), named)
+    console.result(found, text(found, symbol, decimals))
 
 
-def _token(client: FarmClient) -> tuple[str, int]:
+def _token(client: "FarmClient") -> tuple[str, int]:
     network = client.rules().network
     return (network.symbol, network.decimals) if network else NO_CHAIN
 
@@ -74,7 +90,7 @@ def _quoted(access: Access, console: Console, checked: Checked, wish: Wish) -> Q
     return finished(client, quote)
 
 
-def finished(client: FarmClient, quote: Quote, patience: float = PATIENCE_SECONDS) -> Quote:
+def finished(client: "FarmClient", quote: Quote, patience: float = PATIENCE_SECONDS) -> Quote:
     """The quote once it is made. Ctrl-C ends its probes. Raises NoQuote where the farm cannot make it, or
     does not get to it.
     """
@@ -86,7 +102,7 @@ def finished(client: FarmClient, quote: Quote, patience: float = PATIENCE_SECOND
         raise Interrupted("Stopped; the farm renders no more for this quote.") from None
 
 
-def _waited(client: FarmClient, quote: Quote, end: float) -> Quote:
+def _waited(client: "FarmClient", quote: Quote, end: float) -> Quote:
     while quote.state is QuoteState.PROBING:
         if time.monotonic() > end:
             client.cancel(quote.quote)

@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`render-farm receipt`: a frame's receipt checked on this machine, without any farm."""
 
-import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
+from frame_splitter.command_line import Group
 from frame_splitter.errors import FarmError
+from frame_splitter.option_types import FILE
 from render_farm.cli.display.console import Console
 from render_farm.cli.log_watch import compared
-from render_farm.cli.receipts import address, beside, is_file, read_bounded, read_receipt, shortened
+from render_farm.cli.options import farm_address, json_option, state_dir
+from render_farm.cli.receipts import beside, is_file, read_bounded, read_receipt, shortened
 from render_farm.embedded.supervisor import state_folder
 from render_farm.wording import counted
 
@@ -18,6 +22,16 @@ if TYPE_CHECKING:
     from verification.receipt_records import Receipt
 
 MILLION = 1_000_000
+_EXAMPLES = """examples:
+  render-farm receipt verify shot-frames/0001.png.receipt.json
+  render-farm receipt verify 0001.png.receipt.json --farm 0x5FbDB2315678afecb367f032d93F642f64180aa3
+  for receipt in out/*.receipt.json; do render-farm receipt verify "$receipt" || break; done
+
+Needs no farm and no network. A frame that lies beside its receipt is compared with it. Exits with 1
+when anything is wrong.
+"""
+
+receipt = Group("receipt", help="check the receipt of a frame", epilog=_EXAMPLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +66,16 @@ class ReceiptChecked:
     beside: FrameBeside | None = None
 
 
-def run(chosen: argparse.Namespace, console: Console) -> int:
+@receipt.command("verify", help="say whether a receipt holds", epilog=_EXAMPLES)
+@click.argument("file", metavar="FILE", type=FILE, help="such as out/0001.png.receipt.json")
+@farm_address
+@state_dir(help="the folder with what you were told of farms' logs before (default: {default})")
+@json_option
+@click.pass_obj
+def verify_receipt(console: Console, file: Path, signer: str | None, state_dir: Path) -> int:
     """Check a receipt; 1 when something is wrong with it."""
-    checked = _checked(chosen.file, address(chosen.farm), state_folder(chosen.state_dir).path)
-    console.result(checked, "\n".join(_lines(checked, bool(chosen.farm))))
+    checked = _checked(file, signer, state_folder(state_dir).path)
+    console.result(checked, "\n".join(_lines(checked, signer is not None)))
     return 0 if checked.holds else 1
 
 

@@ -1,18 +1,38 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`render-farm up`: a farm that runs until it is told to stop."""
 
-import argparse
-import re
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from frame_splitter.errors import InvalidInput
+import click
+
+from frame_splitter import shared_options as shared
+from frame_splitter.command_line import Command, UsageError, option, together
+from frame_splitter.option_types import Number, Whole
 from render_farm.cli.display.console import Console, log_to_stderr
-from render_farm.cli.options import RULES, UsageError
+from render_farm.cli.options import FarmChoice, chain_of, farm_options, wallet_of
 from render_farm.client import FarmClient
 from render_farm.embedded.money import Outside
-from render_farm.embedded.supervisor import Farm, FarmOptions, state_folder
+from render_farm.embedded.supervisor import Farm, FarmOptions
 from render_farm.tls import certificate
+
+_EXAMPLES = """examples:
+  render-farm up
+  render-farm up --slots 4
+  render-farm up --audit-floor 0.2 --beacon https://api.drand.sh
+  render-farm up --bind 0.0.0.0:8700 --public-url https://farm.example:8700 \\
+      --tls-cert fullchain.pem --tls-key privkey.pem
+  render-farm up --bind 10.8.0.1:8700 --insecure       in a VPN, which encrypts by itself
+  render-farm up --s3-endpoint http://minio:9000 --s3-public-endpoint https://objects.example
+
+With an outside object store, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set.
+Ctrl-C stops the farm; jobs go on at the next start.
+"""
+
+_OUTSIDE = "outside parts and other machines"
+_VERIFIED = "how work is verified (default: as docs/verification.md has it)"
+_MONEY = "paid jobs (default: settled on a chain of the farm's own)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,68 +45,107 @@ class UpResult:
     address: str
 
 
-def run(chosen: argparse.Namespace, console: Console) -> int:
+def chosen_options(
+    *,
+    slots: int | None,
+    no_node: bool,
+    no_money: bool,
+    hang_seconds: float,
+    tls_cert: str,
+    tls_key: str,
+    chain: Path | None,
+    chain_url: str,
+    wallet: Path | None,
+    password_file: Path | None,
+    redis_url: str,
+    s3_endpoint: str,
+    s3_public_endpoint: str,
+    bind: str,
+    public_url: str,
+    cut_store: bool,
+    **rules: object,
+) -> FarmOptions:
+    """What was asked for; `rules` go to the coordinator as they are, which knows their defaults. Raises
+    UsageError for a chain without its URL, InvalidInput for half a certificate.
+    """
+    if chain and not no_money and not chain_url:
+        raise UsageError("--chain needs the chain's URL as well, in FARM_CHAIN_URL.")
+    given = (
+        (f"--{name.replace('_', '-')}", str(value)) for name, value in rules.items() if value is not None
+    )
+    return FarmOptions(
+        redis_url=redis_url,
+        s3_endpoint=s3_endpoint,
+        s3_public_endpoint=s3_public_endpoint,
+        bind=bind,
+        public_url=public_url,
+        slots=slots,
+        node=not no_node,
+        rules=tuple(given),
+        money=not no_money,
+        chain=Outside(chain_url, chain, wallet, password_file) if chain and not no_money else None,
+        silence=hang_seconds,
+        cut_store=cut_store,
+        certificate=certificate(tls_cert, tls_key),
+    )
+
+
+@click.command("up", cls=Command, help="run a farm until Ctrl-C", epilog=_EXAMPLES)
+@farm_options
+@together(
+    "options",
+    chosen_options,
+    option(
+        "--slots",
+        metavar="N",
+        type=Whole(1, 10_000),
+        envvar="FARM_SLOTS",
+        help="tasks the own node renders at once",
+    ),
+    option("--no-node", is_flag=True, help="run no node here"),
+    option(
+        "--cut-store",
+        is_flag=True,
+        help="where the store's file is damaged inside, go on with what is before the damage",
+    ),
+    option(
+        "--hang-seconds",
+        metavar="S",
+        type=Number(1, 3600),
+        default=30.0,
+        help="a part that answers nothing for so long is killed and started again ({default})",
+    ),
+    shared.redis_url(
+        section=_OUTSIDE, default="", help="a Redis-protocol server instead of the embedded store"
+    ),
+    shared.s3_endpoint(
+        section=_OUTSIDE, default="", help="an S3 server instead of the embedded object store"
+    ),
+    shared.s3_public_endpoint(section=_OUTSIDE),
+    shared.bind(section=_OUTSIDE, default="", help="host or host:port to listen on (default: 127.0.0.1)"),
+    shared.public_url(section=_OUTSIDE),
+    shared.tls_cert(section=_OUTSIDE),
+    shared.tls_key(section=_OUTSIDE),
+    option("--no-money", is_flag=True, section=_MONEY, help="take free jobs only, and run no chain"),
+    *chain_of(_MONEY),
+    *wallet_of(_MONEY, "of the wallet that pays for the farm's transactions"),
+    *shared.shares(_VERIFIED),
+    shared.beacon(section=_VERIFIED),
+    shared.unit_price(section=_VERIFIED),
+)
+@click.pass_obj
+def up(console: Console, farm: FarmChoice, options: FarmOptions) -> None:
     """Run the farm. Ctrl-C and SIGTERM stop it; both are the way it is meant to end."""
     log_to_stderr("info")
-    options = _options(chosen)
-    folder = state_folder(chosen.state_dir)
-    farm = Farm(folder, options, console.say)
+    running = Farm(farm.folder, replace(options, insecure=farm.insecure), console.say)
     try:
-        with farm.running():
-            farm.wait_for_node()
-            _tell(farm, console)
+        with running.running():
+            running.wait_for_node()
+            _tell(running, console)
             while True:
                 signal.pause()
     except KeyboardInterrupt:
         console.say("The farm has stopped; its jobs go on when it is started again.")
-    return 0
-
-
-def _options(chosen: argparse.Namespace) -> FarmOptions:
-    slots = chosen.slots if chosen.slots is None else int(chosen.slots)
-    if slots is not None and not 1 <= slots <= 10_000:
-        raise InvalidInput(f"The number of slots must lie between 1 and 10000, not {slots}.")
-    return FarmOptions(
-        redis_url=chosen.redis_url,
-        s3_endpoint=chosen.s3_endpoint,
-        s3_public_endpoint=chosen.s3_public_endpoint,
-        bind=chosen.bind,
-        public_url=chosen.public_url,
-        slots=slots,
-        node=not chosen.no_node,
-        rules=_rules(chosen),
-        money=not chosen.no_money,
-        chain=_outside(chosen),
-        silence=_hang_seconds(chosen),
-        cut_store=chosen.cut_store,
-        certificate=certificate(chosen.tls_cert, chosen.tls_key),
-        insecure=chosen.insecure,
-    )
-
-
-def _hang_seconds(chosen: argparse.Namespace) -> float:
-    seconds = float(chosen.hang_seconds)
-    if not 1 <= seconds <= 3600:
-        raise InvalidInput(f"--hang-seconds must lie between 1 and 3600, not {seconds:g}.")
-    return seconds
-
-
-def _outside(chosen: argparse.Namespace) -> Outside | None:
-    """The chain that was named instead of one of the farm's own. Raises UsageError without its URL."""
-    if chosen.no_money or chosen.chain is None:
-        return None
-    if not chosen.chain_url:
-        raise UsageError("--chain needs the chain's URL as well, in FARM_CHAIN_URL.")
-    return Outside(chosen.chain_url, chosen.chain, chosen.wallet, chosen.password_file)
-
-
-def _rules(chosen: argparse.Namespace) -> tuple[tuple[str, str], ...]:
-    """What was said about audits. Raises InvalidInput for shares that are none, before anything starts."""
-    given = {name: getattr(chosen, name.replace("-", "_")) for name, _, _ in RULES}
-    for name, text in given.items():
-        if text and name != "beacon" and not re.fullmatch(r"0?\.[0-9]{1,6}|[01](\.0*)?", text):
-            raise InvalidInput(f"--{name} is '{text[:40]}', but must be a share from 0 to 1, such as 0.1.")
-    return tuple((f"--{name}", text) for name, text in given.items() if text)
 
 
 def _tell(farm: Farm, console: Console) -> None:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Where words go: results to stdout, everything said on the way to stderr."""
 
-import json
 import sys
 import threading
 from collections.abc import Iterable
@@ -44,7 +43,9 @@ class Console:
 
     def print_json(self, record: Any) -> None:
         """One JSON object on stdout."""
-        import msgspec  # noqa: PLC0415 - errors of the command line need only json
+        import json  # noqa: PLC0415 - takes longer to load than --help to answer
+
+        import msgspec  # noqa: PLC0415
 
         print(json.dumps(msgspec.to_builtins(record), ensure_ascii=False), flush=True)
 

@@ -5,8 +5,8 @@ import sys
 from getpass import getpass
 from pathlib import Path
 
+from frame_splitter.command_line import UsageError
 from frame_splitter.errors import InvalidInput
-from render_farm.cli.options import UsageError
 
 
 def given_password(file: Path | None) -> str:

@@ -5,7 +5,6 @@ Beside the outbox lies a record of each job that was asked for: what the terms a
 finds the job's money again when its farm is gone.
 """
 
-import argparse
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from frame_splitter.command_line import UsageError
 from frame_splitter.errors import Conflict, InvalidInput
 from frame_splitter.fields import decode, encode
 from frame_splitter.ids import JobId
@@ -24,11 +24,10 @@ from payments.promises import SignedTerms
 from payments.statements import Payment
 from payments.wallets import is_remote
 from render_farm.cli.access import Access
-from render_farm.cli.options import UsageError
+from render_farm.cli.options import ChainChoice, FarmChoice, WalletChoice
 from render_farm.cli.paid.signers import open_signer
 from render_farm.embedded.files import write_private
-from render_farm.embedded.money import MoneyFolder, money_folder
-from render_farm.embedded.supervisor import state_folder
+from render_farm.embedded.money import money_folder
 
 if TYPE_CHECKING:
     from payments.chain import Event
@@ -79,27 +78,24 @@ class Place:
     signer: str = ""
 
 
-def place(chosen: argparse.Namespace, access: Access | None) -> Place:
+def place(farm: FarmChoice, chosen: WalletChoice, access: Access | None) -> Place:
     """As it was said, or else the embedded farm's. Raises UsageError where neither tells."""
-    folder = state_folder(chosen.state_dir)
-    home = money_folder(folder)
-    network, url = chosen_chain(chosen, access)
-    embedded = chosen.chain is None
-    wallet = getattr(chosen, "wallet", None) or (home.wallet("client") if embedded else None)
+    home = money_folder(farm.folder)
+    network, url = chosen_chain(farm, chosen, access)
+    wallet = chosen.wallet or (home.wallet("client") if chosen.chain is None else None)
     if wallet is None:
         raise UsageError("Which wallet pays? Name its keystore with --wallet (or FARM_WALLET).")
-    password = getattr(chosen, "password_file", None)
+    password = chosen.password_file
     if password is None and wallet.absolute() == home.wallet("client"):
         password = home.password
-    signer = getattr(chosen, "signer_url", "")
     if password is None and not is_remote(wallet):
         raise UsageError("The wallet's password is needed: --password-file (or FARM_WALLET_PASSWORD_FILE).")
     # What a throw-away wallet sent goes when it goes.
-    beside = home.path if wallet.absolute().is_relative_to(home.path) else folder.path
-    return Place(url, network, wallet, password, beside / "purse", signer)
+    beside = home.path if wallet.absolute().is_relative_to(home.path) else farm.folder.path
+    return Place(url, network, wallet, password, beside / "purse", chosen.signer_url)
 
 
-def chosen_chain(chosen: argparse.Namespace, access: Access | None) -> tuple[Path, str]:
+def chosen_chain(farm: FarmChoice, chosen: ChainChoice, access: Access | None) -> tuple[Path, str]:
     """The file that names the contracts, and the chain's URL. Raises UsageError without a chain."""
     if chosen.chain is not None:
         if not chosen.chain_url:
@@ -107,8 +103,7 @@ def chosen_chain(chosen: argparse.Namespace, access: Access | None) -> tuple[Pat
         return chosen.chain, chosen.chain_url
     if access is None or not access.chain:
         raise UsageError("Which chain? Name it with --chain FILE, and its URL in FARM_CHAIN_URL.")
-    home: MoneyFolder = money_folder(state_folder(chosen.state_dir))
-    return home.network, access.chain
+    return money_folder(farm.folder).network, access.chain
 
 
 def open_market(

@@ -6,9 +6,9 @@ signer at a URL.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from frame_splitter.command_line import UsageError
 from payments import wallets
 from payments.wallets import is_remote
-from render_farm.cli.options import UsageError
 from render_farm.cli.paid.passwords import given_password
 
 if TYPE_CHECKING:

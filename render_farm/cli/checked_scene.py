@@ -1,39 +1,32 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From the options of `render` and `job submit` to a checked scene and a job spec."""
+"""A scene that is bundled, examined and sent, as `render`, `quote` and `job submit` need it."""
 
-import argparse
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from frame_splitter import handed_over
 from frame_splitter.errors import InvalidInput
 from frame_splitter.facts import SceneFacts
-from frame_splitter.formats import image_format
-from frame_splitter.frames import FrameRange
 from frame_splitter.ids import SceneId
-from frame_splitter.records import Demand, JobSpec
+from frame_splitter.records import JobSpec
 from render_farm.answers import NodeView
 from render_farm.bundle import Bundle, bundle
 from render_farm.cli.agreements import Agreements
 from render_farm.cli.consent import Outside, Trust
 from render_farm.cli.display.console import Console
 from render_farm.cli.display.steps import step
-from render_farm.client import FarmClient
+from render_farm.cli.options import FarmChoice, SceneChoice, Wish
 from render_farm.doctor import Checked, examine
-from render_farm.embedded.supervisor import state_folder
 from render_farm.handing_over import HandedOver
 from render_farm.wording import counted
 
+if TYPE_CHECKING:
+    from render_farm.client import FarmClient
+
 UNKNOWN_SCENE = SceneId("0" * 64)
-_LIMITS = {
-    "samples": (1, 1 << 24, "samples"),
-    "resolution_percentage": (1, 32767, "resolution percentage"),
-    "seed": (-(2**31), 2**31 - 1, "seed"),
-    "slots": (1, 100_000, "number of slots"),
-}
 
 
 class Unrenderable(InvalidInput):
@@ -42,82 +35,17 @@ class Unrenderable(InvalidInput):
     code = "unrenderable"
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """The options as they were given, checked as far as they can be without the scene."""
-
-    frames: tuple[int, ...] | None
-    tiles: str
-    samples: int | None
-    seed: int | None
-    resolution_percentage: int | None
-    format: str | None
-    slots: int | None
-    exactness: Demand
-
-    def spec(self, scene: SceneId, facts: SceneFacts, slots: int, name: str) -> JobSpec:
-        """The job to ask for; frames not named are the scene's own."""
-        own = FrameRange.spanning
-        frames = self.frames or own(facts.frame_start, facts.frame_end, facts.frame_step).frames
-        return JobSpec(
-            scene=scene,
-            frames=frames,
-            tiles=self.tiles,
-            samples=self.samples,
-            seed=self.seed,
-            resolution_percentage=self.resolution_percentage,
-            format=self.format,
-            slots=slots,
-            name=name[:200],
-            exactness=self.exactness,
-        )
-
-
-def read_wish(chosen: argparse.Namespace) -> Wish:
-    """Check the options. Raises InvalidInput with a sentence for the first that is wrong."""
-    for name, (least, most, words) in _LIMITS.items():
-        value = getattr(chosen, name)
-        if value is not None and not least <= value <= most:
-            raise InvalidInput(f"The {words} must lie between {least} and {most}, not {value}.")
-    return Wish(
-        frames=None if chosen.frames is None else FrameRange.parse(chosen.frames).frames,
-        tiles=_tiles(chosen.tiles),
-        samples=chosen.samples,
-        seed=chosen.seed,
-        resolution_percentage=chosen.resolution_percentage,
-        format=None if chosen.format is None else image_format(chosen.format),
-        slots=chosen.slots,
-        exactness=_demand(chosen.exactness),
-    )
-
-
-def _demand(text: str) -> Demand:
-    try:
-        return Demand(text.strip().lower().removesuffix("-exact"))
-    except ValueError:
-        raise InvalidInput(f"'{text[:40]}' is no exactness to ask for: write bit, or any.") from None
-
-
-def _tiles(text: str) -> str:
-    tiles = text.strip().lower()
-    match = re.fullmatch(r"([0-9]{1,3})x([0-9]{1,3})", tiles)
-    if tiles != "auto" and (match is None or 0 in (int(match[1]), int(match[2]))):
-        raise InvalidInput(f"'{text[:40]}' cuts no frame: write columns x rows, as in 4x2, or auto.")
-    return tiles
-
-
 @contextmanager
-def checked_scene(chosen: argparse.Namespace, console: Console, wish: Wish) -> Iterator[Checked]:
+def checked_scene(farm: FarmChoice, chosen: SceneChoice, console: Console, wish: Wish) -> Iterator[Checked]:
     """Bundle and examine the scene, and say what the doctor found.
 
     Raises Unrenderable with all that stands in the way, OutsideRefused and Untrusted where nobody agrees to
     what must be agreed to.
     """
-    folder: Path = state_folder(chosen.state_dir).path
-    name = chosen.scene.name
-    outside, trust = agreements_of(chosen, console)
+    folder, name = farm.folder.path, chosen.scene.name
+    outside, trust = agreements_of(farm, chosen, console)
     with ExitStack() as held:
-        keeps = held.enter_context(kept_copies(chosen, folder))
+        keeps = held.enter_context(kept_copies(farm))
         with step(console.say, lambda: _reading(name, keeps)):
             bundled = held.enter_context(bundle(chosen.scene, folder / "bundles", keeps, outside))
         with step(console.say, lambda: f"Opening {name} in Blender, to see what is in it"):
@@ -126,9 +54,9 @@ def checked_scene(chosen: argparse.Namespace, console: Console, wish: Wish) -> I
         yield checked
 
 
-def agreements_of(chosen: argparse.Namespace, console: Console) -> tuple[Outside, Trust]:
+def agreements_of(farm: FarmChoice, chosen: SceneChoice, console: Console) -> tuple[Outside, Trust]:
     """Who decide what is sent from outside of the scene's folder, and what is opened without a sandbox."""
-    agreements = Agreements(state_folder(chosen.state_dir).path, chosen.scene.absolute().parent)
+    agreements = Agreements(farm.folder.path, chosen.scene.absolute().parent)
     outside = Outside(console, agreements, chosen.allow_outside, allow_missing=chosen.allow_missing)
     return outside, Trust(console, agreements, trusted=chosen.trust_file)
 
@@ -139,11 +67,12 @@ def _reading(name: str, keeps: HandedOver | None) -> str:
 
 
 @contextmanager
-def kept_copies(chosen: argparse.Namespace, folder: Path) -> Iterator[HandedOver | None]:
+def kept_copies(farm: FarmChoice) -> Iterator[HandedOver | None]:
     """What hands the scene over to a farm on this machine; None for a farm elsewhere, which is sent it."""
-    if chosen.coordinator:
+    if farm.coordinator:
         yield None
         return
+    folder = farm.folder.path
     keeps = HandedOver(folder / handed_over.FOLDER, folder / "hashes.json")
     try:
         yield keeps
@@ -168,7 +97,7 @@ def _tell(checked: Checked, say: Callable[[str], None]) -> None:
     say(f"{Path(report.scene).name}: {report.promise}. {report.reason}")
 
 
-def send_scene(client: FarmClient, bundled: Bundle, say: Callable[[str], None]) -> SceneId:
+def send_scene(client: "FarmClient", bundled: Bundle, say: Callable[[str], None]) -> SceneId:
     """Upload what the farm lacks of the scene; says how much that is when it takes a while."""
     sent = (0, 0)
 
