@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The node's settings: options first, then the environment, then defaults that suit the machine."""
 
-import argparse
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,44 +70,92 @@ class NodeConfig:
     ca_file: str = ""
 
 
-def node_config(arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> NodeConfig:
+@dataclass(frozen=True, slots=True)
+class MoneyChoice:
+    """An operator's wallet, and the contracts it is used on, as they were named; the answer `as_json`."""
+
+    state_dir: Path | None
+    as_json: bool
+    wallet: Path | None
+    password_file: Path | None
+    chain: Path | None
+    chain_url: str = field(repr=False)
+    signer_url: str = field(repr=False)
+
+
+def node_config(
+    *,
+    coordinator: str,
+    token_file: str,
+    token: str,
+    device: str,
+    slots: int | None,
+    threads_per_slot: int | None,
+    ray_address: str | None,
+    own: bool,
+    state_dir: Path | None,
+    cache_size: int,
+    memory_limit: int | None,
+    stall_seconds: float,
+    task_seconds: float,
+    silence_seconds: float,
+    price: str | None,
+    wallet: Path | None,
+    password_file: Path | None,
+    chain: Path | None,
+    chain_url: str,
+    payee: str,
+    capacity: int,
+    offer_days: float,
+    no_sandbox: bool,
+    trust_farm: str,
+    owner: str,
+    objects: tuple[str, ...],
+    insecure: bool,
+    ca_file: str,
+    die_with_parent: bool,
+    handed_over: Path | None,
+    child_program: Path | None,
+) -> NodeConfig:
     """Options and environment as one record. Raises InvalidInput naming what is wrong or missing."""
-    token = _token(arguments.token_file, environment)
-    coordinator = arguments.coordinator or environment.get("FARM_COORDINATOR", "")
+    known = _token(token_file, token)
     if not coordinator:
         raise InvalidInput("Which farm? Give --coordinator URL, or set FARM_COORDINATOR.")
+    selling = None
+    if price is not None:
+        files = wallet_files(wallet, password_file, chain)
+        selling = _selling(price, files, payee, capacity, offer_days, chain_url)
     return NodeConfig(
         coordinator=checked_url(coordinator),
-        token=token,
-        state=state_folder(arguments.state_dir, environment),
-        device=Choice(arguments.device),
-        own=arguments.own,
-        sandbox=not arguments.no_sandbox,
-        ray_address=arguments.ray_address,
-        slots=_positive("--slots", arguments.slots),
-        threads_per_slot=_positive("--threads-per-slot", arguments.threads_per_slot),
-        cache_bytes=size_bytes("--cache-size", arguments.cache_size),
-        memory_per_slot=arguments.memory_limit and size_bytes("--memory-limit", arguments.memory_limit),
-        stall_seconds=arguments.stall_seconds,
-        task_seconds=arguments.task_seconds,
-        silence_seconds=arguments.silence_seconds,
-        child_program=Path(arguments.child_program or CHILD_PROGRAM).absolute(),
-        die_with_parent=arguments.die_with_parent,
-        selling=_selling(arguments, environment),
-        handed_over=arguments.handed_over and Path(arguments.handed_over).absolute(),
-        trusted_farm=arguments.trust_farm or environment.get("FARM_TRUST_FARM", ""),
-        owner=arguments.owner or environment.get("FARM_NODE_OWNER", ""),
-        objects=tuple(map(checked_url, arguments.objects or environment.get("FARM_OBJECTS", "").split())),
-        insecure=arguments.insecure or environment.get("FARM_INSECURE", "") not in ("", "0"),
-        ca_file=environment.get("FARM_CA_FILE", ""),
+        token=known,
+        state=state_folder(state_dir),
+        device=Choice(device),
+        own=own,
+        sandbox=not no_sandbox,
+        ray_address=ray_address,
+        slots=slots,
+        threads_per_slot=threads_per_slot,
+        cache_bytes=cache_size,
+        memory_per_slot=memory_limit,
+        stall_seconds=stall_seconds,
+        task_seconds=task_seconds,
+        silence_seconds=silence_seconds,
+        child_program=(child_program or CHILD_PROGRAM).absolute(),
+        die_with_parent=die_with_parent,
+        selling=selling,
+        handed_over=handed_over and handed_over.absolute(),
+        trusted_farm=trust_farm,
+        owner=owner,
+        objects=tuple(map(checked_url, objects)),
+        insecure=insecure,
+        ca_file=ca_file,
     )
 
 
-def _token(file: str | None, environment: Mapping[str, str]) -> str:
-    """The option first, then the environment's file, then the token in it."""
-    if file or environment.get("FARM_NODE_TOKEN_FILE"):
-        return read_token(file or environment["FARM_NODE_TOKEN_FILE"])
-    token = environment.get("FARM_NODE_TOKEN", "")
+def _token(file: str, token: str) -> str:
+    """A file's first, then that of the environment."""
+    if file:
+        return read_token(file)
     if not token or not token.isprintable() or len(token) > LONGEST:
         raise InvalidInput(
             "This node has no token: give --token-file FILE (- is standard input), or set FARM_NODE_TOKEN. "
@@ -119,47 +165,43 @@ def _token(file: str | None, environment: Mapping[str, str]) -> str:
 
 
 def wallet_files(
-    arguments: argparse.Namespace, environment: Mapping[str, str]
+    wallet: Path | None, password_file: Path | None, chain: Path | None
 ) -> tuple[Path, Path | None, Path]:
     """Keystore, its password's file, and the network's file. A wallet that is named by its address has no
     password. Raises InvalidInput naming what is missing.
     """
-    wanted = {
-        "--wallet": (arguments.wallet, "FARM_WALLET"),
-        "--password-file": (arguments.password_file, "FARM_WALLET_PASSWORD_FILE"),
-        "--chain": (arguments.chain, "FARM_CHAIN"),
-    }
-    found = {option: given or environment.get(known, "") for option, (given, known) in wanted.items()}
-    remote = is_remote(found["--wallet"])
-    for option, path in found.items():
-        if not path and not (remote and option == "--password-file"):
-            variable = wanted[option][1]
+    remote = wallet is not None and is_remote(wallet)
+    for found, option, variable in (
+        (wallet, "--wallet", "FARM_WALLET"),
+        (password_file or remote, "--password-file", "FARM_WALLET_PASSWORD_FILE"),
+        (chain, "--chain", "FARM_CHAIN"),
+    ):
+        if not found:
             raise InvalidInput(f"A node that is paid needs {option} FILE, or {variable} in its environment.")
-    wallet, password, network = (Path(path).expanduser().absolute() for path in found.values())
-    return (Path(found["--wallet"]), None, network) if remote else (wallet, password, network)
+    assert wallet is not None
+    assert chain is not None
+    network = chain.expanduser().absolute()
+    if remote or password_file is None:
+        return wallet, None, network
+    return wallet.expanduser().absolute(), password_file.expanduser().absolute(), network
 
 
-def _selling(arguments: argparse.Namespace, environment: Mapping[str, str]) -> SellingConfig | None:
-    if arguments.price is None:
-        return None
-    wallet, password, network = wallet_files(arguments, environment)
+def _selling(
+    price: str,
+    files: tuple[Path, Path | None, Path],
+    payee: str,
+    capacity: int,
+    days: float,
+    chain_url: str,
+) -> SellingConfig:
+    wallet, password, network = files
     if password is None:
         raise InvalidInput(
             "A node that sells signs offers itself: its --wallet must be a keystore file, not an address."
         )
-    if not 0 < arguments.offer_days <= 365:
+    if not 0 < days <= 365:
         raise InvalidInput("--offer-days must be more than 0, and at most 365.")
-    capacity = _positive("--capacity", arguments.capacity, most=1 << 40)
-    return SellingConfig(
-        price=arguments.price,
-        wallet=wallet,
-        password=password,
-        network=network,
-        payee=arguments.payee or "",
-        capacity=capacity or 0,
-        days=arguments.offer_days,
-        chain_url=environment.get("FARM_CHAIN_URL", ""),
-    )
+    return SellingConfig(price, wallet, password, network, payee, capacity, days, chain_url)
 
 
 def size_bytes(option: str, text: str) -> int:
@@ -205,13 +247,7 @@ def _memory(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
         return total
 
 
-def state_folder(given: str | None, environment: Mapping[str, str] = os.environ) -> Path:
+def state_folder(given: Path | None) -> Path:
     """Where a node keeps its key, receipts, scenes and work."""
-    base = environment.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(given or Path(base) / "render-farm" / "node").expanduser().absolute()
-
-
-def _positive(option: str, value: int | None, most: int = 10_000) -> int | None:
-    if value is not None and not 1 <= value <= most:
-        raise InvalidInput(f"{option} must be a number from 1 to {most}.")
-    return value
+    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return (given or Path(base) / "render-farm" / "node").expanduser().absolute()

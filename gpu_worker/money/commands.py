@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`gpu-worker stake`, `unstake`, `earnings`, `redeem` and `claim`: an operator's money, without the farm."""
 
-import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -15,7 +13,7 @@ from typing import Any
 
 from frame_splitter.errors import Conflict, InvalidInput
 from frame_splitter.ids import JobId
-from gpu_worker.config import state_folder, wallet_files
+from gpu_worker.config import MoneyChoice, state_folder, wallet_files
 from gpu_worker.money import bringing
 from gpu_worker.money.bringing import Redeemed
 from gpu_worker.money.claims import PATIENCE, Standing, Step, as_unpaid, claimable, next_step, unpaid
@@ -56,42 +54,31 @@ class Line:
 class Desk:
     """The operator's wallet, its chain, and what the node keeps."""
 
-    def __init__(
-        self, network: Network, market: Market, wallet: Wallet, purse: Purse, asked: "Asked"
-    ) -> None:
+    def __init__(self, network: Network, market: Market, wallet: Wallet, purse: Purse, as_json: bool) -> None:
         self.network, self.market, self.wallet, self.purse = network, market, wallet, purse
-        self.asked = asked
+        self._as_json = as_json
 
     def say(self, record: Mapping[str, Any], sentence: str) -> int:
         """The answer, for programs or for people."""
-        print(json.dumps(record) if self.asked.json else sentence)
+        print(json.dumps(record) if self._as_json else sentence)
         return 0
 
     def told(self, amount: int) -> str:
         """An amount with its token's name."""
         return f"{amounts.format(amount, self.network.decimals)} {self.network.symbol}"
 
-    def standings(self) -> Iterator[tuple[JobId, Standing]]:
-        """The agreements asked about, as node and chain have them."""
-        for job, purse in _jobs(self.purse, self.asked.job):
+    def standings(self, only: str) -> Iterator[tuple[JobId, Standing]]:
+        """The agreements for a job, or '' for all jobs, as node and chain have them."""
+        for job, purse in _jobs(self.purse, only):
             for name, agreement in purse.agreements.items():
                 chain, claim = self.market.agreement(name), self.market.claim(name)
                 yield job, Standing(name, agreement, unpaid(purse, name), chain, claim)
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What was asked for on the command line."""
-
-    state: Path
-    json: bool
-    job: str = ""
-
-
-def stake(arguments: argparse.Namespace) -> int:
+def stake(chosen: MoneyChoice, written: str) -> int:
     """Put stake up."""
-    with _desk(arguments) as desk:
-        amount = _amount(arguments.amount, desk.network)
+    with _desk(chosen) as desk:
+        amount = _amount(written, desk.network)
         has = desk.market.token_balance(desk.wallet.address)
         if has < amount:
             raise Conflict(f"The wallet {desk.wallet.address} has {desk.told(has)}, less than that.")
@@ -99,12 +86,12 @@ def stake(arguments: argparse.Namespace) -> int:
         return _tell_stake(desk, f"Staked {desk.told(amount)}", {"staked": amount}, sent)
 
 
-def unstake(arguments: argparse.Namespace) -> int:
+def unstake(chosen: MoneyChoice, written: str | None) -> int:
     """Take back free stake, all of it or an amount."""
-    with _desk(arguments) as desk:
+    with _desk(chosen) as desk:
         freed = _free_unbonded(desk)
         free = desk.market.stake(desk.wallet.address).free
-        amount = free if arguments.amount is None else _amount(arguments.amount, desk.network)
+        amount = free if written is None else _amount(written, desk.network)
         if amount > free or not amount:
             bound = desk.market.stake(desk.wallet.address).bound
             raise Conflict(
@@ -115,16 +102,18 @@ def unstake(arguments: argparse.Namespace) -> int:
         return _tell_stake(desk, f"Took back {desk.told(amount)}", {"unstaked": amount, "freed": freed}, sent)
 
 
-def earnings(arguments: argparse.Namespace) -> int:
+def earned_offline(chosen: MoneyChoice, job: str) -> int:
+    """What was earned and vouched for, as the node's folder has it."""
+    lines = list(_offline(Purse(state_folder(chosen.state_dir)), job))
+    print(json.dumps({"agreements": [asdict(line) for line in lines]}) if chosen.as_json else _plain(lines))
+    return 0
+
+
+def earnings(chosen: MoneyChoice, only: str) -> int:
     """What was earned, vouched for, and paid."""
-    if arguments.offline:
-        asked = _asked(arguments)
-        lines = list(_offline(Purse(asked.state), asked.job))
-        print(json.dumps({"agreements": [asdict(line) for line in lines]}) if asked.json else _plain(lines))
-        return 0
-    with _desk(arguments) as desk:
+    with _desk(chosen) as desk:
         now, lines = desk.market.chain.time(), []
-        for job, standing in desk.standings():
+        for job, standing in desk.standings(only):
             step, until = next_step(standing, desk.network, now)
             lines.append(_line(job, standing, _next(desk, step, until)))
         held = desk.market.stake(desk.wallet.address)
@@ -145,10 +134,10 @@ def earnings(arguments: argparse.Namespace) -> int:
         return desk.say(record, "\n".join([about, *(_sentence(desk, line) for line in lines)]))
 
 
-def redeem(arguments: argparse.Namespace) -> int:
+def redeem(chosen: MoneyChoice, only: str) -> int:
     """Have the vouchers paid, opening agreements on the chain where nobody did."""
-    with _desk(arguments) as desk:
-        due = [standing for _, standing in desk.standings() if standing.redeemable]
+    with _desk(chosen) as desk:
+        due = [standing for _, standing in desk.standings(only) if standing.redeemable]
         done = bringing.redeem(
             desk.market, due, lambda calls: desk.wallet.repeat("redeem", *calls, wait=SENDING_SECONDS)
         )
@@ -162,12 +151,12 @@ def redeem(arguments: argparse.Namespace) -> int:
         return 1 if done.refused else 0
 
 
-def claim(arguments: argparse.Namespace) -> int:
+def claim(chosen: MoneyChoice, only: str, at_once: bool) -> int:
     """Claim what has receipts and no voucher, and settle claims whose window is over."""
-    with _desk(arguments) as desk:
+    with _desk(chosen) as desk:
         done, now = [], desk.market.chain.time()
-        for job, standing in desk.standings():
-            step, until = next_step(standing, desk.network, now, 0 if arguments.now else PATIENCE)
+        for job, standing in desk.standings(only):
+            step, until = next_step(standing, desk.network, now, 0 if at_once else PATIENCE)
             done.append(_claimed(desk, job, standing, step, until))
         told = [one["said"] for one in done if one["step"] != Step.NOTHING]
         desk.say({"claims": done}, "\n".join(told) or "Nothing to claim: all work has its voucher.")
@@ -323,11 +312,6 @@ def _jobs(purse: Purse, only: str) -> list[tuple[JobId, JobPurse]]:
     return found
 
 
-def _asked(arguments: argparse.Namespace) -> Asked:
-    state = state_folder(arguments.state_dir)
-    return Asked(state, bool(arguments.json), getattr(arguments, "job", None) or "")
-
-
 def _password(file: Path | None) -> str:
     assert file is not None  # as wallet_files found it
     return keystore.read_password(file)
@@ -338,21 +322,20 @@ def _say(sentence: str) -> None:
 
 
 @contextmanager
-def _desk(arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Iterator[Desk]:
-    asked = _asked(arguments)
-    wallet, password, path = wallet_files(arguments, environment)
-    url = environment.get("FARM_CHAIN_URL", "")
-    if not url:
+def _desk(chosen: MoneyChoice) -> Iterator[Desk]:
+    wallet, password, path = wallet_files(chosen.wallet, chosen.password_file, chosen.chain)
+    if not chosen.chain_url:
         raise InvalidInput("Which chain? Set FARM_CHAIN_URL to its JSON-RPC address.")
     network = load(path)
-    key = open_signer(wallet, lambda: _password(password), environment.get("FARM_SIGNER_URL", ""))
-    chain = Chain(url, network.chain_id, patience=Patience(CHAIN_SECONDS, _say))
+    key = open_signer(wallet, lambda: _password(password), chosen.signer_url)
+    chain = Chain(chosen.chain_url, network.chain_id, patience=Patience(CHAIN_SECONDS, _say))
     market = Market(chain, network)
     market.check()
-    folder = asked.state / FOLDER
+    state = state_folder(chosen.state_dir)
+    folder = state / FOLDER
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     outbox = FileOutbox(folder / f"outbox-{network.chain_id}-{key.address.lower()}.json")
     try:
-        yield Desk(network, market, Wallet(market, key, outbox, time.time), Purse(asked.state), asked)
+        yield Desk(network, market, Wallet(market, key, outbox, time.time), Purse(state), chosen.as_json)
     finally:
         outbox.close()

@@ -18,25 +18,26 @@ from frame_splitter.fields import Tile
 from frame_splitter.ids import TaskId
 from frame_splitter.records import FailureCode, TaskFailure
 from gpu_worker import config, devices, libraries, ray_cluster, sandbox
-from gpu_worker.__main__ import build_parser
 from gpu_worker.devices import Choice, Gpu, backend_for, device_class, gpu_at, instruction_set
 from gpu_worker.failures import Cancelled, TaskError
 from gpu_worker.money.operator import load_operator
 from gpu_worker.outputs import take
 from gpu_worker.picture_requests import Picture
 from gpu_worker.pictures import BadPicture, Pictures
+from gpu_worker.program import NAME, ROOT
 from gpu_worker.protocol import Ready, decode_event
 from payments import keystore
 from payments.network import save
 from tests.settling import NETWORK
 from tests.token_files import token_file
+from tests.understood import understood
 from verification.pixel_root import pixel_root
 
 FAKE = Path(__file__).parents[1] / "fakes" / "fake_child.py"
 
 
 def configured(*words, **environment):
-    return config.node_config(build_parser().parse_args(["run", *words]), environment)
+    return understood(["run", *words], environment, ROOT, NAME)["config"]
 
 
 def selling(*words, **environment):
