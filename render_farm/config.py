@@ -7,7 +7,6 @@ Secrets come from the environment or from files only, so that they show in no li
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import click
 from frame_splitter import shared_options as shared
 from frame_splitter.addresses import require_encrypted
 from frame_splitter.audits import MOST_CROPS
-from frame_splitter.command_line import Command, Decorator, answer, option, together, variable, version_option
+from frame_splitter.command_line import Command, answer, own_option, together, variable, version_option
 from frame_splitter.errors import InvalidInput
 from frame_splitter.option_types import FILE, Number, Url, Whole
 from payments import network
@@ -67,11 +66,6 @@ def read(arguments: Sequence[str]) -> Config:
     return found
 
 
-def _option(name: str, **more: Any) -> Decorator[Any]:
-    """An option with the variable that is called as it is."""
-    return option(f"--{name}", envvar=f"FARM_{name.upper().replace('-', '_')}", **more)
-
-
 # --- the object store -----------------------------------------------------------------------------
 
 
@@ -95,8 +89,8 @@ _place_options = together(
         default="http://127.0.0.1:8333", help="the object store as the coordinator reaches it"
     ),
     shared.s3_public_endpoint(),
-    _option("s3-bucket", default="farm", help="bucket for scenes and results; made when missing"),
-    _option("s3-region", default="us-east-1", help="region the bucket is in"),
+    own_option("s3-bucket", default="farm", help="bucket for scenes and results; made when missing"),
+    own_option("s3-region", default="us-east-1", help="region the bucket is in"),
     variable("key", "AWS_ACCESS_KEY_ID"),
     variable("secret", "AWS_SECRET_ACCESS_KEY"),
 )
@@ -148,42 +142,28 @@ class _Beacon(Url):
 
 
 _AUDITS = "how work is verified (docs/verification.md)"
-_audit = partial(_option, section=_AUDITS)
+_COUNTS = (
+    ("halving", 1, 1_000_000, Rates().halving, "passed audits after which a node is audited half as often"),
+    ("crops", 1, MOST_CROPS, AuditPolicy().crops, "crops of an audit drawn at random"),
+    ("suspects", 0, MOST_CROPS, AuditPolicy().suspects, "crops of an audit where its sparse pass fits least"),
+    ("sparse-samples", 1, 1024, AuditPolicy().sparse_samples, "samples of an audit's sparse pass"),
+)
 _rules_options = together(
     "rules",
     _rules,
     variable("signing_key", "FARM_SIGNING_KEY"),
     shared.beacon(section=_AUDITS, type=_Beacon("http", "https"), default=LOCAL),
-    _audit(
+    own_option(
         "beacon-period",
         type=Number(0.01, 3600),
         default=0.5,
+        section=_AUDITS,
         help="seconds between two rounds of a local beacon",
     ),
     *shared.shares(_AUDITS),
-    _audit(
-        "audit-halving",
-        type=Whole(1, 1_000_000),
-        default=Rates().halving,
-        help="passed audits after which a node is audited half as often",
-    ),
-    _audit(
-        "audit-crops",
-        type=Whole(1, MOST_CROPS),
-        default=AuditPolicy().crops,
-        help="crops of an audit drawn at random",
-    ),
-    _audit(
-        "audit-suspects",
-        type=Whole(0, MOST_CROPS),
-        default=AuditPolicy().suspects,
-        help="crops of an audit where its sparse pass fits least",
-    ),
-    _audit(
-        "audit-sparse-samples",
-        type=Whole(1, 1024),
-        default=AuditPolicy().sparse_samples,
-        help="samples of an audit's sparse pass",
+    *(
+        own_option(f"audit-{name}", type=Whole(least, most), default=usual, section=_AUDITS, help=told)
+        for name, least, most, usual, told in _COUNTS
     ),
 )
 
@@ -209,12 +189,12 @@ def _arbiters(*, arbiters: str, arbiter_threshold: int) -> Arbiters | None:
 _arbiters_options = together(
     "arbiters",
     _arbiters,
-    _option(
+    own_option(
         "arbiters",
         default="",
         help="addresses that decide about stake, comma between; by default the farm's own",
     ),
-    _option(
+    own_option(
         "arbiter-threshold",
         type=Whole(1, MOST_ARBITERS),
         default=1,
@@ -229,10 +209,10 @@ _arbiters_options = together(
 @click.command(PROGRAM, cls=Command, help="the coordinator")
 @version_option
 @shared.bind(default="127.0.0.1", help="address to listen on")
-@_option("port", type=Whole(0, 65_535), default=8700, help="port to listen on; 0 picks a free one")
+@own_option("port", type=Whole(0, 65_535), default=8700, help="port to listen on; 0 picks a free one")
 @shared.public_url()
 @together("encrypted", certificate, shared.tls_cert(), shared.tls_key())
-@_option(
+@own_option(
     "local-port",
     type=Whole(1, 65_535),
     help="with a certificate: also listen on this port of 127.0.0.1, without",
@@ -240,21 +220,16 @@ _arbiters_options = together(
 @shared.insecure()
 @shared.redis_url(default="redis://127.0.0.1:6379/0", help="the store: redis://, rediss:// or unix://")
 @_place_options
-@_option(
-    "lease-seconds",
-    type=Number(0.2, 3600),
-    default=30.0,
-    help="how long a lease lasts without a heartbeat",
+@own_option(
+    "lease-seconds", type=Number(0.2, 3600), default=30.0, help="how long a lease lasts without a heartbeat"
 )
 @shared.chain(help="the chain's TOML file: with it the farm takes paid jobs")
 @_arbiters_options
 @shared.unit_price(default=UNIT_PRICE)
-@_option(
-    "handed-over",
-    type=FILE,
-    help="the folder where commands on this machine leave scenes for its own node",
+@own_option(
+    "handed-over", type=FILE, help="the folder where commands on this machine leave scenes for its own node"
 )
-@_option("admin-token-file", default="", help="file that holds the operator's token (or FARM_ADMIN_TOKEN)")
+@own_option("admin-token-file", default="", help="file that holds the operator's token (or FARM_ADMIN_TOKEN)")
 @variable("admin_token", "FARM_ADMIN_TOKEN")
 @_rules_options
 @limits_options

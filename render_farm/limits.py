@@ -3,9 +3,8 @@
 
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Any
 
-from frame_splitter.command_line import Decorator, option, together
+from frame_splitter.command_line import own_option, together
 from frame_splitter.errors import InvalidInput
 from frame_splitter.option_types import Number, Whole
 from render_farm.doors import Limits as Connections
@@ -76,60 +75,44 @@ def _addresses(text: str) -> frozenset[str]:
         raise InvalidInput("--trusted-proxy takes IP addresses, comma between, as in 127.0.0.1.") from error
 
 
-def _limit(name: str, default: Any, kind: Any, told: str) -> Decorator[Any]:
-    return option(
-        f"--{name}",
-        default=default,
-        type=kind,
-        envvar=f"FARM_{name.upper().replace('-', '_')}",
-        section="what callers may take, and how long things are kept; the operator has no quotas",
-        help=f"{told} ({{default}})" if default else told,
-    )
-
+_KEPT = "what callers may take, and how long things are kept; the operator has no quotas"
+_COUNTS = (
+    ("max-connections", 4096, 65_536, "open connections in all, as far as this process may have files open"),
+    ("max-connections-per-address", 512, 65_536, "open connections of one address"),
+    ("head-seconds", 10, 3600, "seconds that a request's headers may take to arrive"),
+    ("quota-jobs", 200, 1_000_000, "unfinished jobs of an owner"),
+    ("quota-tasks", 200_000, 100_000_000, "tasks of an owner's unfinished jobs"),
+    ("quota-gigabytes", 500, 1_000_000, "gigabytes of scenes that an owner has stored, or asked links for"),
+    ("quota-records", 500, 1_000_000, "megabytes of an owner's ended jobs in the store; then the oldest go"),
+    ("quota-nodes", 500, 1_000_000, "nodes of an owner"),
+    (
+        "quota-streams",
+        20,
+        1_000,
+        "event streams of an owner at a time; ten times as many of the operator",
+    ),
+)
+"""Options with their defaults, the most they may be, and meanings."""
 
 limits_options = together(
     "limits",
     _limits,
-    _limit(
-        "max-connections",
-        4096,
-        Whole(1, 65_536),
-        "open connections in all, as far as this process may have files open",
+    *(
+        own_option(name, type=Whole(1, most), default=usual, section=_KEPT, help=f"{told} ({{default}})")
+        for name, usual, most, told in _COUNTS
     ),
-    _limit("max-connections-per-address", 512, Whole(1, 65_536), "open connections of one address"),
-    _limit("head-seconds", 10, Whole(1, 3600), "seconds that a request's headers may take to arrive"),
-    _limit(
+    own_option(
         "trusted-proxy",
-        "",
-        str,
-        "addresses of reverse proxies, comma between: their X-Forwarded-For is believed",
+        default="",
+        section=_KEPT,
+        help="addresses of reverse proxies, comma between: their X-Forwarded-For is believed",
     ),
-    _limit("quota-jobs", 200, Whole(1, 1_000_000), "unfinished jobs of an owner"),
-    _limit("quota-tasks", 200_000, Whole(1, 100_000_000), "tasks of an owner's unfinished jobs"),
-    _limit(
-        "quota-gigabytes",
-        500,
-        Whole(1, 1_000_000),
-        "gigabytes of scenes that an owner has stored, or asked links for",
-    ),
-    _limit(
-        "quota-records",
-        500,
-        Whole(1, 1_000_000),
-        "megabytes of an owner's ended jobs in the store, beyond which the oldest go",
-    ),
-    _limit("quota-nodes", 500, Whole(1, 1_000_000), "nodes of an owner"),
-    _limit(
-        "quota-streams",
-        20,
-        Whole(1, 1_000),
-        "event streams of an owner at a time; the operator may have ten times as many",
-    ),
-    _limit(
+    own_option(
         "retention-days",
-        30.0,
-        Number(0, 36_500),
-        "days after which ended jobs and unused scenes are deleted; 0 keeps them",
+        type=Number(0, 36_500),
+        default=30.0,
+        section=_KEPT,
+        help="days after which ended jobs and unused scenes are deleted; 0 keeps them ({default})",
     ),
 )
-"""Options of the coordinator."""
+"""What the coordinator takes of all this."""
