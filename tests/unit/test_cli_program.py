@@ -296,6 +296,22 @@ def test_help_loads_nothing_heavy() -> None:
     assert "examples:" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("program", "entry"), [("render_farm.cli.program", "run"), ("gpu_worker.program", "main")]
+)
+def test_the_first_help_loads_no_command(program: str, entry: str) -> None:
+    lines = (
+        f"import sys, {program} as program\n"
+        f"try:\n    program.{entry}(['--help'])\n"
+        "except SystemExit:\n    pass\n"
+        "slow = {'argparse', 'json', 'msgspec', 'psutil', 'shutil', 'structlog', 'traceback'}\n"
+        "print(' '.join(slow & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == ""
+    assert "Commands:" in done.stdout
+
+
 def test_commands_load_no_server() -> None:
     program = (
         "import sys\n"
