@@ -25,7 +25,7 @@ def name_of(param: click.Parameter | None) -> str:
 class Number(click.ParamType[float]):
     """A number from `least` to `most`."""
 
-    name = "number"
+    name = "n"
 
     def __init__(self, least: float, most: float) -> None:
         self.least, self.most = least, most
@@ -51,7 +51,7 @@ class Number(click.ParamType[float]):
 class Whole(Number):
     """A whole number from `least` to `most`; what may be 0 is counted, and has no sign."""
 
-    name = "whole number"
+    name = "n"
 
     def read(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """The number, whatever its size."""

@@ -110,6 +110,11 @@ def option(*names: str, **more: Any) -> Decorator[Any]:
     return click.option(*names, cls=Option, **more)
 
 
+def own_option(name: str, *parameter: str, **more: Any) -> Decorator[Any]:
+    """A decorator: the command takes --`name`, or the variable FARM_ and its name, as its `parameter`."""
+    return option(f"--{name}", *parameter, envvar=f"FARM_{name.upper().replace('-', '_')}", **more)
+
+
 def variable(name: str, envvar: str, **more: Any) -> Decorator[Any]:
     """A decorator: the command is given what the environment says, or the default ''."""
 

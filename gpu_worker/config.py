@@ -187,12 +187,7 @@ def wallet_files(
 
 
 def _selling(
-    price: str,
-    files: tuple[Path, Path | None, Path],
-    payee: str,
-    capacity: int,
-    days: float,
-    chain_url: str,
+    price: str, files: tuple[Path, Path | None, Path], payee: str, capacity: int, days: float, chain_url: str
 ) -> SellingConfig:
     wallet, password, network = files
     if password is None:

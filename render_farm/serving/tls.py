@@ -39,13 +39,13 @@ class Certificate:
         return made
 
 
-def certificate(cert: str, key: str) -> Certificate | None:
+def certificate(tls_cert: str, tls_key: str) -> Certificate | None:
     """The certificate that two options name, or None where neither does. Raises InvalidInput."""
-    if not cert and not key:
+    if not tls_cert and not tls_key:
         return None
-    if not cert or not key:
+    if not tls_cert or not tls_key:
         raise InvalidInput("A certificate needs its key: give both --tls-cert FILE and --tls-key FILE.")
-    found = Certificate(Path(cert).expanduser().absolute(), Path(key).expanduser().absolute())
+    found = Certificate(Path(tls_cert).expanduser().absolute(), Path(tls_key).expanduser().absolute())
     found.context()
     return found
 

@@ -5,15 +5,20 @@ Keys and passwords come from the environment or from files only, and so does the
 secret.
 """
 
-import argparse
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import click
+
+from command_line import shared_options as shared
+from command_line.option_types import FILE
+from command_line.program import Command, answer, option, variable, version_option
 from farm_protocol.errors import InvalidInput
 from payments.wallet.wallets import is_remote
-from verification.protocol.attestation import address_of
+from verification.protocol.attestation import read_key
+
+PROGRAM = "python -m render_farm.settlement"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,62 +40,56 @@ class Config:
     signer_url: str = field(default="", repr=False)
 
 
-def read(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Config:
-    """Merge flags and environment. Raises InvalidInput for what cannot be used."""
-    known = os.environ if environment is None else environment
-    chosen = vars(_parser(known).parse_args(list(arguments)))
-    embedded = Path(chosen["embedded"]) if chosen["embedded"] else None
-    if not chosen["chain"] and embedded is None:
+def read(arguments: Sequence[str]) -> Config:
+    """Merge options and environment. Raises InvalidInput for what cannot be used."""
+    found: Config = answer(_configured, arguments, PROGRAM)
+    return found
+
+
+@click.command(PROGRAM, cls=Command, help="keeps the books of paid jobs and settles them")
+@version_option
+@shared.redis_url(default="redis://127.0.0.1:6379/0", help="the store")
+@shared.chain(help="the file that names chain and contracts")
+@shared.chain_url
+@shared.wallet(help="the wallet that pays gas: a keystore, or its address")
+@shared.password_file(help="its first line is the wallet's password")
+@shared.signer_url
+@option("--outbox", type=FILE, help="where it is kept what was sent; beside the wallet if not given")
+@option("--embedded", type=FILE, help="folder of an embedded farm's money: wallets and contracts are made")
+@option("--alive", type=FILE, help="a file to touch every second, for whoever watches over the settler")
+@variable("signing_key", "FARM_SIGNING_KEY")
+def _configured(
+    redis_url: str,
+    chain: Path | None,
+    chain_url: str,
+    wallet: Path | None,
+    password_file: Path | None,
+    signer_url: str,
+    outbox: Path | None,
+    embedded: Path | None,
+    alive: Path | None,
+    signing_key: str,
+) -> Config:
+    if chain is None and embedded is None:
         raise InvalidInput("The settler needs --chain (or FARM_CHAIN): the file that names the contracts.")
-    wallet = _wallet(chosen["wallet"], embedded)
+    if embedded is not None:
+        wallet = wallet or embedded / "wallets" / "settler.json"
+        password_file = password_file or embedded / "wallets" / "password"
     return Config(
-        redis_url=chosen["redis_url"],
-        network=Path(chosen["chain"]) if chosen["chain"] else _inside(embedded, "chain.toml"),
-        chain_url=_needed(known, "FARM_CHAIN_URL"),
-        signing_key=_key(_needed(known, "FARM_SIGNING_KEY")),
+        redis_url=redis_url,
+        network=chain or _inside(embedded, "chain.toml"),
+        chain_url=_needed("FARM_CHAIN_URL", chain_url),
+        signing_key=read_key(_needed("FARM_SIGNING_KEY", signing_key), "FARM_SIGNING_KEY"),
         wallet=wallet,
-        password=_password(known, embedded),
-        outbox=_outbox(chosen["outbox"], wallet, Path(chosen["chain"] or ".")),
+        password=password_file,
+        outbox=outbox or _outbox(wallet, chain or Path()),
         embedded=embedded,
-        alive=Path(chosen["alive"]) if chosen["alive"] else None,
-        signer_url=known.get("FARM_SIGNER_URL", ""),
+        alive=alive,
+        signer_url=signer_url,
     )
 
 
-def _parser(known: Mapping[str, str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m render_farm.settlement", description="Keeps the books of paid jobs and settles them."
-    )
-    add = parser.add_argument
-    add("--redis-url", default=known.get("FARM_REDIS_URL", "redis://127.0.0.1:6379/0"), help="the store")
-    add("--chain", default=known.get("FARM_CHAIN", ""), help="the file that names chain and contracts")
-    add(
-        "--wallet",
-        default=known.get("FARM_WALLET", ""),
-        help="the wallet that pays gas: a keystore, or its address",
-    )
-    add("--outbox", default="", help="where it is kept what was sent; beside the wallet if not given")
-    add("--embedded", default="", help="folder of an embedded farm's money: wallets and contracts are made")
-    add("--alive", default="", help="a file to touch every second, for whoever watches over the settler")
-    return parser
-
-
-def _wallet(text: str, embedded: Path | None) -> Path | None:
-    if text:
-        return Path(text)
-    return None if embedded is None else _inside(embedded, "wallets/settler.json")
-
-
-def _password(known: Mapping[str, str], embedded: Path | None) -> Path | None:
-    text = known.get("FARM_WALLET_PASSWORD_FILE", "")
-    if text:
-        return Path(text)
-    return None if embedded is None else _inside(embedded, "wallets/password")
-
-
-def _outbox(text: str, wallet: Path | None, network: Path) -> Path | None:
-    if text:
-        return Path(text)
+def _outbox(wallet: Path | None, network: Path) -> Path | None:
     if wallet is not None and is_remote(wallet):
         # However its letters are written, it is one wallet, and so one outbox.
         return network.with_name(f"{str(wallet).lower()}.settler.outbox")
@@ -102,19 +101,7 @@ def _inside(folder: Path | None, name: str) -> Path:
     return folder / name
 
 
-def _needed(known: Mapping[str, str], name: str) -> str:
-    if not known.get(name):
+def _needed(name: str, value: str) -> str:
+    if not value:
         raise InvalidInput(f"The settler needs {name} in its environment.")
-    return known[name]
-
-
-def _key(text: str) -> bytes:
-    try:
-        key = bytes.fromhex(text.strip().removeprefix("0x"))
-        if len(key) != 32:
-            raise ValueError("a key has 32 bytes")
-        address_of(key)
-    except Exception as error:  # the library has many names for numbers that are no key
-        # Neither the key nor the library's words about it belong into a log.
-        raise InvalidInput("FARM_SIGNING_KEY is no private key: it must be 64 hexadecimal digits.") from error
-    return key
+    return value

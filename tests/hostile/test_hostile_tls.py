@@ -26,6 +26,7 @@ from render_farm.embedded.supervisor import Farm, FarmOptions
 from render_farm.serving.tls import certificate
 from tests.fakes.scripted_server import Answer, scripted
 from tests.support import servers
+from tests.support.understood import environment_of
 
 NGINX = Path(__file__).parents[2] / "docs" / "nginx.conf"
 
@@ -84,8 +85,10 @@ def test_what_its_user_wants_in_clear_is_begun():
     FarmClient(FAR, "t", insecure=True).close()
     secrets = dict.fromkeys(("FARM_ADMIN_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "x")
     known = secrets | {"FARM_SIGNING_KEY": "11" * 32}
-    assert config.read(["--bind", "0.0.0.0", "--insecure"], known).bind == "0.0.0.0"
-    assert config.read(["--bind", "0.0.0.0"], known | {"FARM_INSECURE": "1"}).certificate is None
+    with environment_of(known):
+        assert config.read(["--bind", "0.0.0.0", "--insecure"]).bind == "0.0.0.0"
+    with environment_of(known | {"FARM_INSECURE": "1"}):
+        assert config.read(["--bind", "0.0.0.0"]).certificate is None
 
 
 def test_certificates_that_are_none_are_named(files, tmp_path):

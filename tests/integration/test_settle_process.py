@@ -18,6 +18,7 @@ from render_farm.settlement import play_money
 from render_farm.settlement.__main__ import start
 from render_farm.settlement.config import read
 from tests.support.local_chain import local_chain
+from tests.support.understood import environment_of
 
 KEY = {"FARM_SIGNING_KEY": "07" * 32, "FARM_CHAIN_URL": "http://127.0.0.1:9/secret"}
 
@@ -32,15 +33,16 @@ KEY = {"FARM_SIGNING_KEY": "07" * 32, "FARM_CHAIN_URL": "http://127.0.0.1:9/secr
     ],
 )
 def test_it_says_what_it_cannot_start_with(words, environment, sentence) -> None:
-    with pytest.raises(FarmError) as refused:
-        start(read(words, environment))
+    with pytest.raises(FarmError) as refused, environment_of(environment):
+        start(read(words))
     assert sentence in refused.value.sentence
     assert "secret" not in refused.value.sentence
     assert "0707" not in refused.value.sentence
 
 
 def test_neither_key_nor_url_is_in_what_the_settings_show() -> None:
-    shown = repr(read(["--chain", "x"], KEY))
+    with environment_of(KEY):
+        shown = repr(read(["--chain", "x"]))
     assert "secret" not in shown
     assert "7\\x07" not in shown
 

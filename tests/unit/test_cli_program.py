@@ -3,10 +3,13 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from command_line.program import UsageError
@@ -14,7 +17,7 @@ from farm_protocol.errors import InvalidInput
 from farm_protocol.records import Demand
 from render_farm.cli.checked_scene import UNKNOWN_SCENE
 from render_farm.cli.display.console import Console
-from render_farm.cli.program import run
+from render_farm.cli.program import ROOT, run
 from render_farm.embedded.addresses import parse_bind
 from tests.support.plain_facts import PLAIN_SCENE
 from tests.support.understood import understood
@@ -93,6 +96,103 @@ def test_a_wrong_value_is_named(words: list[str], sentence: str, capsys: pytest.
 def test_what_is_not_understood_exits_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(words) == 2
     assert "--help" in capsys.readouterr().err
+
+
+CODES = [
+    (["render", "s.blend", "--samples", "0"], 1),
+    (["render", "s.blend", "--seed", "99999999999"], 1),
+    (["render", "s.blend", "--samples"], 2),
+    (["render", "s.blend", "--frames", "--again"], 2),
+    (["render", "s.blend", "--again=yes"], 2),
+    (["render", "s.blend", "t.blend"], 2),
+    (["render", "s.blend", "--re", "50", "--s", "3"], 2),
+    (["render", "s.blend", "--frames", "1-10:4"], 1),
+    (["doctor", "no/such.blend"], 1),
+    (["job", "refund", "--last", "--offline"], 2),
+    (["job", "refund", "JOB", "--offline"], 2),
+    (["job", "fund", "JOB"], 2),
+    (["job", "list", "extra"], 2),
+    (["job", "list", "--coordinator", "http://127.0.0.1:1", "--token-file", "none"], 2),
+    (["owner", "add", "ann", "--expires", "0d"], 2),
+    (["token", "rotate", "x", "--overlap", "1y"], 2),
+    (["up", "--slots", "x"], 2),
+    (["up", "--hang-seconds", "0"], 1),
+    (["up", "--hang-seconds", "x"], 2),
+    (["up", "--chain", "c.toml"], 2),
+    (["up", "--tls-cert", "x"], 1),
+    (["audit", "compare-heads"], 2),
+    (["audit", "compare-heads", "none"], 1),
+    (["wallet", "create", "no/me.json"], 1),
+    (["wallet", "show", "--chain", "c.toml"], 2),
+    (["chain", "deploy", "--wallet", "w.json"], 2),
+    (["chain", "deploy", "--wallet", "w.json", "-oo.toml", "--grace", "1y"], 2),
+    (["chain", "show", "--chain", "none"], 1),
+]
+
+
+@pytest.mark.parametrize(("words", "code"), CODES)
+def test_exit_codes_tell_what_failed_from_what_is_not_understood(
+    words: list[str], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(words) == code
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.count("\n") == 1
+
+
+def _commands(group: click.Group, *above: str) -> Iterator[tuple[str, ...]]:
+    yield above
+    for name in group.list_commands(click.Context(group)):
+        found = group.get_command(click.Context(group), name)
+        if isinstance(found, click.Group):
+            yield from _commands(found, *above, name)
+        else:
+            yield (*above, name)
+
+
+@pytest.mark.parametrize("words", list(_commands(ROOT)))
+def test_every_command_tells_its_options_once_with_examples(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run([*words, "-h"])
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    assert re.search(r"^examples?:\n  \w", told, re.MULTILINE)
+    options = re.findall(r"^  (--[a-z0-9-]+)", told, re.MULTILINE)
+    assert len(options) == len(set(options))
+    assert not words or "--json" in options or "COMMAND" in told
+
+
+def test_the_first_letters_of_an_option_will_do_where_they_name_one() -> None:
+    found = understood(["render", "s.blend", "--sam", "8", "--reso=50", "--ag"])
+    assert (found["wish"].samples, found["wish"].resolution_percentage, found["again"]) == (8, 50, True)
+    with pytest.raises(UsageError, match="--samples, --seed"):
+        understood(["render", "s.blend", "--s", "8"])
+
+
+def test_folders_and_stores_of_a_line_are_added_to_those_of_the_environment() -> None:
+    known = {"FARM_ALLOW_OUTSIDE": "/a:/b", "FARM_OBJECTS": "http://a"}
+    found = understood(["doctor", "s.blend", "--allow-outside", "/c", "--objects", "http://b"], known)
+    assert found["chosen"].allow_outside == (Path("/a"), Path("/b"), Path("/c"))
+    assert found["farm"].objects == ("http://a", "http://b")
+
+
+@pytest.mark.parametrize(("said", "insecure"), [("", False), ("0", False), ("false", False), ("1", True)])
+def test_a_switch_in_the_environment(said: str, insecure: bool) -> None:
+    assert understood(["job", "list"], {"FARM_INSECURE": said})["farm"].insecure is insecure
+
+
+def test_shells_complete_commands_and_options(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("_RENDER_FARM_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "render-farm job st")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    with pytest.raises(SystemExit) as ended:
+        run([])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == "plain,statement\n"
 
 
 @pytest.mark.parametrize("words", [*(words for words, _ in WRONG), *NOT_UNDERSTOOD])
@@ -194,6 +294,22 @@ def test_help_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == ""
     assert "examples:" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("program", "entry"), [("render_farm.cli.program", "run"), ("gpu_worker.program", "main")]
+)
+def test_the_first_help_loads_no_command(program: str, entry: str) -> None:
+    lines = (
+        f"import sys, {program} as program\n"
+        f"try:\n    program.{entry}(['--help'])\n"
+        "except SystemExit:\n    pass\n"
+        "slow = {'argparse', 'json', 'msgspec', 'psutil', 'shutil', 'structlog', 'traceback'}\n"
+        "print(' '.join(slow & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == ""
+    assert "Commands:" in done.stdout
 
 
 def test_commands_load_no_server() -> None:

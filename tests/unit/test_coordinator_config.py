@@ -5,8 +5,9 @@ import pytest
 
 from farm_protocol.errors import FarmError, InvalidInput
 from payments.messages import network
-from render_farm.coordinator.config import read
+from render_farm.coordinator import config
 from render_farm.policy.verification_rules import Arbiters
+from tests.support.understood import environment_of
 from tests.unit.test_coordinator_paying import NETWORK
 
 SECRETS = {
@@ -15,6 +16,12 @@ SECRETS = {
     "AWS_ACCESS_KEY_ID": "k",
     "AWS_SECRET_ACCESS_KEY": "s",
 }
+
+
+def read(flags, environment):
+    """The settings, in no environment but this."""
+    with environment_of(environment):
+        return config.read(flags)
 
 
 def test_flags_before_environment_before_defaults():

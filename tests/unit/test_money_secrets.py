@@ -15,6 +15,7 @@ from payments.chain.rpc import Chain
 from payments.wallet.keystore import Key
 from payments.wallet.wallets import open_signer
 from render_farm.settlement.config import Config, read
+from tests.support.understood import environment_of
 
 ADDRESS = Key(b"\7" * 32).address
 KNOWN = {
@@ -26,7 +27,8 @@ KNOWN = {
 
 
 def settling(*words: str) -> Config:
-    return read(words, KNOWN)
+    with environment_of(KNOWN):
+        return read(words)
 
 
 def test_the_settlers_wallet_may_be_an_address_with_one_outbox_beside_the_network() -> None:

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import msgspec
 
 from farm_protocol.appointments import Appointment, AuditTerms, Rate
-from farm_protocol.errors import Forbidden
+from farm_protocol.errors import Forbidden, InvalidInput
 from farm_protocol.fields import Digest, Name
 from farm_protocol.ids import LeaseToken, TaskId
 from farm_protocol.records import TaskResult
@@ -220,6 +220,19 @@ def require_signer(message: Signed, farm: str, signature: str | None, address: s
 def address_of(key: bytes) -> str:
     """The address a private key signs as, with its checksum."""
     return str(_eth().Account.from_key(key).address)
+
+
+def read_key(text: str, name: str) -> bytes:
+    """The private key that `name` holds, in hexadecimal. Raises InvalidInput, which does not tell it."""
+    try:
+        key = bytes.fromhex(text.strip().removeprefix("0x"))
+        if len(key) != 32:
+            raise ValueError("a key has 32 bytes")
+        address_of(key)
+    except Exception as error:  # the library has many names for numbers that are no key
+        # Neither the key nor the library's words about it belong into a log.
+        raise InvalidInput(f"{name} is no private key: it must be 64 hexadecimal digits.") from error
+    return key
 
 
 def _document(data: bytes) -> Any:

@@ -107,8 +107,7 @@ _deploy_options = together(
     "chosen",
     DeployChoice,
     shared.wallet(
-        required=True,
-        help="the keystore of the wallet that pays, or its address: then FARM_SIGNER_URL signs",
+        required=True, help="the keystore of the wallet that pays, or its address: then FARM_SIGNER_URL signs"
     ),
     password_option,
     shared.signer_url,

@@ -54,9 +54,7 @@ class NoQuote(FarmError):
 @scene_options
 @job_options
 @option(
-    "--price",
-    metavar="P",
-    help="what a render unit costs, such as 0.01 (default: what the farm's nodes ask)",
+    "--price", metavar="P", help="what a render unit costs, such as 0.01 (default: what the farm's nodes ask)"
 )
 @click.pass_obj
 def quote(console: Console, farm: FarmChoice, chosen: SceneChoice, wish: Wish, price: str | None) -> None:
