@@ -30,8 +30,8 @@ from pathlib import Path
 import urllib3
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from frame_splitter.fields import encode
-from frame_splitter.records import Blob, JobSpec, LeaseRequest, Manifest, OutputFile, SlotOffer, TaskKind
+from farm_protocol.fields import encode
+from farm_protocol.records import Blob, JobSpec, LeaseRequest, Manifest, OutputFile, SlotOffer, TaskKind
 from tests import servers
 from tests.api_calls import FACTS, Answer, Api, under
 

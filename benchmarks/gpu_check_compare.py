@@ -10,8 +10,8 @@ import numpy
 
 from benchmarks.gpu_check_child import Region
 from benchmarks.gpu_check_records import Scene
+from farm_protocol.audits import Sums
 from frame_splitter import exr
-from frame_splitter.audits import Sums
 from frame_splitter.counts import plain_counts
 from frame_splitter.exactness import FILTER_STEP
 from frame_splitter.exr import Image, Pixels

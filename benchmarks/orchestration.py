@@ -28,11 +28,11 @@ from typing import Any
 import psutil
 import urllib3
 
-from frame_splitter.appointments import AuditTerms
-from frame_splitter.facts import Adaptive, FileFormat, SceneFacts
-from frame_splitter.fields import decode, encode
-from frame_splitter.ids import DeviceClass
-from frame_splitter.records import (
+from farm_protocol.appointments import AuditTerms
+from farm_protocol.facts import Adaptive, FileFormat, SceneFacts
+from farm_protocol.fields import decode, encode
+from farm_protocol.ids import DeviceClass
+from farm_protocol.records import (
     Blob,
     JobSpec,
     LeaseRequest,

@@ -28,12 +28,12 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.quote_jobs import CALIBRATION, MEASURED, Job
+from farm_protocol.facts import SceneFacts
+from farm_protocol.fields import decode
+from farm_protocol.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
+from farm_protocol.probes import ProbeOrder, ProbeReport
+from farm_protocol.records import JobSpec, Lease, Task, TaskKind, TaskOutput
 from frame_splitter import exactness, split, tiles
-from frame_splitter.facts import SceneFacts
-from frame_splitter.fields import decode
-from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
-from frame_splitter.probes import ProbeOrder, ProbeReport
-from frame_splitter.records import JobSpec, Lease, Task, TaskKind, TaskOutput
 from gpu_worker.blender import BlenderChild, ChildCommand, ChildLimits, Device
 from payments.forecast import Cut, Forecast, Sampling, forecast, probed_frames
 from payments.pricing import MICRO

@@ -12,8 +12,8 @@ import random
 import numpy
 from numpy.typing import NDArray
 
+from farm_protocol.fields import Tile
 from frame_splitter.exr import Image
-from frame_splitter.fields import Tile
 from verification.evidence import tone_mapped
 from verification.passes import colours
 

@@ -10,9 +10,9 @@ import numpy
 from numpy.typing import NDArray
 
 from benchmarks.verification_plan import CHEATS, Shelf, slug
+from farm_protocol.fields import Tile
 from frame_splitter import exr
 from frame_splitter.exr import Image, Pixels
-from frame_splitter.fields import Tile
 from verification.metrics.difference import different_pixels
 from verification.passes import is_combined, pass_name
 

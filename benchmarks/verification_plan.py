@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from frame_splitter.audits import Sums
-from frame_splitter.fields import Tile
+from farm_protocol.audits import Sums
+from farm_protocol.fields import Tile
 from frame_splitter.tiles import relative, with_overscan
 from verification.sampling import AuditPolicy, cells, side_of
 

@@ -17,11 +17,11 @@ import numpy
 from benchmarks.verification_golem import BOUNDS, Golem, luma
 from benchmarks.verification_pictures import AREAS, KINDS, Cheated, load, regions, touched, whole_cheats
 from benchmarks.verification_plan import EMULATED, POLICY, Shelf, crop_inner, crop_place
+from farm_protocol.audits import AuditOrder, CheckOrder
+from farm_protocol.device_classes import Summation
+from farm_protocol.fields import Tile
 from frame_splitter import exr
-from frame_splitter.audits import AuditOrder, CheckOrder
-from frame_splitter.device_classes import Summation
 from frame_splitter.exr import Image
-from frame_splitter.fields import Tile
 from verification.compare import AuditedFiles, look
 from verification.metrics.blocks import suspicious_blocks
 from verification.metrics.difference import different_pixels

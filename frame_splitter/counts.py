@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 from frame_splitter.exr import Image, Part, Pixels
 
 COUNT_CHANNEL = ".Debug Sample Count.X"

@@ -6,12 +6,12 @@ import struct
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from frame_splitter.device_classes import Summation, summation_of
-from frame_splitter.errors import InvalidInput
-from frame_splitter.facts import SceneFacts, Simulation
-from frame_splitter.fields import FrameNumber
-from frame_splitter.ids import DeviceClass
-from frame_splitter.records import Demand, Exactness, RenderSettings, TaskOutput
+from farm_protocol.device_classes import Summation, summation_of
+from farm_protocol.errors import InvalidInput
+from farm_protocol.facts import SceneFacts, Simulation
+from farm_protocol.fields import FrameNumber
+from farm_protocol.ids import DeviceClass
+from farm_protocol.records import Demand, Exactness, RenderSettings, TaskOutput
 from frame_splitter.tiles import border_area, frame_size
 
 FILTER_STEP = 16

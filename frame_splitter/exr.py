@@ -13,10 +13,10 @@ from typing import Any, BinaryIO
 import numpy
 import OpenEXR
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
+from farm_protocol.fields import Tile
 from frame_splitter.exr_header import Header, Limits, read_header
 from frame_splitter.exr_pixels import Pixels, read_pixels
-from frame_splitter.fields import Tile
 
 __all__ = ["Image", "Limits", "Part", "Pixels", "check", "crop", "read", "write"]
 

@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 
 MAGIC = 20000630
 VERSION = 2

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy
 from numpy.typing import NDArray
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 from frame_splitter.exr_header import LINES_PER_CHUNK, Header, PartHeader
 
 Pixels = NDArray[Any]

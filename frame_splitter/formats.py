@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """File formats in Blender's words, and the extensions Blender gives them."""
 
-from frame_splitter.errors import InvalidInput
-from frame_splitter.facts import SceneFacts
-from frame_splitter.records import RenderSettings
+from farm_protocol.errors import InvalidInput
+from farm_protocol.facts import SceneFacts
+from farm_protocol.records import RenderSettings
 
 EXTENSIONS = {
     "BMP": ".bmp",

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 
 FIRST_FRAME = -1_048_574
 LAST_FRAME = 1_048_574

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Container, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 from frame_splitter.formats import KNOWN_ENDINGS
 
 MAX_DIGITS = 16

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 
 import msgspec
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
+from farm_protocol.facts import SceneFacts
+from farm_protocol.fields import Tile
+from farm_protocol.ids import JobId, TaskId
+from farm_protocol.records import Demand, JobSpec, RenderSettings, Task, TaskKind, TaskOutput
 from frame_splitter.exactness import Plan
-from frame_splitter.facts import SceneFacts
-from frame_splitter.fields import Tile
 from frame_splitter.formats import extension, image_format
 from frame_splitter.frames import FrameRange
-from frame_splitter.ids import JobId, TaskId
-from frame_splitter.records import Demand, JobSpec, RenderSettings, Task, TaskKind, TaskOutput
 from frame_splitter.tiles import auto_grid, border_area, frame_size, grid, overscan_cost
 
 __all__ = ["asked", "extension", "fingerprint", "pin", "split", "validate"]

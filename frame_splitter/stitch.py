@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import numpy
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
+from farm_protocol.fields import Tile, decoder
 from frame_splitter.exr import Image, Part, Pixels
-from frame_splitter.fields import Tile, decoder
 from frame_splitter.tiles import contains
 
 MANIFEST = "/manifest"

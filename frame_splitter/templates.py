@@ -5,8 +5,8 @@ import math
 import re
 from collections.abc import Mapping
 
-from frame_splitter.errors import InvalidInput
-from frame_splitter.facts import Naming
+from farm_protocol.errors import InvalidInput
+from farm_protocol.facts import Naming
 
 Value = str | int | float
 

@@ -5,9 +5,9 @@ import math
 import struct
 from itertools import pairwise
 
-from frame_splitter.errors import InvalidInput
-from frame_splitter.facts import SceneFacts
-from frame_splitter.fields import Tile
+from farm_protocol.errors import InvalidInput
+from farm_protocol.facts import SceneFacts
+from farm_protocol.fields import Tile
 
 SMALLEST_EDGE = 32
 """Pixels. Below this a tile's fixed costs outweigh its rendering."""

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from frame_splitter.errors import FarmError
-from frame_splitter.token_file import refuse_on_command_line
-from frame_splitter.version import ShowVersion
+from farm_protocol.errors import FarmError
+from farm_protocol.token_file import refuse_on_command_line
+from farm_protocol.version import ShowVersion
 from gpu_worker.config import node_config, state_folder
 from gpu_worker.devices import Choice
 from gpu_worker.logs import configure_logs

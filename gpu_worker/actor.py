@@ -5,8 +5,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from frame_splitter.links import Links
-from frame_splitter.records import Lease, Progress, TaskFailure, TaskResult, Upload
+from farm_protocol.links import Links
+from farm_protocol.records import Lease, Progress, TaskFailure, TaskResult, Upload
 from gpu_worker import removal, transfer
 from gpu_worker.checking import Rendered
 from gpu_worker.coordinator import Coordinator

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import structlog
 
-from frame_splitter.errors import FarmError, Forbidden, StaleLease, Unauthorized
-from frame_splitter.ids import TaskId
-from frame_splitter.records import (
+from farm_protocol.errors import FarmError, Forbidden, StaleLease, Unauthorized
+from farm_protocol.ids import TaskId
+from farm_protocol.records import (
     Beat,
     FailureCode,
     Heartbeat,

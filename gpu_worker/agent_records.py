@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from frame_splitter.appointments import AuditTerms
-from frame_splitter.ids import JobId, SceneId
-from frame_splitter.records import (
+from farm_protocol.appointments import AuditTerms
+from farm_protocol.ids import JobId, SceneId
+from farm_protocol.records import (
     Heartbeat,
     HeartbeatAnswer,
     Lease,

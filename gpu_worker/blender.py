@@ -14,9 +14,9 @@ from pathlib import Path
 
 import structlog
 
-from frame_splitter.audits import SampleRange
-from frame_splitter.fields import Tile
-from frame_splitter.records import FailureCode, Lease, TaskOutput
+from farm_protocol.audits import SampleRange
+from farm_protocol.fields import Tile
+from farm_protocol.records import FailureCode, Lease, TaskOutput
 from gpu_worker.child.confining import WRITES
 from gpu_worker.failures import Cancelled, TaskError
 from gpu_worker.fleeting import FleetingFolders

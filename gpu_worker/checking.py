@@ -10,13 +10,13 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from frame_splitter.audits import FIRST, SPARSE, CheckReport, Fault, SeamReport, crop_name
-from frame_splitter.device_classes import Summation, summation_of
-from frame_splitter.errors import FarmError
-from frame_splitter.fields import Digest, Tile
-from frame_splitter.ids import DeviceClass, TaskId
-from frame_splitter.probes import ProbeReport
-from frame_splitter.records import FailureCode, Lease, OutputFile, TaskKind, TaskOutput
+from farm_protocol.audits import FIRST, SPARSE, CheckReport, Fault, SeamReport, crop_name
+from farm_protocol.device_classes import Summation, summation_of
+from farm_protocol.errors import FarmError
+from farm_protocol.fields import Digest, Tile
+from farm_protocol.ids import DeviceClass, TaskId
+from farm_protocol.probes import ProbeReport
+from farm_protocol.records import FailureCode, Lease, OutputFile, TaskKind, TaskOutput
 from frame_splitter.tiles import contains, relative, with_overscan
 from gpu_worker import disk, removal
 from gpu_worker.blender import Wrap

@@ -9,10 +9,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from frame_splitter.audits import SPARSE, AuditAnswer, CheckReport, Fault, crop_name
-from frame_splitter.fields import StoredFile, Tile, encode
-from frame_splitter.ids import TaskId
-from frame_splitter.records import FailureCode, Lease
+from farm_protocol.audits import SPARSE, AuditAnswer, CheckReport, Fault, crop_name
+from farm_protocol.fields import StoredFile, Tile, encode
+from farm_protocol.ids import TaskId
+from farm_protocol.records import FailureCode, Lease
 from gpu_worker.failures import TaskError
 from gpu_worker.picture_requests import Look, LookAudit
 

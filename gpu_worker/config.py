@@ -10,8 +10,8 @@ from pathlib import Path
 
 import psutil
 
-from frame_splitter.errors import InvalidInput
-from frame_splitter.token_file import LONGEST, read_token
+from farm_protocol.errors import InvalidInput
+from farm_protocol.token_file import LONGEST, read_token
 from gpu_worker.blender import CHILD_PROGRAM
 from gpu_worker.coordinator import checked_url
 from gpu_worker.devices import Choice

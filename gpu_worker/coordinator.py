@@ -9,10 +9,10 @@ from urllib.parse import quote
 import msgspec
 import urllib3
 
-from frame_splitter import web
-from frame_splitter.addresses import origin_of
-from frame_splitter.appointments import AuditTerms
-from frame_splitter.errors import (
+from farm_protocol import web
+from farm_protocol.addresses import origin_of
+from farm_protocol.appointments import AuditTerms
+from farm_protocol.errors import (
     Conflict,
     FarmError,
     Forbidden,
@@ -23,9 +23,9 @@ from frame_splitter.errors import (
     Unauthorized,
     Unavailable,
 )
-from frame_splitter.fields import Address, Digest, Name, StoredFile, decode, decoder, encode
-from frame_splitter.links import MOST_ORIGINS
-from frame_splitter.records import (
+from farm_protocol.fields import Address, Digest, Name, StoredFile, decode, decoder, encode
+from farm_protocol.links import MOST_ORIGINS
+from farm_protocol.records import (
     Heartbeat,
     HeartbeatAnswer,
     Lease,

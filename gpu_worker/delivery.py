@@ -7,9 +7,9 @@ from typing import Protocol
 
 import structlog
 
-from frame_splitter.appointments import AuditTerms
-from frame_splitter.errors import Conflict, FarmError, RoundClosed, StaleLease, Unavailable
-from frame_splitter.records import (
+from farm_protocol.appointments import AuditTerms
+from farm_protocol.errors import Conflict, FarmError, RoundClosed, StaleLease, Unavailable
+from farm_protocol.records import (
     FailureCode,
     Lease,
     OutputFile,

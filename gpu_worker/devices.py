@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from frame_splitter.errors import InvalidInput
-from frame_splitter.ids import DeviceClass
-from frame_splitter.records import FailureCode
+from farm_protocol.errors import InvalidInput
+from farm_protocol.ids import DeviceClass
+from farm_protocol.records import FailureCode
 from gpu_worker.failures import TaskError
 from gpu_worker.protocol import Ready
 

@@ -4,7 +4,7 @@
 import shutil
 from pathlib import Path
 
-from frame_splitter.records import SCENE_FAILURES, FailureCode
+from farm_protocol.records import SCENE_FAILURES, FailureCode
 from gpu_worker.failures import TaskError
 
 LEAST_FREE = 32 << 20

@@ -8,7 +8,7 @@ from dataclasses import replace
 from glob import glob
 from pathlib import Path
 
-from frame_splitter.errors import FarmError
+from farm_protocol.errors import FarmError
 from gpu_worker import machine, sandbox
 from gpu_worker.blender import BlenderChild, ChildCommand, ChildLimits, Device
 from gpu_worker.config import cores, default_memory, default_slots, default_threads

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What can go wrong with a task on a node, as errors that carry the record's failure code."""
 
-from frame_splitter.errors import FarmError
-from frame_splitter.ids import TaskId
-from frame_splitter.records import FailureCode, TaskFailure
+from farm_protocol.errors import FarmError
+from farm_protocol.ids import TaskId
+from farm_protocol.records import FailureCode, TaskFailure
 
 LONGEST = 2000
 """Characters of a failure's sentence."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import OpenImageIO as oiio  # noqa: N813
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 from gpu_worker.picture_requests import FinishedFile
 
 ROWS = 64

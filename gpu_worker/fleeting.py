@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from frame_splitter.records import FailureCode
+from farm_protocol.records import FailureCode
 from gpu_worker import inner_user, removal, sandbox
 from gpu_worker.failures import TaskError
 from gpu_worker.usage import Filled, process_tree

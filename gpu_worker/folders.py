@@ -5,7 +5,7 @@ import os
 import stat
 from pathlib import Path
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 
 
 def private_folder(folder: Path) -> None:

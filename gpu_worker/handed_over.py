@@ -12,9 +12,9 @@ from pathlib import Path
 
 import structlog
 
-from frame_splitter.errors import Unavailable
-from frame_splitter.fields import StoredFile
-from frame_splitter.handed_over import place
+from farm_protocol.errors import Unavailable
+from farm_protocol.fields import StoredFile
+from farm_protocol.handed_over import place
 from gpu_worker.transfer import download
 
 CHUNK = 1 << 20

@@ -15,8 +15,8 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from frame_splitter.errors import Conflict, InvalidInput, Unavailable
-from frame_splitter.fields import Address
+from farm_protocol.errors import Conflict, InvalidInput, Unavailable
+from farm_protocol.fields import Address
 from gpu_worker.coordinator import Distrusted, NodeSelf, backoff
 from gpu_worker.pins import first_said
 from verification.attestation import BadSignature, Enrolment, Signed, address_of, sign

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from frame_splitter.errors import FarmError
+from farm_protocol.errors import FarmError
 
 UNUSED_USERS = range(0x70000000, 0x7FFFFFFF)
 """Numbers that no system gives to its users, nor systemd to anything (systemd's UIDS-GIDS.md)."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from frame_splitter.errors import FarmError, InvalidInput
+from farm_protocol.errors import FarmError, InvalidInput
 from gpu_worker import removal, sandbox
 from gpu_worker.blender import CHILD_PROGRAM, BlenderChild, ChildCommand, ChildLimits
 from gpu_worker.config import default_memory

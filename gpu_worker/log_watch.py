@@ -13,8 +13,8 @@ from typing import Protocol
 
 import structlog
 
-from frame_splitter.errors import FarmError, InvalidInput, NotFound
-from frame_splitter.fields import decode
+from farm_protocol.errors import FarmError, InvalidInput, NotFound
+from farm_protocol.fields import decode
 from gpu_worker.notary import Due, SubmissionReceipt
 from verification import merkle
 from verification.attestation import digest

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import structlog
 
-from frame_splitter.addresses import require_encrypted
-from frame_splitter.errors import Conflict, InvalidInput, Unavailable
-from frame_splitter.ids import DeviceClass
-from frame_splitter.links import Links, links, trusted_links
-from frame_splitter.records import TaskKind
+from farm_protocol.addresses import require_encrypted
+from farm_protocol.errors import Conflict, InvalidInput, Unavailable
+from farm_protocol.ids import DeviceClass
+from farm_protocol.links import Links, links, trusted_links
+from farm_protocol.records import TaskKind
 from gpu_worker import sandbox
 from gpu_worker.actor import SlotOrder
 from gpu_worker.agent import Agent

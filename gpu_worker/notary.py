@@ -15,10 +15,10 @@ from typing import Annotated, Protocol
 import msgspec
 import structlog
 
-from frame_splitter.appointments import Appointment, AuditTerms
-from frame_splitter.errors import Conflict, InvalidInput
-from frame_splitter.fields import Signature, decode
-from frame_splitter.records import Lease, TaskResult
+from farm_protocol.appointments import Appointment, AuditTerms
+from farm_protocol.errors import Conflict, InvalidInput
+from farm_protocol.fields import Signature, decode
+from farm_protocol.records import Lease, TaskResult
 from gpu_worker.coordinator import SubmitAnswer
 from gpu_worker.identity import Identity
 from gpu_worker.signed import Signed

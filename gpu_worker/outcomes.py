@@ -6,9 +6,9 @@ from typing import TypeVar
 
 import structlog
 
-from frame_splitter.errors import FarmError
-from frame_splitter.links import LinkRefused
-from frame_splitter.records import FailureCode, TaskFailure
+from farm_protocol.errors import FarmError
+from farm_protocol.links import LinkRefused
+from farm_protocol.records import FailureCode, TaskFailure
 from gpu_worker import transfer
 from gpu_worker.coordinator import Unreachable
 from gpu_worker.failures import TaskError

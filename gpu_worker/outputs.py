@@ -7,10 +7,10 @@ import os
 import stat
 from pathlib import Path
 
-from frame_splitter.errors import InvalidInput
-from frame_splitter.ids import Sha256
+from farm_protocol.errors import InvalidInput
+from farm_protocol.ids import Sha256
+from farm_protocol.records import FailureCode, OutputFile
 from frame_splitter.outputs import safe_relative
-from frame_splitter.records import FailureCode, OutputFile
 from gpu_worker.failures import TaskError
 
 LARGEST_FILE = 16 << 30

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import msgspec
 
+from farm_protocol.audits import CheckOrder, CheckReport
+from farm_protocol.errors import InvalidInput
+from farm_protocol.fields import Tile, decoder
 from frame_splitter import counts, exr, stitch
-from frame_splitter.audits import CheckOrder, CheckReport
-from frame_splitter.errors import InvalidInput
-from frame_splitter.fields import Tile, decoder
 from gpu_worker.picture_requests import (
     Answer,
     Check,

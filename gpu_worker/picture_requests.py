@@ -3,9 +3,9 @@
 
 import msgspec
 
-from frame_splitter.audits import AuditOrder, CheckReport, Sums
-from frame_splitter.fields import Digest, Name, Tile
-from frame_splitter.ids import TaskId
+from farm_protocol.audits import AuditOrder, CheckReport, Sums
+from farm_protocol.fields import Digest, Name, Tile
+from farm_protocol.ids import TaskId
 
 
 class Check(msgspec.Struct, frozen=True, tag_field="ask", tag="check"):

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import msgspec
 
-from frame_splitter.audits import CheckReport
-from frame_splitter.fields import Digest, Tile, decoder
-from frame_splitter.records import FailureCode
+from farm_protocol.audits import CheckReport
+from farm_protocol.fields import Digest, Tile, decoder
+from farm_protocol.records import FailureCode
 from gpu_worker import inner_user, sandbox
 from gpu_worker.blender import Wrap
 from gpu_worker.failures import TaskError

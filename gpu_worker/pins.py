@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from frame_splitter.addresses import origin_of
-from frame_splitter.errors import Conflict, InvalidInput
-from frame_splitter.fields import Name, decoder
+from farm_protocol.addresses import origin_of
+from farm_protocol.errors import Conflict, InvalidInput
+from farm_protocol.fields import Name, decoder
 
 OBJECTS_FILE = "objects.json"
 

@@ -4,9 +4,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-from frame_splitter.fields import encode
-from frame_splitter.probes import ProbeReport
-from frame_splitter.records import FailureCode, Lease
+from farm_protocol.fields import encode
+from farm_protocol.probes import ProbeReport
+from farm_protocol.records import FailureCode, Lease
 from gpu_worker.checking import Rendered
 from gpu_worker.failures import TaskError
 from gpu_worker.protocol import Done

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import msgspec
 
-from frame_splitter.audits import MOST_CROPS
-from frame_splitter.fields import Name, Seconds, Size, decoder
-from frame_splitter.probes import MOST_MEASURES, Measure
+from farm_protocol.audits import MOST_CROPS
+from farm_protocol.fields import Name, Seconds, Size, decoder
+from farm_protocol.probes import MOST_MEASURES, Measure
 
 Text = Annotated[str, msgspec.Meta(max_length=65536)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 24)]

@@ -22,7 +22,7 @@ from typing import Any
 
 import structlog
 
-from frame_splitter.errors import FarmError, Unavailable
+from farm_protocol.errors import FarmError, Unavailable
 from gpu_worker.coordinator import backoff
 from gpu_worker.undertaker import end_writers
 

@@ -15,8 +15,8 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from frame_splitter.errors import FarmError, Unavailable
-from frame_splitter.records import FailureCode, Lease, Progress, TaskFailure, TaskKind, TaskResult, Upload
+from farm_protocol.errors import FarmError, Unavailable
+from farm_protocol.records import FailureCode, Lease, Progress, TaskFailure, TaskKind, TaskResult, Upload
 from gpu_worker.actor import SlotActor, SlotOrder
 from gpu_worker.checking import Rendered
 from gpu_worker.readiness import Prepared, SlotInfo

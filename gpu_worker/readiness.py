@@ -14,8 +14,8 @@ from pathlib import Path
 
 import structlog
 
-from frame_splitter.errors import FarmError
-from frame_splitter.ids import DeviceClass
+from farm_protocol.errors import FarmError
+from farm_protocol.ids import DeviceClass
 from gpu_worker import removal
 from gpu_worker.devices import Gpu
 from gpu_worker.failures import TaskError

@@ -29,12 +29,12 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from frame_splitter.errors import FarmError, InvalidInput
-from frame_splitter.fields import StoredFile, decoder
-from frame_splitter.ids import SceneId, Sha256
+from farm_protocol.errors import FarmError, InvalidInput
+from farm_protocol.fields import StoredFile, decoder
+from farm_protocol.ids import SceneId, Sha256
+from farm_protocol.records import Blob, Manifest
+from farm_protocol.scene_ids import scene_id
 from frame_splitter.outputs import is_color_config, laid_out_name, safe_relative
-from frame_splitter.records import Blob, Manifest
-from frame_splitter.scene_ids import scene_id
 from gpu_worker import inner_user
 from gpu_worker.coordinator import SceneListing
 from gpu_worker.transfer import LinkExpired

@@ -13,9 +13,9 @@ from typing import Self
 import psutil
 import structlog
 
-from frame_splitter.audits import SeamReport
-from frame_splitter.errors import FarmError
-from frame_splitter.records import Lease, OutputFile, TaskKind, TaskOutput
+from farm_protocol.audits import SeamReport
+from farm_protocol.errors import FarmError
+from farm_protocol.records import Lease, OutputFile, TaskKind, TaskOutput
 from gpu_worker import outputs
 from gpu_worker.failures import Cancelled
 from gpu_worker.protocol import Done

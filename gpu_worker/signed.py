@@ -10,7 +10,7 @@ import os
 import threading
 from pathlib import Path
 
-from frame_splitter.errors import Conflict, InvalidInput
+from farm_protocol.errors import Conflict, InvalidInput
 from verification.attestation import Attestation
 
 HALF = 16

@@ -13,12 +13,11 @@ from typing import Protocol
 
 import structlog
 
-from frame_splitter.audits import SPARSE, SeamReport, crop_name
-from frame_splitter.errors import FarmError, InvalidInput
-from frame_splitter.fields import Tile
-from frame_splitter.ids import OwnerId
-from frame_splitter.outputs import safe_relative
-from frame_splitter.records import (
+from farm_protocol.audits import SPARSE, SeamReport, crop_name
+from farm_protocol.errors import FarmError, InvalidInput
+from farm_protocol.fields import Tile
+from farm_protocol.ids import OwnerId
+from farm_protocol.records import (
     FailureCode,
     Lease,
     Progress,
@@ -29,6 +28,7 @@ from frame_splitter.records import (
     TileInput,
     Upload,
 )
+from frame_splitter.outputs import safe_relative
 from gpu_worker import checks, disk, probes, removal, sandbox, seams, transfer
 from gpu_worker.checking import (
     FILES,
@@ -448,7 +448,7 @@ class Slot:
             return lambda command: command
         packages = tuple(
             Path(__file__).resolve().parents[1] / name
-            for name in ("frame_splitter", "gpu_worker", "verification")
+            for name in ("farm_protocol", "frame_splitter", "gpu_worker", "verification")
         )
         return sandbox.Sandbox(readable=packages, writable=(self.plan.folder,)).wrap
 

@@ -19,8 +19,8 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from frame_splitter.ids import SceneId
-from frame_splitter.records import FailureCode
+from farm_protocol.ids import SceneId
+from farm_protocol.records import FailureCode
 from gpu_worker import removal, sandbox
 from gpu_worker.blender import CHILD_PROGRAM, BlenderChild, ChildCommand, ChildLimits, Device
 from gpu_worker.failures import TaskError

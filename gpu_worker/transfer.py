@@ -11,11 +11,11 @@ from typing import Any
 import structlog
 import urllib3
 
-from frame_splitter import web
-from frame_splitter.errors import FarmError, InvalidInput, Unavailable
-from frame_splitter.fields import StoredFile
-from frame_splitter.links import LARGEST_OBJECT, LinkRefused, Links, checked_headers
-from frame_splitter.records import Upload
+from farm_protocol import web
+from farm_protocol.errors import FarmError, InvalidInput, Unavailable
+from farm_protocol.fields import StoredFile
+from farm_protocol.links import LARGEST_OBJECT, LinkRefused, Links, checked_headers
+from farm_protocol.records import Upload
 from gpu_worker.coordinator import backoff
 
 CHUNK = 1 << 20

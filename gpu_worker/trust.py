@@ -10,8 +10,8 @@ import re
 import secrets
 from dataclasses import dataclass
 
-from frame_splitter.errors import Forbidden, InvalidInput
-from frame_splitter.ids import OwnerId
+from farm_protocol.errors import Forbidden, InvalidInput
+from farm_protocol.ids import OwnerId
 from verification.attestation import BadSignature, FarmAnswer, require_signer
 
 KEY = re.compile("0x[0-9a-fA-F]{40}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from frame_splitter.records import FailureCode
+from farm_protocol.records import FailureCode
 from gpu_worker import shortage
 from gpu_worker.failures import TaskError
 from gpu_worker.removal import written

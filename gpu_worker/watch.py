@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from frame_splitter.records import FailureCode
+from farm_protocol.records import FailureCode
 from gpu_worker.failures import TaskError, plain
 from gpu_worker.protocol import Event, decode_event
 from gpu_worker.usage import LOOK_SECONDS, Allowance, Usage, process_tree

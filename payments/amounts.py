@@ -3,7 +3,7 @@
 
 import re
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 from payments.money import Wei
 
 MOST = 1 << 128

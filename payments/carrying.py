@@ -4,7 +4,7 @@
 import time
 from dataclasses import dataclass
 
-from frame_splitter.errors import Conflict, Unavailable
+from farm_protocol.errors import Conflict, Unavailable
 from payments.outbox import Outcome
 from payments.refusals import Refused
 from payments.sending import Sender

@@ -26,7 +26,7 @@ from web3.exceptions import (
 )
 from web3.middleware import ExtraDataToPOAMiddleware
 
-from frame_splitter.errors import Conflict, FarmError, InvalidInput, Unavailable
+from farm_protocol.errors import Conflict, FarmError, InvalidInput, Unavailable
 from payments.money import Wei
 from payments.secret_urls import keep_out_of_logs
 

@@ -8,7 +8,7 @@ from dataclasses import astuple
 from eth_abi.abi import encode
 from eth_utils.address import is_checksum_address, is_hex_address, to_checksum_address
 
-from frame_splitter.errors import InvalidInput, Unavailable
+from farm_protocol.errors import InvalidInput, Unavailable
 from payments.artifacts import artifact
 from payments.carrying import carried_out
 from payments.chain import Chain, Receipt, Reverted

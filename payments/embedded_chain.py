@@ -15,7 +15,7 @@ import sys
 import threading
 from pathlib import Path
 
-from frame_splitter.errors import FarmError
+from farm_protocol.errors import FarmError
 
 CHAIN_ID = 721_337
 """The local chain's number; not that of any known network."""

@@ -3,8 +3,8 @@
 
 from dataclasses import dataclass
 
-from frame_splitter.fields import Digest, FrameNumber, Name
-from frame_splitter.ids import LeaseToken, TaskId
+from farm_protocol.fields import Digest, FrameNumber, Name
+from farm_protocol.ids import LeaseToken, TaskId
 from payments.money import Wei
 
 

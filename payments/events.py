@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from frame_splitter.errors import Conflict
+from farm_protocol.errors import Conflict
 from payments.chain import MOST_BLOCKS, Chain, Event
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
-from frame_splitter.probes import MOST_FRAMES, Measure, ProbeReport
+from farm_protocol.probes import MOST_FRAMES, Measure, ProbeReport
 
 P90 = 1.2816
 """Standard deviations from the middle to the 90th of a hundred."""

@@ -15,7 +15,7 @@ from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from eth_utils.address import is_hex_address, to_checksum_address
 from hexbytes import HexBytes
 
-from frame_splitter.errors import Conflict, InvalidInput, NotFound
+from farm_protocol.errors import Conflict, InvalidInput, NotFound
 from payments.json_input import read_json
 
 MOST_BYTES = 16 * 1024

@@ -11,8 +11,8 @@ chain's own figures alone, because it is so whatever was promised.
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from frame_splitter.errors import Conflict, InvalidInput
-from frame_splitter.ids import LeaseToken, TaskId
+from farm_protocol.errors import Conflict, InvalidInput
+from farm_protocol.ids import LeaseToken, TaskId
 from payments.entries import (
     Accepted,
     Capped,

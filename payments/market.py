@@ -11,8 +11,8 @@ from typing import Any
 
 from eth_utils.address import to_checksum_address
 
-from frame_splitter.errors import InvalidInput
-from frame_splitter.ids import JobId
+from farm_protocol.errors import InvalidInput
+from farm_protocol.ids import JobId
 from payments.accepted_tree import Beside, task_hash
 from payments.artifacts import artifact
 from payments.chain import Chain, Event, Reverted, WrongChain

@@ -11,8 +11,8 @@ from typing import Annotated
 
 import msgspec
 
-from frame_splitter.errors import FarmError, InvalidInput, NotFound
-from frame_splitter.fields import Address, Name, convert
+from farm_protocol.errors import FarmError, InvalidInput, NotFound
+from farm_protocol.fields import Address, Name, convert
 from payments.promises import Number64
 
 

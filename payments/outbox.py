@@ -14,8 +14,8 @@ from typing import Annotated, Protocol
 
 import msgspec
 
-from frame_splitter.errors import Conflict, InvalidInput
-from frame_splitter.fields import Digest, Name, decode, encode
+from farm_protocol.errors import Conflict, InvalidInput
+from farm_protocol.fields import Digest, Name, decode, encode
 
 Raw = Annotated[str, msgspec.Meta(pattern="^0x([0-9a-f]{2})*$", max_length=1 << 19)]
 Whole = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]

@@ -9,7 +9,7 @@ longer.
 
 from collections.abc import Sequence
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 from payments.money import Wei
 
 MICRO = 1_000_000

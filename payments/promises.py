@@ -11,9 +11,9 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from frame_splitter.errors import InvalidInput
-from frame_splitter.fields import Address, Digest, Name, Signature
-from frame_splitter.ids import JobId
+from farm_protocol.errors import InvalidInput
+from farm_protocol.fields import Address, Digest, Name, Signature
+from farm_protocol.ids import JobId
 
 M = TypeVar("M")
 Amount = Annotated[int, msgspec.Meta(ge=0)]

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import msgspec
 
-from frame_splitter.fields import Digest, FrameNumber, Name, Seconds, Sentence, Size
-from frame_splitter.ids import JobId
+from farm_protocol.fields import Digest, FrameNumber, Name, Seconds, Sentence, Size
+from farm_protocol.ids import JobId
 from payments.promises import Amount, Units
 
 

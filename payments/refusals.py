@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from frame_splitter.errors import Conflict
+from farm_protocol.errors import Conflict
 from payments.artifacts import read_error
 from payments.chain import Reverted
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from eth_utils.crypto import keccak
 
-from frame_splitter.errors import Conflict
+from farm_protocol.errors import Conflict
 from payments.chain import Chain, NotTaken, Receipt
 from payments.money import Wei
 from payments.outbox import Attempt, Intent, Outbox, Outcome

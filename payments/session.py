@@ -4,7 +4,7 @@
 import hashlib
 import hmac
 
-from frame_splitter.ids import JobId
+from farm_protocol.ids import JobId
 from payments.signing import ORDER
 
 

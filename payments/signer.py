@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import urllib3
 from eth_utils.address import is_checksum_address, to_checksum_address
 
-from frame_splitter.errors import Forbidden, InvalidInput, Unavailable
+from farm_protocol.errors import Forbidden, InvalidInput, Unavailable
 from payments.json_input import read_json
 from payments.keystore import read_transaction
 from payments.secret_urls import keep_out_of_logs

@@ -11,7 +11,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from frame_splitter.errors import Forbidden, InvalidInput
+from farm_protocol.errors import Forbidden, InvalidInput
 from payments.network import Network
 from payments.promises import (
     Message,

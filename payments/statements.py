@@ -5,8 +5,8 @@ unit.
 
 from dataclasses import dataclass
 
-from frame_splitter.fields import Address, Digest, Name, Sentence
-from frame_splitter.ids import JobId
+from farm_protocol.fields import Address, Digest, Name, Sentence
+from farm_protocol.ids import JobId
 from payments.promises import Amount, Number64, Units
 
 NOBODY = "0x" + "0" * 40

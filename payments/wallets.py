@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 
 if TYPE_CHECKING:
     from payments.sending import Signer

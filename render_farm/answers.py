@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the API answers beyond the records of `frame_splitter`, as docs/architecture.md names it.
 
-`frame_splitter.records.encode` writes them; a client may `decode` into them.
+`farm_protocol.records.encode` writes them; a client may `decode` into them.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-from frame_splitter.fields import Address, Digest, Sentence, Signature, StoredFile
-from frame_splitter.ids import JobId, NodeId, OwnerId, SceneId, TaskId
-from frame_splitter.records import (
+from farm_protocol.fields import Address, Digest, Sentence, Signature, StoredFile
+from farm_protocol.ids import JobId, NodeId, OwnerId, SceneId, TaskId
+from farm_protocol.records import (
     Exactness,
     FailureCode,
     JobSpec,

@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from frame_splitter.errors import FarmError
+from farm_protocol.errors import FarmError
 from render_farm.asset_rules import AssetRules, files_of, find_moved
 from render_farm.blend_blocks import BlendData, Group
 from render_farm.blend_header import read_header

@@ -7,7 +7,7 @@ Auditors are asked one after the other, in an order drawn by the beacon: never w
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from frame_splitter.ids import DeviceClass, NodeId, OwnerId
+from farm_protocol.ids import DeviceClass, NodeId, OwnerId
 from verification.rate import Standing
 from verification.selection import Asked
 

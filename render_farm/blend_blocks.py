@@ -16,7 +16,7 @@ from typing import Any
 from blender_asset_tracer import blendfile
 from zstandard import ZstdError
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 
 FIXED = -1
 LARGEST_UNTYPED = 1 << 20

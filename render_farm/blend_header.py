@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
 from pathlib import Path
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 
 _MAGIC = b"BLENDER"
 _GZIP = b"\x1f\x8b"

@@ -23,11 +23,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from frame_splitter.errors import FarmError, InvalidInput
-from frame_splitter.facts import Asset
-from frame_splitter.fields import decode
+from farm_protocol.errors import FarmError, InvalidInput
+from farm_protocol.facts import Asset
+from farm_protocol.fields import decode
+from farm_protocol.records import Blob, Manifest
 from frame_splitter.outputs import carried_name, laid_out_name
-from frame_splitter.records import Blob, Manifest
 from render_farm.asset_rules import AssetRules, files_of
 from render_farm.blend_header import BlendHeader, check_scene
 from render_farm.hashing import hash_file

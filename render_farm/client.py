@@ -12,7 +12,7 @@
         for frame in farm.frames(job.job):
             farm.download(frame.files[0], Path(f"{frame.frame:04}.png"))
 
-Every method raises FarmError (or one of its kinds in `frame_splitter.errors`) with a sentence. A
+Every method raises FarmError (or one of its kinds in `farm_protocol.errors`) with a sentence. A
 coordinator that is away for a moment is waited for, `patience` seconds long, or until `gone` says that
 waiting is in vain; `say` gets a sentence when that takes long. Plain http beyond this machine has to be
 allowed with `insecure`; `ca_file` has the certificates a farm is checked by ('': the system's). A farm that
@@ -30,14 +30,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
-from frame_splitter.addresses import require_encrypted
-from frame_splitter.errors import Conflict, FarmError
-from frame_splitter.facts import SceneFacts
-from frame_splitter.fields import StoredFile
-from frame_splitter.ids import JobId, SceneId
-from frame_splitter.links import Links, links, trusted_links
+from farm_protocol.addresses import require_encrypted
+from farm_protocol.errors import Conflict, FarmError
+from farm_protocol.facts import SceneFacts
+from farm_protocol.fields import StoredFile
+from farm_protocol.ids import JobId, SceneId
+from farm_protocol.links import Links, links, trusted_links
+from farm_protocol.records import Blob, JobSpec, Manifest
 from frame_splitter.outputs import laid_out_name
-from frame_splitter.records import Blob, JobSpec, Manifest
 from payments.quotes import Quote
 from payments.statements import Payment, Statement
 from render_farm.answers import (

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import structlog
 
-from frame_splitter.errors import Unavailable
+from farm_protocol.errors import Unavailable
 from render_farm.store.clocks import Clocks
 from render_farm.store.leases import Leases
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 from render_farm.asset_rules import AssetRules
 from render_farm.blend_header import farm_version
 

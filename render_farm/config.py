@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from frame_splitter.addresses import require_encrypted
-from frame_splitter.audits import MOST_CROPS
-from frame_splitter.errors import InvalidInput
+from farm_protocol.addresses import require_encrypted
+from farm_protocol.audits import MOST_CROPS
+from farm_protocol.errors import InvalidInput
 from payments import network
 from payments.network import Network
 from payments.statements import NOBODY

@@ -15,9 +15,9 @@ from urllib.parse import urlencode
 import msgspec
 import urllib3
 
-from frame_splitter import web
-from frame_splitter.addresses import require_encrypted
-from frame_splitter.errors import (
+from farm_protocol import web
+from farm_protocol.addresses import require_encrypted
+from farm_protocol.errors import (
     Conflict,
     FarmError,
     Forbidden,
@@ -27,7 +27,7 @@ from frame_splitter.errors import (
     Unauthorized,
     Unavailable,
 )
-from frame_splitter.fields import decode, decoder, encode
+from farm_protocol.fields import decode, decoder, encode
 
 T = TypeVar("T")
 

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from frame_splitter.errors import Unavailable
-from frame_splitter.ids import NodeId, TaskId
-from frame_splitter.records import Heartbeat, LeaseRequest
+from farm_protocol.errors import Unavailable
+from farm_protocol.ids import NodeId, TaskId
+from farm_protocol.records import Heartbeat, LeaseRequest
 from render_farm.pacing import Pace
 from render_farm.scheduler import Asker, Choice, choose
 from render_farm.store.identities import Caller

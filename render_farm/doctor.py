@@ -18,14 +18,14 @@ from pathlib import Path
 
 import msgspec
 
-from frame_splitter.errors import FarmError, InvalidInput
+from farm_protocol.errors import FarmError, InvalidInput
+from farm_protocol.facts import Asset, ColorNames, SceneFacts
+from farm_protocol.fields import decode, decoder
+from farm_protocol.ids import SceneId
+from farm_protocol.records import JobSpec, RenderSettings
 from frame_splitter.exactness import classify, promised_at_first, unbaked, words
-from frame_splitter.facts import Asset, ColorNames, SceneFacts
-from frame_splitter.fields import decode, decoder
 from frame_splitter.frames import FrameRange
-from frame_splitter.ids import SceneId
 from frame_splitter.outputs import carried_name
-from frame_splitter.records import JobSpec, RenderSettings
 from frame_splitter.split import pin
 from render_farm.asset_rules import is_blend
 from render_farm.bundle import Bundle, LeftOut, Remapped, complete

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 
 import structlog
 
-from frame_splitter.errors import Unavailable
-from frame_splitter.ids import NodeId
+from farm_protocol.errors import Unavailable
+from farm_protocol.ids import NodeId
 from render_farm.clock import FarmClock, Timekeeper
 from render_farm.config import Config
 from render_farm.dispatch import Dispatch

@@ -3,7 +3,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from frame_splitter.facts import ColorNames
+from farm_protocol.facts import ColorNames
 from render_farm.packing import NamedColor
 
 _OLD = frozenset(

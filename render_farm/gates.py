@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from frame_splitter.errors import FarmError, Unavailable
+from farm_protocol.errors import FarmError, Unavailable
 from render_farm.store.identities import Caller, Role
 
 T = TypeVar("T")

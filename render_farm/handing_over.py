@@ -19,10 +19,10 @@ from typing import Annotated
 
 import msgspec
 
-from frame_splitter.errors import FarmError
-from frame_splitter.fields import Digest, Size, decode, encode
-from frame_splitter.handed_over import place
-from frame_splitter.records import Blob
+from farm_protocol.errors import FarmError
+from farm_protocol.fields import Digest, Size, decode, encode
+from farm_protocol.handed_over import place
+from farm_protocol.records import Blob
 
 CHUNK = 1 << 20
 MOST_REMEMBERED = 100_000

@@ -4,7 +4,7 @@
 import hashlib
 from pathlib import Path
 
-from frame_splitter.records import Blob
+from farm_protocol.records import Blob
 
 
 def hash_file(path: Path) -> Blob:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from frame_splitter.errors import Unavailable
+from farm_protocol.errors import Unavailable
 
 MOST_AT_ONCE = 32
 ANSWER_SECONDS = 10.0

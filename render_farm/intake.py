@@ -12,16 +12,16 @@ from functools import partial
 
 import structlog
 
+from farm_protocol.audits import Sums
+from farm_protocol.errors import Conflict, Forbidden, InvalidInput, NotFound
+from farm_protocol.facts import SceneFacts
+from farm_protocol.fields import encode
+from farm_protocol.ids import JobId, OwnerId, SceneId, Sha256
+from farm_protocol.records import JobSpec, Manifest, RenderSettings, TaskOutput, blob_digests
+from farm_protocol.scene_ids import scene_id
 from frame_splitter import seams
-from frame_splitter.audits import Sums
-from frame_splitter.errors import Conflict, Forbidden, InvalidInput, NotFound
 from frame_splitter.exactness import Plan, classify
-from frame_splitter.facts import SceneFacts
-from frame_splitter.fields import encode
-from frame_splitter.ids import JobId, OwnerId, SceneId, Sha256
 from frame_splitter.outputs import is_color_config, laid_out_name
-from frame_splitter.records import JobSpec, Manifest, RenderSettings, TaskOutput, blob_digests
-from frame_splitter.scene_ids import scene_id
 from frame_splitter.split import extension, fingerprint, pin, split
 from frame_splitter.tiles import border_area, frame_size
 from payments.quotes import Quote

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from frame_splitter.fields import StoredFile, decode
-from frame_splitter.records import JobState
+from farm_protocol.fields import StoredFile, decode
+from farm_protocol.records import JobState
 from render_farm.answers import Job
 
 FINAL_STATES = frozenset({JobState.COMPLETE, JobState.SETTLED, JobState.FAILED, JobState.CANCELLED})

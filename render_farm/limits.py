@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 from render_farm.doors import Limits as Connections
 
 GIGABYTE, MEGABYTE = 1000**3, 1000**2

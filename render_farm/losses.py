@@ -5,8 +5,8 @@ import asyncio
 
 import structlog
 
-from frame_splitter.ids import JobId, OwnerId, SceneId, Sha256
-from frame_splitter.records import Manifest, TaskFailure, blob_digests
+from farm_protocol.ids import JobId, OwnerId, SceneId, Sha256
+from farm_protocol.records import Manifest, TaskFailure, blob_digests
 from render_farm.objects import Objects, blob_key
 from render_farm.store.identities import Caller
 from render_farm.store.scenes import Lost, Scenes

@@ -28,11 +28,11 @@ from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.utils import percent_encode
 
-from frame_splitter import handed_over
-from frame_splitter.addresses import origin_of
-from frame_splitter.errors import Unavailable
-from frame_splitter.ids import JobId, OwnerId, TaskId
-from frame_splitter.records import OutputFile
+from farm_protocol import handed_over
+from farm_protocol.addresses import origin_of
+from farm_protocol.errors import Unavailable
+from farm_protocol.ids import JobId, OwnerId, TaskId
+from farm_protocol.records import OutputFile
 from render_farm.heads import OBJECTS_AWAY, Answer, Heads
 
 T = TypeVar("T")
@@ -96,7 +96,7 @@ LARGEST_SKEW = 60.0
 @dataclass(frozen=True, slots=True)
 class Handed:
     """Files of scenes that the owner's commands handed over on this very machine, in a folder that is open to
-    the farm's user alone (`frame_splitter.handed_over`).
+    the farm's user alone (`farm_protocol.handed_over`).
     """
 
     folder: Path

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from frame_splitter.errors import FarmError
-from frame_splitter.fields import encode
+from farm_protocol.errors import FarmError
+from farm_protocol.fields import encode
 from frame_splitter.outputs import carried_name, laid_out_name
 from render_farm.asset_rules import (
     CACHE_ENDINGS,

@@ -7,11 +7,11 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Protocol
 
-from frame_splitter.errors import InvalidInput, NotFound
-from frame_splitter.facts import SceneFacts
-from frame_splitter.fields import Tile
-from frame_splitter.ids import JobId, OwnerId, TaskId
-from frame_splitter.records import JobSpec, Task, TaskKind
+from farm_protocol.errors import InvalidInput, NotFound
+from farm_protocol.facts import SceneFacts
+from farm_protocol.fields import Tile
+from farm_protocol.ids import JobId, OwnerId, TaskId
+from farm_protocol.records import JobSpec, Task, TaskKind
 from frame_splitter.split import fingerprint
 from payments import pricing
 from payments.network import Network

@@ -4,9 +4,9 @@
 import asyncio
 from dataclasses import replace
 
-from frame_splitter.errors import Conflict, NotFound
-from frame_splitter.fields import Tile, decode, encode
-from frame_splitter.records import OutputFile
+from farm_protocol.errors import Conflict, NotFound
+from farm_protocol.fields import Tile, decode, encode
+from farm_protocol.records import OutputFile
 from render_farm.answers import Job
 from render_farm.results import Results
 from render_farm.rules import Rules

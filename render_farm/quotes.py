@@ -9,12 +9,12 @@ from dataclasses import replace
 
 import structlog
 
-from frame_splitter.device_classes import Summation, summation_of
-from frame_splitter.errors import Conflict
-from frame_splitter.facts import SceneFacts
-from frame_splitter.ids import DeviceClass, JobId, OwnerId
-from frame_splitter.probes import ProbeOrder
-from frame_splitter.records import Demand, JobState, Task, TaskKind, TaskOutput
+from farm_protocol.device_classes import Summation, summation_of
+from farm_protocol.errors import Conflict
+from farm_protocol.facts import SceneFacts
+from farm_protocol.ids import DeviceClass, JobId, OwnerId
+from farm_protocol.probes import ProbeOrder
+from farm_protocol.records import Demand, JobState, Task, TaskKind, TaskOutput
 from payments.forecast import probed_frames
 from payments.quotes import Quote, QuoteState
 from render_farm import quoting

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from frame_splitter.device_classes import CPU, kind_of_device
+from farm_protocol.device_classes import CPU, kind_of_device
+from farm_protocol.facts import SceneFacts
+from farm_protocol.fields import Tile
+from farm_protocol.ids import JobId
+from farm_protocol.probes import ProbeReport
+from farm_protocol.records import JobSpec, Task, TaskKind
 from frame_splitter.exactness import Plan, classify, promised
-from frame_splitter.facts import SceneFacts
-from frame_splitter.fields import Tile
-from frame_splitter.ids import JobId
-from frame_splitter.probes import ProbeReport
-from frame_splitter.records import JobSpec, Task, TaskKind
 from frame_splitter.split import fingerprint, pin, split
 from frame_splitter.tiles import border_area, frame_size, with_overscan
 from payments.forecast import P90, Cut, Forecast, Sampling, forecast

@@ -9,13 +9,12 @@ from typing import Any, TypeVar
 
 import structlog
 
-from frame_splitter.appointments import AuditTerms
-from frame_splitter.audits import AuditAnswer, CheckOrder
-from frame_splitter.errors import Conflict, InvalidInput, NotFound
-from frame_splitter.fields import StoredFile, Tile
-from frame_splitter.ids import JobId, TaskId
-from frame_splitter.outputs import safe_relative
-from frame_splitter.records import (
+from farm_protocol.appointments import AuditTerms
+from farm_protocol.audits import AuditAnswer, CheckOrder
+from farm_protocol.errors import Conflict, InvalidInput, NotFound
+from farm_protocol.fields import StoredFile, Tile
+from farm_protocol.ids import JobId, TaskId
+from farm_protocol.records import (
     FailureCode,
     Lease,
     OutputFile,
@@ -26,6 +25,7 @@ from frame_splitter.records import (
     TileInput,
     Upload,
 )
+from frame_splitter.outputs import safe_relative
 from render_farm.answers import Frame, Job, LeasedScene, ResultAnswer
 from render_farm.dispatch import Bell
 from render_farm.fallbacks import Fallback, fails, seams

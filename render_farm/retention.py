@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from frame_splitter.errors import FarmError
-from frame_splitter.ids import OwnerId
+from farm_protocol.errors import FarmError
+from farm_protocol.ids import OwnerId
 from render_farm.objects import Objects, blob_key, results_of
 from render_farm.store.jobs import Jobs
 from render_farm.store.new_jobs import batched

@@ -12,10 +12,10 @@ from dataclasses import replace
 
 import structlog
 
-from frame_splitter.audits import AuditOrder
-from frame_splitter.errors import Unavailable
-from frame_splitter.fields import Tile
-from frame_splitter.ids import JobId, TaskId
+from farm_protocol.audits import AuditOrder
+from farm_protocol.errors import Unavailable
+from farm_protocol.fields import Tile
+from farm_protocol.ids import JobId, TaskId
 from render_farm.auditors import Audited, Online, possible
 from render_farm.dispatch import Bell
 from render_farm.rules import Rules

@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from frame_splitter.device_classes import CPU, Summation, kind_of_device, summation_of
-from frame_splitter.ids import DeviceClass, JobId, NodeId, OwnerId, SceneId, TaskId
-from frame_splitter.records import SCENE_FAILURES, SlotOffer, TaskKind
+from farm_protocol.device_classes import CPU, Summation, kind_of_device, summation_of
+from farm_protocol.ids import DeviceClass, JobId, NodeId, OwnerId, SceneId, TaskId
+from farm_protocol.records import SCENE_FAILURES, SlotOffer, TaskKind
 from render_farm.auditors import Seat, may_audit
 
 AGEING_SECONDS = 600.0

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from frame_splitter.errors import Conflict, Forbidden, InvalidInput, NotFound
-from frame_splitter.ids import NodeId
+from farm_protocol.errors import Conflict, Forbidden, InvalidInput, NotFound
+from farm_protocol.ids import NodeId
 from payments.network import Network
 from payments.promises import Offer, Promises, SignedOffer, SignedRelease
 from payments.signing import require_signer, signer, struct_hash

@@ -19,7 +19,7 @@ from typing import Any
 
 import uvicorn
 
-from frame_splitter.errors import FarmError
+from farm_protocol.errors import FarmError
 from render_farm import config
 from render_farm.api.app import create
 from render_farm.api.protocol import guarded

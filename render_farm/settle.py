@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from frame_splitter.errors import FarmError
+from farm_protocol.errors import FarmError
 from render_farm.event_log import log_to_stderr
 from render_farm.settlement import config
 from render_farm.settlement.config import Config

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from frame_splitter.records import SlotOffer
+from farm_protocol.records import SlotOffer
 from render_farm.scheduler import Asker, Obstacle, Queue, obstacle
 
 MOST_NAMED = 3

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import structlog
 
-from frame_splitter.errors import Unavailable
-from frame_splitter.ids import JobId
+from farm_protocol.errors import Unavailable
+from farm_protocol.ids import JobId
 from render_farm.standstill import Peer, may_take, sentence
 from render_farm.store.peers import OpenJob, Peers
 

@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from frame_splitter.appointments import Appointment, AuditTerms
-from frame_splitter.errors import Conflict, FarmError, Forbidden, InvalidInput, RoundClosed, StaleLease
-from frame_splitter.ids import LeaseToken, TaskId
-from frame_splitter.records import TaskResult, TaskState
+from farm_protocol.appointments import Appointment, AuditTerms
+from farm_protocol.errors import Conflict, FarmError, Forbidden, InvalidInput, RoundClosed, StaleLease
+from farm_protocol.ids import LeaseToken, TaskId
+from farm_protocol.records import TaskResult, TaskState
 from render_farm.answers import SubmissionReceipt
 from render_farm.rules import Rules
 from render_farm.store.identities import Caller

@@ -6,8 +6,8 @@ import json
 
 import msgspec
 
-from frame_splitter.ids import JobId, SceneId
-from frame_splitter.records import RenderSettings
+from farm_protocol.ids import JobId, SceneId
+from farm_protocol.records import RenderSettings
 from payments.network import Network
 from payments.promises import SignedTerms, Terms, job_name
 from payments.session import session_key

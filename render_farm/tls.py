@@ -5,8 +5,8 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from frame_splitter.addresses import is_loopback_name
-from frame_splitter.errors import InvalidInput
+from farm_protocol.addresses import is_loopback_name
+from farm_protocol.errors import InvalidInput
 
 HANDSHAKE_SECONDS = 10.0
 """How long a connection may take until it is encrypted; until then it is counted nowhere."""

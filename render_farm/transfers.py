@@ -15,11 +15,11 @@ from typing import Protocol
 
 import urllib3
 
-from frame_splitter import web
-from frame_splitter.addresses import origin_of
-from frame_splitter.errors import FarmError, InvalidInput, Unavailable
-from frame_splitter.fields import StoredFile
-from frame_splitter.links import Links, checked_headers
+from farm_protocol import web
+from farm_protocol.addresses import origin_of
+from farm_protocol.errors import FarmError, InvalidInput, Unavailable
+from farm_protocol.fields import StoredFile
+from farm_protocol.links import Links, checked_headers
 
 CHUNK = 1 << 20
 _AGAIN = frozenset({429, 500, 502, 503, 504})

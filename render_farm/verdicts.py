@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import structlog
 
-from frame_splitter.audits import AuditOrder, CheckReport
-from frame_splitter.device_classes import summation_of
-from frame_splitter.errors import InvalidInput
-from frame_splitter.fields import Tile
-from frame_splitter.ids import DeviceClass
-from frame_splitter.records import TaskResult
+from farm_protocol.audits import AuditOrder, CheckReport
+from farm_protocol.device_classes import summation_of
+from farm_protocol.errors import InvalidInput
+from farm_protocol.fields import Tile
+from farm_protocol.ids import DeviceClass
+from farm_protocol.records import TaskResult
 from render_farm import auditors
 from render_farm.auditors import Audited
 from render_farm.fallbacks import no_crops, not_alike

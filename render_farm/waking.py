@@ -4,8 +4,8 @@
 import asyncio
 from collections import defaultdict
 
-from frame_splitter.errors import Unavailable
-from frame_splitter.ids import NodeId
+from farm_protocol.errors import Unavailable
+from farm_protocol.ids import NodeId
 from render_farm.dispatch import Bell
 from render_farm.store.money import Money
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import urllib3
 
-from frame_splitter.appointments import AuditTerms
-from frame_splitter.audits import CheckReport, CropFinding
-from frame_splitter.facts import SceneFacts
-from frame_splitter.fields import Tile, decode, encode
-from frame_splitter.records import (
+from farm_protocol.appointments import AuditTerms
+from farm_protocol.audits import CheckReport, CropFinding
+from farm_protocol.facts import SceneFacts
+from farm_protocol.fields import Tile, decode, encode
+from farm_protocol.records import (
     Blob,
     JobSpec,
     LeaseRequest,

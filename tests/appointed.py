@@ -3,7 +3,7 @@
 
 from dataclasses import replace
 
-from frame_splitter.records import TaskResult
+from farm_protocol.records import TaskResult
 from render_farm.store.identities import Caller
 from render_farm.store.leases import Holding
 from render_farm.submissions import Counter

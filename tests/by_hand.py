@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from farm_protocol.facts import SceneFacts
+from farm_protocol.fields import Tile, decode
+from farm_protocol.ids import JobId, LeaseToken, OwnerId, SceneId
+from farm_protocol.records import JobSpec, Lease, RenderSettings, Task, TaskKind, TaskOutput
 from frame_splitter import counts, exactness, exr, split, stitch, tiles
-from frame_splitter.facts import SceneFacts
-from frame_splitter.fields import Tile, decode
-from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId
-from frame_splitter.records import JobSpec, Lease, RenderSettings, Task, TaskKind, TaskOutput
 from gpu_worker.blender import BlenderChild, ChildCommand, ChildLimits, Device
 from gpu_worker.slot import region_of
 from tests.reference import assert_same_picture

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from frame_splitter.errors import FarmError
+from farm_protocol.errors import FarmError
 from render_farm.cli.console import log_to_stderr
 from tests.cheats.farm import CPU, EMULATED
 

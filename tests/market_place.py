@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from frame_splitter.ids import JobId
+from farm_protocol.ids import JobId
 from payments import signing
 from payments.chain import Chain
 from payments.deploy import deploy

@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from frame_splitter.ids import JobId
+from farm_protocol.ids import JobId
 from payments import accepted_tree, signing
 from payments.artifacts import error_name
 from payments.chain import Chain, Reverted

@@ -3,7 +3,7 @@
 
 from dataclasses import replace
 
-from frame_splitter.records import TaskKind
+from farm_protocol.records import TaskKind
 from payments.promises import (
     Offer,
     Order,

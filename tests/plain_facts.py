@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The facts of a scene with nothing special in it."""
 
-from frame_splitter.facts import Adaptive, FileFormat, SceneFacts
+from farm_protocol.facts import Adaptive, FileFormat, SceneFacts
 
 PLAIN_SCENE = SceneFacts(
     scene="Scene",

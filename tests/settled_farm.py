@@ -10,9 +10,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
-from frame_splitter.errors import RoundClosed
-from frame_splitter.ids import JobId
-from frame_splitter.records import LeaseRequest, OutputFile, SlotOffer, TaskKind, TaskResult
+from farm_protocol.errors import RoundClosed
+from farm_protocol.ids import JobId
+from farm_protocol.records import LeaseRequest, OutputFile, SlotOffer, TaskKind, TaskResult
 from payments import signing
 from payments.chain import Chain
 from payments.deploy import deploy

@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from frame_splitter.ids import DeviceClass, JobId, NodeId, OwnerId
+from farm_protocol.ids import DeviceClass, JobId, NodeId, OwnerId
 from payments import signing
 from payments.network import Network, Windows
 from payments.promises import Offer, SignedOffer, SignedTerms, Terms

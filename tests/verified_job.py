@@ -9,11 +9,11 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from frame_splitter.appointments import Appointment
-from frame_splitter.audits import AuditOrder, CheckReport, CropFinding
-from frame_splitter.fields import StoredFile, Tile
-from frame_splitter.ids import DeviceClass, JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
-from frame_splitter.records import Exactness, RenderSettings, Task, TaskKind
+from farm_protocol.appointments import Appointment
+from farm_protocol.audits import AuditOrder, CheckReport, CropFinding
+from farm_protocol.fields import StoredFile, Tile
+from farm_protocol.ids import DeviceClass, JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
+from farm_protocol.records import Exactness, RenderSettings, Task, TaskKind
 from frame_splitter.tiles import grid
 from verification import attestation, merkle, receipts, replay, sampling, selection
 from verification.attestation import Attestation, LogHead, Submission

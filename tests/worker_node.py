@@ -12,10 +12,10 @@ from pathlib import Path
 
 import psutil
 
-from frame_splitter.fields import Tile
-from frame_splitter.ids import JobId, LeaseToken, OwnerId, TaskId
-from frame_splitter.records import Blob, Lease, Manifest, RenderSettings, Task, TaskKind
-from frame_splitter.scene_ids import scene_id
+from farm_protocol.fields import Tile
+from farm_protocol.ids import JobId, LeaseToken, OwnerId, TaskId
+from farm_protocol.records import Blob, Lease, Manifest, RenderSettings, Task, TaskKind
+from farm_protocol.scene_ids import scene_id
 from tests.fakes.fake_coordinator import FARM, TOKEN
 
 FAKES = Path(__file__).parent / "fakes"

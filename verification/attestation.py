@@ -16,11 +16,11 @@ from typing import Annotated, Any
 
 import msgspec
 
-from frame_splitter.appointments import Appointment, AuditTerms, Rate
-from frame_splitter.errors import Forbidden
-from frame_splitter.fields import Digest, Name
-from frame_splitter.ids import LeaseToken, TaskId
-from frame_splitter.records import TaskResult
+from farm_protocol.appointments import Appointment, AuditTerms, Rate
+from farm_protocol.errors import Forbidden
+from farm_protocol.fields import Digest, Name
+from farm_protocol.ids import LeaseToken, TaskId
+from farm_protocol.records import TaskResult
 
 Whole = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0

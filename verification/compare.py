@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
-from frame_splitter import exr
-from frame_splitter.audits import (
+from farm_protocol.audits import (
     MOST_CROPS,
     AuditOrder,
     CheckOrder,
@@ -22,9 +21,10 @@ from frame_splitter.audits import (
     SampleRange,
     Sums,
 )
+from farm_protocol.fields import Tile
+from farm_protocol.ids import TaskId
+from frame_splitter import exr
 from frame_splitter.exr import Image, Limits, Pixels
-from frame_splitter.fields import Tile
-from frame_splitter.ids import TaskId
 from frame_splitter.tiles import contains, relative
 from verification import evidence
 from verification.metrics.blocks import not_finite_blocks, suspicious_blocks

@@ -21,8 +21,8 @@ from typing import Annotated
 import msgspec
 import urllib3
 
-from frame_splitter.errors import InvalidInput
-from frame_splitter.fields import Digest, decode
+from farm_protocol.errors import InvalidInput
+from farm_protocol.fields import Digest, decode
 from verification.beacon import NO_COMMITMENT
 
 URLS = (

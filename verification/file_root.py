@@ -3,7 +3,7 @@
 
 from collections.abc import Iterable
 
-from frame_splitter.records import OutputFile
+from farm_protocol.records import OutputFile
 from verification import merkle
 
 

@@ -9,8 +9,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from frame_splitter.errors import FarmError
-from frame_splitter.fields import Address, Sentence, convert
+from farm_protocol.errors import FarmError
+from farm_protocol.fields import Address, Sentence, convert
 from verification import attestation, log
 from verification.attestation import LogHead
 from verification.records import LogConsistency, SignedHead

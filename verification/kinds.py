@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from math import inf
 from statistics import median
 
-from frame_splitter.audits import CropFinding
+from farm_protocol.audits import CropFinding
 
 DUST = 1e-4
 """Relative error below which differing floats are another device's rounding, not another picture."""

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy
 
-from frame_splitter.audits import CheckOrder, Fault
-from frame_splitter.errors import InvalidInput
+from farm_protocol.audits import CheckOrder, Fault
+from farm_protocol.errors import InvalidInput
+from farm_protocol.fields import Tile
 from frame_splitter.exr import Image, Limits, not_finite, read
 from frame_splitter.exr_header import Header, read_header
-from frame_splitter.fields import Tile
 from verification.passes import pass_name
 from verification.pixel_root import channel_names, pixel_root
 

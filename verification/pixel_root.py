@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy
 
+from farm_protocol.fields import Tile
 from frame_splitter.exr import Image, Pixels
-from frame_splitter.fields import Tile
 from verification import merkle
 
 BLOCK = 16

@@ -3,8 +3,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from frame_splitter.errors import FarmError
-from frame_splitter.fields import Tile
+from farm_protocol.errors import FarmError
+from farm_protocol.fields import Tile
 from verification import attestation, detection, merkle
 from verification.receipt_records import (
     Receipt,

@@ -8,10 +8,10 @@ from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 
-from frame_splitter.appointments import Appointment
-from frame_splitter.audits import AuditOrder
-from frame_splitter.errors import InvalidInput
-from frame_splitter.fields import (
+from farm_protocol.appointments import Appointment
+from farm_protocol.audits import AuditOrder
+from farm_protocol.errors import InvalidInput
+from farm_protocol.fields import (
     Address,
     Digest,
     FrameNumber,
@@ -23,8 +23,8 @@ from frame_splitter.fields import (
     convert,
     decoder,
 )
-from frame_splitter.ids import DeviceClass, JobId, NodeId, OwnerId, SceneId, TaskId
-from frame_splitter.records import Exactness, RenderSettings
+from farm_protocol.ids import DeviceClass, JobId, NodeId, OwnerId, SceneId, TaskId
+from farm_protocol.records import Exactness, RenderSettings
 from verification.attestation import Attestation, Submission
 from verification.rate import Rates, Standing
 from verification.records import FarmRules, Round

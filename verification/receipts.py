@@ -13,11 +13,11 @@ and that a head was signed before its round was out: for that, heads are kept (`
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from frame_splitter.audits import CheckReport
-from frame_splitter.errors import Conflict, InvalidInput
-from frame_splitter.fields import FrameNumber, StoredFile, Tile
-from frame_splitter.ids import TaskId
-from frame_splitter.records import Exactness
+from farm_protocol.audits import CheckReport
+from farm_protocol.errors import Conflict, InvalidInput
+from farm_protocol.fields import FrameNumber, StoredFile, Tile
+from farm_protocol.ids import TaskId
+from farm_protocol.records import Exactness
 from verification import attestation, detection
 from verification.receipt_checks import verify
 from verification.receipt_records import (

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import msgspec
 
-from frame_splitter.appointments import Appointment
-from frame_splitter.audits import AuditOrder, CheckReport
-from frame_splitter.fields import Address, Digest, Name, Seconds, Sentence, Signature, StoredFile
-from frame_splitter.ids import DeviceClass, JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
-from frame_splitter.records import RenderSettings, Task
+from farm_protocol.appointments import Appointment
+from farm_protocol.audits import AuditOrder, CheckReport
+from farm_protocol.fields import Address, Digest, Name, Seconds, Sentence, Signature, StoredFile
+from farm_protocol.ids import DeviceClass, JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
+from farm_protocol.records import RenderSettings, Task
 from verification.attestation import Attestation, Submission
 from verification.rate import Count, Rates, Standing
 from verification.sampling import AuditPolicy

@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
-from frame_splitter.device_classes import summation_of
-from frame_splitter.errors import FarmError
-from frame_splitter.fields import decode, encode
+from farm_protocol.device_classes import summation_of
+from farm_protocol.errors import FarmError
+from farm_protocol.fields import decode, encode
 from verification import attestation, selection
 from verification.receipt_records import canonical
 from verification.records import AuditRecord, JobVerification, SubmissionRecord

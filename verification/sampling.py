@@ -13,8 +13,8 @@ from typing import Annotated
 
 import msgspec
 
-from frame_splitter.audits import MOST_CROPS, AuditOrder, SampleRange
-from frame_splitter.fields import Tile
+from farm_protocol.audits import MOST_CROPS, AuditOrder, SampleRange
+from farm_protocol.fields import Tile
 
 MILLION = 1_000_000
 

@@ -8,8 +8,8 @@ renders have the same root, and what the check found between the pictures decide
 
 from collections.abc import Sequence
 
-from frame_splitter.audits import CheckReport
-from frame_splitter.device_classes import Summation, summation_of
+from farm_protocol.audits import CheckReport
+from farm_protocol.device_classes import Summation, summation_of
 from verification.records import AuditRecord, SubmissionRecord
 from verification.verdict import SecondLook
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import sqrt
 
-from frame_splitter.ids import NodeId, OwnerId
+from farm_protocol.ids import NodeId, OwnerId
 from verification.rate import Count, Standing
 from verification.sampling import MILLION, AuditPolicy, Draws, is_own_first, is_repeated, ranked
 

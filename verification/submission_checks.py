@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from frame_splitter.audits import MOST_CROPS, AuditOrder
-from frame_splitter.errors import FarmError
-from frame_splitter.fields import Tile
+from farm_protocol.audits import MOST_CROPS, AuditOrder
+from farm_protocol.errors import FarmError
+from farm_protocol.fields import Tile
 from verification import attestation, beacon, drand, sampling
 from verification.attestation import LogHead
 from verification.rate import Rates, appointed_rate

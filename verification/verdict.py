@@ -9,9 +9,9 @@ rest of the numbers only say why. They were calibrated as docs/verification.md s
 from dataclasses import dataclass
 from enum import StrEnum
 
-from frame_splitter.audits import CheckReport, CropFinding, Fault
-from frame_splitter.device_classes import Summation
-from frame_splitter.fields import FrameNumber, Name, Sentence
+from farm_protocol.audits import CheckReport, CropFinding, Fault
+from farm_protocol.device_classes import Summation
+from farm_protocol.fields import FrameNumber, Name, Sentence
 from verification.kinds import DIFFERS, kind_of_difference
 
 QUIET = 1e-3

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import msgspec
 
-from frame_splitter.errors import FarmError, InvalidInput, NotFound
-from frame_splitter.fields import decoder
+from farm_protocol.errors import FarmError, InvalidInput, NotFound
+from farm_protocol.fields import decoder
 from verification.heads import KIND, Evidence, continues, contradiction, is_signed
 from verification.receipt_records import canonical
 from verification.records import LogConsistency, SignedHead

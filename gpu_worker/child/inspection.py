@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a .blend is and needs, as plain JSON (`frame_splitter/facts.py` names the fields)."""
+"""What a .blend is and needs, as plain JSON (`farm_protocol/facts.py` names the fields)."""
 
 import math
 import os
@@ -19,7 +19,7 @@ MOST_NAMED = 1000
 """Entries of a list that is only shown."""
 
 MOST_SIMULATIONS = 10_000
-"""Entries of the list of simulations (`frame_splitter.facts`); the unbaked come first."""
+"""Entries of the list of simulations (`farm_protocol.facts`); the unbaked come first."""
 
 
 def facts() -> dict[str, Any]:

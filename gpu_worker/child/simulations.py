@@ -35,7 +35,7 @@ class Simulation:
     cache: Cache
 
     def fact(self, alone: bool) -> dict[str, Any]:
-        """As `frame_splitter.facts.Simulation`. Where the scene is not `alone` in its picture, another's
+        """As `farm_protocol.facts.Simulation`. Where the scene is not `alone` in its picture, another's
         frames may be counted otherwise, so all of them need the bake.
         """
         until = self.cache.until if alone else -LAST_FRAME
@@ -48,7 +48,7 @@ class Simulation:
         }
 
     def asset(self) -> dict[str, Any]:
-        """The folder its cache is in, as `frame_splitter.facts.Asset`."""
+        """The folder its cache is in, as `farm_protocol.facts.Asset`."""
         return {
             "path": text(self.cache.folder),
             "kind": "cache",

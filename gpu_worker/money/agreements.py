@@ -8,7 +8,7 @@ whose terms they are, whose offer, which key signed, and that figures and credit
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from frame_splitter.errors import Conflict, Forbidden, InvalidInput
+from farm_protocol.errors import Conflict, Forbidden, InvalidInput
 from payments import accepted_tree, signing
 from payments.network import Network
 from payments.pricing import reward

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from frame_splitter.errors import Conflict, InvalidInput
-from frame_splitter.ids import JobId
+from farm_protocol.errors import Conflict, InvalidInput
+from farm_protocol.ids import JobId
 from gpu_worker.config import state_folder, wallet_files
 from gpu_worker.money import bringing
 from gpu_worker.money.bringing import Redeemed

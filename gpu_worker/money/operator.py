@@ -5,7 +5,7 @@ import sys
 
 from eth_utils.address import is_checksum_address, is_hex_address, to_checksum_address
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 from gpu_worker.config import SellingConfig
 from gpu_worker.money.selling import Operator
 from payments import amounts, network

@@ -21,10 +21,10 @@ from typing import Annotated
 import msgspec
 import structlog
 
-from frame_splitter.errors import FarmError, InvalidInput
-from frame_splitter.fields import Digest, Name, Signature, decode, decoder, encode
-from frame_splitter.ids import JobId
-from frame_splitter.records import Lease
+from farm_protocol.errors import FarmError, InvalidInput
+from farm_protocol.fields import Digest, Name, Signature, decode, decoder, encode
+from farm_protocol.ids import JobId
+from farm_protocol.records import Lease
 from gpu_worker.money.agreements import Agreement, BadPromise, Seller, believed
 from gpu_worker.notary import append_line
 from payments.promises import Amount, Credit, Promise, SignedOffer, Units

@@ -10,9 +10,9 @@ from typing import Protocol
 
 import structlog
 
-from frame_splitter.errors import Conflict, FarmError, InvalidInput, Unavailable
-from frame_splitter.ids import DeviceClass, JobId
-from frame_splitter.records import Lease
+from farm_protocol.errors import Conflict, FarmError, InvalidInput, Unavailable
+from farm_protocol.ids import DeviceClass, JobId
+from farm_protocol.records import Lease
 from gpu_worker.coordinator import backoff
 from gpu_worker.money.agreements import Agreement, BadPromise, Seller
 from gpu_worker.money.purse import FOLDER, Purse, Work

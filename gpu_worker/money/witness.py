@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from frame_splitter.errors import FarmError, Unavailable
+from farm_protocol.errors import FarmError, Unavailable
 from payments.network import Network
 from payments.promises import Promise
 

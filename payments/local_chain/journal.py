@@ -15,8 +15,8 @@ from typing import Annotated, BinaryIO
 
 import msgspec
 
-from frame_splitter.errors import Conflict, FarmError
-from frame_splitter.fields import Digest, decode, encode
+from farm_protocol.errors import Conflict, FarmError
+from farm_protocol.fields import Digest, decode, encode
 
 NAME = "journal"
 LONGEST_LINE = 1 << 20

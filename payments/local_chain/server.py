@@ -9,7 +9,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 from payments.json_input import read_json
 from payments.local_chain.errors import INTERNAL, PARSE, REQUEST, RpcError
 from payments.local_chain.journal import NotKept

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 from payments.local_chain.faucet import BALANCE, faucet
 from payments.local_chain.journal import Genesis
 from payments.local_chain.methods import answer

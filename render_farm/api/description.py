@@ -12,8 +12,8 @@ import msgspec
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 
-from frame_splitter.appointments import AuditTerms
-from frame_splitter.records import Heartbeat, HeartbeatAnswer, LeaseRequest, Manifest, TaskFailure, TaskResult
+from farm_protocol.appointments import AuditTerms
+from farm_protocol.records import Heartbeat, HeartbeatAnswer, LeaseRequest, Manifest, TaskFailure, TaskResult
 from payments.promises import Promises, SignedOffer, SignedRelease
 from payments.quotes import Quote
 from payments.statements import Statement

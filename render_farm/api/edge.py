@@ -11,8 +11,8 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from fastapi import Depends, Request, Response
 
-from frame_splitter.errors import Forbidden, InvalidInput, NotFound, Unauthorized
-from frame_splitter.fields import decode, encode
+from farm_protocol.errors import Forbidden, InvalidInput, NotFound, Unauthorized
+from farm_protocol.fields import decode, encode
 from render_farm.farm import Farm
 from render_farm.store.identities import Caller, Repeat, Role
 from render_farm.store.jobs import digest_of

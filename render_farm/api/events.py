@@ -9,9 +9,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from frame_splitter.errors import FarmError, InvalidInput
-from frame_splitter.fields import encode
-from frame_splitter.records import JobState
+from farm_protocol.errors import FarmError, InvalidInput
+from farm_protocol.fields import encode
+from farm_protocol.records import JobState
 from render_farm.answers import Job
 from render_farm.api.edge import Owner, farm_of
 from render_farm.api.jobs import visible

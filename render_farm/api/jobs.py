@@ -6,8 +6,8 @@ from itertools import starmap
 import structlog
 from fastapi import APIRouter, Request, Response
 
-from frame_splitter.errors import NotFound
-from frame_splitter.ids import JobId
+from farm_protocol.errors import NotFound
+from farm_protocol.ids import JobId
 from render_farm.answers import FrameList, Job, JobList, TaskList
 from render_farm.api.edge import AT_ONCE, Owner, answer, described, farm_of, large_body, repeat_of
 from render_farm.api.reading import PAGE, After, Limit, aside, require_there, turn

@@ -7,10 +7,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from frame_splitter.appointments import AuditTerms
-from frame_splitter.errors import InvalidInput, StaleLease
-from frame_splitter.ids import TaskId
-from frame_splitter.records import (
+from farm_protocol.appointments import AuditTerms
+from farm_protocol.errors import InvalidInput, StaleLease
+from farm_protocol.ids import TaskId
+from farm_protocol.records import (
     Heartbeat,
     HeartbeatAnswer,
     LeaseRequest,

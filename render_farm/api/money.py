@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from frame_splitter.errors import Conflict
+from farm_protocol.errors import Conflict
 from payments.network import Network
 from payments.promises import Promises, SignedOffer, SignedRelease
 from payments.statements import Statement

@@ -9,9 +9,9 @@ from typing import Annotated
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from frame_splitter.errors import Conflict, Forbidden, InvalidInput, NotFound
-from frame_splitter.fields import Address, Name, Signature
-from frame_splitter.ids import NodeId, OwnerId
+from farm_protocol.errors import Conflict, Forbidden, InvalidInput, NotFound
+from farm_protocol.fields import Address, Name, Signature
+from farm_protocol.ids import NodeId, OwnerId
 from render_farm.answers import (
     Health,
     NewNode,

@@ -9,8 +9,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from frame_splitter.errors import FarmError
-from frame_splitter.fields import encode
+from farm_protocol.errors import FarmError
+from farm_protocol.fields import encode
 from render_farm.answers import Problem
 
 log = structlog.get_logger()

@@ -5,7 +5,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from frame_splitter.fields import encode
+from farm_protocol.fields import encode
 from render_farm.answers import Problem
 from render_farm.doors import Counted, Doors, Unsent
 

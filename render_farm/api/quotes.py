@@ -5,8 +5,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from frame_splitter.errors import NotFound
-from frame_splitter.ids import JobId
+from farm_protocol.errors import NotFound
+from farm_protocol.ids import JobId
 from payments.quotes import Quote
 from render_farm.api.edge import Owner, answer, described, farm_of, large_body, plain, repeat_of
 from render_farm.intake import JobOrder

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Query, Request, Response
 from starlette.requests import ClientDisconnect
 
-from frame_splitter.fields import encode
+from farm_protocol.fields import encode
 from render_farm.api.edge import farm_of
 from render_farm.store.identities import Caller
 

@@ -3,8 +3,8 @@
 
 from fastapi import APIRouter, Request, Response
 
-from frame_splitter.ids import SceneId
-from frame_splitter.records import Manifest
+from farm_protocol.ids import SceneId
+from farm_protocol.records import Manifest
 from render_farm.answers import SceneAnswer, SealAnswer
 from render_farm.api.edge import Owner, answer, described, farm_of, large_body, plain
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from frame_splitter.ids import OwnerId
+from farm_protocol.ids import OwnerId
 from render_farm.answers import NewToken, TokenList, TokenView
 from render_farm.api.edge import AT_ONCE, Owner, answer, body, described, farm_of, repeat_of
 from render_farm.api.people import require_few_issued

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from frame_splitter.errors import NotFound
+from farm_protocol.errors import NotFound
 from render_farm.answers import FarmView
 from render_farm.api.edge import Owner, answer, described, farm_of
 from render_farm.api.jobs import visible

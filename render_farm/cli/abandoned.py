@@ -6,8 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from frame_splitter.errors import NotFound
-from frame_splitter.ids import JobId
+from farm_protocol.errors import NotFound
+from farm_protocol.ids import JobId
 from payments import amounts
 from payments.refusals import Refused
 from render_farm.cli.purse import Purse

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from frame_splitter.errors import FarmError, InvalidInput, Unavailable
-from frame_splitter.token_file import read_token
+from farm_protocol.errors import FarmError, InvalidInput, Unavailable
+from farm_protocol.token_file import read_token
 from render_farm.cli.options import UsageError
 from render_farm.client import FarmClient
 from render_farm.embedded.state import Folder, FolderInUse, RunningFarm

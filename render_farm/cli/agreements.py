@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from frame_splitter.errors import FarmError
-from frame_splitter.fields import decode, encode
+from farm_protocol.errors import FarmError
+from farm_protocol.fields import decode, encode
 from render_farm.embedded.files import write_private
 from render_farm.outside import is_shared
 

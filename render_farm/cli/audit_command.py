@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
-from frame_splitter.ids import JobId
+from farm_protocol.ids import JobId
 from render_farm.cli.access import open_farm
 from render_farm.cli.compare_heads import compare
 from render_farm.cli.console import Console

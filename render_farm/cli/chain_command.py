@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from frame_splitter.errors import Conflict, FarmError
+from farm_protocol.errors import Conflict, FarmError
 from payments.network import Network, Windows, load, save
 from render_farm.cli.access import find_running
 from render_farm.cli.console import Console

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 from render_farm.cli.agreements import Agreements
 from render_farm.cli.console import Console
 from render_farm.outside import OutsideFolder, by_folder, is_shared

@@ -4,8 +4,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from frame_splitter.errors import Conflict
-from frame_splitter.ids import JobId
+from farm_protocol.errors import Conflict
+from farm_protocol.ids import JobId
 from payments import amounts
 from payments.money import Wei
 from render_farm.cli.purse import Purse

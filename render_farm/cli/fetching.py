@@ -8,9 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from frame_splitter.errors import FarmError, InvalidInput
-from frame_splitter.fields import StoredFile
-from frame_splitter.ids import JobId
+from farm_protocol.errors import FarmError, InvalidInput
+from farm_protocol.fields import StoredFile
+from farm_protocol.ids import JobId
 from render_farm.answers import Frame
 from render_farm.cli.outputs import MOST_BYTES, MOST_FILES, Targets
 from render_farm.cli.receipts import Kept, Receipts

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 
-from frame_splitter.errors import NotFound
-from frame_splitter.records import JobState
+from farm_protocol.errors import NotFound
+from farm_protocol.records import JobState
 from render_farm.answers import Job
 from render_farm.cli.following import JobFailed, Outcome
 from render_farm.cli.outputs import Targets

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 
-from frame_splitter.errors import FarmError
-from frame_splitter.fields import decode
-from frame_splitter.records import JobState
+from farm_protocol.errors import FarmError
+from farm_protocol.fields import decode
+from farm_protocol.records import JobState
 from render_farm.answers import Job
 from render_farm.cli.fetching import Fetched, Fetcher
 from render_farm.cli.money_watch import MoneyWatch

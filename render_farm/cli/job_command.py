@@ -7,8 +7,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 
-from frame_splitter.ids import JobId
-from frame_splitter.records import JobState
+from farm_protocol.ids import JobId
+from farm_protocol.records import JobState
 from render_farm.answers import Frame, Job, JobList, TaskView
 from render_farm.cli.access import open_farm
 from render_farm.cli.console import Console

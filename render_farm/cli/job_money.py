@@ -4,8 +4,8 @@
 import argparse
 from dataclasses import dataclass
 
-from frame_splitter.errors import Conflict, InvalidInput, NotFound
-from frame_splitter.ids import JobId
+from farm_protocol.errors import Conflict, InvalidInput, NotFound
+from farm_protocol.ids import JobId
 from payments import amounts
 from render_farm.answers import Job
 from render_farm.cli import contesting

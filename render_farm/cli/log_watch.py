@@ -6,7 +6,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from frame_splitter.fields import decode
+from farm_protocol.fields import decode
 from render_farm.client import FarmClient
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from frame_splitter.errors import FarmError
-from frame_splitter.ids import JobId
+from farm_protocol.errors import FarmError
+from farm_protocol.ids import JobId
 from render_farm.cli.progress import Display, Status
 from render_farm.cli.statement_text import money_line
 from render_farm.client import FarmClient

@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from frame_splitter.addresses import is_clear
-from frame_splitter.errors import Conflict, InvalidInput, NotFound
-from frame_splitter.records import SlotState
+from farm_protocol.addresses import is_clear
+from farm_protocol.errors import Conflict, InvalidInput, NotFound
+from farm_protocol.records import SlotState
 from render_farm.answers import NodeList, NodeView
 from render_farm.cli.access import Access, open_farm
 from render_farm.cli.console import Console

@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from frame_splitter.errors import InvalidInput
-from frame_splitter.token_file import refuse_on_command_line
-from frame_splitter.version import ShowVersion
+from farm_protocol.errors import InvalidInput
+from farm_protocol.token_file import refuse_on_command_line
+from farm_protocol.version import ShowVersion
 from render_farm.cli.chain_options import CHAINS, WALLETS, add_chain_actions, add_wallet_actions
 from render_farm.cli.job_options import (
     JOB,

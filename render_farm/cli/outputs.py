@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 from frame_splitter.formats import KNOWN_ENDINGS
 from frame_splitter.outputs import OUTPUT_FOLDERS, frame_path, refuse_overwrite, safe_relative, view_of
 from frame_splitter.templates import escape, fill_in

@@ -5,7 +5,7 @@ import argparse
 import shlex
 from dataclasses import dataclass
 
-from frame_splitter.errors import Conflict, InvalidInput, NotFound
+from farm_protocol.errors import Conflict, InvalidInput, NotFound
 from render_farm.answers import OwnerList, OwnerView
 from render_farm.cli.access import Access, open_farm
 from render_farm.cli.console import Console

@@ -5,7 +5,7 @@ import sys
 from getpass import getpass
 from pathlib import Path
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 from render_farm.cli.options import UsageError
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from frame_splitter.errors import Conflict, FarmError, InvalidInput
-from frame_splitter.facts import SceneFacts
-from frame_splitter.records import JobSpec, JobState, RenderSettings
+from farm_protocol.errors import Conflict, FarmError, InvalidInput
+from farm_protocol.facts import SceneFacts
+from farm_protocol.records import JobSpec, JobState, RenderSettings
 from payments import amounts
 from payments.money import Wei
 from payments.pricing import reward

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from types import FrameType
 
-from frame_splitter.errors import FarmError
+from farm_protocol.errors import FarmError
 from render_farm.cli.console import Console, log_to_stderr
 from render_farm.cli.options import UsageError, parse
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from frame_splitter.errors import Conflict, InvalidInput
-from frame_splitter.fields import decode, encode
-from frame_splitter.ids import JobId
+from farm_protocol.errors import Conflict, InvalidInput
+from farm_protocol.fields import decode, encode
+from farm_protocol.ids import JobId
 from payments import amounts
 from payments.money import Wei
 from payments.network import Network, load

@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 
-from frame_splitter.errors import FarmError, InvalidInput
+from farm_protocol.errors import FarmError, InvalidInput
 from payments import amounts
 from payments.pricing import MICRO, reward
 from payments.quotes import Band, CostBand, Quote, QuoteState

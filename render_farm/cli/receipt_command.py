@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from frame_splitter.errors import FarmError
+from farm_protocol.errors import FarmError
 from render_farm.cli.console import Console
 from render_farm.cli.log_watch import compared
 from render_farm.cli.receipts import address, beside, is_file, read_bounded, read_receipt, shortened

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from frame_splitter.errors import FarmError, InvalidInput, NotFound
+from farm_protocol.errors import FarmError, InvalidInput, NotFound
 from render_farm.answers import Job
 from render_farm.cli.log_watch import LogWatch
 from render_farm.cli.outputs import Targets

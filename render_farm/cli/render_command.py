@@ -10,9 +10,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from frame_splitter.errors import FarmError, InvalidInput
-from frame_splitter.ids import JobId, SceneId
-from frame_splitter.records import JobState
+from farm_protocol.errors import FarmError, InvalidInput
+from farm_protocol.ids import JobId, SceneId
+from farm_protocol.records import JobState
 from frame_splitter.split import extension, fingerprint, pin
 from frame_splitter.templates import fill_in, variables
 from frame_splitter.tiles import frame_size
@@ -46,7 +46,7 @@ from render_farm.job_events import FINAL_STATES
 from render_farm.wording import counted
 
 if TYPE_CHECKING:
-    from frame_splitter.records import JobSpec
+    from farm_protocol.records import JobSpec
     from payments.statements import Statement
     from render_farm.cli.paying import Paying
 

@@ -8,13 +8,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from frame_splitter import handed_over
-from frame_splitter.errors import InvalidInput
-from frame_splitter.facts import SceneFacts
+from farm_protocol import handed_over
+from farm_protocol.errors import InvalidInput
+from farm_protocol.facts import SceneFacts
+from farm_protocol.ids import SceneId
+from farm_protocol.records import Demand, JobSpec
 from frame_splitter.formats import image_format
 from frame_splitter.frames import FrameRange
-from frame_splitter.ids import SceneId
-from frame_splitter.records import Demand, JobSpec
 from render_farm.answers import NodeView
 from render_farm.bundle import Bundle, bundle
 from render_farm.cli.agreements import Agreements

@@ -4,7 +4,7 @@
 import time
 from collections.abc import Callable
 
-from frame_splitter.ids import JobId
+from farm_protocol.ids import JobId
 from payments import amounts
 from payments.statements import Statement, TransactionLine
 from render_farm.cli.purse import Purse

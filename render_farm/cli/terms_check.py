@@ -4,14 +4,14 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from frame_splitter.errors import Forbidden, InvalidInput
+from farm_protocol.errors import Forbidden, InvalidInput
 from payments.network import Network
 from payments.promises import SignedTerms, Terms, job_name
 from payments.statements import Payment
 
 if TYPE_CHECKING:
-    from frame_splitter.ids import SceneId
-    from frame_splitter.records import RenderSettings
+    from farm_protocol.ids import SceneId
+    from farm_protocol.records import RenderSettings
     from render_farm.cli.purse import Kept
     from verification.sampling import AuditPolicy
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from frame_splitter.ids import NodeId
+from farm_protocol.ids import NodeId
 from render_farm.answers import TokenList, TokenView
 from render_farm.cli.access import Access, open_farm
 from render_farm.cli.console import Console

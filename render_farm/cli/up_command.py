@@ -6,7 +6,7 @@ import re
 import signal
 from dataclasses import dataclass
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 from render_farm.cli.console import Console, log_to_stderr
 from render_farm.cli.options import RULES, UsageError
 from render_farm.client import FarmClient

@@ -6,8 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from frame_splitter.errors import FarmError
-from frame_splitter.ids import JobId
+from farm_protocol.errors import FarmError
+from farm_protocol.ids import JobId
 from render_farm.client import FarmClient
 from render_farm.job_events import AuditEvent, VerdictEvent
 from verification.verdict import Outcome

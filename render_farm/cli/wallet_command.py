@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from frame_splitter.errors import Conflict, InvalidInput
+from farm_protocol.errors import Conflict, InvalidInput
 from payments import amounts
 from payments.money import Wei
 from payments.network import load

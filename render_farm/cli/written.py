@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from frame_splitter.errors import FarmError
+from farm_protocol.errors import FarmError
 from render_farm.embedded.files import write_private
 from render_farm.hashing import hash_file
 

@@ -6,7 +6,7 @@ import os
 import socket
 from urllib.parse import urlsplit
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 from render_farm.embedded.part import PartFailed
 from render_farm.embedded.state import port_problem
 

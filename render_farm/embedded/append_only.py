@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from frame_splitter.errors import FarmError
+from farm_protocol.errors import FarmError
 from render_farm.embedded.files import private_opener
 
 FOLDER = "appendonlydir"

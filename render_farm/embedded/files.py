@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import TypeVar
 
-from frame_splitter.errors import FarmError
-from frame_splitter.fields import decode
+from farm_protocol.errors import FarmError
+from farm_protocol.fields import decode
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import structlog
 
-from frame_splitter.errors import Conflict, FarmError
+from farm_protocol.errors import Conflict, FarmError
 from render_farm.answers import NewNode
 from render_farm.client import FarmClient
 from render_farm.embedded.state import Folder, OwnNode

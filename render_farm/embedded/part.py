@@ -21,7 +21,7 @@ from typing import IO
 import psutil
 import structlog
 
-from frame_splitter.errors import FarmError, Unavailable
+from farm_protocol.errors import FarmError, Unavailable
 from render_farm.embedded import leash
 from render_farm.embedded.files import private_opener
 from render_farm.embedded.health import Patience, Question, Watched, always

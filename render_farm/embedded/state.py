@@ -32,8 +32,8 @@ from typing import Annotated
 import msgspec
 import structlog
 
-from frame_splitter.errors import Conflict, FarmError
-from frame_splitter.fields import encode
+from farm_protocol.errors import Conflict, FarmError
+from farm_protocol.fields import encode
 from render_farm.embedded.files import DamagedFile, private_folder, read_record, write_private
 from render_farm.embedded.seaweed import free_port
 

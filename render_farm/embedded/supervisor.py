@@ -19,8 +19,8 @@ from pathlib import Path
 import psutil
 import structlog
 
-from frame_splitter import handed_over
-from frame_splitter.ids import OPERATOR
+from farm_protocol import handed_over
+from farm_protocol.ids import OPERATOR
 from render_farm.embedded import append_only, money, seaweed, valkey, volume_index
 from render_farm.embedded.addresses import EVERYWHERE, LOOPBACK, parse_bind, public_host, require_free
 from render_farm.embedded.health import Patience, TouchedFile, http_question, patience_of, said_listening

@@ -7,8 +7,8 @@ Made of entries and promises alone, so that it is the same whenever it is made a
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from frame_splitter.errors import Conflict
-from frame_splitter.ids import JobId, LeaseToken, NodeId, TaskId
+from farm_protocol.errors import Conflict
+from farm_protocol.ids import JobId, LeaseToken, NodeId, TaskId
 from payments.entries import (
     Accepted,
     Capped,

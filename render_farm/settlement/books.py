@@ -5,8 +5,8 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from frame_splitter.fields import convert
-from frame_splitter.ids import JobId
+from farm_protocol.fields import convert
+from farm_protocol.ids import JobId
 from payments import signing
 from payments.network import Network
 from payments.promises import SignedOffer

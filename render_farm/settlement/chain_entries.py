@@ -25,7 +25,7 @@
 
 from dataclasses import dataclass
 
-from frame_splitter.fields import Digest, Name
+from farm_protocol.fields import Digest, Name
 from payments.promises import Amount, Number64
 
 

@@ -13,8 +13,8 @@ from itertools import groupby
 
 import structlog
 
-from frame_splitter.errors import Conflict
-from frame_splitter.ids import JobId
+from farm_protocol.errors import Conflict
+from farm_protocol.ids import JobId
 from payments import artifacts, signing
 from payments.chain import NoFunds, Reverted
 from payments.market import Market

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from frame_splitter.errors import FarmError, Unavailable
-from frame_splitter.ids import JobId
+from farm_protocol.errors import FarmError, Unavailable
+from farm_protocol.ids import JobId
 from payments.network import Network
 from render_farm.settlement import notices, statements, vouchers
 from render_farm.settlement.book import Book

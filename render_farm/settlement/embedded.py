@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from frame_splitter.errors import Unavailable
+from farm_protocol.errors import Unavailable
 from payments import keystore
 from payments.chain import Chain
 from payments.deploy import deploy

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from frame_splitter.ids import JobId
+from farm_protocol.ids import JobId
 from payments.chain import Event
 from payments.events import event_id
 from render_farm.settlement.book import Book

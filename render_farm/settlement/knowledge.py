@@ -4,7 +4,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from frame_splitter.ids import JobId
+from farm_protocol.ids import JobId
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from frame_splitter.ids import NodeId
+from farm_protocol.ids import NodeId
 from payments.promises import Promise
 from render_farm.settlement import orders, stakes, vouchers
 from render_farm.settlement.book import Book, Held

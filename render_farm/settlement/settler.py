@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 import msgspec
 import structlog
 
-from frame_splitter.errors import FarmError, Unavailable
-from frame_splitter.fields import decode, encode
-from frame_splitter.ids import JobId, TaskId
+from farm_protocol.errors import FarmError, Unavailable
+from farm_protocol.fields import decode, encode
+from farm_protocol.ids import JobId, TaskId
 from payments.events import Cursor, DeepReorganisation
 from payments.keystore import read_password
 from payments.network import Network

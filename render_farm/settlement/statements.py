@@ -4,7 +4,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from frame_splitter.fields import Digest
+from farm_protocol.fields import Digest
 from payments.network import Network
 from payments.statements import FrameLine, JobMoney, NodeLine, Statement
 from render_farm.settlement.book import Book, Held, Work

@@ -7,7 +7,7 @@ Each is a function of what it is about, so that whoever signs again after a cras
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from frame_splitter.ids import JobId
+from farm_protocol.ids import JobId
 from payments import accepted_tree, session, signing
 from payments.network import Network
 from payments.promises import (

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from frame_splitter.errors import Forbidden
-from frame_splitter.fields import decode, decoder, encode
-from frame_splitter.ids import JobId, OwnerId, SceneId, TaskId
-from frame_splitter.records import LeaseRequest, SlotOffer, TaskKind
+from farm_protocol.errors import Forbidden
+from farm_protocol.fields import decode, decoder, encode
+from farm_protocol.ids import JobId, OwnerId, SceneId, TaskId
+from farm_protocol.records import LeaseRequest, SlotOffer, TaskKind
 from render_farm.auditors import Seat
 from render_farm.scheduler import ALL_LANES, Asker, Candidate, InOrder, Queue, lanes
 from render_farm.store import keys

@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError as Unreachable
 from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as TooSlow
 
-from frame_splitter.errors import Unavailable
+from farm_protocol.errors import Unavailable
 
 Argument = str | bytes | int | float
 

@@ -3,8 +3,8 @@
 
 from dataclasses import dataclass
 
-from frame_splitter.audits import AuditOrder, CheckReport
-from frame_splitter.ids import NodeId
+from farm_protocol.audits import AuditOrder, CheckReport
+from farm_protocol.ids import NodeId
 from render_farm.fallbacks import Fallback
 from verification.selection import Asked
 from verification.verdict import Case, Verdict

@@ -7,10 +7,10 @@ from enum import StrEnum
 
 import msgspec
 
-from frame_splitter.errors import Conflict, NotFound
-from frame_splitter.fields import decode
-from frame_splitter.ids import OPERATOR, NodeId, OwnerId, TaskId
-from frame_splitter.records import Progress, SlotState, SlotTrouble
+from farm_protocol.errors import Conflict, NotFound
+from farm_protocol.fields import decode
+from farm_protocol.ids import OPERATOR, NodeId, OwnerId, TaskId
+from farm_protocol.records import Progress, SlotState, SlotTrouble
 from render_farm.store import keys
 from render_farm.store.connection import Connection
 from verification.rate import Standing

@@ -10,11 +10,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from frame_splitter.device_classes import Summation, summation_of
-from frame_splitter.exactness import Allowed, promised, promised_at_first, words
-from frame_splitter.fields import Tile, decode, decoder
-from frame_splitter.ids import DeviceClass, JobId, NodeId, OwnerId, SceneId, TaskId
-from frame_splitter.records import (
+from farm_protocol.device_classes import Summation, summation_of
+from farm_protocol.fields import Tile, decode, decoder
+from farm_protocol.ids import DeviceClass, JobId, NodeId, OwnerId, SceneId, TaskId
+from farm_protocol.records import (
     Demand,
     Exactness,
     JobSpec,
@@ -26,6 +25,7 @@ from frame_splitter.records import (
     TaskKind,
     TaskState,
 )
+from frame_splitter.exactness import Allowed, promised, promised_at_first, words
 from payments.statements import JobMoney
 from render_farm.answers import AuditCounts, Failure, FrameCounts, Job, TaskCounts, TaskView
 from render_farm.store import keys

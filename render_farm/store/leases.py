@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from frame_splitter.audits import AuditOrder, Sums
-from frame_splitter.device_classes import Summation, summation_of
-from frame_splitter.errors import InvalidInput, StaleLease
-from frame_splitter.fields import Tile, decode, encode
-from frame_splitter.ids import DeviceClass, JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
-from frame_splitter.probes import ProbeOrder
-from frame_splitter.records import (
+from farm_protocol.audits import AuditOrder, Sums
+from farm_protocol.device_classes import Summation, summation_of
+from farm_protocol.errors import InvalidInput, StaleLease
+from farm_protocol.fields import Tile, decode, encode
+from farm_protocol.ids import DeviceClass, JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
+from farm_protocol.probes import ProbeOrder
+from farm_protocol.records import (
     SCENE_FAILURES,
     Beat,
     Heartbeat,

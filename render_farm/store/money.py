@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from frame_splitter.errors import NotFound
-from frame_splitter.fields import decode, decoder, encode
-from frame_splitter.ids import DeviceClass, JobId, NodeId, OwnerId
-from frame_splitter.records import JobState
+from farm_protocol.errors import NotFound
+from farm_protocol.fields import decode, decoder, encode
+from farm_protocol.ids import DeviceClass, JobId, NodeId, OwnerId
+from farm_protocol.records import JobState
 from payments.promises import (
     Credit,
     Promise,

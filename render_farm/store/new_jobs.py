@@ -8,14 +8,14 @@ from typing import TypeVar
 
 import msgspec
 
-from frame_splitter.audits import Sums
-from frame_splitter.errors import Forbidden
+from farm_protocol.audits import Sums
+from farm_protocol.errors import Forbidden
+from farm_protocol.facts import SceneFacts
+from farm_protocol.fields import Tile, encode
+from farm_protocol.ids import JobId, OwnerId, TaskId
+from farm_protocol.probes import ProbeOrder
+from farm_protocol.records import Demand, Exactness, JobSpec, RenderSettings, Task, TaskKind, TaskOutput
 from frame_splitter.exactness import Allowed
-from frame_splitter.facts import SceneFacts
-from frame_splitter.fields import Tile, encode
-from frame_splitter.ids import JobId, OwnerId, TaskId
-from frame_splitter.probes import ProbeOrder
-from frame_splitter.records import Demand, Exactness, JobSpec, RenderSettings, Task, TaskKind, TaskOutput
 from payments.promises import SignedTerms
 from payments.statements import JobMoney, Payment
 from render_farm.rules import JobRules

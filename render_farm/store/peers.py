@@ -3,9 +3,9 @@
 
 from dataclasses import dataclass, replace
 
-from frame_splitter.fields import decode
-from frame_splitter.ids import JobId, NodeId, OwnerId
-from frame_splitter.records import LeaseRequest, SlotOffer, SlotTrouble
+from farm_protocol.fields import decode
+from farm_protocol.ids import JobId, NodeId, OwnerId
+from farm_protocol.records import LeaseRequest, SlotOffer, SlotTrouble
 from render_farm.scheduler import ALL_LANES, Asker
 from render_farm.standstill import Look, Peer
 from render_farm.store import keys

@@ -4,11 +4,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from frame_splitter.facts import SceneFacts
-from frame_splitter.fields import decode, encode
-from frame_splitter.ids import DeviceClass, JobId, NodeId, OwnerId, TaskId
-from frame_splitter.probes import ProbeReport
-from frame_splitter.records import JobSpec, JobState, TaskResult
+from farm_protocol.facts import SceneFacts
+from farm_protocol.fields import decode, encode
+from farm_protocol.ids import DeviceClass, JobId, NodeId, OwnerId, TaskId
+from farm_protocol.probes import ProbeReport
+from farm_protocol.records import JobSpec, JobState, TaskResult
 from payments.quotes import Quote
 from render_farm.store import keys
 from render_farm.store.connection import Connection

@@ -5,9 +5,9 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from frame_splitter.fields import decode
-from frame_splitter.ids import JobId, OwnerId, SceneId, Sha256
-from frame_splitter.records import Manifest, blob_digests
+from farm_protocol.fields import decode
+from farm_protocol.ids import JobId, OwnerId, SceneId, Sha256
+from farm_protocol.records import Manifest, blob_digests
 from render_farm.store import keys
 from render_farm.store.connection import Connection
 from render_farm.store.jobs import FINISHED, state_of

@@ -4,9 +4,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from frame_splitter.errors import NotFound
-from frame_splitter.fields import decode, encode
-from frame_splitter.ids import TaskId
+from farm_protocol.errors import NotFound
+from farm_protocol.fields import decode, encode
+from farm_protocol.ids import TaskId
 from render_farm.store import keys
 from render_farm.store.connection import Connection
 from render_farm.store.new_jobs import batched

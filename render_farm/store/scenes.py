@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from frame_splitter.fields import decode
-from frame_splitter.ids import JobId, OwnerId, SceneId, Sha256
-from frame_splitter.records import Manifest
+from farm_protocol.fields import decode
+from farm_protocol.ids import JobId, OwnerId, SceneId, Sha256
+from farm_protocol.records import Manifest
 from render_farm.store import keys
 from render_farm.store.connection import Argument, Connection
 from render_farm.store.new_jobs import OverQuota, batched

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from frame_splitter.audits import AuditOrder, CheckReport
-from frame_splitter.errors import StaleLease
-from frame_splitter.fields import StoredFile, Tile, decode, decoder, encode
-from frame_splitter.ids import JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
-from frame_splitter.records import FailureCode, OutputFile, RenderSettings, Task, TaskResult
+from farm_protocol.audits import AuditOrder, CheckReport
+from farm_protocol.errors import StaleLease
+from farm_protocol.fields import StoredFile, Tile, decode, decoder, encode
+from farm_protocol.ids import JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
+from farm_protocol.records import FailureCode, OutputFile, RenderSettings, Task, TaskResult
 from render_farm.answers import Failure
 from render_farm.auditors import Online
 from render_farm.rules import JobRules, Rules

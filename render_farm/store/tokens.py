@@ -7,8 +7,8 @@ A token itself is never stored, only its sha256, whose beginning is the token's 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from frame_splitter.errors import Conflict, NotFound
-from frame_splitter.ids import NodeId, OwnerId
+from farm_protocol.errors import Conflict, NotFound
+from farm_protocol.ids import NodeId, OwnerId
 from render_farm.store import keys
 from render_farm.store.connection import Connection
 from render_farm.store.identities import ADMIN, Caller, Repeat, Role, token_digest

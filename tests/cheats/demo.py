@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from frame_splitter.fields import decode
-from frame_splitter.ids import JobId
+from farm_protocol.fields import decode
+from farm_protocol.ids import JobId
 from payments import amounts
 from payments.statements import Statement
 from render_farm.cli.verdicts import Names, sentence

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from frame_splitter.facts import SceneFacts
-from frame_splitter.fields import Tile
-from frame_splitter.ids import JobId
-from frame_splitter.records import JobSpec, TaskKind, TaskState
+from farm_protocol.facts import SceneFacts
+from farm_protocol.fields import Tile
+from farm_protocol.ids import JobId
+from farm_protocol.records import JobSpec, TaskKind, TaskState
 from frame_splitter.split import pin
 from payments.statements import Statement
 from render_farm.bundle import bundle

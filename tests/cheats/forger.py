@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from farm_protocol.audits import SPARSE, AuditOrder, SampleRange
+from farm_protocol.records import Lease
 from frame_splitter import exr
-from frame_splitter.audits import SPARSE, AuditOrder, SampleRange
-from frame_splitter.records import Lease
 from gpu_worker.blender import BlenderChild, ChildCommand, ChildLimits, Device
 from gpu_worker.checking import FIRST, region_of
 from tests.cheats import dishonest_child

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from farm_protocol.errors import InvalidInput
+from farm_protocol.fields import decode, encode
+from farm_protocol.records import Lease, TaskResult
 from frame_splitter import exr
-from frame_splitter.errors import InvalidInput
-from frame_splitter.fields import decode, encode
-from frame_splitter.records import Lease, TaskResult
 from tests.api_calls import Answer, Api, Node, under
 from verification.pixel_root import pixel_root
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from frame_splitter.fields import encode
-from frame_splitter.records import TaskKind
+from farm_protocol.fields import encode
+from farm_protocol.records import TaskKind
 from tests.api_calls import under
 from tests.cheats.farm import CheatedFarm, Story, running
 from tests.cheats.forger import Forger

@@ -8,12 +8,12 @@ from typing import Any
 import numpy
 import pytest
 
+from farm_protocol.audits import SPARSE, AuditOrder, SampleRange, crop_name
+from farm_protocol.errors import InvalidInput
+from farm_protocol.fields import Tile
+from farm_protocol.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
+from farm_protocol.records import Lease, RenderSettings, Task, TaskKind
 from frame_splitter import exr
-from frame_splitter.audits import SPARSE, AuditOrder, SampleRange, crop_name
-from frame_splitter.errors import InvalidInput
-from frame_splitter.fields import Tile
-from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
-from frame_splitter.records import Lease, RenderSettings, Task, TaskKind
 from frame_splitter.tiles import relative
 from tests.cheats import dishonest_child
 from tests.cheats.cheats import CHEATS, PAINTED

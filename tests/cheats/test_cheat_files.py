@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from frame_splitter.ids import JobId
-from frame_splitter.records import JobSpec, TaskResult
+from farm_protocol.ids import JobId
+from farm_protocol.records import JobSpec, TaskResult
 from tests.cheats.farm import CheatedFarm
 from tests.cheats.forger import Forger
 from tests.cheats.raw_node import RawNode, as_lease, raw_node

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from eth_keys.constants import SECPK1_N
 
-from frame_splitter.fields import decode, encode
-from frame_splitter.records import OutputFile, TaskResult
+from farm_protocol.fields import decode, encode
+from farm_protocol.records import OutputFile, TaskResult
 from tests import servers
 from tests.api_calls import Api, under
 from tests.cheats.raw_node import RawNode, keyless_node, raw_node

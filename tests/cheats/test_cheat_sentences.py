@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from farm_protocol.audits import AuditOrder, CheckOrder, SampleRange
+from farm_protocol.fields import Tile
+from farm_protocol.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
+from farm_protocol.records import Lease, RenderSettings, Task, TaskKind
 from frame_splitter import exr
-from frame_splitter.audits import AuditOrder, CheckOrder, SampleRange
-from frame_splitter.fields import Tile
-from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
-from frame_splitter.records import Lease, RenderSettings, Task, TaskKind
 from frame_splitter.tiles import relative
 from tests.cheats.caught import CAUGHT, is_said, may_be_said
 from tests.cheats.forger import Forger

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from frame_splitter.ids import JobId
+from farm_protocol.ids import JobId
 from payments.chain import Chain, Patience
 from render_farm.client import FarmClient
 from render_farm.embedded.seaweed import free_port

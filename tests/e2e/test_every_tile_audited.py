@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from frame_splitter.facts import SceneFacts
-from frame_splitter.fields import decode
-from frame_splitter.records import Exactness, JobSpec, JobState, Manifest
+from farm_protocol.facts import SceneFacts
+from farm_protocol.fields import decode
+from farm_protocol.records import Exactness, JobSpec, JobState, Manifest
 from gpu_worker.blender import BlenderChild, ChildLimits
 from render_farm.answers import Job
 from render_farm.client import FarmClient

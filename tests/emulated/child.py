@@ -31,9 +31,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy
 
+from farm_protocol.fields import Tile
 from frame_splitter import exr
 from frame_splitter.exr import Image
-from frame_splitter.fields import Tile
 from frame_splitter.tiles import relative
 from gpu_worker import blender_child
 from tests.emulated import film, sums

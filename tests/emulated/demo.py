@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from frame_splitter.audits import Sums
+from farm_protocol.audits import Sums
 from tests.cheats.farm import CPU, EMULATED, CheatedFarm, Story, running
 from tests.demos import show
 from tests.emulated.frames import apart

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy
 from PIL import Image as Picture
 
+from farm_protocol.audits import Sums
 from frame_splitter import exr
-from frame_splitter.audits import Sums
 from verification.metrics.rounding import hard_bound
 
 Channels = dict[str, numpy.ndarray]

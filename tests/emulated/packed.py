@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PACKAGES = ("frame_splitter", "gpu_worker", "verification", "tests/emulated")
+PACKAGES = ("farm_protocol", "frame_splitter", "gpu_worker", "verification", "tests/emulated")
 
 PROGRAM = """\
 import sys

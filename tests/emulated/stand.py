@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from farm_protocol.audits import AuditOrder, SampleRange
+from farm_protocol.fields import Tile
+from farm_protocol.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
+from farm_protocol.records import Lease, RenderSettings, Task, TaskKind
 from frame_splitter import exr
-from frame_splitter.audits import AuditOrder, SampleRange
 from frame_splitter.exr import Image
-from frame_splitter.fields import Tile
-from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
-from frame_splitter.records import Lease, RenderSettings, Task, TaskKind
 from gpu_worker.blender import CHILD_PROGRAM, BlenderChild, ChildCommand, ChildLimits, Device
 from gpu_worker.checking import region_of
 from gpu_worker.protocol import Done

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from farm_protocol.audits import SPARSE, AuditOrder, CheckOrder, Sums
+from farm_protocol.device_classes import Summation
+from farm_protocol.fields import Tile
+from farm_protocol.ids import TaskId
+from farm_protocol.records import Lease
 from frame_splitter import counts, exr
-from frame_splitter.audits import SPARSE, AuditOrder, CheckOrder, Sums
-from frame_splitter.device_classes import Summation
 from frame_splitter.exr import Image
-from frame_splitter.fields import Tile
-from frame_splitter.ids import TaskId
-from frame_splitter.records import Lease
 from gpu_worker.checking import FIRST, region_of
 from tests.cheats.cheats import CHEATS
 from tests.cheats.forger import Forger, forging

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy
 import pytest
 
-from frame_splitter.audits import SampleRange
+from farm_protocol.audits import SampleRange
+from farm_protocol.fields import Tile
+from farm_protocol.records import Lease
 from frame_splitter.exr import Image
-from frame_splitter.fields import Tile
-from frame_splitter.records import Lease
 from tests.emulated import child as emulated
 from tests.emulated.stand import EMULATED, Stand, lease_of, standing
 from tests.reference import make_variants, run

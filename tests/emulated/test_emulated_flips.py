@@ -6,7 +6,7 @@ its neighbours with it: no comparison takes that for another picture.
 import numpy
 import pytest
 
-from frame_splitter.audits import Sums
+from farm_protocol.audits import Sums
 from frame_splitter.counts import plain_counts
 from frame_splitter.exr import Image, Part
 from tests.emulated import film, stopping, sums

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
 
-from frame_splitter.records import Heartbeat, Lease, LeaseRequest, TaskFailure, TaskResult
+from farm_protocol.records import Heartbeat, Lease, LeaseRequest, TaskFailure, TaskResult
 from verification.attestation import (
     Enrolment,
     FarmAnswer,

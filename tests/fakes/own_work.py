@@ -4,10 +4,10 @@
 import asyncio
 import hashlib
 
-from frame_splitter.appointments import Appointment
-from frame_splitter.fields import StoredFile, Tile
-from frame_splitter.ids import DeviceClass, JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
-from frame_splitter.records import Exactness, RenderSettings, Task, TaskKind
+from farm_protocol.appointments import Appointment
+from farm_protocol.fields import StoredFile, Tile
+from farm_protocol.ids import DeviceClass, JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
+from farm_protocol.records import Exactness, RenderSettings, Task, TaskKind
 from verification import attestation, merkle
 from verification.attestation import Attestation, LogHead, Submission
 from verification.beacon import LocalBeacon

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from frame_splitter.records import JobSpec
+from farm_protocol.records import JobSpec
 from tests import servers
 from tests.api_calls import FACTS, Api
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from frame_splitter.errors import InvalidInput
-from frame_splitter.facts import Asset
+from farm_protocol.errors import InvalidInput
+from farm_protocol.facts import Asset
 from render_farm import bundle as bundling
 from render_farm import outside
 from render_farm.asset_rules import AssetRules

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 import urllib3
 
-from frame_splitter.errors import InvalidInput
-from frame_splitter.facts import SceneFacts
-from frame_splitter.fields import decode, decoder, encode
-from frame_splitter.records import Blob, JobSpec, Manifest, OutputFile
+from farm_protocol.errors import InvalidInput
+from farm_protocol.facts import SceneFacts
+from farm_protocol.fields import decode, decoder, encode
+from farm_protocol.records import Blob, JobSpec, Manifest, OutputFile
 from frame_splitter.split import fingerprint
 from render_farm.api.edge import AT_ONCE, LARGE_BODY, MOST_ITEMS
 from render_farm.api.reading import PAGE

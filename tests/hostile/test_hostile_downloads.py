@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from frame_splitter.errors import FarmError, InvalidInput
+from farm_protocol.errors import FarmError, InvalidInput
 from render_farm.cli import fetching
 from render_farm.cli.following import Outcome, follow
 from render_farm.cli.outputs import Targets, targets

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from farm_protocol.errors import InvalidInput
+from farm_protocol.fields import Tile
 from frame_splitter import exr
-from frame_splitter.errors import InvalidInput
 from frame_splitter.exr_header import PLAIN_TYPES
-from frame_splitter.fields import Tile
 from gpu_worker.picture_program import answer
 from gpu_worker.picture_requests import Check, Stitch
 

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from frame_splitter import web
-from frame_splitter.addresses import Kind, is_clear, kind_of, origin_of
-from frame_splitter.errors import Conflict, FarmError, Forbidden, InvalidInput
-from frame_splitter.fields import StoredFile, encode
-from frame_splitter.ids import OwnerId, SceneId
-from frame_splitter.links import LinkRefused, Links, checked_headers, links, trusted_links
-from frame_splitter.records import FailureCode, LeaseRequest, TaskFailure, TaskKind, Upload
+from farm_protocol import web
+from farm_protocol.addresses import Kind, is_clear, kind_of, origin_of
+from farm_protocol.errors import Conflict, FarmError, Forbidden, InvalidInput
+from farm_protocol.fields import StoredFile, encode
+from farm_protocol.ids import OwnerId, SceneId
+from farm_protocol.links import LinkRefused, Links, checked_headers, links, trusted_links
+from farm_protocol.records import FailureCode, LeaseRequest, TaskFailure, TaskKind, Upload
 from gpu_worker import transfer
 from gpu_worker.coordinator import Coordinator, SceneListing
 from gpu_worker.outcomes import outcome_of

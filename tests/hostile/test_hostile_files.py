@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy
 import pytest
 
+from farm_protocol.facts import SceneFacts
+from farm_protocol.fields import decode
+from farm_protocol.ids import SceneId
+from farm_protocol.records import FailureCode, JobSpec
 from frame_splitter import exactness, exr, split
-from frame_splitter.facts import SceneFacts
-from frame_splitter.fields import decode
-from frame_splitter.ids import SceneId
-from frame_splitter.records import FailureCode, JobSpec
 from gpu_worker.blender import BlenderChild, ChildCommand, ChildLimits, Device
 from gpu_worker.child import confining
 from gpu_worker.failures import TaskError

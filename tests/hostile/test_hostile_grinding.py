@@ -16,8 +16,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from frame_splitter.appointments import AuditTerms
-from frame_splitter.errors import InvalidInput, RoundClosed
+from farm_protocol.appointments import AuditTerms
+from farm_protocol.errors import InvalidInput, RoundClosed
 from gpu_worker.coordinator import SubmitAnswer
 from gpu_worker.delivery import Delivery
 from gpu_worker.identity import load_identity

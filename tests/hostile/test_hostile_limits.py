@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from frame_splitter.fields import Tile
-from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
-from frame_splitter.records import FailureCode, Lease, RenderSettings, Task, TaskKind, TaskOutput
+from farm_protocol.fields import Tile
+from farm_protocol.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
+from farm_protocol.records import FailureCode, Lease, RenderSettings, Task, TaskKind, TaskOutput
 from gpu_worker import blender, inner_user, removal, sandbox, shortage, usage
 from gpu_worker.blender import ChildLimits, Device
 from gpu_worker.checking import RAW, hand_over

@@ -22,7 +22,7 @@ from render_farm.embedded.state import Folder
 NOBODY = 65534
 SECONDS = 180
 SHADOWED = ("redis", "msgspec", "structlog", "psutil", "uvicorn", "ray", "web3", "render_farm", "gpu_worker")
-SHADOWED += ("payments", "verification", "frame_splitter", "sitecustomize")
+SHADOWED += ("payments", "verification", "farm_protocol", "frame_splitter", "sitecustomize")
 
 # What another user finds out, told as JSON: secrets it reads, and what it may open.
 INTRUDER = """

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from frame_splitter.errors import InvalidInput
-from frame_splitter.links import Links
+from farm_protocol.errors import InvalidInput
+from farm_protocol.links import Links
 from gpu_worker import actor
 from gpu_worker.actor import SlotActor, SlotOrder
 from gpu_worker.blender import ChildLimits, Device

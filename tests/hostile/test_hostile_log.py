@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from frame_splitter.errors import NotFound
-from frame_splitter.fields import decode, encode
+from farm_protocol.errors import NotFound
+from farm_protocol.fields import decode, encode
 from gpu_worker.log_watch import LeftOut, LogWatch
 from gpu_worker.notary import Due, SubmissionReceipt
 from render_farm.cli.compare_heads import HeadsCompared

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from frame_splitter.fields import decode, encode
-from frame_splitter.records import Lease, TaskKind, TaskResult
+from farm_protocol.fields import decode, encode
+from farm_protocol.records import Lease, TaskKind, TaskResult
 from gpu_worker.coordinator import Coordinator
 from gpu_worker.delivery import Delivery
 from gpu_worker.identity import enrol, load_identity

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from frame_splitter.fields import encode
-from frame_splitter.records import Blob, Manifest
+from farm_protocol.fields import encode
+from farm_protocol.records import Blob, Manifest
 from render_farm.objects import Objects, Place, blob_key
 from render_farm.retention import Keeper
 from render_farm.store.connection import Connection

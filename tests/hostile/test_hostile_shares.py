@@ -10,9 +10,9 @@ import pytest
 import redis
 from starlette.requests import ClientDisconnect
 
-from frame_splitter.errors import Unavailable
-from frame_splitter.fields import encode
-from frame_splitter.records import Blob, Manifest
+from farm_protocol.errors import Unavailable
+from farm_protocol.fields import encode
+from farm_protocol.records import Blob, Manifest
 from render_farm.api import description, edge, people
 from render_farm.api.reading import PAGE, turn
 from render_farm.client import FarmClient

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from frame_splitter.errors import InvalidInput, Unavailable
+from farm_protocol.errors import InvalidInput, Unavailable
 from gpu_worker.coordinator import Coordinator, Distrusted
 from render_farm import config
 from render_farm.client import FarmClient

@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import redis
 
-from frame_splitter.errors import InvalidInput
-from frame_splitter.token_file import read_token
+from farm_protocol.errors import InvalidInput
+from farm_protocol.token_file import read_token
 from gpu_worker.__main__ import main as gpu_worker
 from render_farm import objects
 from render_farm.cli.program import run

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 import redis
 
-from frame_splitter.records import Beat, Heartbeat, LeaseRequest, Progress, SlotOffer, TaskFailure
+from farm_protocol.records import Beat, Heartbeat, LeaseRequest, Progress, SlotOffer, TaskFailure
 from render_farm.dispatch import Dispatch
 from render_farm.farm import BEAT_SECONDS, BEATS_AT_ONCE, LOOK_SECONDS, LOOKS
 from render_farm.pacing import Pace

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from frame_splitter.facts import SceneFacts
-from frame_splitter.fields import decode
+from farm_protocol.facts import SceneFacts
+from farm_protocol.fields import decode
 from render_farm import doctor
 from render_farm.blend_blocks import BlendData
 from render_farm.bundle import Bundle, bundle

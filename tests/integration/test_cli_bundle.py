@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 from render_farm.bundle import Bundle, bundle
 from render_farm.doctor import examine
 from render_farm.outside import all_may

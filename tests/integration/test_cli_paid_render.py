@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from frame_splitter.errors import FarmError
-from frame_splitter.records import JobSpec
+from farm_protocol.errors import FarmError
+from farm_protocol.records import JobSpec
 from frame_splitter.split import pin
 from payments import keystore
 from payments.chain import WrongChain

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from frame_splitter.ids import JobId
+from farm_protocol.ids import JobId
 from render_farm.client import FarmClient
 from render_farm.embedded.state import Folder
 

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import pytest
 
-from frame_splitter.fields import encode
-from frame_splitter.records import (
+from farm_protocol.fields import encode
+from farm_protocol.records import (
     Beat,
     FailureCode,
     Heartbeat,

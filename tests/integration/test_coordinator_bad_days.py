@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-from frame_splitter.records import Beat, Heartbeat
+from farm_protocol.records import Beat, Heartbeat
 from tests import servers
 from tests.api_calls import Api, events, under
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from frame_splitter.handed_over import place
+from farm_protocol.handed_over import place
 from tests import servers
 from tests.api_calls import Api, manifest, under
 

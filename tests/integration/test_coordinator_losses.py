@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from frame_splitter.records import FailureCode, TaskFailure, TaskKind
+from farm_protocol.records import FailureCode, TaskFailure, TaskKind
 from render_farm.objects import Objects, Place, blob_key, result_key
 from tests import servers
 from tests.api_calls import Api, events, manifest, under

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from frame_splitter.fields import decode, encode
-from frame_splitter.probes import Measure, ProbeReport
-from frame_splitter.records import FailureCode, LeaseRequest, SlotOffer, TaskFailure, TaskKind, TaskResult
+from farm_protocol.fields import decode, encode
+from farm_protocol.probes import Measure, ProbeReport
+from farm_protocol.records import FailureCode, LeaseRequest, SlotOffer, TaskFailure, TaskKind, TaskResult
 from payments import network, pricing, promises, signing
 from payments.pricing import MICRO
 from payments.promises import Offer, Release, SignedOffer, SignedRelease, SignedTerms

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 import urllib3
 
-from frame_splitter.errors import Unavailable
+from farm_protocol.errors import Unavailable
 from render_farm import heads
 from render_farm.objects import Found, Objects, Place
 

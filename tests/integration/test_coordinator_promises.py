@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from frame_splitter.fields import decode, encode
-from frame_splitter.records import Demand, FailureCode, TaskFailure
+from farm_protocol.fields import decode, encode
+from farm_protocol.records import Demand, FailureCode, TaskFailure
 from tests.api_calls import FACTS, Api, under
 from verification.receipt_records import SignedReceipt
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from frame_splitter.probes import Measure, ProbeReport
-from frame_splitter.records import FailureCode, JobSpec, TaskFailure, TaskKind
+from farm_protocol.probes import Measure, ProbeReport
+from farm_protocol.records import FailureCode, JobSpec, TaskFailure, TaskKind
 from render_farm.quotes import MOST_AT_ONCE
 from tests.api_calls import FACTS, Api, under
 

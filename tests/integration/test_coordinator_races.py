@@ -5,8 +5,8 @@ import asyncio
 
 import pytest
 
-from frame_splitter.errors import Conflict, Unavailable
-from frame_splitter.records import LeaseRequest, SlotOffer, TaskKind
+from farm_protocol.errors import Conflict, Unavailable
+from farm_protocol.records import LeaseRequest, SlotOffer, TaskKind
 from render_farm.dispatch import Dispatch
 from render_farm.scheduler import Asker, Choice
 from render_farm.store.connection import Connection

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from frame_splitter.errors import NotFound, Unavailable
-from frame_splitter.records import LeaseRequest, OutputFile, SlotOffer, TaskKind, TaskResult
+from farm_protocol.errors import NotFound, Unavailable
+from farm_protocol.records import LeaseRequest, OutputFile, SlotOffer, TaskKind, TaskResult
 from render_farm import rules as farm_rules
 from render_farm.dispatch import Bell
 from render_farm.rounds import LOOK_AGAIN_SECONDS, Ticker

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A farm that changes how often and how it audits: older jobs keep the rules they began with."""
 
-from frame_splitter.fields import decode, encode
-from frame_splitter.records import TaskKind
+from farm_protocol.fields import decode, encode
+from farm_protocol.records import TaskKind
 from tests import servers
 from tests.api_calls import STRANGERS_ONLY, Api
 from verification import receipts, replay

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from frame_splitter.records import (
+from farm_protocol.records import (
     FailureCode,
     Heartbeat,
     JobState,

@@ -21,11 +21,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from frame_splitter.audits import SeamReport
-from frame_splitter.errors import StaleLease
-from frame_splitter.exactness import Allowed
-from frame_splitter.fields import Tile
-from frame_splitter.records import (
+from farm_protocol.audits import SeamReport
+from farm_protocol.errors import StaleLease
+from farm_protocol.fields import Tile
+from farm_protocol.records import (
     SCENE_FAILURES,
     Beat,
     Exactness,
@@ -43,6 +42,7 @@ from frame_splitter.records import (
     TaskOutput,
     TaskResult,
 )
+from frame_splitter.exactness import Allowed
 from render_farm.dispatch import Dispatch
 from render_farm.fallbacks import seams
 from render_farm.store.connection import Connection

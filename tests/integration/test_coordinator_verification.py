@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import pytest
 
-from frame_splitter.audits import CheckReport, Fault
-from frame_splitter.fields import Tile, decode, encode
-from frame_splitter.records import FailureCode, OutputFile, TaskFailure, TaskKind
+from farm_protocol.audits import CheckReport, Fault
+from farm_protocol.fields import Tile, decode, encode
+from farm_protocol.records import FailureCode, OutputFile, TaskFailure, TaskKind
 from tests import servers
 from tests.api_calls import FACTS, STRANGERS_ONLY, Api, events, fine, under
 from verification import attestation, merkle, receipts, replay

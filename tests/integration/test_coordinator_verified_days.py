@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from frame_splitter.fields import decode, encode
-from frame_splitter.records import FailureCode, TaskFailure, TaskKind
+from farm_protocol.fields import decode, encode
+from farm_protocol.records import FailureCode, TaskFailure, TaskKind
 from render_farm.store.connection import Connection
 from tests import servers
 from tests.api_calls import STRANGERS_ONLY, Api, Node, events, fine, under

@@ -13,10 +13,10 @@ from dataclasses import replace
 
 import pytest
 
-from frame_splitter.audits import CheckReport, Fault
-from frame_splitter.errors import StaleLease
-from frame_splitter.fields import decode, encode
-from frame_splitter.records import (
+from farm_protocol.audits import CheckReport, Fault
+from farm_protocol.errors import StaleLease
+from farm_protocol.fields import decode, encode
+from farm_protocol.records import (
     FailureCode,
     LeaseRequest,
     OutputFile,

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from frame_splitter.errors import FarmError
+from farm_protocol.errors import FarmError
 from render_farm.client import FarmClient
 from render_farm.embedded import seaweed
 from render_farm.embedded.append_only import FOLDER

@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from frame_splitter.errors import FarmError
-from frame_splitter.records import Manifest
+from farm_protocol.errors import FarmError
+from farm_protocol.records import Manifest
 from payments import keystore
 from payments.chain import Chain
 from payments.network import load

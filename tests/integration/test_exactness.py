@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from frame_splitter.errors import InvalidInput
-from frame_splitter.records import Exactness, TaskOutput
+from farm_protocol.errors import InvalidInput
+from farm_protocol.records import Exactness, TaskOutput
 from tests.by_hand import Children, assert_equals_plain, children, job_of
 from tests.reference import Plain, make_variants, render_plainly
 from tests.variants.catalogue import ENTRIES, names

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from frame_splitter.fields import StoredFile, Tile
-from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
-from frame_splitter.records import (
+from farm_protocol.fields import StoredFile, Tile
+from farm_protocol.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
+from farm_protocol.records import (
     FailureCode,
     Lease,
     RenderSettings,

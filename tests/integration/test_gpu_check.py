@@ -392,7 +392,7 @@ def test_kernels_are_kept_where_nodes_keep_them(tmp_path):
 
 NARROW = """
 import runpy, sys
-allowed = {"benchmarks", "frame_splitter", "gpu_worker", "verification", "numpy", "OpenEXR"}
+allowed = {"benchmarks", "farm_protocol", "frame_splitter", "gpu_worker", "verification", "numpy", "OpenEXR"}
 class Narrow:
     def find_spec(self, name, path=None, target=None):
         top = name.partition(".")[0]

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from farm_protocol.errors import InvalidInput
+from farm_protocol.facts import SceneFacts
+from farm_protocol.fields import decode
+from farm_protocol.ids import JobId, LeaseToken, OwnerId, SceneId
+from farm_protocol.records import JobSpec, Lease, TaskOutput
 from frame_splitter import exr, split, tiles
-from frame_splitter.errors import InvalidInput
 from frame_splitter.exactness import classify
-from frame_splitter.facts import SceneFacts
-from frame_splitter.fields import decode
-from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId
 from frame_splitter.outputs import safe_relative
-from frame_splitter.records import JobSpec, Lease, TaskOutput
 from gpu_worker.blender import BlenderChild, ChildLimits, Device
 from gpu_worker.slot import region_of
 from tests.reference import run

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from frame_splitter.errors import Unavailable
+from farm_protocol.errors import Unavailable
 from payments.outbox import FileOutbox, Intent
 from payments.refusals import Refused
 from payments.sending import SendingRules

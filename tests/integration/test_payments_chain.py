@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from frame_splitter.errors import Conflict, FarmError, InvalidInput, Unavailable
+from farm_protocol.errors import Conflict, FarmError, InvalidInput, Unavailable
 from payments.chain import Chain, NoFunds, Reverted, WrongChain
 from payments.events import Cursor, DeepReorganisation, event_id, next_batch
 from payments.keystore import Key, load, new_key, save

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from frame_splitter.ids import JobId
+from farm_protocol.ids import JobId
 from payments import accepted_tree, signing
 from payments.chain import WrongChain
 from payments.keystore import new_key

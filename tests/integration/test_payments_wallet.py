@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from frame_splitter.errors import Conflict, Unavailable
-from frame_splitter.ids import JobId
+from farm_protocol.errors import Conflict, Unavailable
+from farm_protocol.ids import JobId
 from payments.chain import Chain, NoFunds
 from payments.keystore import Key, new_key
 from payments.market import Market

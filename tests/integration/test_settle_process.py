@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from frame_splitter.errors import FarmError
+from farm_protocol.errors import FarmError
 from payments import keystore, network
 from payments.chain import Chain
 from payments.market import Market

@@ -9,7 +9,7 @@ from dataclasses import astuple
 
 import pytest
 
-from frame_splitter.fields import encode
+from farm_protocol.fields import encode
 from payments import signing
 from payments.market_records import Attested, Received, Unpaid
 from payments.promises import Order, SignedOrder

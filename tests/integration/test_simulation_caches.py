@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from farm_protocol.facts import SceneFacts
 from frame_splitter.exactness import unbaked
-from frame_splitter.facts import SceneFacts
 from gpu_worker.blender import CHILD_PROGRAM, BlenderChild, ChildCommand, ChildLimits, Device
 from gpu_worker.sandbox import Sandbox, environment
 from tests.by_hand import Children, assert_equals_plain, children, facts_of, job_of, render_tile

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from frame_splitter.errors import FarmError, Unauthorized, Unavailable
-from frame_splitter.fields import Tile
-from frame_splitter.ids import DeviceClass, JobId, LeaseToken, OwnerId, SceneId, TaskId
-from frame_splitter.records import (
+from farm_protocol.errors import FarmError, Unauthorized, Unavailable
+from farm_protocol.fields import Tile
+from farm_protocol.ids import DeviceClass, JobId, LeaseToken, OwnerId, SceneId, TaskId
+from farm_protocol.records import (
     FailureCode,
     Lease,
     OutputFile,

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy
 import pytest
 
+from farm_protocol.audits import AuditOrder, SampleRange
+from farm_protocol.facts import SceneFacts
+from farm_protocol.fields import Tile, decode
+from farm_protocol.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
+from farm_protocol.records import JobSpec, Lease, Task, TaskKind
 from frame_splitter import exactness, exr, split, tiles
-from frame_splitter.audits import AuditOrder, SampleRange
-from frame_splitter.facts import SceneFacts
-from frame_splitter.fields import Tile, decode
-from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
-from frame_splitter.records import JobSpec, Lease, Task, TaskKind
 from gpu_worker.blender import BlenderChild, ChildLimits, Device
 from gpu_worker.checking import pictures_of
 from tests.by_hand import as_delivered

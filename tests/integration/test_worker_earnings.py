@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from frame_splitter.errors import Conflict
-from frame_splitter.fields import Tile
-from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
-from frame_splitter.records import Lease, RenderSettings, Task, TaskKind
+from farm_protocol.errors import Conflict
+from farm_protocol.fields import Tile
+from farm_protocol.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
+from farm_protocol.records import Lease, RenderSettings, Task, TaskKind
 from gpu_worker.__main__ import main
 from gpu_worker.money import commands
 from gpu_worker.money.agreements import Seller

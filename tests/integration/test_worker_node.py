@@ -13,10 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from frame_splitter.audits import AuditAnswer, AuditOrder, CheckOrder, SampleRange
-from frame_splitter.fields import StoredFile, Tile
-from frame_splitter.ids import TaskId
-from frame_splitter.records import FailureCode, TaskKind, TileInput
+from farm_protocol.audits import AuditAnswer, AuditOrder, CheckOrder, SampleRange
+from farm_protocol.fields import StoredFile, Tile
+from farm_protocol.ids import TaskId
+from farm_protocol.records import FailureCode, TaskKind, TileInput
 from tests.fakes.fake_coordinator import FARM, TOKEN, FakeCoordinator
 from tests.worker_node import FAKES, WHOLE, Node, lease_of
 

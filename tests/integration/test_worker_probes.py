@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from farm_protocol.facts import SceneFacts
+from farm_protocol.fields import decode
+from farm_protocol.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
+from farm_protocol.probes import ProbeOrder, ProbeReport
+from farm_protocol.records import JobSpec, Lease, Task, TaskKind, TaskOutput
 from frame_splitter import exactness, exr, split, tiles
-from frame_splitter.facts import SceneFacts
-from frame_splitter.fields import decode
-from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
-from frame_splitter.probes import ProbeOrder, ProbeReport
-from frame_splitter.records import JobSpec, Lease, Task, TaskKind, TaskOutput
 from gpu_worker.blender import BlenderChild, ChildLimits, Device
 from gpu_worker.protocol import Done
 from payments.forecast import Cut, Sampling, forecast

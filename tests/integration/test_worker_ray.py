@@ -6,7 +6,7 @@ import signal
 import psutil
 import pytest
 
-from frame_splitter.records import FailureCode
+from farm_protocol.records import FailureCode
 from tests.fakes.fake_coordinator import FakeCoordinator
 from tests.worker_node import Node, lease_of
 

@@ -11,7 +11,7 @@ import time
 import psutil
 import pytest
 
-from frame_splitter.records import FailureCode
+from farm_protocol.records import FailureCode
 from tests.fakes.fake_coordinator import FakeCoordinator
 from tests.worker_node import Node, lease_of
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from frame_splitter.errors import Unavailable
-from frame_splitter.fields import Tile
-from frame_splitter.ids import DeviceClass, JobId, LeaseToken, OwnerId, SceneId, TaskId
-from frame_splitter.records import FailureCode, Lease, RenderSettings, Task, TaskFailure, TaskKind
+from farm_protocol.errors import Unavailable
+from farm_protocol.fields import Tile
+from farm_protocol.ids import DeviceClass, JobId, LeaseToken, OwnerId, SceneId, TaskId
+from farm_protocol.records import FailureCode, Lease, RenderSettings, Task, TaskFailure, TaskKind
 from gpu_worker.agent import Agent
 from gpu_worker.agent_records import Bench, Pace
 from gpu_worker.coordinator import Coordinator

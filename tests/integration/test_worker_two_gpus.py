@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from frame_splitter.errors import InvalidInput
-from frame_splitter.records import FailureCode, SlotState, TaskKind
+from farm_protocol.errors import InvalidInput
+from farm_protocol.records import FailureCode, SlotState, TaskKind
 from gpu_worker.agent_records import Bench
 from gpu_worker.node import _one_class
 from gpu_worker.readiness import SlotInfo

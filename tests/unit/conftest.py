@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from frame_splitter.facts import SceneFacts
+from farm_protocol.facts import SceneFacts
 from tests.plain_facts import PLAIN_SCENE
 
 # CI tries the same values every time: new ones are for people, who can look at what they find.

@@ -13,7 +13,7 @@ from unittest import mock
 import msgspec
 import pytest
 
-from frame_splitter.fields import encode
+from farm_protocol.fields import encode
 from render_farm.cli.program import run
 from tests.fakes.scripted_server import Answer, Asked, scripted
 from tests.verified_job import FARM, FARM_KEY, JOB, STRANGERS, honest_farm

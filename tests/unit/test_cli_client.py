@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from frame_splitter.errors import Conflict, FarmError, InvalidInput, NotFound, StaleLease, Unavailable
-from frame_splitter.fields import StoredFile
-from frame_splitter.ids import JobId
-from frame_splitter.records import Blob, Manifest
+from farm_protocol.errors import Conflict, FarmError, InvalidInput, NotFound, StaleLease, Unavailable
+from farm_protocol.fields import StoredFile
+from farm_protocol.ids import JobId
+from farm_protocol.records import Blob, Manifest
 from render_farm.client import FarmClient
 from render_farm.connection import Gone, Stopped
 from render_farm.embedded.seaweed import free_port

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from frame_splitter.errors import InvalidInput
-from frame_splitter.facts import ColorNames
+from farm_protocol.errors import InvalidInput
+from farm_protocol.facts import ColorNames
 from render_farm.color_config import ColorConfig, find_config, plan_config
 from render_farm.foreign_colors import foreign_colors
 from render_farm.packing import NamedColor

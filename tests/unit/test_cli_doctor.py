@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from frame_splitter.facts import Asset, FileFormat, SceneFacts, Simulation
-from frame_splitter.records import Blob, Manifest
+from farm_protocol.facts import Asset, FileFormat, SceneFacts, Simulation
+from farm_protocol.records import Blob, Manifest
 from render_farm import doctor
 from render_farm.blend_header import BlendHeader
 from render_farm.bundle import Bundle

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from frame_splitter.fields import decode
-from frame_splitter.records import JobState
+from farm_protocol.fields import decode
+from farm_protocol.records import JobState
 from render_farm.answers import Job
 from render_farm.cli.finished import give_back, newest_finished
 from render_farm.cli.following import Outcome

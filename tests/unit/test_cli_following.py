@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from frame_splitter.errors import FarmError
+from farm_protocol.errors import FarmError
 from render_farm.answers import Job
 from render_farm.cli.following import JobCancelled, JobFailed, follow
 from render_farm.cli.outputs import Targets, targets

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from frame_splitter.errors import FarmError
-from frame_splitter.ids import JobId, SceneId
-from frame_splitter.records import JobSpec
+from farm_protocol.errors import FarmError
+from farm_protocol.ids import JobId, SceneId
+from farm_protocol.records import JobSpec
 from frame_splitter.split import pin
 from payments.chain import Event
 from payments.network import Network, Windows

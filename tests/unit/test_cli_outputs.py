@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 from render_farm.cli.outputs import targets
 
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from frame_splitter.errors import Conflict, NotFound
-from frame_splitter.records import SlotState
+from farm_protocol.errors import Conflict, NotFound
+from farm_protocol.records import SlotState
 from render_farm.answers import NodeView, OwnerView, SlotView
 from render_farm.cli import node_command
 from render_farm.cli.options import parse

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from frame_splitter.errors import FarmError
-from frame_splitter.ids import JobId
-from frame_splitter.records import JobState
+from farm_protocol.errors import FarmError
+from farm_protocol.ids import JobId
+from farm_protocol.records import JobState
 from payments.promises import SignedTerms
 from payments.quotes import Band, CostBand, Quote, QuoteState, WorkBand
 from render_farm.cli import settling

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from frame_splitter.errors import InvalidInput
-from frame_splitter.records import Demand
+from farm_protocol.errors import InvalidInput
+from farm_protocol.records import Demand
 from render_farm.cli.console import Console
 from render_farm.cli.options import UsageError, parse
 from render_farm.cli.program import run

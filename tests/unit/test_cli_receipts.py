@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 from render_farm.answers import Frame, Job
 from render_farm.cli.fetching import Fetched, Fetcher, receipt_path
 from render_farm.cli.outputs import Targets, targets

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from frame_splitter.ids import JobId
+from farm_protocol.ids import JobId
 from payments.statements import Statement
 from render_farm.cli import settling
 

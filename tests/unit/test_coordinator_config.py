@@ -3,7 +3,7 @@
 
 import pytest
 
-from frame_splitter.errors import FarmError, InvalidInput
+from farm_protocol.errors import FarmError, InvalidInput
 from payments import network
 from render_farm.config import read
 from render_farm.rules import Arbiters

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from frame_splitter.appointments import Appointment
-from frame_splitter.audits import AuditOrder, CheckReport, CropFinding, Fault
-from frame_splitter.device_classes import Summation
-from frame_splitter.fields import Tile
-from frame_splitter.records import RenderSettings, Task, TaskKind
+from farm_protocol.appointments import Appointment
+from farm_protocol.audits import AuditOrder, CheckReport, CropFinding, Fault
+from farm_protocol.device_classes import Summation
+from farm_protocol.fields import Tile
+from farm_protocol.records import RenderSettings, Task, TaskKind
 from render_farm import rules as farm_rules
 from render_farm.auditors import Online
 from render_farm.fallbacks import Scope

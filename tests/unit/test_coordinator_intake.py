@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from frame_splitter.audits import Sums
-from frame_splitter.facts import Adaptive
-from frame_splitter.ids import OwnerId, SceneId
-from frame_splitter.records import JobSpec
+from farm_protocol.audits import Sums
+from farm_protocol.facts import Adaptive
+from farm_protocol.ids import OwnerId, SceneId
+from farm_protocol.records import JobSpec
 from render_farm.intake import JobOrder, plan
 from tests.api_calls import FACTS
 

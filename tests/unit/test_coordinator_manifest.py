@@ -3,9 +3,9 @@
 
 import pytest
 
-from frame_splitter.errors import InvalidInput
-from frame_splitter.records import Blob, Manifest, OutputFile
-from frame_splitter.scene_ids import scene_id
+from farm_protocol.errors import InvalidInput
+from farm_protocol.records import Blob, Manifest, OutputFile
+from farm_protocol.scene_ids import scene_id
 from render_farm.intake import check_manifest
 from render_farm.results import check_files
 

@@ -8,9 +8,9 @@ from hashlib import sha256
 
 import pytest
 
-from frame_splitter.errors import InvalidInput, NotFound
-from frame_splitter.fields import Tile
-from frame_splitter.records import JobSpec, JobState, RenderSettings, Task, TaskKind, TaskOutput
+from farm_protocol.errors import InvalidInput, NotFound
+from farm_protocol.fields import Tile
+from farm_protocol.records import JobSpec, JobState, RenderSettings, Task, TaskKind, TaskOutput
 from frame_splitter.split import fingerprint
 from payments import pricing, signing
 from payments.network import Network, Windows

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from frame_splitter.errors import InvalidInput
-from frame_splitter.fields import decode, encode
-from frame_splitter.probes import Measure, ProbeReport
-from frame_splitter.records import Demand, JobSpec, JobState
+from farm_protocol.errors import InvalidInput
+from farm_protocol.fields import decode, encode
+from farm_protocol.probes import Measure, ProbeReport
+from farm_protocol.records import Demand, JobSpec, JobState
 from payments.quotes import Quote, QuoteState
 from render_farm import quoting
 from render_farm.cli import quote_command

@@ -6,7 +6,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as some
 
-from frame_splitter.records import SlotOffer, TaskKind
+from farm_protocol.records import SlotOffer, TaskKind
 from render_farm.scheduler import (
     AGEING_SECONDS,
     AVOID_SECONDS,

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from frame_splitter.records import SlotOffer, TaskKind
+from farm_protocol.records import SlotOffer, TaskKind
 from render_farm.auditors import Seat
 from render_farm.scheduler import Asker, Candidate, InOrder, Obstacle, Queue, choose, obstacle
 from render_farm.standstill import WHY, Look, Peer, may_take, sentence

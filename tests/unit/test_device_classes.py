@@ -3,8 +3,8 @@
 
 import pytest
 
-from frame_splitter.device_classes import Summation, kind_of_device, summation_of
-from frame_splitter.ids import DeviceClass
+from farm_protocol.device_classes import Summation, kind_of_device, summation_of
+from farm_protocol.ids import DeviceClass
 
 
 @pytest.mark.parametrize(

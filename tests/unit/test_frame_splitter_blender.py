@@ -11,14 +11,14 @@ from typing import Any
 import numpy
 import pytest
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
+from farm_protocol.facts import Adaptive, SceneFacts
+from farm_protocol.fields import Tile
+from farm_protocol.records import RenderSettings
 from frame_splitter.exactness import adaptive_reach
 from frame_splitter.exr import Image, check, crop, read, write
-from frame_splitter.facts import Adaptive, SceneFacts
-from frame_splitter.fields import Tile
 from frame_splitter.formats import EXTENSIONS
 from frame_splitter.outputs import frame_path
-from frame_splitter.records import RenderSettings
 from frame_splitter.stitch import stitch
 from frame_splitter.tiles import border_area, frame_size, grid, relative, with_overscan
 

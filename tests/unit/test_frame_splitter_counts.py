@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from farm_protocol.errors import InvalidInput
 from frame_splitter.counts import plain_counts
-from frame_splitter.errors import InvalidInput
 from frame_splitter.exr import Image, Part
 
 

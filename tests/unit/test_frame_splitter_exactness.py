@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
+from farm_protocol.facts import Adaptive, SceneFacts, Simulation
+from farm_protocol.ids import DeviceClass
+from farm_protocol.records import Demand, Exactness, RenderSettings, TaskOutput
 from frame_splitter.exactness import (
     Allowed,
     adaptive_reach,
@@ -16,9 +19,6 @@ from frame_splitter.exactness import (
     sum_is_stored,
     words,
 )
-from frame_splitter.facts import Adaptive, SceneFacts, Simulation
-from frame_splitter.ids import DeviceClass
-from frame_splitter.records import Demand, Exactness, RenderSettings, TaskOutput
 
 MakeFacts = Callable[..., SceneFacts]
 

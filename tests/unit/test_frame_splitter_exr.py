@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
+from farm_protocol.fields import Tile
 from frame_splitter.exr import Image, Limits, Part, check, crop, read, write
 from frame_splitter.exr_header import MAGIC, MULTI_PART
-from frame_splitter.fields import Tile
 
 TYPES = ("float32", "float16", "uint32")
 ZIP, NONE, PIZ = 3, 0, 4

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 from frame_splitter.frames import FIRST_FRAME, LAST_FRAME, MAX_FRAMES, FrameRange
 
 FRAMES = st.integers(FIRST_FRAME, LAST_FRAME)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 from frame_splitter.outputs import (
     carried_name,
     frame_path,

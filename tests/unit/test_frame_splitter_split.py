@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
+from farm_protocol.facts import Adaptive, FileFormat, SceneFacts
+from farm_protocol.fields import Tile, decode, encode
+from farm_protocol.ids import JobId, SceneId
+from farm_protocol.records import Demand, JobSpec, Task, TaskKind, TaskOutput
 from frame_splitter.exactness import classify
-from frame_splitter.facts import Adaptive, FileFormat, SceneFacts
-from frame_splitter.fields import Tile, decode, encode
 from frame_splitter.formats import EXTENSIONS, extension, image_format
-from frame_splitter.ids import JobId, SceneId
-from frame_splitter.records import Demand, JobSpec, Task, TaskKind, TaskOutput
 from frame_splitter.split import fingerprint, pin, split, validate
 
 MakeFacts = Callable[..., SceneFacts]

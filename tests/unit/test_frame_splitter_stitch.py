@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
+from farm_protocol.fields import Tile
 from frame_splitter.exr import Image, Part, crop
-from frame_splitter.fields import Tile
 from frame_splitter.stitch import stitch
 from frame_splitter.tiles import grid, relative, with_overscan
 

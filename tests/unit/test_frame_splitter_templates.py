@@ -3,8 +3,8 @@
 
 import pytest
 
-from frame_splitter.errors import InvalidInput
-from frame_splitter.facts import Naming
+from farm_protocol.errors import InvalidInput
+from farm_protocol.facts import Naming
 from frame_splitter.outputs import frame_path, view_of
 from frame_splitter.templates import fill_in, variables
 

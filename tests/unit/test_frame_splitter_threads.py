@@ -11,7 +11,7 @@ import pytest
 
 PROGRAM = """
 import faulthandler, threading, time
-from frame_splitter import fields
+from farm_protocol import fields
 {imports}
 faulthandler.enable()
 def shuffle(*_):

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frame_splitter.errors import InvalidInput
-from frame_splitter.facts import SceneFacts
-from frame_splitter.fields import Tile
+from farm_protocol.errors import InvalidInput
+from farm_protocol.facts import SceneFacts
+from farm_protocol.fields import Tile
 from frame_splitter.tiles import (
     SMALLEST_EDGE,
     auto_grid,

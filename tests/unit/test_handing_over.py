@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from frame_splitter.errors import FarmError, Unavailable
-from frame_splitter.fields import StoredFile
-from frame_splitter.handed_over import place
+from farm_protocol.errors import FarmError, Unavailable
+from farm_protocol.fields import StoredFile
+from farm_protocol.handed_over import place
 from gpu_worker import handed_over
 from render_farm.handing_over import YOUNG_NS, HandedOver
 

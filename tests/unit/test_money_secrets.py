@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from frame_splitter.errors import FarmError, InvalidInput
+from farm_protocol.errors import FarmError, InvalidInput
 from payments.chain import Chain
 from payments.keystore import Key
 from payments.wallets import open_signer
@@ -63,7 +63,7 @@ BROKEN = b"HTTP/1.1 200 OK\r\nno header\r\nContent-Length: 2\r\nConnection: clos
 ASKS = """
 import logging, sys
 logging.basicConfig(level=getattr(logging, sys.argv[2]))
-from frame_splitter.errors import FarmError
+from farm_protocol.errors import FarmError
 from payments.chain import Chain
 from payments.signer import RemoteSigner
 names = ("chainId", "nonce", "value", "gas", "maxFeePerGas", "maxPriorityFeePerGas")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frame_splitter.errors import FarmError, InvalidInput, NotFound
+from farm_protocol.errors import FarmError, InvalidInput, NotFound
 from payments import amounts, network
 from tests.unit.test_payments_vectors import NETWORK
 

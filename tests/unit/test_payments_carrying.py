@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from frame_splitter.errors import Conflict, Unavailable
+from farm_protocol.errors import Conflict, Unavailable
 from payments.carrying import carried_out, mined
 from payments.outbox import Intent, Outcome
 from payments.refusals import Refused

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from frame_splitter.probes import MOST_FRAMES, Measure, ProbeReport
+from farm_protocol.probes import MOST_FRAMES, Measure, ProbeReport
 from payments.forecast import Cut, Forecast, Sampling, forecast, probed_frames
 
 AREA = 1_000_000

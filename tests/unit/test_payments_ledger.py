@@ -9,8 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from frame_splitter.errors import Conflict, InvalidInput
-from frame_splitter.ids import LeaseToken, TaskId
+from farm_protocol.errors import Conflict, InvalidInput
+from farm_protocol.ids import LeaseToken, TaskId
 from payments.entries import (
     Accepted,
     Capped,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 from payments.pricing import AUDIT_OVERHEAD, MICRO, audit_share, audit_units, reward, tile_units
 
 WEIGHTS = some.lists(some.integers(0, 10**10), min_size=1, max_size=50)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from frame_splitter.errors import FarmError, Unavailable
+from farm_protocol.errors import FarmError, Unavailable
 from payments.keystore import Key, new_key
 from payments.signer import MOST_BYTES, BadSigner, RemoteSigner
 

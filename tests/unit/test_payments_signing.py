@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frame_splitter.errors import InvalidInput
-from frame_splitter.ids import JobId
+from farm_protocol.errors import InvalidInput
+from farm_protocol.ids import JobId
 from payments import accepted_tree, signing
 from payments.accepted_tree import Beside
 from payments.promises import Credit, Offer, Order, Raise, Slash, Terms, Voucher

@@ -3,7 +3,7 @@
 
 from dataclasses import replace
 
-from frame_splitter.ids import JobId
+from farm_protocol.ids import JobId
 from payments import accepted_tree
 from payments.promises import SignedVoucher, Voucher
 from render_farm.settlement.courier import JobErrand

@@ -9,9 +9,9 @@ import pytest
 from eth_account import Account
 from eth_account.messages import encode_typed_data
 
-from frame_splitter.fields import decode, encode
-from frame_splitter.ids import DeviceClass, LeaseToken, TaskId
-from frame_splitter.records import OutputFile, TaskResult
+from farm_protocol.fields import decode, encode
+from farm_protocol.ids import DeviceClass, LeaseToken, TaskId
+from farm_protocol.records import OutputFile, TaskResult
 from verification import attestation
 from verification.attestation import Attestation, BadSignature, Enrolment, LogHead, Signed, Submission
 

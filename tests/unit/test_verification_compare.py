@@ -9,11 +9,11 @@ import numpy
 import OpenEXR
 import pytest
 
+from farm_protocol.audits import AuditOrder, CheckOrder, Fault, SampleRange, Sums
+from farm_protocol.device_classes import Summation
+from farm_protocol.fields import Tile, decode, encode
 from frame_splitter import exr
-from frame_splitter.audits import AuditOrder, CheckOrder, Fault, SampleRange, Sums
-from frame_splitter.device_classes import Summation
 from frame_splitter.exr import Image, Limits, Part
-from frame_splitter.fields import Tile, decode, encode
 from verification.compare import AuditedFiles, CheckReport, look
 from verification.pixel_root import channel_names, pixel_root
 from verification.sampling import AuditPolicy, cells, side_of

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 from verification import drand
 from verification.beacon import NO_COMMITMENT, next_round, round_time
 from verification.drand import QUICKNET, Chain, Drand

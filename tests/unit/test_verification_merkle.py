@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frame_splitter.records import OutputFile
+from farm_protocol.records import OutputFile
 from verification import merkle
 from verification.file_root import file_root
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from farm_protocol.fields import Tile
 from frame_splitter.exr import Image, Part
-from frame_splitter.fields import Tile
 from verification.metrics.blocks import block_scores, spread_out, suspicious_blocks
 from verification.metrics.samples import estimate_samples
 

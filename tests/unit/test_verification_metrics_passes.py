@@ -4,8 +4,8 @@
 import numpy
 import pytest
 
+from farm_protocol.fields import Tile
 from frame_splitter.exr import Image, Part
-from frame_splitter.fields import Tile
 from verification.metrics.blocks import SURE, block_scores, not_finite_blocks, suspicious_blocks
 from verification.passes import with_first_samples
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from farm_protocol.records import OutputFile
 from frame_splitter import exr
 from frame_splitter.exr import Image, Part
-from frame_splitter.records import OutputFile
 from verification import merkle
 from verification.file_root import file_root
 from verification.pixel_root import blocks, channel_names, leaves, pixel_root

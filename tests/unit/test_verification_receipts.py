@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frame_splitter.errors import Conflict, InvalidInput
-from frame_splitter.fields import Tile
+from farm_protocol.errors import Conflict, InvalidInput
+from farm_protocol.fields import Tile
 from tests import verified_job
 from tests.verified_job import FARM, FARM_KEY, STRANGERS, Farm
 from verification import attestation, receipts

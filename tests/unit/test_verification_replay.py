@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from frame_splitter.errors import InvalidInput
-from frame_splitter.fields import Tile, decode, encode
+from farm_protocol.errors import InvalidInput
+from farm_protocol.fields import Tile, decode, encode
 from tests import verified_job
 from tests.verified_job import FARM, FARM_KEY, OWN, STRANGERS
 from verification import attestation

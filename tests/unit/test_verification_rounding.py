@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from frame_splitter.audits import Sums
+from farm_protocol.audits import Sums
 from frame_splitter.exr import Image, Part
 from verification.metrics.rounding import UNIT, Comparison, compare, hard_bound, rms_bound
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frame_splitter.fields import Tile
+from farm_protocol.fields import Tile
 from verification import sampling
 from verification.sampling import AuditPolicy, Draws
 

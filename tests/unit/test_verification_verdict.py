@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frame_splitter.audits import CheckReport, CropFinding, Fault
-from frame_splitter.device_classes import Summation
-from frame_splitter.fields import Tile, decode, encode
+from farm_protocol.audits import CheckReport, CropFinding, Fault
+from farm_protocol.device_classes import Summation
+from farm_protocol.fields import Tile, decode, encode
 from render_farm.settlement.slashing import DISHONEST
 from verification.verdict import Case, Outcome, Twin, Verdict, judge
 

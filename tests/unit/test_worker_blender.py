@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from frame_splitter.fields import Tile
-from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
-from frame_splitter.records import FailureCode, Lease, RenderSettings, Task, TaskKind
+from farm_protocol.fields import Tile
+from farm_protocol.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
+from farm_protocol.records import FailureCode, Lease, RenderSettings, Task, TaskKind
 from gpu_worker.blender import BlenderChild, ChildCommand, ChildLimits, Device
 from gpu_worker.failures import Cancelled, TaskError
 

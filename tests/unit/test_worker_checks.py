@@ -13,12 +13,11 @@ from pathlib import Path
 import numpy
 import pytest
 
-from frame_splitter import exr
-from frame_splitter.audits import AuditAnswer, AuditOrder, CheckOrder, CheckReport, Fault, SampleRange
-from frame_splitter.errors import InvalidInput
-from frame_splitter.fields import StoredFile, Tile, decode
-from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
-from frame_splitter.records import (
+from farm_protocol.audits import AuditAnswer, AuditOrder, CheckOrder, CheckReport, Fault, SampleRange
+from farm_protocol.errors import InvalidInput
+from farm_protocol.fields import StoredFile, Tile, decode
+from farm_protocol.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
+from farm_protocol.records import (
     FailureCode,
     Lease,
     RenderSettings,
@@ -28,6 +27,7 @@ from frame_splitter.records import (
     TaskResult,
     TileInput,
 )
+from frame_splitter import exr
 from gpu_worker import checks, sandbox, transfer
 from gpu_worker.blender import ChildLimits, Device
 from gpu_worker.checking import Rendered

@@ -7,10 +7,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from frame_splitter.errors import Conflict, InvalidInput, NotFound, StaleLease, Unauthorized, Unavailable
-from frame_splitter.fields import StoredFile, Tile
-from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
-from frame_splitter.records import (
+from farm_protocol.errors import Conflict, InvalidInput, NotFound, StaleLease, Unauthorized, Unavailable
+from farm_protocol.fields import StoredFile, Tile
+from farm_protocol.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
+from farm_protocol.records import (
     FailureCode,
     Heartbeat,
     Lease,

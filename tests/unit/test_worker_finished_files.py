@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 from frame_splitter.formats import EXTENSIONS
 from gpu_worker.finished_files import check
 from gpu_worker.picture_requests import FinishedFile

@@ -11,11 +11,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from frame_splitter.appointments import Appointment, AuditTerms
-from frame_splitter.errors import Conflict, InvalidInput, Unavailable
-from frame_splitter.fields import Tile
-from frame_splitter.ids import DeviceClass, JobId, LeaseToken, OwnerId, SceneId, TaskId
-from frame_splitter.records import Lease, OutputFile, RenderSettings, Task, TaskKind, TaskResult
+from farm_protocol.appointments import Appointment, AuditTerms
+from farm_protocol.errors import Conflict, InvalidInput, Unavailable
+from farm_protocol.fields import Tile
+from farm_protocol.ids import DeviceClass, JobId, LeaseToken, OwnerId, SceneId, TaskId
+from farm_protocol.records import Lease, OutputFile, RenderSettings, Task, TaskKind, TaskResult
 from gpu_worker import identity as identities
 from gpu_worker.coordinator import NodeSelf, SubmitAnswer
 from gpu_worker.identity import enrol, load_identity

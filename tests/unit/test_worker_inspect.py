@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from frame_splitter.records import FailureCode
+from farm_protocol.records import FailureCode
 from gpu_worker import doctor, sandbox
 from gpu_worker import inspect as inspection
 from gpu_worker.__main__ import main

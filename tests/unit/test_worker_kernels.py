@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from frame_splitter.records import FailureCode, TaskOutput
+from farm_protocol.records import FailureCode, TaskOutput
 from gpu_worker import sandbox
 from gpu_worker.blender import CHILD_PROGRAM, BlenderChild, ChildCommand, ChildLimits, Device
 from gpu_worker.checking import Rendered
@@ -56,7 +56,7 @@ def make_slot(tmp_path, machine, monkeypatch):
 
 
 def _kinds():
-    from frame_splitter.records import TaskKind
+    from farm_protocol.records import TaskKind
 
     return (TaskKind.RENDER,)
 

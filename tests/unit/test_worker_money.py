@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from frame_splitter.errors import InvalidInput, Unavailable
-from frame_splitter.fields import Tile
-from frame_splitter.ids import DeviceClass, JobId, LeaseToken, OwnerId, SceneId, TaskId
-from frame_splitter.records import Lease, RenderSettings, Task, TaskKind
+from farm_protocol.errors import InvalidInput, Unavailable
+from farm_protocol.fields import Tile
+from farm_protocol.ids import DeviceClass, JobId, LeaseToken, OwnerId, SceneId, TaskId
+from farm_protocol.records import Lease, RenderSettings, Task, TaskKind
 from gpu_worker.money import purse as purses
 from gpu_worker.money.agreements import BadPromise, Seller, believed
 from gpu_worker.money.purse import Purse, Work

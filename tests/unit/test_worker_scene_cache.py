@@ -12,9 +12,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from frame_splitter.errors import InvalidInput, Unavailable
-from frame_splitter.fields import StoredFile
-from frame_splitter.ids import SceneId
+from farm_protocol.errors import InvalidInput, Unavailable
+from farm_protocol.fields import StoredFile
+from farm_protocol.ids import SceneId
 from gpu_worker import sandbox
 from gpu_worker.coordinator import SceneListing
 from gpu_worker.scene_cache import CacheFull, SceneCache, Stopped
@@ -217,7 +217,7 @@ import sys, threading
 from pathlib import Path
 from gpu_worker.scene_cache import SceneCache, CacheFull
 from gpu_worker.coordinator import SceneListing
-from frame_splitter.fields import StoredFile
+from farm_protocol.fields import StoredFile
 
 def download(file, target, stopped):
     with target.open("xb") as sink:
@@ -238,7 +238,7 @@ print([str(path) for path in (cache.root / "incoming").iterdir()], cache.used())
 def test_a_full_disk_is_a_sentence_and_leaves_no_half_files(tmp_path):
     """On a real file system of one megabyte, which the sandbox can make without being root."""
     project = Path(__file__).parents[2]
-    packages = ("gpu_worker", "frame_splitter", "payments")
+    packages = ("gpu_worker", "farm_protocol", "frame_splitter", "payments")
     readable = tuple(project / package for package in packages)
     box = sandbox.Sandbox(readable, fleeting=(Path("/small"),), room=1 << 20)
     command = box.wrap([sys.executable, "-c", FULL_DISK, "/small"])

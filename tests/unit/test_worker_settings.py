@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from frame_splitter.device_classes import Summation, summation_of
-from frame_splitter.errors import InvalidInput
+from farm_protocol.device_classes import Summation, summation_of
+from farm_protocol.errors import InvalidInput
+from farm_protocol.fields import Tile
+from farm_protocol.ids import TaskId
+from farm_protocol.records import FailureCode, TaskFailure
 from frame_splitter.exr import read
-from frame_splitter.fields import Tile
-from frame_splitter.ids import TaskId
-from frame_splitter.records import FailureCode, TaskFailure
 from gpu_worker import config, devices, libraries, ray_cluster, sandbox
 from gpu_worker.__main__ import build_parser
 from gpu_worker.devices import Choice, Gpu, backend_for, device_class, gpu_at, instruction_set

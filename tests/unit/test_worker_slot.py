@@ -10,12 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from frame_splitter import exr
-from frame_splitter.audits import AuditOrder, SampleRange, SeamReport
-from frame_splitter.errors import InvalidInput, Unavailable
-from frame_splitter.fields import StoredFile, Tile
-from frame_splitter.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
-from frame_splitter.records import (
+from farm_protocol.audits import AuditOrder, SampleRange, SeamReport
+from farm_protocol.errors import InvalidInput, Unavailable
+from farm_protocol.fields import StoredFile, Tile
+from farm_protocol.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
+from farm_protocol.records import (
     FailureCode,
     Lease,
     RenderSettings,
@@ -27,6 +26,7 @@ from frame_splitter.records import (
     TileInput,
     Upload,
 )
+from frame_splitter import exr
 from gpu_worker import disk, sandbox, seams, transfer
 from gpu_worker.blender import ChildLimits, Device
 from gpu_worker.checking import Rendered, region_of

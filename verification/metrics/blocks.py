@@ -25,8 +25,8 @@ from itertools import groupby
 import numpy
 from numpy.typing import NDArray
 
+from farm_protocol.fields import Tile
 from frame_splitter.exr import Image
-from frame_splitter.fields import Tile
 from verification.metrics.mattes import Floats, Names, slots
 from verification.passes import COUNTED, CRYPTOMATTE, FIRST_SAMPLE, kind_of, pass_name
 from verification.pixel_root import Channel, channels

@@ -15,7 +15,7 @@ from typing import Self
 import numpy
 from numpy.typing import NDArray
 
-from frame_splitter.audits import Sums
+from farm_protocol.audits import Sums
 from frame_splitter.exactness import FILTER_STEP
 from frame_splitter.exr import Pixels
 from verification.metrics.difference import Mask

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy
 from numpy.typing import NDArray
 
-from frame_splitter.audits import Sums
+from farm_protocol.audits import Sums
 from frame_splitter.counts import COUNT_CHANNEL
 from frame_splitter.exr import Image, Pixels
 from verification.metrics.difference import Mask, by_name, different_bits, different_pixels

@@ -3,9 +3,9 @@
 
 import hashlib
 
-from frame_splitter.fields import encode
-from frame_splitter.ids import SceneId
-from frame_splitter.records import Manifest
+from farm_protocol.fields import encode
+from farm_protocol.ids import SceneId
+from farm_protocol.records import Manifest
 
 
 def scene_id(manifest: Manifest) -> SceneId:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from frame_splitter.fields import FrameNumber, Seconds
+from farm_protocol.fields import FrameNumber, Seconds
 
 MOST_FRAMES = 16
 """That one probe looks at."""

@@ -7,7 +7,7 @@ A class reads `kind:...:bpy-VERSION-BUILD`, for example `cpu:avx512:bpy-5.0.1-a3
 
 from enum import StrEnum
 
-from frame_splitter.ids import DeviceClass
+from farm_protocol.ids import DeviceClass
 
 CPU = "cpu"
 

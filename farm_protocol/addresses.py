@@ -7,7 +7,7 @@ from enum import StrEnum
 import psutil
 import urllib3
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 
 Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 

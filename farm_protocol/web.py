@@ -15,8 +15,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import allowed_gai_family, create_connection
 
-from frame_splitter.errors import InvalidInput
-from frame_splitter.links import LinkRefused
+from farm_protocol.errors import InvalidInput
+from farm_protocol.links import LinkRefused
 
 Allows = Callable[[str], bool]
 """Whether a numeric address may be connected to."""

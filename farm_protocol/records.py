@@ -2,7 +2,7 @@
 """The records both sides of the wire speak, and their JSON.
 
 Frozen dataclasses; `encode` and `decode` are the only way to and from bytes. `decode` checks types,
-bounds and unknown enum values, so a record that exists is well formed. `frame_splitter/audits.py` has
+bounds and unknown enum values, so a record that exists is well formed. `farm_protocol/audits.py` has
 those of verification.
 """
 
@@ -12,9 +12,9 @@ from typing import Annotated
 
 import msgspec
 
-from frame_splitter.appointments import Appointment
-from frame_splitter.audits import AuditOrder, CheckOrder, CheckReport, SeamReport
-from frame_splitter.fields import (
+from farm_protocol.appointments import Appointment
+from farm_protocol.audits import AuditOrder, CheckOrder, CheckReport, SeamReport
+from farm_protocol.fields import (
     Digest,
     FrameNumber,
     Name,
@@ -26,7 +26,7 @@ from frame_splitter.fields import (
     StoredFile,
     Tile,
 )
-from frame_splitter.ids import (
+from farm_protocol.ids import (
     DeviceClass,
     JobId,
     LeaseToken,
@@ -35,7 +35,7 @@ from frame_splitter.ids import (
     Sha256,
     TaskId,
 )
-from frame_splitter.probes import ProbeOrder, ProbeReport
+from farm_protocol.probes import ProbeOrder, ProbeReport
 
 # --- scenes -------------------------------------------------------------------------------------
 

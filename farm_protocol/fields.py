@@ -7,7 +7,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 
 T = TypeVar("T")
 

@@ -9,8 +9,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from frame_splitter.addresses import Kind, is_loopback_name, is_this_machine, kind_of, origin_of
-from frame_splitter.errors import FarmError, InvalidInput
+from farm_protocol.addresses import Kind, is_loopback_name, is_this_machine, kind_of, origin_of
+from farm_protocol.errors import FarmError, InvalidInput
 
 MOST_ORIGINS = 8
 LARGEST_OBJECT = 5 * 1000**3

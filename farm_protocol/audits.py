@@ -7,8 +7,8 @@ from typing import Annotated
 
 import msgspec
 
-from frame_splitter.fields import Digest, Name, Pixels, Sentence, StoredFile, Tile
-from frame_splitter.ids import TaskId
+from farm_protocol.fields import Digest, Name, Pixels, Sentence, StoredFile, Tile
+from farm_protocol.ids import TaskId
 
 Samples = Annotated[int, msgspec.Meta(ge=0, le=1 << 24)]
 Number = Annotated[float, msgspec.Meta(ge=-1e30, le=1e30)]

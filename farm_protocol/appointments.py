@@ -11,7 +11,7 @@ from typing import Annotated
 
 import msgspec
 
-from frame_splitter.fields import Digest, Seconds
+from farm_protocol.fields import Digest, Seconds
 
 MILLION = 1_000_000
 Rate = Annotated[int, msgspec.Meta(ge=0, le=MILLION)]

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from frame_splitter.errors import InvalidInput
+from farm_protocol.errors import InvalidInput
 
 LONGEST = 4096
 STANDARD_INPUT = "-"

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import msgspec
 
-from frame_splitter.fields import FrameNumber, Name, Pixels, Sentence, Size
+from farm_protocol.fields import FrameNumber, Name, Pixels, Sentence, Size
 
 Names = Annotated[tuple[Name, ...], msgspec.Meta(max_length=10_000)]
 Sentences = Annotated[tuple[Sentence, ...], msgspec.Meta(max_length=1_000)]
