@@ -22,9 +22,9 @@ from farm_protocol.records import (
     TaskKind,
     TaskResult,
 )
+from farm_protocol.retry import backoff
 from gpu_worker.agent_records import Bench, Held, Node, Pace, RunningSlot, Seller
 from gpu_worker.checking import Rendered
-from gpu_worker.coordinator import backoff
 from gpu_worker.delivery import Delivery, Signer
 from gpu_worker.readiness import SlotInfo
 

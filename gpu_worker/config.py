@@ -10,10 +10,10 @@ from pathlib import Path
 
 import psutil
 
+from farm_protocol.addresses import checked_url
 from farm_protocol.errors import InvalidInput
 from farm_protocol.token_file import LONGEST, read_token
 from gpu_worker.blender import CHILD_PROGRAM
-from gpu_worker.coordinator import checked_url
 from gpu_worker.devices import Choice
 from payments.wallets import is_remote
 

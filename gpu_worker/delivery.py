@@ -19,9 +19,10 @@ from farm_protocol.records import (
     TaskResult,
     Upload,
 )
-from gpu_worker.coordinator import SubmitAnswer, backoff
+from farm_protocol.retry import backoff
+from farm_protocol.transfer import LinkExpired
+from gpu_worker.coordinator import SubmitAnswer
 from gpu_worker.notary import WrongReceipt
-from gpu_worker.transfer import LinkExpired
 
 LONGEST_WAIT = 5.0
 """Seconds between two tries."""

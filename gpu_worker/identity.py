@@ -17,7 +17,9 @@ import structlog
 
 from farm_protocol.errors import Conflict, InvalidInput, Unavailable
 from farm_protocol.fields import Address
-from gpu_worker.coordinator import Distrusted, NodeSelf, backoff
+from farm_protocol.http_client import Distrusted
+from farm_protocol.retry import backoff
+from gpu_worker.coordinator import NodeSelf
 from gpu_worker.pins import first_said
 from verification.attestation import BadSignature, Enrolment, Signed, address_of, sign
 

@@ -23,7 +23,7 @@ from typing import Any
 import structlog
 
 from farm_protocol.errors import FarmError, Unavailable
-from gpu_worker.coordinator import backoff
+from farm_protocol.retry import backoff
 from gpu_worker.undertaker import end_writers
 
 SOCKET_ROOM = len("/session_2026-11-23_00-35-18_204056_4194304/sockets/plasma_store")

@@ -34,10 +34,10 @@ from farm_protocol.fields import StoredFile, decoder
 from farm_protocol.ids import SceneId, Sha256
 from farm_protocol.records import Blob, Manifest
 from farm_protocol.scene_ids import scene_id
+from farm_protocol.transfer import LinkExpired
 from frame_splitter.outputs import is_color_config, laid_out_name, safe_relative
 from gpu_worker import inner_user
 from gpu_worker.coordinator import SceneListing
-from gpu_worker.transfer import LinkExpired
 
 Download = Callable[[StoredFile, Path, threading.Event], None]
 

@@ -28,6 +28,7 @@ from farm_protocol.records import (
     TileInput,
     Upload,
 )
+from farm_protocol.transfer import ObjectLost
 from frame_splitter.outputs import safe_relative
 from gpu_worker import checks, disk, probes, removal, sandbox, seams, transfer
 from gpu_worker.checking import (
@@ -373,7 +374,7 @@ class Slot:
         with ThreadPoolExecutor(INPUTS_AT_ONCE, "tile-download") as pool:
             problems = list(pool.map(fetch, wanted))
         bad = [(one.task, problem) for one, problem in zip(wanted, problems, strict=True) if problem]
-        lost = [(task, problem) for task, problem in bad if isinstance(problem, transfer.ObjectLost)]
+        lost = [(task, problem) for task, problem in bad if isinstance(problem, ObjectLost)]
         if bad:
             # What the store lost is nobody's fault, so it is told apart from what others delivered.
             code = FailureCode.LOST if lost else FailureCode.BAD_INPUT

@@ -37,6 +37,7 @@ from farm_protocol.fields import StoredFile
 from farm_protocol.ids import JobId, SceneId
 from farm_protocol.links import Links, links, trusted_links
 from farm_protocol.records import Blob, JobSpec, Manifest
+from farm_protocol.transfer import LinkExpired
 from frame_splitter.outputs import laid_out_name
 from payments.quotes import Quote
 from payments.statements import Payment, Statement
@@ -68,7 +69,7 @@ from render_farm.answers import (
 from render_farm.connection import Connection, Gone, Lost, Stopped, Stream
 from render_farm.hashing import hash_file
 from render_farm.job_events import FINAL_STATES, Event, parse
-from render_farm.transfers import LinkExpired, Transfers
+from render_farm.transfers import Transfers
 
 if TYPE_CHECKING:
     from verification.records import JobVerification, LogConsistency

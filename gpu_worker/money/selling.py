@@ -13,7 +13,7 @@ import structlog
 from farm_protocol.errors import Conflict, FarmError, InvalidInput, Unavailable
 from farm_protocol.ids import DeviceClass, JobId
 from farm_protocol.records import Lease
-from gpu_worker.coordinator import backoff
+from farm_protocol.retry import backoff
 from gpu_worker.money.agreements import Agreement, BadPromise, Seller
 from gpu_worker.money.purse import FOLDER, Purse, Work
 from gpu_worker.money.witness import Witness

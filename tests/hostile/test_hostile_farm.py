@@ -21,6 +21,7 @@ from farm_protocol.fields import StoredFile, encode
 from farm_protocol.ids import OwnerId, SceneId
 from farm_protocol.links import LinkRefused, Links, checked_headers, links, trusted_links
 from farm_protocol.records import FailureCode, LeaseRequest, TaskFailure, TaskKind, Upload
+from farm_protocol.transfer import TIMEOUT
 from gpu_worker import transfer
 from gpu_worker.coordinator import Coordinator, SceneListing
 from gpu_worker.outcomes import outcome_of
@@ -192,7 +193,7 @@ def test_a_link_beyond_the_farms_object_store_is_not_followed_and_tells_nothing(
     ],
 )
 def test_no_way_of_writing_a_link_leads_elsewhere(link, follow, tmp_path, monkeypatch):
-    monkeypatch.setattr(transfer, "backoff", lambda attempt, longest: 0.0)
+    monkeypatch.setattr("farm_protocol.retry.backoff", lambda *_: 0.0)
     with victim() as inside:
         follow(links(("http://127.0.0.1:9",), "http://127.0.0.1:9", "127.0.0.1"))
         url = link.format(port=inside.port)
@@ -356,7 +357,7 @@ def test_a_stores_endless_answer_to_an_upload_is_not_read(follow, tmp_path):
         follow(links((origin,), origin, "127.0.0.1"))
         began = time.monotonic()
         transfer.upload(tmp_path / "body", Upload("f", origin + "/f", {}))
-        assert time.monotonic() - began < transfer.TIMEOUT.read_timeout / 2
+        assert time.monotonic() - began < TIMEOUT.read_timeout / 2
 
 
 def test_a_file_larger_than_any_object_is_not_begun(follow, tmp_path):
@@ -425,7 +426,7 @@ def test_an_artist_asks_inside_the_network_only_where_the_farm_is_there_or_the_a
         file = StoredFile("f", SECRET, 6, store.url + "/f")
         with scripted(lambda _: Answer(body=rules(store.url))) as server:
             with FarmClient(server.url, "t", patience=0.1) as client:
-                known, client._link.peer = client.rules(), "8.8.8.8"
+                known, client._link._http.peer = client.rules(), "8.8.8.8"
                 monkeypatch.setattr(client, "rules", lambda: known)
                 with pytest.raises(LinkRefused, match="--objects"):
                     client.download(file, tmp_path / "f")

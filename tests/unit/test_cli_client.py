@@ -12,10 +12,10 @@ from farm_protocol.errors import Conflict, FarmError, InvalidInput, NotFound, St
 from farm_protocol.fields import StoredFile
 from farm_protocol.ids import JobId
 from farm_protocol.records import Blob, Manifest
+from farm_protocol.transfer import LinkExpired, ObjectDamaged
 from render_farm.client import FarmClient
 from render_farm.connection import Gone, Stopped
 from render_farm.embedded.seaweed import free_port
-from render_farm.transfers import DamagedDownload, LinkExpired
 from tests.fakes.scripted_server import Answer, Asked, scripted
 
 HEALTH = b'{"status": "ok", "version": "1", "store": true, "objects": true}'
@@ -300,7 +300,7 @@ def test_a_damaged_download_leaves_nothing(tmp_path: Path, sent: bytes) -> None:
     with (
         scripted(lambda _: Answer(body=sent)) as server,
         FarmClient(server.url, "t", patience=3) as client,
-        pytest.raises(DamagedDownload),
+        pytest.raises(ObjectDamaged),
     ):
         client.download(stored(b"pixels", f"{server.url}/x"), tmp_path / "f.png")
     assert list(tmp_path.iterdir()) == []

@@ -15,10 +15,10 @@ import pytest
 from farm_protocol.errors import InvalidInput, Unavailable
 from farm_protocol.fields import StoredFile
 from farm_protocol.ids import SceneId
+from farm_protocol.transfer import LinkExpired
 from gpu_worker import sandbox
 from gpu_worker.coordinator import SceneListing
 from gpu_worker.scene_cache import CacheFull, SceneCache, Stopped
-from gpu_worker.transfer import LinkExpired
 
 NEVER = threading.Event()
 
