@@ -15,13 +15,15 @@ from typing import Protocol, TypeVar
 
 import structlog
 
+from farm_protocol.documents import Enrolment, Signed
 from farm_protocol.errors import Conflict, InvalidInput, Unavailable
 from farm_protocol.fields import Address
 from farm_protocol.http_client import Distrusted
 from farm_protocol.retry import backoff
+from farm_protocol.typed_data import BadSignature, address_of
 from gpu_worker.coordinator import NodeSelf
 from gpu_worker.pins import first_said
-from verification.attestation import BadSignature, Enrolment, Signed, address_of, sign
+from verification.attestation import sign
 
 T = TypeVar("T")
 

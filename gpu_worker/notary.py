@@ -16,22 +16,15 @@ import msgspec
 import structlog
 
 from farm_protocol.appointments import Appointment, AuditTerms
+from farm_protocol.documents import Attestation, Submission
 from farm_protocol.errors import Conflict, InvalidInput
 from farm_protocol.fields import Signature, decode
 from farm_protocol.records import Lease, TaskResult
+from farm_protocol.typed_data import BadSignature
 from gpu_worker.coordinator import SubmitAnswer
 from gpu_worker.identity import Identity
 from gpu_worker.signed import Signed
-from verification.attestation import (
-    Attestation,
-    BadSignature,
-    Submission,
-    appoint,
-    attest,
-    digest,
-    is_receipt_of,
-    require_signer,
-)
+from verification.attestation import appoint, attest, digest, is_receipt_of, require_signer
 
 RECEIPTS_FILE = "receipts.jsonl"
 SIGNED_FILE = "signed"

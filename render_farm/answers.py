@@ -7,6 +7,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from farm_protocol.documents import Submission
 from farm_protocol.fields import Address, Digest, Sentence, Signature, StoredFile
 from farm_protocol.ids import JobId, NodeId, OwnerId, SceneId, TaskId
 from farm_protocol.records import (
@@ -25,7 +26,6 @@ from farm_protocol.records import (
 from payments.network import Network
 from payments.promises import SignedTerms
 from payments.statements import JobMoney
-from verification.attestation import Submission
 from verification.rate import Standing
 from verification.records import FarmRules
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from farm_protocol.addresses import require_encrypted
 from farm_protocol.audits import MOST_CROPS
 from farm_protocol.errors import InvalidInput
+from farm_protocol.typed_data import address_of
 from payments import network
 from payments.network import Network
 from payments.statements import NOBODY
@@ -24,7 +25,6 @@ from render_farm.limits import Limits
 from render_farm.objects import Place
 from render_farm.rules import Arbiters, Rules
 from render_farm.tls import Certificate, certificate, require_cover
-from verification.attestation import address_of
 from verification.beacon import LOCAL
 from verification.rate import Rates
 from verification.sampling import MILLION, AuditPolicy

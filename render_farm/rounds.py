@@ -13,6 +13,7 @@ from dataclasses import replace
 import structlog
 
 from farm_protocol.audits import AuditOrder
+from farm_protocol.documents import LogHead
 from farm_protocol.errors import Unavailable
 from farm_protocol.fields import Tile
 from farm_protocol.ids import JobId, TaskId
@@ -23,7 +24,6 @@ from render_farm.store.decisions import AuditWish, Decision
 from render_farm.store.rounds import Recorded, Rounds
 from render_farm.store.submissions import JobFacts, Meetings, Submissions, Submitter
 from verification import attestation, sampling, selection
-from verification.attestation import LogHead
 from verification.beacon import LOCAL, closing_time, round_time
 from verification.records import Round, SignedHead, SubmissionRecord
 from verification.sampling import Draws

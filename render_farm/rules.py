@@ -5,8 +5,8 @@ import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from farm_protocol.typed_data import address_of
 from verification import drand as public_beacon
-from verification.attestation import address_of
 from verification.beacon import LOCAL, Beacon, LocalBeacon
 from verification.rate import Rates
 from verification.records import FarmRules

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from farm_protocol.appointments import Appointment, AuditTerms
+from farm_protocol.documents import Attestation, Submission
 from farm_protocol.errors import Conflict, FarmError, Forbidden, InvalidInput, RoundClosed, StaleLease
 from farm_protocol.ids import LeaseToken, TaskId
 from farm_protocol.records import TaskResult, TaskState
@@ -15,7 +16,6 @@ from render_farm.store.identities import Caller
 from render_farm.store.leases import Holding, Leases, NewSubmission
 from render_farm.store.submissions import Agreed, Submissions, Submitter, Work
 from verification import attestation
-from verification.attestation import Attestation, Submission
 from verification.beacon import closing_time, open_round, round_time
 from verification.rate import appointed_rate
 from verification.records import SubmissionRecord

@@ -8,10 +8,11 @@ import msgspec
 
 from farm_protocol.ids import JobId, SceneId
 from farm_protocol.records import RenderSettings
+from farm_protocol.typed_data import address_of
 from payments.network import Network
 from payments.promises import SignedTerms, Terms, job_name
 from payments.session import session_key
-from payments.signing import address_of, sign
+from payments.signing import sign
 from payments.statements import Payment
 from render_farm.rules import Arbiters, Rules
 from render_farm.settlement.orders import FIRST_TASKS

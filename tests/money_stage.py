@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from farm_protocol import documents
 from farm_protocol.ids import JobId
 from payments import accepted_tree, signing
 from payments.artifacts import error_name
@@ -239,7 +240,7 @@ class Stage:
 
     def attested(self, task: str, pixels: bytes = b"pixels", key: Key | None = None) -> tuple[Attested, str]:
         """A node's attestation, and its signature."""
-        said = attestation.Attestation(
+        said = documents.Attestation(
             task, 3, sha256(pixels).hexdigest(), sha256(b"object").hexdigest(), "CPU", "5.0.1", 1234
         )
         signature = attestation.sign(said, self.farm.address, (key or self.node).reveal())
@@ -254,11 +255,11 @@ class Stage:
         """
         name = bytes.fromhex(self.market.job(job).name).rstrip(b"\0").decode()
         said, signature = self.attested(f"{name}.{task}", key=node)
-        told = attestation.Attestation(
+        told = documents.Attestation(
             said.task, said.token, said.pixel_root, said.object, said.device_class, said.build, 1234
         )
         digest = attestation.digest(told, self.farm.address).hex()
-        receipt = attestation.Submission(digest, 1_800_000_000_123, 77, "0" * 64, 100_000)
+        receipt = documents.Submission(digest, 1_800_000_000_123, 77, "0" * 64, 100_000)
         received = Received(
             receipt.attestation, receipt.time, receipt.round, receipt.commitment, receipt.rate
         )

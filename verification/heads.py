@@ -9,10 +9,10 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from farm_protocol.documents import LogHead
 from farm_protocol.errors import FarmError
 from farm_protocol.fields import Address, Sentence, convert
 from verification import attestation, log
-from verification.attestation import LogHead
 from verification.records import LogConsistency, SignedHead
 
 KIND: Final = "render farm: evidence of two logs"

@@ -10,6 +10,7 @@ import msgspec
 
 from farm_protocol.appointments import Appointment
 from farm_protocol.audits import AuditOrder
+from farm_protocol.documents import Attestation, Submission
 from farm_protocol.errors import InvalidInput
 from farm_protocol.fields import (
     Address,
@@ -25,7 +26,6 @@ from farm_protocol.fields import (
 )
 from farm_protocol.ids import DeviceClass, JobId, NodeId, OwnerId, SceneId, TaskId
 from farm_protocol.records import Exactness, RenderSettings
-from verification.attestation import Attestation, Submission
 from verification.rate import Rates, Standing
 from verification.records import FarmRules, Round
 from verification.sampling import MILLION, AuditPolicy

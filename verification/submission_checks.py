@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from farm_protocol import documents
 from farm_protocol.audits import MOST_CROPS, AuditOrder
+from farm_protocol.documents import LogHead
 from farm_protocol.errors import FarmError
 from farm_protocol.fields import Tile
 from verification import attestation, beacon, drand, sampling
-from verification.attestation import LogHead
 from verification.rate import Rates, appointed_rate
 from verification.receipt_records import ReceiptAudit, ReceiptTile
 from verification.records import AuditRecord, Round, SubmissionRecord
@@ -81,7 +82,7 @@ def wrong_submission(submitted: Submitted, task: str, tile: Tile, facts: Facts) 
 
 
 def _wrong_signer(
-    what: str, message: attestation.Signed, facts: Facts, signature: str | None, address: str
+    what: str, message: documents.Signed, facts: Facts, signature: str | None, address: str
 ) -> Iterator[str]:
     try:
         attestation.require_signer(message, facts.farm, signature, address)

@@ -21,6 +21,7 @@ from typing import Annotated
 import msgspec
 import structlog
 
+from farm_protocol.documents import Attestation, Submission
 from farm_protocol.errors import FarmError, InvalidInput
 from farm_protocol.fields import Digest, Name, Signature, decode, decoder, encode
 from farm_protocol.ids import JobId
@@ -28,7 +29,6 @@ from farm_protocol.records import Lease
 from gpu_worker.money.agreements import Agreement, BadPromise, Seller, believed
 from gpu_worker.notary import append_line
 from payments.promises import Amount, Credit, Promise, SignedOffer, Units
-from verification.attestation import Attestation, Submission
 
 FOLDER = "money"
 MOST_BYTES = 256 << 20

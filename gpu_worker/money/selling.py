@@ -10,6 +10,7 @@ from typing import Protocol
 
 import structlog
 
+from farm_protocol.documents import Attestation
 from farm_protocol.errors import Conflict, FarmError, InvalidInput, Unavailable
 from farm_protocol.ids import DeviceClass, JobId
 from farm_protocol.records import Lease
@@ -21,7 +22,6 @@ from gpu_worker.notary import SubmissionReceipt
 from payments import signing
 from payments.network import Network
 from payments.promises import Offer, Promises, Release, SignedOffer, SignedRelease
-from verification.attestation import Attestation
 
 STAKE_SHARE = 1_000_000
 """The most stake an offer puts up for what may still be earned: a hundred times as much, in ten-thousandths.

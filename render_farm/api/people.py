@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 from fastapi import APIRouter, Request, Response
 
+from farm_protocol.documents import Enrolment
 from farm_protocol.errors import Conflict, Forbidden, InvalidInput, NotFound
 from farm_protocol.fields import Address, Name, Signature
 from farm_protocol.ids import NodeId, OwnerId
@@ -42,7 +43,7 @@ from render_farm.store.identities import ADMIN, Caller, Life, Repeat, Role
 from render_farm.store.identities import Node as StoredNode
 from render_farm.store.jobs import digest_of
 from render_farm.store.new_jobs import OverQuota
-from verification.attestation import Enrolment, require_signer
+from verification.attestation import require_signer
 from verification.rate import audit_rate
 
 router = APIRouter(tags=["people and machines"])

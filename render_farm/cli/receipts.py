@@ -46,7 +46,7 @@ class Receipts:
 
     def prepare(self) -> None:
         """Load what checks signatures, beside the waiting for the first frame."""
-        from verification.attestation import address_of  # noqa: PLC0415
+        from farm_protocol.typed_data import address_of  # noqa: PLC0415
         from verification.receipts import verify  # noqa: F401, PLC0415
 
         # The library behind is loaded by its first use, whatever that is.

@@ -172,7 +172,7 @@ class Folder:
             known = read_record(path, dict[str, str], "") or {}
             if digest in known:
                 return known[digest]
-        from verification.attestation import address_of  # noqa: PLC0415
+        from farm_protocol.typed_data import address_of  # noqa: PLC0415
 
         address = address_of(bytes.fromhex(key))
         write_private(path, json.dumps({digest: address}).encode())

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from farm_protocol.errors import InvalidInput
+from farm_protocol.typed_data import address_of
 from payments.wallets import is_remote
-from verification.attestation import address_of
 
 
 @dataclass(frozen=True, slots=True)

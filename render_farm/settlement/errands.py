@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from farm_protocol.documents import Attestation
 from payments import signing
 from payments.network import Network
 from payments.promises import Promise, SignedRelease, Slash
@@ -16,7 +17,6 @@ from render_farm.settlement import rulings, slashing, vouchers
 from render_farm.settlement.book import Book, Held
 from render_farm.settlement.stakes import required
 from render_farm.store.money import PaidJob
-from verification.attestation import Attestation
 
 PAID_FIRST_SECONDS = 60
 """How long a slash waits for what was accepted to be paid: the client gets at most what it paid."""

@@ -21,12 +21,12 @@ import structlog
 from farm_protocol.errors import FarmError, Unavailable
 from farm_protocol.fields import decode, encode
 from farm_protocol.ids import JobId, TaskId
+from farm_protocol.typed_data import address_of
 from payments.events import Cursor, DeepReorganisation
 from payments.keystore import read_password
 from payments.network import Network
 from payments.network import load as load_network
 from payments.outbox import FileOutbox
-from payments.signing import address_of
 from payments.wallets import open_signer
 from render_farm.clock import FarmClock
 from render_farm.clock import follow as follow_time

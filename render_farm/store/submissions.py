@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from farm_protocol.audits import AuditOrder, CheckReport
+from farm_protocol.documents import Attestation
 from farm_protocol.errors import StaleLease
 from farm_protocol.fields import StoredFile, Tile, decode, decoder, encode
 from farm_protocol.ids import JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
@@ -19,7 +20,7 @@ from render_farm.store.decisions import AuditWish, Conclusion, Decision
 from render_farm.store.jobs import digest_of
 from render_farm.store.leases import STALE, Holding
 from render_farm.store.new_jobs import batched
-from verification.attestation import Attestation, attest
+from verification.attestation import attest
 from verification.rate import Standing
 from verification.records import AuditRecord, SubmissionRecord
 from verification.selection import Asked

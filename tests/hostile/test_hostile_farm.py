@@ -22,6 +22,7 @@ from farm_protocol.ids import OwnerId, SceneId
 from farm_protocol.links import LinkRefused, Links, checked_headers, links, trusted_links
 from farm_protocol.records import FailureCode, LeaseRequest, TaskFailure, TaskKind, Upload
 from farm_protocol.transfer import TIMEOUT
+from farm_protocol.typed_data import address_of
 from gpu_worker import transfer
 from gpu_worker.coordinator import Coordinator, SceneListing
 from gpu_worker.outcomes import outcome_of
@@ -33,7 +34,7 @@ from tests.fakes.fake_coordinator import FARM, TOKEN, FakeCoordinator
 from tests.fakes.scripted_server import Answer, Asked, scripted
 from tests.hostile_farm import closed_port, victim
 from tests.worker_node import Node, lease_of
-from verification.attestation import address_of, sign
+from verification.attestation import sign
 
 SECRET = hashlib.sha256(b"secret").hexdigest()
 
@@ -104,7 +105,7 @@ def signed_by(key, spoil=lambda challenge: challenge):
     body = encode({"leases": []})
 
     def answers(asked: Asked) -> Answer:
-        from verification.attestation import FarmAnswer
+        from farm_protocol.documents import FarmAnswer
 
         challenge = spoil(asked.headers["farm-challenge"])
         told = FarmAnswer(challenge, hashlib.sha256(body).hexdigest())

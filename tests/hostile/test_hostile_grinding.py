@@ -16,7 +16,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from farm_protocol import documents, typed_data
 from farm_protocol.appointments import AuditTerms
+from farm_protocol.documents import LogHead
 from farm_protocol.errors import InvalidInput, RoundClosed
 from gpu_worker.coordinator import SubmitAnswer
 from gpu_worker.delivery import Delivery
@@ -27,7 +29,6 @@ from tests.integration.test_coordinator_rounds import KEY, NODE, SELDOM, World, 
 from tests.unit.test_worker_identity import LEASE, RESULT
 from tests.verified_job import BEACON, FARM, FARM_KEY, STRANGERS, Farm, received
 from verification import attestation, merkle, receipts, sampling
-from verification.attestation import LogHead
 from verification.beacon import GRACE, LocalBeacon, closing_time, open_round
 from verification.rate import MILLION, Standing
 from verification.receipt_records import SignedReceipt, canonical, read
@@ -70,7 +71,7 @@ def by_time(one: SubmissionRecord, number: int) -> SubmissionRecord:
     return resigned(one, receipt)
 
 
-def resigned(one: SubmissionRecord, receipt: attestation.Submission) -> SubmissionRecord:
+def resigned(one: SubmissionRecord, receipt: documents.Submission) -> SubmissionRecord:
     return replace(one, receipt=receipt, receipt_signature=attestation.sign(receipt, FARM, FARM_KEY))
 
 
@@ -264,7 +265,7 @@ def test_the_counter_takes_only_its_own_terms(valkey_server):
                 await hand_in(one)
         with pytest.raises(RoundClosed):
             await hand_in(replace(good, round=1001))
-        with pytest.raises(attestation.BadSignature):
+        with pytest.raises(typed_data.BadSignature):
             await hand_in(good, b"\x09" * 32)
         assert (await hand_in(good))[0] == "submitted"
 

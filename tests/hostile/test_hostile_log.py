@@ -12,6 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from farm_protocol import typed_data
+from farm_protocol.documents import LogHead, Submission
 from farm_protocol.errors import NotFound
 from farm_protocol.fields import decode, encode
 from gpu_worker.log_watch import LeftOut, LogWatch
@@ -28,12 +30,11 @@ from tests.integration.test_coordinator_rounds import World, run, until_idle
 from tests.unit.test_cli_following import Coordinator, started
 from tests.verified_job import FARM, FARM_KEY, honest_farm
 from verification import attestation, heads, log, merkle
-from verification.attestation import LogHead, Submission
 from verification.records import LogConsistency, LogProof, SignedHead
 from verification.witness import SplitView, UnsignedHead, Witness
 
 OTHER_KEY = b"\x33" * 32
-OTHER = attestation.address_of(OTHER_KEY)
+OTHER = typed_data.address_of(OTHER_KEY)
 """Another farm."""
 
 

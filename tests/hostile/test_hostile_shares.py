@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from farm_protocol.errors import Unavailable
 from farm_protocol.fields import encode
 from farm_protocol.records import Blob, Manifest
+from farm_protocol.typed_data import BadSignature
 from render_farm.api import description, edge, people
 from render_farm.api.reading import PAGE, turn
 from render_farm.client import FarmClient
@@ -23,7 +24,6 @@ from render_farm.store import keys
 from render_farm.store.identities import ADMIN, Caller, Role
 from tests import servers
 from tests.api_calls import Api
-from verification.attestation import BadSignature
 
 MOST = 1_000_000_000
 

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import pytest
 
+from farm_protocol.documents import Enrolment
 from farm_protocol.fields import decode, encode
 from farm_protocol.records import FailureCode, TaskFailure, TaskKind
 from render_farm.store.connection import Connection
 from tests import servers
 from tests.api_calls import STRANGERS_ONLY, Api, Node, events, fine, under
 from verification import replay
-from verification.attestation import Enrolment, sign
+from verification.attestation import sign
 from verification.records import JobVerification
 
 DEVICE = "cpu:days:bpy-5.0.1"

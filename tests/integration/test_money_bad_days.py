@@ -10,6 +10,8 @@ import pytest
 from eth_abi.abi import encode
 from eth_utils.address import to_checksum_address
 
+from farm_protocol import typed_data
+from farm_protocol.typed_data import BadSignature
 from payments import accepted_tree, signing
 from payments.artifacts import artifact
 from payments.chain import Chain, WrongChain
@@ -19,7 +21,6 @@ from payments.market_records import AgreementState, Call
 from payments.promises import Credit, SignedOrder, SignedTerms, SignedVoucher, Voucher, job_name
 from payments.refusals import SENTENCES
 from payments.session import session_key
-from payments.signing import BadSignature
 from tests.anvil import anvil, without_anvil
 from tests.local_chain import local_chain
 from tests.money_stage import (
@@ -212,7 +213,7 @@ def test_two_coordinators_of_one_farm_cannot_do_a_thing_twice(stage: Stage) -> N
     farm_key, name = stage.farm.reveal(), "jtwice" + new_key().address[2:12]
     keys = {session_key(farm_key, name) for _ in range(2)}  # type: ignore[arg-type]
     assert len(keys) == 1
-    terms = stage.terms(name=job_name(name), sessionKey=signing.address_of(keys.pop()))  # type: ignore[arg-type]
+    terms = stage.terms(name=job_name(name), sessionKey=typed_data.address_of(keys.pop()))  # type: ignore[arg-type]
     stage.send(stage.client, stage.market.open_job(terms, DEPOSIT))
     assert stage.refusal(stage.client, stage.market.open_job(terms, DEPOSIT)) == "NameTaken"
     number, offer = stage.number(terms), stage.offer()

@@ -11,11 +11,12 @@ import pytest
 from farm_protocol.errors import FarmError
 from farm_protocol.ids import JobId, SceneId
 from farm_protocol.records import JobSpec
+from farm_protocol.typed_data import address_of
 from frame_splitter.split import pin
 from payments.chain import Event
 from payments.network import Network, Windows
 from payments.promises import SignedTerms, Terms, job_name
-from payments.signing import address_of, sign
+from payments.signing import sign
 from payments.statements import (
     NOBODY,
     FrameLine,

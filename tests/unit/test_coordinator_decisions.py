@@ -8,6 +8,7 @@ import pytest
 from farm_protocol.appointments import Appointment
 from farm_protocol.audits import AuditOrder, CheckReport, CropFinding, Fault
 from farm_protocol.device_classes import Summation
+from farm_protocol.documents import Attestation, Submission
 from farm_protocol.fields import Tile
 from farm_protocol.records import RenderSettings, Task, TaskKind
 from render_farm import rules as farm_rules
@@ -17,7 +18,6 @@ from render_farm.rounds import decide
 from render_farm.store.decisions import AuditWish
 from render_farm.store.submissions import JobFacts, Progressed
 from render_farm.verdicts import conclude
-from verification.attestation import Attestation, Submission
 from verification.rate import Rates, Standing
 from verification.records import AuditRecord, SubmissionRecord
 from verification.sampling import MILLION, AuditPolicy

@@ -12,16 +12,18 @@ import msgspec
 import pytest
 
 from farm_protocol.appointments import Appointment, AuditTerms
+from farm_protocol.documents import Enrolment
 from farm_protocol.errors import Conflict, InvalidInput, Unavailable
 from farm_protocol.fields import Tile
 from farm_protocol.ids import DeviceClass, JobId, LeaseToken, OwnerId, SceneId, TaskId
 from farm_protocol.records import Lease, OutputFile, RenderSettings, Task, TaskKind, TaskResult
+from farm_protocol.typed_data import BadSignature, address_of
 from gpu_worker import identity as identities
 from gpu_worker.coordinator import NodeSelf, SubmitAnswer
 from gpu_worker.identity import enrol, load_identity
 from gpu_worker.notary import Notary, WrongReceipt
 from gpu_worker.signed import Contradiction
-from verification.attestation import BadSignature, Enrolment, address_of, attest, require_signer
+from verification.attestation import attest, require_signer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fakes"))
 from fake_coordinator import FARM, TERMS, receipt_of
