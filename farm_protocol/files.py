@@ -37,12 +37,11 @@ def replaced(path: Path, *, mode: int | None = None, durable: bool = True) -> It
             os.unlink(name)
 
 
-def write_private(path: Path, data: bytes) -> None:
-    """Replace a file's contents at once, readable by its owner only; on the disk when this returns.
-
-    Raises OSError.
+def write_private(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Replace a file's contents at once, readable by its owner only; on the disk when this returns, where it
+    is `durable`. Raises OSError.
     """
-    with replaced(path, mode=PRIVATE) as file:
+    with replaced(path, mode=PRIVATE, durable=durable) as file:
         file.write(data)
 
 
@@ -54,19 +53,26 @@ def create_private(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
-def append_record(path: Path, data: bytes) -> None:
-    """Add to a private file so that it outlives a power cut. Raises OSError, also for a symbolic link."""
-    with open(path, "ab", opener=private_opener) as file:
-        file.write(data)
+def append_line(path: Path, line: str) -> None:
+    """Add a line so that it outlives a power cut; one that was cut off before is closed first. Raises
+    OSError, also for a symbolic link.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE)
+    with os.fdopen(descriptor, "r+b", buffering=0) as file:
+        size = os.fstat(descriptor).st_size
+        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        write_all(file, (b"\n" if torn else b"") + line.encode() + b"\n")
         sync(file)
 
 
-def read_bounded(path: Path, most: int) -> bytes:
-    """All of a file of `most` bytes at most. Raises InvalidInput for a longer one, and OSError."""
+def read_bounded(path: Path, most: int, refusal: str = "is too long") -> bytes:
+    """All of a file of `most` bytes at most. Raises InvalidInput for a longer one, saying the `refusal` of it,
+    and OSError.
+    """
     with path.open("rb") as file:
         data = file.read(most + 1)
     if len(data) > most:
-        raise InvalidInput(f"{path} is longer than {most} bytes.")
+        raise InvalidInput(f"{path} {refusal}.")
     return data
 
 
@@ -92,18 +98,28 @@ def try_lock(path: Path, *, shared: bool = False) -> int | None:
     """A descriptor that holds the lock file until it is closed; None where another holds it."""
     lock = open_lock(path)
     try:
-        fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BaseException as error:
+        hold(lock, shared=shared)
+    except BlockingIOError:
         os.close(lock)
-        if isinstance(error, BlockingIOError):
-            return None
-        raise
+        return None
     return lock
 
 
+def hold(descriptor: int, *, shared: bool = False) -> None:
+    """Lock an open file at once. Raises BlockingIOError where another holds it."""
+    fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+
+
 def open_lock(path: Path) -> int:
-    """A lock file's descriptor, which no process started meanwhile has. Raises OSError."""
+    """A private file's descriptor, to lock it, which no process started meanwhile has. Raises OSError."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
+
+
+def write_all(file: IO[Any], data: bytes) -> None:
+    """Write to an unbuffered file, which may take less at a time."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
 
 
 def sync(file: IO[Any]) -> None:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The one table from a coordinator's answer to the error it stands for (RFC 9457 problem documents)."""
 
+from dataclasses import dataclass
+
 import msgspec
 
 from farm_protocol.errors import (
@@ -28,12 +30,15 @@ _BY_STATUS = {kind.status: kind for kind in _KINDS}
 _BY_CODE = {kind.code: kind for kind in _KINDS + _SPECIAL}
 
 
-class _Said(msgspec.Struct, frozen=True):
-    """What is read of a problem document."""
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An error, as application/problem+json."""
 
-    detail: str = ""
+    type: str = "about:blank"
     title: str = ""
+    status: int = 0
     code: str = ""
+    detail: str = ""
 
 
 def is_away(status: int) -> bool:
@@ -48,10 +53,10 @@ def refusal(status: int, body: bytes, url: str) -> FarmError:
     if 300 <= status < 400:
         return InvalidInput(f"The coordinator's address {url} moved ({status}): give the new one.")
     try:
-        said = decoder(_Said).decode(body)
+        said = decoder(Problem).decode(body)
         silent = f"The coordinator answers {status}."
     except (msgspec.DecodeError, ValueError):
-        said, silent = _Said(), f"{url} answers {status}, which is not what a coordinator says."
+        said, silent = Problem(), f"{url} answers {status}, which is not what a coordinator says."
     error = _kind(status, said.code)((said.detail or said.title or silent)[:LONGEST])
     error.code = said.code[:64] or error.code
     if isinstance(error, Unavailable):

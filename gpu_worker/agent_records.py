@@ -8,6 +8,7 @@ from typing import Protocol
 
 from farm_protocol.appointments import AuditTerms
 from farm_protocol.ids import JobId, SceneId
+from farm_protocol.node_answers import SubmitAnswer
 from farm_protocol.records import (
     Heartbeat,
     HeartbeatAnswer,
@@ -22,7 +23,6 @@ from farm_protocol.records import (
     Upload,
 )
 from gpu_worker.checking import Rendered
-from gpu_worker.coordinator import SubmitAnswer
 from gpu_worker.readiness import Prepared, SlotInfo
 
 

@@ -2,15 +2,15 @@
 """What a node asks the coordinator (docs/architecture.md, "HTTP, version 1")."""
 
 import threading
-from typing import Annotated, Protocol
+from typing import Protocol
 from urllib.parse import quote
 
 import msgspec
 
 from farm_protocol.appointments import AuditTerms
-from farm_protocol.fields import Address, Digest, Name, StoredFile, decode, encode
+from farm_protocol.fields import Address, decode, encode
 from farm_protocol.http_client import HttpClient
-from farm_protocol.links import MOST_ORIGINS
+from farm_protocol.node_answers import LeasedScene, LeaseList, NodeSelf, OfferAnswer, SubmitAnswer, UploadList
 from farm_protocol.records import (
     Heartbeat,
     HeartbeatAnswer,
@@ -32,54 +32,8 @@ TRIES = 5
 """How often a call is made that the coordinator may safely hear twice."""
 
 
-class SceneListing(msgspec.Struct, frozen=True):
-    """The files of a leased scene, by relative path, with links to fetch them; `main` is to be opened,
-    `color_config` as in its Manifest.
-    """
-
-    scene: Name
-    main: Name
-    files: Annotated[dict[Name, StoredFile], msgspec.Meta(min_length=1, max_length=200_000)]
-    color_config: Name = ""
-
-
-class NodeSelf(msgspec.Struct, frozen=True):
-    """A node, as the farm knows it; `farm` is the address the farm signs with. Links of the farm lead to
-    `objects` (scheme://host:port), or to the farm itself where it names none; `owner` is whose node it is.
-    """
-
-    node: Name
-    name: Name
-    own: bool
-    farm: Address
-    address: Address | None = None
-    objects: Annotated[tuple[Name, ...], msgspec.Meta(max_length=MOST_ORIGINS)] = ()
-    owner: Name = ""
-
-
-class SubmitAnswer(msgspec.Struct, frozen=True):
-    """What became of a result. `receipt` stays undecoded for `notary.py`, because slots should not load
-    what reads signatures.
-    """
-
-    state: Name
-    receipt: msgspec.Raw = msgspec.Raw(b"null")
-
-
-class _Leases(msgspec.Struct, frozen=True):
-    leases: Annotated[tuple[Lease, ...], msgspec.Meta(max_length=10_000)]
-
-
-class _Uploads(msgspec.Struct, frozen=True):
-    uploads: Annotated[tuple[Upload, ...], msgspec.Meta(max_length=10_000)]
-
-
 class _FarmNetwork(msgspec.Struct, frozen=True):
     network: Network | None = None
-
-
-class _OfferAnswer(msgspec.Struct, frozen=True):
-    offer: Digest
 
 
 class Prover(Protocol):
@@ -125,19 +79,19 @@ class Coordinator:
     def lease(self, request: LeaseRequest) -> tuple[Lease, ...]:
         """Ask for work; not repeated, because an answer lost on the way holds leases."""
         body = self._call("POST", "/leases", encode(request), tries=1, patience=request.wait, proven=True)
-        return decode(body, _Leases).leases
+        return decode(body, LeaseList).leases
 
     def heartbeat(self, heartbeat: Heartbeat) -> HeartbeatAnswer:
         """Renew leases; the answer names those that are lost."""
         return decode(self._call("POST", "/leases/heartbeat", encode(heartbeat), tries=1), HeartbeatAnswer)
 
-    def scene(self, lease: Lease) -> SceneListing:
+    def scene(self, lease: Lease) -> LeasedScene:
         """What the leased task's scene consists of."""
-        return decode(self._call("GET", _of(lease, "scene")), SceneListing)
+        return decode(self._call("GET", _of(lease, "scene")), LeasedScene)
 
     def uploads(self, lease: Lease, files: tuple[OutputFile, ...]) -> tuple[Upload, ...]:
         """Where to put the files of a finished task."""
-        return decode(self._call("POST", _of(lease, "uploads"), encode({"files": files})), _Uploads).uploads
+        return decode(self._call("POST", _of(lease, "uploads"), encode({"files": files})), UploadList).uploads
 
     def terms(self, lease: Lease, attempt: int) -> AuditTerms:
         """By what it will be decided whether a tile is audited."""
@@ -169,7 +123,7 @@ class Coordinator:
 
     def offer(self, offer: SignedOffer) -> str:
         """Sell from now on; the offer's struct hash as the farm reads it."""
-        return decode(self._call("POST", "/nodes/self/offer", encode(offer)), _OfferAnswer).offer
+        return decode(self._call("POST", "/nodes/self/offer", encode(offer)), OfferAnswer).offer
 
     def withdraw_offer(self) -> None:
         """Sell no longer."""

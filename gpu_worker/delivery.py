@@ -9,6 +9,7 @@ import structlog
 
 from farm_protocol.appointments import AuditTerms
 from farm_protocol.errors import Conflict, FarmError, RoundClosed, StaleLease, Unavailable
+from farm_protocol.node_answers import SubmitAnswer
 from farm_protocol.records import (
     FailureCode,
     Lease,
@@ -21,7 +22,6 @@ from farm_protocol.records import (
 )
 from farm_protocol.retry import backoff
 from farm_protocol.transfer import LinkExpired
-from gpu_worker.coordinator import SubmitAnswer
 from gpu_worker.notary import WrongReceipt
 
 LONGEST_WAIT = 5.0

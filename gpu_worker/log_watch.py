@@ -15,7 +15,8 @@ import structlog
 
 from farm_protocol.errors import FarmError, InvalidInput, NotFound
 from farm_protocol.fields import decode
-from gpu_worker.notary import Due, SubmissionReceipt
+from farm_protocol.node_answers import SubmissionReceipt
+from gpu_worker.notary import Due
 from verification import merkle
 from verification.attestation import digest
 from verification.records import LogConsistency, LogProof, SignedHead

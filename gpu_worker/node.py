@@ -2,7 +2,6 @@
 """Putting a node together: Ray, slots, agent, signals."""
 
 import contextlib
-import fcntl
 import os
 import select
 import signal
@@ -14,8 +13,10 @@ import structlog
 
 from farm_protocol.addresses import require_encrypted
 from farm_protocol.errors import Conflict, InvalidInput, Unavailable
+from farm_protocol.files import try_lock
 from farm_protocol.ids import DeviceClass
 from farm_protocol.links import Links, links, trusted_links
+from farm_protocol.node_answers import NodeSelf
 from farm_protocol.records import TaskKind
 from gpu_worker import sandbox
 from gpu_worker.actor import SlotOrder
@@ -23,7 +24,7 @@ from gpu_worker.agent import Agent
 from gpu_worker.agent_records import Bench, Pace
 from gpu_worker.blender import ChildLimits, Device
 from gpu_worker.config import NodeConfig, cores, default_memory, default_slots, default_threads
-from gpu_worker.coordinator import Coordinator, NodeSelf
+from gpu_worker.coordinator import Coordinator
 from gpu_worker.devices import backend_for
 from gpu_worker.folders import private_folder
 from gpu_worker.identity import Identity, enrol, load_identity, meet
@@ -286,14 +287,13 @@ def _state_folder(folder: Path) -> Iterator[None]:
     """The node's folder, for this node and its user alone."""
     private_folder(folder)
     try:
-        lock = os.open(folder / "node.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = try_lock(folder / "node.lock")
     except OSError as error:
         raise InvalidInput(f"The state folder cannot be used: {error}") from error
+    if lock is None:
+        raise Conflict(f"Another node runs in {folder}: give this one its own --state-dir.")
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
-    except BlockingIOError as error:
-        raise Conflict(f"Another node runs in {folder}: give this one its own --state-dir.") from error
     finally:
         os.close(lock)
 

@@ -17,6 +17,7 @@ from farm_protocol.audits import SPARSE, SeamReport, crop_name
 from farm_protocol.errors import FarmError, InvalidInput
 from farm_protocol.fields import Tile
 from farm_protocol.ids import OwnerId
+from farm_protocol.node_answers import LeasedScene
 from farm_protocol.records import (
     FailureCode,
     Lease,
@@ -44,7 +45,6 @@ from gpu_worker.checking import (
     region_of,
 )
 from gpu_worker.checks import Fetch
-from gpu_worker.coordinator import SceneListing
 from gpu_worker.devices import device_class, gpu_at
 from gpu_worker.failures import Cancelled, TaskError
 from gpu_worker.kernels import KernelStore, key_of
@@ -63,7 +63,7 @@ log = structlog.get_logger()
 class SceneSource(Protocol):
     """Where a slot learns what a leased scene consists of."""
 
-    def scene(self, lease: Lease) -> SceneListing:
+    def scene(self, lease: Lease) -> LeasedScene:
         """The listing, with fresh links."""
 
 

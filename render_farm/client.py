@@ -36,6 +36,7 @@ from farm_protocol.facts import SceneFacts
 from farm_protocol.fields import StoredFile
 from farm_protocol.ids import JobId, SceneId
 from farm_protocol.links import Links, links, trusted_links
+from farm_protocol.node_answers import NodeSelf
 from farm_protocol.records import Blob, JobSpec, Manifest
 from farm_protocol.transfer import LinkExpired
 from frame_splitter.outputs import laid_out_name
@@ -53,7 +54,6 @@ from render_farm.answers import (
     NewOwner,
     NewToken,
     NodeList,
-    NodeSelf,
     NodeView,
     OwnerList,
     OwnerRemoved,

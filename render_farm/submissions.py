@@ -9,8 +9,8 @@ from farm_protocol.appointments import Appointment, AuditTerms
 from farm_protocol.documents import Attestation, Submission
 from farm_protocol.errors import Conflict, FarmError, Forbidden, InvalidInput, RoundClosed, StaleLease
 from farm_protocol.ids import LeaseToken, TaskId
+from farm_protocol.node_answers import SubmissionReceipt
 from farm_protocol.records import TaskResult, TaskState
-from render_farm.answers import SubmissionReceipt
 from render_farm.rules import Rules
 from render_farm.store.identities import Caller
 from render_farm.store.leases import Holding, Leases, NewSubmission

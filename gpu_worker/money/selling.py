@@ -13,12 +13,12 @@ import structlog
 from farm_protocol.documents import Attestation
 from farm_protocol.errors import Conflict, FarmError, InvalidInput, Unavailable
 from farm_protocol.ids import DeviceClass, JobId
+from farm_protocol.node_answers import SubmissionReceipt
 from farm_protocol.records import Lease
 from farm_protocol.retry import backoff
 from gpu_worker.money.agreements import Agreement, BadPromise, Seller
 from gpu_worker.money.purse import FOLDER, Purse, Work
 from gpu_worker.money.witness import Witness
-from gpu_worker.notary import SubmissionReceipt
 from payments import signing
 from payments.network import Network
 from payments.promises import Offer, Promises, Release, SignedOffer, SignedRelease

@@ -12,7 +12,9 @@ import msgspec
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 
+from farm_protocol import node_answers
 from farm_protocol.appointments import AuditTerms
+from farm_protocol.problems import Problem
 from farm_protocol.records import Heartbeat, HeartbeatAnswer, LeaseRequest, Manifest, TaskFailure, TaskResult
 from payments.promises import Promises, SignedOffer, SignedRelease
 from payments.quotes import Quote
@@ -40,15 +42,15 @@ _RECORDS = [
     answers.JobList,
     answers.FrameList,
     answers.TaskList,
-    answers.LeaseList,
-    answers.LeasedScene,
-    answers.UploadList,
-    answers.StateAnswer,
-    answers.ResultAnswer,
-    answers.NodeSelf,
+    node_answers.LeaseList,
+    node_answers.LeasedScene,
+    node_answers.UploadList,
+    node_answers.StateAnswer,
+    node_answers.ResultAnswer,
+    node_answers.NodeSelf,
     answers.FarmView,
     answers.TermsAnswer,
-    answers.OfferAnswer,
+    node_answers.OfferAnswer,
     Quote,
     Statement,
     SignedOffer,
@@ -62,7 +64,7 @@ _RECORDS = [
     SignedHead,
     AuditTerms,
     answers.QuotaView,
-    answers.Problem,
+    Problem,
     people.OwnerOrder,
     people.NodeOrder,
     people.Binding,

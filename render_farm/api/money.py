@@ -6,10 +6,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from farm_protocol.errors import Conflict
+from farm_protocol.node_answers import OfferAnswer
 from payments.network import Network
 from payments.promises import Promises, SignedOffer, SignedRelease
 from payments.statements import Statement
-from render_farm.answers import Job, OfferAnswer, TermsAnswer
+from render_farm.answers import Job, TermsAnswer
 from render_farm.api.edge import Node, Owner, answer, body, described, farm_of
 from render_farm.api.jobs import visible
 from render_farm.selling import NoChain

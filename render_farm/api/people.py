@@ -13,12 +13,12 @@ from farm_protocol.documents import Enrolment
 from farm_protocol.errors import Conflict, Forbidden, InvalidInput, NotFound
 from farm_protocol.fields import Address, Name, Signature
 from farm_protocol.ids import NodeId, OwnerId
+from farm_protocol.node_answers import NodeSelf
 from render_farm.answers import (
     Health,
     NewNode,
     NewOwner,
     NodeList,
-    NodeSelf,
     NodeView,
     OwnerList,
     OwnerRemoved,

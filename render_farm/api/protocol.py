@@ -6,7 +6,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from farm_protocol.fields import encode
-from render_farm.answers import Problem
+from farm_protocol.problems import Problem
 from render_farm.doors import Counted, Doors, Unsent
 
 MOST_HEAD = 64 << 10

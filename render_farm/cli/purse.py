@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from farm_protocol.errors import Conflict, InvalidInput
 from farm_protocol.fields import decode, encode
+from farm_protocol.files import write_private
 from farm_protocol.ids import JobId
 from payments import amounts
 from payments.money import Wei
@@ -26,7 +27,6 @@ from payments.wallets import is_remote
 from render_farm.cli.access import Access
 from render_farm.cli.options import UsageError
 from render_farm.cli.signers import open_signer
-from render_farm.embedded.files import write_private
 from render_farm.embedded.money import MoneyFolder, money_folder
 from render_farm.embedded.supervisor import state_folder
 

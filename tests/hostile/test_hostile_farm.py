@@ -20,11 +20,12 @@ from farm_protocol.errors import Conflict, FarmError, Forbidden, InvalidInput
 from farm_protocol.fields import StoredFile, encode
 from farm_protocol.ids import OwnerId, SceneId
 from farm_protocol.links import LinkRefused, Links, checked_headers, links, trusted_links
+from farm_protocol.node_answers import LeasedScene
 from farm_protocol.records import FailureCode, LeaseRequest, TaskFailure, TaskKind, Upload
 from farm_protocol.transfer import TIMEOUT
 from farm_protocol.typed_data import address_of
 from gpu_worker import transfer
-from gpu_worker.coordinator import Coordinator, SceneListing
+from gpu_worker.coordinator import Coordinator
 from gpu_worker.outcomes import outcome_of
 from gpu_worker.pins import pinned_objects
 from gpu_worker.scene_cache import SceneCache
@@ -140,13 +141,13 @@ def test_leases_of_a_farm_that_shows_its_key_are_taken():
 def test_a_listing_of_another_scene_than_the_leased_one_is_refused(tmp_path):
     """The lease is signed, its scene's listing is not: the scene's id is the digest of what it lists."""
     cache = SceneCache(tmp_path, 1000, lambda *_: pytest.fail("nothing may be fetched"), strict=True)
-    listing = SceneListing("s", "evil.blend", {"evil.blend": StoredFile("evil.blend", SECRET, 6)})
+    listing = LeasedScene("s", "evil.blend", {"evil.blend": StoredFile("evil.blend", SECRET, 6)})
     with pytest.raises(InvalidInput, match="another scene"):
         cache.hold(SceneId("ab" * 32), lambda: listing, threading.Event())
 
 
 def test_what_a_hostile_farm_put_into_the_cache_is_not_opened_later_without_a_sandbox(tmp_path):
-    scene, listing = SceneId("ab" * 32), SceneListing("s", "a", {"a": StoredFile("a", SECRET, 6)})
+    scene, listing = SceneId("ab" * 32), LeasedScene("s", "a", {"a": StoredFile("a", SECRET, 6)})
 
     def fetch(file, target, stopped):
         target.write_bytes(b"secret")

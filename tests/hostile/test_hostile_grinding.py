@@ -20,7 +20,7 @@ from farm_protocol import documents, typed_data
 from farm_protocol.appointments import AuditTerms
 from farm_protocol.documents import LogHead
 from farm_protocol.errors import InvalidInput, RoundClosed
-from gpu_worker.coordinator import SubmitAnswer
+from farm_protocol.node_answers import SubmitAnswer
 from gpu_worker.delivery import Delivery
 from gpu_worker.identity import load_identity
 from gpu_worker.notary import Notary

@@ -16,8 +16,9 @@ from farm_protocol import typed_data
 from farm_protocol.documents import LogHead, Submission
 from farm_protocol.errors import NotFound
 from farm_protocol.fields import decode, encode
+from farm_protocol.node_answers import SubmissionReceipt
 from gpu_worker.log_watch import LeftOut, LogWatch
-from gpu_worker.notary import Due, SubmissionReceipt
+from gpu_worker.notary import Due
 from render_farm.cli.compare_heads import HeadsCompared
 from render_farm.cli.following import follow
 from render_farm.cli.log_watch import LogWatch as ClientWatch

@@ -10,6 +10,7 @@ import pytest
 
 from farm_protocol.fields import StoredFile, Tile
 from farm_protocol.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
+from farm_protocol.node_answers import LeasedScene
 from farm_protocol.records import (
     FailureCode,
     Lease,
@@ -24,7 +25,6 @@ from farm_protocol.records import (
 from gpu_worker import sandbox, transfer
 from gpu_worker.blender import ChildLimits, Device
 from gpu_worker.checking import FILES, Rendered
-from gpu_worker.coordinator import SceneListing
 from gpu_worker.scene_cache import SceneCache
 from gpu_worker.slot import Slot, SlotPlan
 from gpu_worker.stage import ChildPlan
@@ -48,9 +48,9 @@ class Store:
         self.bodies[name] = body
         return StoredFile(name, hashlib.sha256(body).hexdigest(), len(body), f"http://store/{name}")
 
-    def scene(self, lease: Lease) -> SceneListing:
+    def scene(self, lease: Lease) -> LeasedScene:
         file = self.stored(lease.scene, self.bodies[lease.scene])
-        return SceneListing(lease.scene, "scene.blend", {"scene.blend": file}, "")
+        return LeasedScene(lease.scene, "scene.blend", {"scene.blend": file}, "")
 
     def download(self, file: StoredFile, target: Path, stopped: object) -> None:
         target.write_bytes(self.bodies[file.name])

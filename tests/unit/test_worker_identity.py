@@ -16,10 +16,10 @@ from farm_protocol.documents import Enrolment
 from farm_protocol.errors import Conflict, InvalidInput, Unavailable
 from farm_protocol.fields import Tile
 from farm_protocol.ids import DeviceClass, JobId, LeaseToken, OwnerId, SceneId, TaskId
+from farm_protocol.node_answers import NodeSelf, SubmitAnswer
 from farm_protocol.records import Lease, OutputFile, RenderSettings, Task, TaskKind, TaskResult
 from farm_protocol.typed_data import BadSignature, address_of
 from gpu_worker import identity as identities
-from gpu_worker.coordinator import NodeSelf, SubmitAnswer
 from gpu_worker.identity import enrol, load_identity
 from gpu_worker.notary import Notary, WrongReceipt
 from gpu_worker.signed import Contradiction
