@@ -66,8 +66,8 @@ def append_line(path: Path, line: str) -> None:
 
 
 def read_bounded(path: Path, most: int, refusal: str = "is too long") -> bytes:
-    """All of a file of `most` bytes at most. Raises InvalidInput for a longer one, saying the `refusal` of it,
-    and OSError.
+    """All of a file of `most` bytes at most. Raises InvalidInput for a longer one, with `refusal` as
+    what is said of it, and OSError.
     """
     with path.open("rb") as file:
         data = file.read(most + 1)
