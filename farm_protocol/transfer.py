@@ -202,6 +202,8 @@ def _words(response: urllib3.BaseHTTPResponse) -> str:
 
 def _let_go(response: urllib3.BaseHTTPResponse) -> None:
     """Keep the connection for the next, where nothing is left on it."""
-    if response.closed or response.length_remaining:
+    if response.length_remaining == 0:
+        response.read(1)  # An answer without a body counts as unread until then, and the next would fail.
+    else:
         response.close()
     response.release_conn()
