@@ -44,6 +44,7 @@ from farm_protocol.records import (
 )
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from farm_protocol import documents, typed_data
 from tests.support import servers
 from verification.protocol import attestation
 
@@ -142,8 +143,8 @@ def start_job(owner: Api, tasks: int) -> str:
 def enrol(api: Api, key: bytes) -> str:
     """Bind the client's address; returns the farm's."""
     known = api.call("GET", "/nodes/self")
-    address = attestation.address_of(key)
-    signature = attestation.sign(attestation.Enrolment(known["node"], address), known["farm"], key)
+    address = typed_data.address_of(key)
+    signature = attestation.sign(documents.Enrolment(known["node"], address), known["farm"], key)
     api.call("POST", "/nodes/self", {"address": address, "signature": signature})
     return str(known["farm"])
 

@@ -109,6 +109,12 @@ def origin_of(url: str) -> str:
     return f"{scheme}://{host}:{parts.port or (443 if scheme == 'https' else 80)}"
 
 
+def checked_url(url: str) -> str:
+    """`url`, if it names a host over http or https. Raises InvalidInput."""
+    origin_of(url)
+    return url
+
+
 def is_clear(url: str) -> bool:
     """Whether what is said to `url` leaves this machine unencrypted."""
     parts = urllib3.util.parse_url(url)

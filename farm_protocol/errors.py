@@ -61,7 +61,10 @@ class RoundClosed(Conflict):
 
 
 class Unavailable(FarmError):
-    """A part the farm stands on does not answer; the same request may work later."""
+    """A part the farm stands on does not answer; the same request may work later: in a moment already,
+    where it `may_pass`.
+    """
 
     code = "unavailable"
     status = 503
+    may_pass = True

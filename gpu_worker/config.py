@@ -8,11 +8,11 @@ from pathlib import Path
 
 import psutil
 
+from farm_protocol.addresses import checked_url
 from farm_protocol.errors import InvalidInput
 from farm_protocol.token_file import LONGEST, read_token
 from gpu_worker.blender.devices import Choice
 from gpu_worker.blender.process import CHILD_PROGRAM
-from gpu_worker.farm.coordinator import checked_url
 from payments.wallet.wallets import is_remote
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}

@@ -2,7 +2,6 @@
 """Putting a node together: Ray, slots, agent, signals."""
 
 import contextlib
-import fcntl
 import os
 import select
 import signal
@@ -14,8 +13,10 @@ import structlog
 
 from farm_protocol.addresses import require_encrypted
 from farm_protocol.errors import Conflict, InvalidInput, Unavailable
+from farm_protocol.files import try_lock
 from farm_protocol.ids import DeviceClass
 from farm_protocol.links import Links, links, trusted_links
+from farm_protocol.node_answers import NodeSelf
 from farm_protocol.records import TaskKind
 from gpu_worker.agent.agent import Agent
 from gpu_worker.agent.ray_cluster import RayCluster, Resources
@@ -29,7 +30,7 @@ from gpu_worker.earnings.earnings_journal import EarningsJournal
 from gpu_worker.earnings.funding_verifier import chain_verifier
 from gpu_worker.earnings.operator import load_operator
 from gpu_worker.earnings.selling import Operator, Selling, stop_selling
-from gpu_worker.farm.coordinator import Coordinator, NodeSelf
+from gpu_worker.farm.coordinator import Coordinator
 from gpu_worker.farm.identity import Identity, enrol, load_identity, meet
 from gpu_worker.farm.log_watch import LogWatch
 from gpu_worker.farm.pins import pinned_objects
@@ -286,14 +287,13 @@ def _state_folder(folder: Path) -> Iterator[None]:
     """The node's folder, for this node and its user alone."""
     private_folder(folder)
     try:
-        lock = os.open(folder / "node.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = try_lock(folder / "node.lock")
     except OSError as error:
         raise InvalidInput(f"The state folder cannot be used: {error}") from error
+    if lock is None:
+        raise Conflict(f"Another node runs in {folder}: give this one its own --state-dir.")
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
-    except BlockingIOError as error:
-        raise Conflict(f"Another node runs in {folder}: give this one its own --state-dir.") from error
     finally:
         os.close(lock)
 

@@ -7,27 +7,24 @@
 from dataclasses import dataclass
 from typing import Any
 
-from farm_protocol.fields import Address, Digest, Sentence, Signature, StoredFile
+from farm_protocol.fields import Sentence, StoredFile
 from farm_protocol.ids import JobId, NodeId, OwnerId, SceneId, TaskId
 from farm_protocol.records import (
     Exactness,
     FailureCode,
     JobSpec,
     JobState,
-    Lease,
     Progress,
     RenderSettings,
     SlotState,
     Task,
     TaskState,
-    Upload,
 )
 from payments.messages.network import Network
 from payments.messages.promises import Signed, Terms
 from payments.messages.statements import JobMoney
 from verification.audit.rate import Standing
 from verification.audit.records import FarmRules
-from verification.protocol.attestation import Submission
 
 Place = dict[str, str]
 """Headers by name."""
@@ -267,13 +264,6 @@ class TermsAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class OfferAnswer:
-    """A standing offer's struct hash, by which orders name it."""
-
-    offer: Digest
-
-
-@dataclass(frozen=True, slots=True)
 class FarmView(FarmRules):
     """A farm's identity and rules, and where it settles; null where it takes no payments. Its links lead to
     `objects` (scheme://host:port).
@@ -341,71 +331,6 @@ class TaskList:
 
 
 @dataclass(frozen=True, slots=True)
-class LeaseList:
-    """At most one lease for each slot offered."""
-
-    leases: tuple[Lease, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LeasedScene:
-    """The files of a lease's scene by relative path, with links to fetch them; `color_config` as in its
-    Manifest.
-    """
-
-    scene: SceneId
-    main: str
-    files: dict[str, StoredFile]
-    color_config: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class UploadList:
-    """Where to PUT each file asked for."""
-
-    uploads: tuple[Upload, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class StateAnswer:
-    """The state a task is in after what was done to it."""
-
-    state: TaskState
-
-
-@dataclass(frozen=True, slots=True)
-class SubmissionReceipt:
-    """The farm's receipt of a submission: signed by the farm, and number `leaf` of its log."""
-
-    submission: Submission
-    signature: Signature
-    leaf: int
-
-
-@dataclass(frozen=True, slots=True)
-class ResultAnswer:
-    """The state a task is in after its submit; a receipt where a beacon round decides about it."""
-
-    state: TaskState
-    receipt: SubmissionReceipt | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NodeSelf:
-    """A node as it must know itself: its id is what it signs for, `farm` whom it signs to, `address` what
-    its token is bound to, `owner` whose it is. Links of the farm lead to `objects` (scheme://host:port).
-    """
-
-    node: NodeId
-    name: str
-    own: bool
-    farm: Address
-    address: Address | None
-    objects: tuple[str, ...] = ()
-    owner: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Share:
     """How much of something an owner has, and may have (None: any amount)."""
 
@@ -428,17 +353,6 @@ class QuotaView:
     streams: Share
     priority: int
     retention: float
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """An error, as application/problem+json."""
-
-    type: str
-    title: str
-    status: int
-    code: str
-    detail: str
 
 
 Event = dict[str, Any]

@@ -22,8 +22,8 @@ from farm_protocol.records import (
     TaskKind,
     TaskResult,
 )
+from farm_protocol.retry import backoff
 from gpu_worker.agent.records import Bench, Held, Node, Pace, RunningSlot, Seller
-from gpu_worker.farm.coordinator import backoff
 from gpu_worker.farm.delivery import Delivery, Signer
 from gpu_worker.slot.checking import Rendered
 from gpu_worker.slot.readiness import SlotInfo

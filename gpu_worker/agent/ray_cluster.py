@@ -23,8 +23,8 @@ from typing import Any
 import structlog
 
 from farm_protocol.errors import FarmError, Unavailable
+from farm_protocol.retry import backoff
 from gpu_worker.agent.orphan_reaper import end_writers
-from gpu_worker.farm.coordinator import backoff
 
 SOCKET_ROOM = len("/session_2026-11-23_00-35-18_204056_4194304/sockets/plasma_store")
 """Characters Ray appends to its folder for its longest socket; the path of a socket may have 107."""

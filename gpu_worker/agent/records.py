@@ -8,6 +8,7 @@ from typing import Protocol
 
 from farm_protocol.appointments import AuditTerms
 from farm_protocol.ids import JobId, SceneId
+from farm_protocol.node_answers import SubmitAnswer
 from farm_protocol.records import (
     Heartbeat,
     HeartbeatAnswer,
@@ -21,7 +22,6 @@ from farm_protocol.records import (
     TaskResult,
     Upload,
 )
-from gpu_worker.farm.coordinator import SubmitAnswer
 from gpu_worker.slot.checking import Rendered
 from gpu_worker.slot.readiness import Prepared, SlotInfo
 

@@ -21,14 +21,14 @@ from typing import Annotated
 import msgspec
 import structlog
 
+from farm_protocol.documents import Attestation, Submission
 from farm_protocol.errors import FarmError, InvalidInput
 from farm_protocol.fields import Digest, Name, Signature, decode, decoder, encode
+from farm_protocol.files import append_line, write_private
 from farm_protocol.ids import JobId
 from farm_protocol.records import Lease
 from gpu_worker.earnings.agreements import Agreement, BadPromise, Seller, believed
-from gpu_worker.farm.result_signer import append_line
 from payments.messages.promises import Amount, Credit, Offer, Promise, Signed, Units
-from verification.protocol.attestation import Attestation, Submission
 
 FOLDER = "money"
 MOST_BYTES = 256 << 20
@@ -153,12 +153,11 @@ class EarningsJournal:
 
     def set_cursor(self, cursor: str) -> None:
         """What came before it is kept."""
-        fresh = self._folder / "cursor.new"
+        path = self._folder / "cursor"
         try:
-            fresh.write_text(cursor + "\n")
-            fresh.replace(self._folder / "cursor")
+            write_private(path, f"{cursor}\n".encode(), durable=False)
         except OSError as error:
-            raise InvalidInput(f"{fresh} cannot be written: {error}") from error
+            raise InvalidInput(f"{path} cannot be written: {error}") from error
 
     def _held(self, lease: Lease) -> Agreement | None:
         job = self.jobs.get(lease.task.job)

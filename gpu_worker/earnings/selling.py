@@ -10,18 +10,18 @@ from typing import Protocol
 
 import structlog
 
+from farm_protocol.documents import Attestation
 from farm_protocol.errors import Conflict, FarmError, InvalidInput, Unavailable
 from farm_protocol.ids import DeviceClass, JobId
+from farm_protocol.node_answers import SubmissionReceipt
 from farm_protocol.records import Lease
+from farm_protocol.retry import backoff
 from gpu_worker.earnings.agreements import Agreement, BadPromise, Seller
 from gpu_worker.earnings.earnings_journal import FOLDER, EarningsJournal, Work
 from gpu_worker.earnings.funding_verifier import FundingVerifier
-from gpu_worker.farm.coordinator import backoff
-from gpu_worker.farm.result_signer import SubmissionReceipt
 from payments.messages import signing
 from payments.messages.network import Network
 from payments.messages.promises import Offer, Promises, Release, Signed
-from verification.protocol.attestation import Attestation
 
 STAKE_SHARE = 1_000_000
 """The most stake an offer puts up for what may still be earned: a hundred times as much, in ten-thousandths.

@@ -1,30 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a node asks the coordinator (docs/http.md)."""
 
-import random
 import threading
-from typing import Annotated, Any, Protocol
+from typing import Protocol
 from urllib.parse import quote
 
 import msgspec
-import urllib3
 
-from farm_protocol import web
-from farm_protocol.addresses import origin_of
 from farm_protocol.appointments import AuditTerms
-from farm_protocol.errors import (
-    Conflict,
-    FarmError,
-    Forbidden,
-    InvalidInput,
-    NotFound,
-    RoundClosed,
-    StaleLease,
-    Unauthorized,
-    Unavailable,
-)
-from farm_protocol.fields import Address, Digest, Name, StoredFile, decode, decoder, encode
-from farm_protocol.links import MOST_ORIGINS
+from farm_protocol.fields import Address, decode, encode
+from farm_protocol.http_client import HttpClient
+from farm_protocol.node_answers import LeasedScene, LeaseList, NodeSelf, OfferAnswer, SubmitAnswer, UploadList
 from farm_protocol.records import (
     Heartbeat,
     HeartbeatAnswer,
@@ -35,11 +21,9 @@ from farm_protocol.records import (
     TaskResult,
     Upload,
 )
+from farm_protocol.retry import Retry, insist
 from payments.messages.network import Network
 from payments.messages.promises import Offer, Promises, Release, Signed
-
-LARGEST_ANSWER = 256 << 20
-"""Bytes: the listing of a scene with a hundred thousand files, each with a signed link."""
 
 CHALLENGE, SIGNATURE = "Farm-Challenge", "Farm-Signature"
 """Headers by which the farm is asked to show its key, and does."""
@@ -47,80 +31,9 @@ CHALLENGE, SIGNATURE = "Farm-Challenge", "Farm-Signature"
 TRIES = 5
 """How often a call is made that the coordinator may safely hear twice."""
 
-_ERRORS: tuple[type[FarmError], ...] = (
-    StaleLease,
-    RoundClosed,
-    Conflict,
-    Forbidden,
-    InvalidInput,
-    NotFound,
-    Unauthorized,
-    Unavailable,
-)
-
-
-class Unreachable(Unavailable):
-    """No coordinator answers. The sentence has the socket's words, which are for this machine's user only."""
-
-
-class Distrusted(Unreachable):
-    """Who answers at the coordinator's address shows a certificate that is not believed."""
-
-
-class SceneListing(msgspec.Struct, frozen=True):
-    """The files of a leased scene, by relative path, with links to fetch them; `main` is to be opened,
-    `color_config` as in its Manifest.
-    """
-
-    scene: Name
-    main: Name
-    files: Annotated[dict[Name, StoredFile], msgspec.Meta(min_length=1, max_length=200_000)]
-    color_config: Name = ""
-
-
-class NodeSelf(msgspec.Struct, frozen=True):
-    """A node, as the farm knows it; `farm` is the address the farm signs with. Links of the farm lead to
-    `objects` (scheme://host:port), or to the farm itself where it names none; `owner` is whose node it is.
-    """
-
-    node: Name
-    name: Name
-    own: bool
-    farm: Address
-    address: Address | None = None
-    objects: Annotated[tuple[Name, ...], msgspec.Meta(max_length=MOST_ORIGINS)] = ()
-    owner: Name = ""
-
-
-class SubmitAnswer(msgspec.Struct, frozen=True):
-    """What became of a result. `receipt` stays undecoded for `notary.py`, because slots should not load
-    what reads signatures.
-    """
-
-    state: Name
-    receipt: msgspec.Raw = msgspec.Raw(b"null")
-
-
-class _Leases(msgspec.Struct, frozen=True):
-    leases: Annotated[tuple[Lease, ...], msgspec.Meta(max_length=10_000)]
-
-
-class _Uploads(msgspec.Struct, frozen=True):
-    uploads: Annotated[tuple[Upload, ...], msgspec.Meta(max_length=10_000)]
-
 
 class _FarmNetwork(msgspec.Struct, frozen=True):
     network: Network | None = None
-
-
-class _OfferAnswer(msgspec.Struct, frozen=True):
-    offer: Digest
-
-
-class _Problem(msgspec.Struct, frozen=True):
-    detail: str = ""
-    title: str = ""
-    code: str = ""
 
 
 class Prover(Protocol):
@@ -135,8 +48,8 @@ class Prover(Protocol):
 
 class Coordinator:
     """The coordinator at `url`, as the node that `token` names. May be used from several threads. With a
-    `proof` the farm has to show its key with what decides about files that are opened. `peer` is the address
-    it answered from last; `ca_file` has the certificates it is checked by ('': the system's).
+    `proof` the farm has to show its key with what decides about files that are opened. `ca_file` has the
+    certificates it is checked by ('': the system's).
 
     Every method raises the FarmError the coordinator answered with, or Unavailable where it does not
     answer.
@@ -145,12 +58,14 @@ class Coordinator:
     def __init__(
         self, url: str, token: str, tries: int = TRIES, *, ca_file: str = "", proof: Prover | None = None
     ) -> None:
-        self._base = checked_url(url).rstrip("/") + "/api/v1"
-        self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        self._http = HttpClient(url, token, ca_file=ca_file)
         self._tries, self._proof = tries, proof
-        self.peer = ""
-        self._pool = web.pool(maxsize=16, ca_file=ca_file, met=self._met)
         self._closed = threading.Event()
+
+    @property
+    def peer(self) -> str:
+        """The address that the coordinator answered from last."""
+        return self._http.peer
 
     def myself(self) -> NodeSelf:
         """What the farm knows of this node."""
@@ -164,19 +79,19 @@ class Coordinator:
     def lease(self, request: LeaseRequest) -> tuple[Lease, ...]:
         """Ask for work; not repeated, because an answer lost on the way holds leases."""
         body = self._call("POST", "/leases", encode(request), tries=1, patience=request.wait, proven=True)
-        return decode(body, _Leases).leases
+        return decode(body, LeaseList).leases
 
     def heartbeat(self, heartbeat: Heartbeat) -> HeartbeatAnswer:
         """Renew leases; the answer names those that are lost."""
         return decode(self._call("POST", "/leases/heartbeat", encode(heartbeat), tries=1), HeartbeatAnswer)
 
-    def scene(self, lease: Lease) -> SceneListing:
+    def scene(self, lease: Lease) -> LeasedScene:
         """What the leased task's scene consists of."""
-        return decode(self._call("GET", _of(lease, "scene")), SceneListing)
+        return decode(self._call("GET", _of(lease, "scene")), LeasedScene)
 
     def uploads(self, lease: Lease, files: tuple[OutputFile, ...]) -> tuple[Upload, ...]:
         """Where to put the files of a finished task."""
-        return decode(self._call("POST", _of(lease, "uploads"), encode({"files": files})), _Uploads).uploads
+        return decode(self._call("POST", _of(lease, "uploads"), encode({"files": files})), UploadList).uploads
 
     def terms(self, lease: Lease, attempt: int) -> AuditTerms:
         """By what it will be decided whether a tile is audited."""
@@ -208,7 +123,7 @@ class Coordinator:
 
     def offer(self, offer: Signed[Offer]) -> str:
         """Sell from now on; the offer's struct hash as the farm reads it."""
-        return decode(self._call("POST", "/nodes/self/offer", encode(offer)), _OfferAnswer).offer
+        return decode(self._call("POST", "/nodes/self/offer", encode(offer)), OfferAnswer).offer
 
     def withdraw_offer(self) -> None:
         """Sell no longer."""
@@ -227,9 +142,6 @@ class Coordinator:
         """End waits between tries; calls after this are made once."""
         self._closed.set()
 
-    def _met(self, address: str) -> None:
-        self.peer = address
-
     def _call(
         self,
         method: str,
@@ -239,84 +151,20 @@ class Coordinator:
         patience: float = 0,
         proven: bool = False,
     ) -> bytes:
+        attempts = Retry(tries or self._tries).attempts(self._closed.wait)
         proof = self._proof if proven else None
-        wanted = tries or self._tries
-        for attempt in range(1, wanted + 1):
-            try:
-                return self._once(method, path, body, patience, proof)
-            except Unavailable:
-                if attempt == wanted or self._closed.wait(backoff(attempt, longest=5.0)):
-                    raise
-        raise AssertionError("unreachable")
+        return insist(attempts, lambda: self._once(method, path, body, patience, proof))
 
     def _once(
         self, method: str, path: str, body: bytes | None, patience: float, proof: Prover | None
     ) -> bytes:
-        challenge = proof.challenge() if proof else ""
-        try:
-            response = self._pool.request(
-                method,
-                self._base + path,
-                body=body,
-                headers={**self._headers, **({CHALLENGE: challenge} if proof else {})},
-                timeout=urllib3.Timeout(connect=10, read=30 + patience),
-                redirect=False,
-                preload_content=False,
-            )
-            try:
-                answer = _bounded(response)
-            finally:
-                response.release_conn()
-        except urllib3.exceptions.HTTPError as error:
-            if told := web.distrusted(error, self._base):
-                raise Distrusted(told) from error
-            raise Unreachable(f"The coordinator at {self._base} does not answer: {_reason(error)}") from error
-        if response.status >= 400:
-            raise _problem(response.status, answer)
-        if response.status >= 300:
-            raise InvalidInput(f"The coordinator's address moved ({response.status}): give the new one.")
-        if proof:
-            proof.check(challenge, answer, response.headers.get(SIGNATURE))
-        return answer
-
-
-def checked_url(url: str) -> str:
-    """`url`, if it names a host over http or https. Raises InvalidInput."""
-    origin_of(url)
-    return url
-
-
-def backoff(attempt: int, longest: float) -> float:
-    """Seconds to wait after the `attempt`th failure in a row: doubled each time, and spread."""
-    wait = min(longest, 0.25 * float(2 ** min(attempt - 1, 20)))
-    return wait * random.uniform(0.5, 1.0)  # noqa: S311
+        if proof is None:
+            return self._http.ask(method, path, body, wait=patience).data
+        challenge = proof.challenge()
+        answer = self._http.ask(method, path, body, headers={CHALLENGE: challenge}, wait=patience)
+        proof.check(challenge, answer.data, answer.headers.get(SIGNATURE))
+        return answer.data
 
 
 def _of(lease: Lease, what: str) -> str:
     return f"/leases/{quote(lease.task.id, safe='')}/{what}?token={lease.token}"
-
-
-def _bounded(response: urllib3.BaseHTTPResponse) -> bytes:
-    body = response.read(LARGEST_ANSWER + 1, decode_content=True)
-    if len(body) > LARGEST_ANSWER:
-        response.close()
-        raise InvalidInput("The coordinator's answer is too large.")
-    return body
-
-
-def _problem(status: int, body: bytes) -> FarmError:
-    """The error a problem document stands for; by its code, else by its status."""
-    try:
-        problem = decoder(_Problem).decode(body)
-    except (msgspec.DecodeError, ValueError):
-        problem = _Problem()
-    sentence = (problem.detail or problem.title or f"The coordinator answered {status}.")[:2000]
-    by_code = [kind for kind in _ERRORS if kind.code == problem.code]
-    by_status = [kind for kind in reversed(_ERRORS) if kind.status == status]
-    if status >= 500 or status == 429:
-        return Unavailable(sentence)
-    return (by_code or by_status or [InvalidInput])[0](sentence)
-
-
-def _reason(error: Any) -> str:
-    return str(getattr(error, "reason", None) or error)[:300]

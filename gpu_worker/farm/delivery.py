@@ -9,6 +9,7 @@ import structlog
 
 from farm_protocol.appointments import AuditTerms
 from farm_protocol.errors import Conflict, FarmError, RoundClosed, StaleLease, Unavailable
+from farm_protocol.node_answers import SubmitAnswer
 from farm_protocol.records import (
     FailureCode,
     Lease,
@@ -19,9 +20,9 @@ from farm_protocol.records import (
     TaskResult,
     Upload,
 )
-from gpu_worker.farm.coordinator import SubmitAnswer, backoff
+from farm_protocol.retry import backoff
+from farm_protocol.transfer import LinkExpired
 from gpu_worker.farm.result_signer import WrongReceipt
-from gpu_worker.farm.transfer import LinkExpired
 
 LONGEST_WAIT = 5.0
 """Seconds between two tries."""

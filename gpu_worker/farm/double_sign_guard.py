@@ -10,8 +10,8 @@ import os
 import threading
 from pathlib import Path
 
+from farm_protocol.documents import Attestation
 from farm_protocol.errors import Conflict, InvalidInput
-from verification.protocol.attestation import Attestation
 
 HALF = 16
 RECORD = 2 * HALF

@@ -15,11 +15,16 @@ from typing import Protocol, TypeVar
 
 import structlog
 
+from farm_protocol.documents import Enrolment, Signed
 from farm_protocol.errors import Conflict, InvalidInput, Unavailable
 from farm_protocol.fields import Address
-from gpu_worker.farm.coordinator import Distrusted, NodeSelf, backoff
+from farm_protocol.files import write_private
+from farm_protocol.http_client import Distrusted
+from farm_protocol.node_answers import NodeSelf
+from farm_protocol.retry import backoff
+from farm_protocol.typed_data import BadSignature, address_of
 from gpu_worker.farm.pins import first_said
-from verification.protocol.attestation import BadSignature, Enrolment, Signed, address_of, sign
+from verification.protocol.attestation import sign
 
 T = TypeVar("T")
 
@@ -72,13 +77,7 @@ def load_identity(state: Path) -> Identity:
 
 def _make_key(path: Path) -> None:
     """A new key appears whole, or not at all."""
-    draft = path.with_name(path.name + ".new")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(_new_key().hex() + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    draft.rename(path)
+    write_private(path, f"{_new_key().hex()}\n".encode())
 
 
 def _new_key() -> bytes:

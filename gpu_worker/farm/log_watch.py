@@ -15,7 +15,8 @@ import structlog
 
 from farm_protocol.errors import FarmError, InvalidInput, NotFound
 from farm_protocol.fields import decode
-from gpu_worker.farm.result_signer import Due, SubmissionReceipt
+from farm_protocol.node_answers import SubmissionReceipt
+from gpu_worker.farm.result_signer import Due
 from verification.audit.records import LogConsistency, LogProof, SignedHead
 from verification.protocol import merkle
 from verification.protocol.attestation import digest

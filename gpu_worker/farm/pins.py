@@ -2,7 +2,6 @@
 """What farms said of themselves the first time, by their URLs, in small files of the node's folder."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import msgspec
 from farm_protocol.addresses import origin_of
 from farm_protocol.errors import Conflict, InvalidInput
 from farm_protocol.fields import Name, decoder
+from farm_protocol.files import write_private
 
 OBJECTS_FILE = "objects.json"
 
@@ -22,12 +22,7 @@ def first_said(path: Path, kind: Any, url: str, value: str) -> str:
     known = _known(path, kind)
     if url in known:
         return known[url]
-    draft = path.with_name(path.name + ".new")
-    with draft.open("w") as file:
-        file.write(json.dumps({**known, url: value}, indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    write_private(path, (json.dumps({**known, url: value}, indent=1) + "\n").encode())
     return value
 
 

@@ -5,33 +5,25 @@ Receipts of submission prove that the farm had a result at a time; they are wort
 """
 
 import json
-import os
 import threading
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Protocol
 
-import msgspec
 import structlog
 
 from farm_protocol.appointments import Appointment, AuditTerms
+from farm_protocol.documents import Attestation
 from farm_protocol.errors import Conflict, InvalidInput
 from farm_protocol.fields import Signature, decode
+from farm_protocol.files import append_line
+from farm_protocol.node_answers import SubmissionReceipt, SubmitAnswer
 from farm_protocol.records import Lease, TaskResult
-from gpu_worker.farm.coordinator import SubmitAnswer
+from farm_protocol.typed_data import BadSignature
 from gpu_worker.farm.double_sign_guard import Signed
 from gpu_worker.farm.identity import Identity
-from verification.protocol.attestation import (
-    Attestation,
-    BadSignature,
-    Submission,
-    appoint,
-    attest,
-    digest,
-    is_receipt_of,
-    require_signer,
-)
+from verification.protocol.attestation import appoint, attest, digest, is_receipt_of, require_signer
 
 RECEIPTS_FILE = "receipts.jsonl"
 SIGNED_FILE = "signed"
@@ -45,14 +37,6 @@ class WrongReceipt(Conflict):
     """The farm's receipt is missing, not signed by the farm, or for something else."""
 
     code = "wrong_receipt"
-
-
-class SubmissionReceipt(msgspec.Struct, frozen=True):
-    """The farm's signature over a submission, and which leaf of its log that is."""
-
-    submission: Submission
-    signature: Signature
-    leaf: Annotated[int, msgspec.Meta(ge=0)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,17 +185,3 @@ def _receipt_of(answer: SubmitAnswer) -> SubmissionReceipt | None:
         return decode(bytes(answer.receipt), SubmissionReceipt)
     except InvalidInput as error:
         raise WrongReceipt(f"The farm's receipt cannot be read: {error.sentence}") from error
-
-
-def append_line(path: Path, line: str) -> None:
-    """Add a line so that it outlives a power cut; one that was cut off before is closed first."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        size = os.fstat(descriptor).st_size
-        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-        data = (b"\n" if torn else b"") + line.encode() + b"\n"
-        while data:
-            data = data[os.write(descriptor, data) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

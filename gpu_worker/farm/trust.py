@@ -10,9 +10,11 @@ import re
 import secrets
 from dataclasses import dataclass
 
+from farm_protocol.documents import FarmAnswer
 from farm_protocol.errors import Forbidden, InvalidInput
 from farm_protocol.ids import OwnerId
-from verification.protocol.attestation import BadSignature, FarmAnswer, require_signer
+from farm_protocol.typed_data import BadSignature
+from verification.protocol.attestation import require_signer
 
 KEY = re.compile("0x[0-9a-fA-F]{40}")
 

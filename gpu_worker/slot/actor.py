@@ -6,15 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from farm_protocol.links import Links
-from farm_protocol.records import Lease, Progress, TaskFailure, TaskResult, Upload
 from gpu_worker.farm import transfer
 from gpu_worker.farm.coordinator import Coordinator
 from gpu_worker.farm.handed_over import fetcher
 from gpu_worker.folders import private_folder
 from gpu_worker.logs import configure_logs
 from gpu_worker.sandbox import removal
-from gpu_worker.slot.checking import Rendered
-from gpu_worker.slot.readiness import Prepared, SlotInfo
 from gpu_worker.slot.scene_cache import SceneCache
 from gpu_worker.slot.slot import Slot, SlotPlan
 
@@ -32,7 +29,7 @@ class SlotOrder:
     links: Links = field(default_factory=Links)
 
 
-class SlotActor:
+class SlotActor(Slot):
     """A slot in a process of its own. `fresh`: the node has just started, so whatever lies in the slot's
     folder was left by another life; otherwise finished files wait there for delivery.
     """
@@ -54,39 +51,7 @@ class SlotActor:
             strict=order.plan.owner is not None,
         )
         source = Coordinator(order.coordinator, order.token, ca_file=order.links.ca_file)
-        self._slot = Slot(order.plan, cache, source)
-
-    def describe(self) -> SlotInfo:
-        """Wait until Blender has loaded."""
-        return self._slot.describe()
-
-    def prepare(self, doubt: str = "") -> Prepared:
-        """How far its GPU is."""
-        return self._slot.prepare(doubt)
-
-    def run(self, lease: Lease) -> Rendered | TaskFailure:
-        """Do a task."""
-        return self._slot.run(lease)
-
-    def settle(self, lease: Lease, rendered: Rendered) -> TaskResult | TaskFailure:
-        """Check what a task left."""
-        return self._slot.settle(lease, rendered)
-
-    def deliver(self, lease: Lease, uploads: tuple[Upload, ...]) -> None:
-        """Upload a finished task's files."""
-        self._slot.deliver(lease, uploads)
-
-    def discard(self, lease: Lease) -> None:
-        """Forget a finished task's files."""
-        self._slot.discard(lease)
-
-    def progress(self) -> Progress:
-        """How far the current task is."""
-        return self._slot.progress()
-
-    def cancel(self, lease: Lease) -> None:
-        """Stop a task."""
-        self._slot.cancel(lease)
+        super().__init__(order.plan, cache, source)
 
     def pid(self) -> int:
         """The process the slot is in."""

@@ -8,7 +8,6 @@ write to what it reads, as a copy of their own that is thrown away with them.
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import structlog
 
+from farm_protocol.files import locked
 from gpu_worker.blender.devices import Gpu
 from gpu_worker.blender.process import BlenderChild, ChildCommand, ChildLimits, Device
 from gpu_worker.blender.protocol import Ready
@@ -227,8 +227,7 @@ class KernelStore:
 
     @contextlib.contextmanager
     def _alone(self, key: KernelKey) -> Iterator[None]:
-        with (self._folder / f"{key.folder()}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(self._folder / f"{key.folder()}.lock"):
             for left in self._folder.glob(f"{key.folder()}.part-*"):
                 removal.remove(left)
             yield

@@ -7,11 +7,11 @@ from typing import TypeVar
 import structlog
 
 from farm_protocol.errors import FarmError
+from farm_protocol.http_client import Unreachable
 from farm_protocol.links import LinkRefused
 from farm_protocol.records import FailureCode, TaskFailure
+from farm_protocol.transfer import AWAY, ObjectLost
 from gpu_worker.failures import TaskError
-from gpu_worker.farm import transfer
-from gpu_worker.farm.coordinator import Unreachable
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ def outcome_of(action: Callable[[], T]) -> T | TaskFailure:
         return action()
     except TaskError as error:
         return error.record()
-    except transfer.ObjectLost as error:
+    except ObjectLost as error:
         return TaskFailure(FailureCode.LOST, error.sentence, lost=(error.sha256,))
     except FarmError as error:
         return TaskFailure(FailureCode.NODE, _for_the_farm(error))
@@ -37,7 +37,7 @@ def outcome_of(action: Callable[[], T]) -> T | TaskFailure:
 
 def _for_the_farm(error: FarmError) -> str:
     """What a farm hears of an error: not what is at an address it named, and no words of a socket's."""
-    told = {Unreachable: "The coordinator does not answer.", LinkRefused: transfer.AWAY}.get(type(error))
+    told = {Unreachable: "The coordinator does not answer.", LinkRefused: AWAY}.get(type(error))
     if told:
         log.warning("not_told_to_the_farm", reason=error.sentence)
     return told or error.sentence

@@ -31,12 +31,13 @@ import structlog
 
 from farm_protocol.errors import FarmError, InvalidInput
 from farm_protocol.fields import StoredFile, decoder
+from farm_protocol.files import locked, replaced, try_lock
 from farm_protocol.ids import SceneId, Sha256
+from farm_protocol.node_answers import LeasedScene
 from farm_protocol.records import Blob, Manifest
 from farm_protocol.scene_ids import scene_id
+from farm_protocol.transfer import LinkExpired
 from frame_splitter.outputs import is_color_config, laid_out_name, safe_relative
-from gpu_worker.farm.coordinator import SceneListing
-from gpu_worker.farm.transfer import LinkExpired
 from gpu_worker.sandbox import inner_user
 
 Download = Callable[[StoredFile, Path, threading.Event], None]
@@ -104,9 +105,7 @@ class SceneCache:
         for name in ("blobs", "scenes", "locks", "incoming"):
             (root / name).mkdir(parents=True, exist_ok=True)
 
-    def hold(
-        self, scene: SceneId, listing: Callable[[], SceneListing], stopped: threading.Event
-    ) -> HeldScene:
+    def hold(self, scene: SceneId, listing: Callable[[], LeasedScene], stopped: threading.Event) -> HeldScene:
         """The scene, complete on disk and in use. `listing` is asked only where something is missing.
 
         Raises CacheFull, Stopped, InvalidInput where the listing or its files are wrong, and what
@@ -157,15 +156,15 @@ class SceneCache:
             return False
 
     def _fetch(
-        self, scene: SceneId, listing: Callable[[], SceneListing], stopped: threading.Event
+        self, scene: SceneId, listing: Callable[[], LeasedScene], stopped: threading.Event
     ) -> Manifest:
         listed = listing()
         manifest = _checked(listed)
         if self._strict and scene_id(manifest) != scene:
             raise InvalidInput("The scene's listing is of another scene than the one that was leased.")
         started = time.monotonic()
-        with self._locked():
-            _write_whole(self._record(scene), msgspec.json.encode(manifest))
+        with self._locked(), replaced(self._record(scene), durable=False) as record:
+            record.write(msgspec.json.encode(manifest))
         try:
             missing = self._missing(listed)
             self._make_room(sum(file.size for file in missing), scene)
@@ -179,7 +178,7 @@ class SceneCache:
         log.info("scene_fetched", scene=scene, bytes=size, seconds=round(time.monotonic() - started, 3))
         return manifest
 
-    def _missing(self, listing: SceneListing) -> list[StoredFile]:
+    def _missing(self, listing: LeasedScene) -> list[StoredFile]:
         files = {file.sha256: file for file in listing.files.values()}
         return [file for file in files.values() if not self._has(Blob(file.sha256, file.size))]
 
@@ -187,7 +186,7 @@ class SceneCache:
         self,
         missing: list[StoredFile],
         manifest: Manifest,
-        listing: Callable[[], SceneListing],
+        listing: Callable[[], LeasedScene],
         stopped: threading.Event,
     ) -> None:
         """Download files; links live for minutes, so fresh ones are asked for as long as files come."""
@@ -278,17 +277,13 @@ class SceneCache:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(self.root / "lock"):
             yield
-        finally:
-            os.close(lock)
 
     def _lock(self, scene: SceneId, stopped: threading.Event) -> int:
         """The scene's exclusive lock; waits while another slot fetches the same scene."""
         while True:
-            lock = self._try_lock(_digest(scene), fcntl.LOCK_EX)
+            lock = self._try_lock(_digest(scene))
             lock = self._try_shared(scene) if lock is None else lock
             if lock is not None:
                 return lock
@@ -297,27 +292,26 @@ class SceneCache:
 
     def _try_shared(self, scene: SceneId) -> int | None:
         """Other slots use the scene, so it is complete and only has to be held, too."""
-        lock = self._try_lock(_digest(scene), fcntl.LOCK_SH)
+        lock = self._try_lock(_digest(scene), shared=True)
         if lock is not None and self._complete(scene) is None:
             os.close(lock)
             return None
         return lock
 
-    def _try_lock(self, name: str, kind: int = fcntl.LOCK_EX) -> int | None:
+    def _try_lock(self, name: str, *, shared: bool = False) -> int | None:
         path = self.root / "locks" / name
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, kind | fcntl.LOCK_NB)
-            # Whoever evicted the scene meanwhile removed the file this lock is on.
+        lock = try_lock(path, shared=shared)
+        if lock is None:
+            return None
+        # Whoever evicted the scene meanwhile removed the file this lock is on.
+        with contextlib.suppress(FileNotFoundError):
             if os.fstat(lock).st_ino == path.stat().st_ino:
                 return lock
-        except (BlockingIOError, FileNotFoundError):
-            pass
         os.close(lock)
         return None
 
 
-def _checked(listing: SceneListing) -> Manifest:
+def _checked(listing: LeasedScene) -> Manifest:
     """The listing as a manifest whose paths are safe and do not contradict each other."""
     names = {str(safe_relative(name)) for name in listing.files}
     if listing.main not in names:
@@ -351,15 +345,6 @@ def _last_use(record: Path) -> float:
         return record.stat().st_mtime
     except FileNotFoundError:
         return 0.0
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    temporary = path.with_suffix(f".{uuid.uuid4().hex}")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _link(blob: Path, target: Path) -> None:

@@ -17,6 +17,7 @@ from farm_protocol.audits import SPARSE, SeamReport, crop_name
 from farm_protocol.errors import FarmError, InvalidInput
 from farm_protocol.fields import Tile
 from farm_protocol.ids import OwnerId
+from farm_protocol.node_answers import LeasedScene
 from farm_protocol.records import (
     FailureCode,
     Lease,
@@ -28,12 +29,12 @@ from farm_protocol.records import (
     TileInput,
     Upload,
 )
+from farm_protocol.transfer import ObjectLost
 from frame_splitter.outputs import safe_relative
 from gpu_worker.blender.devices import device_class, gpu_at
 from gpu_worker.blender.protocol import Done
 from gpu_worker.failures import Cancelled, TaskError
 from gpu_worker.farm import transfer
-from gpu_worker.farm.coordinator import SceneListing
 from gpu_worker.sandbox import bubblewrap, removal
 from gpu_worker.slot import checks, disk, probes, seams
 from gpu_worker.slot.checking import (
@@ -64,7 +65,7 @@ log = structlog.get_logger()
 class SceneSource(Protocol):
     """Where a slot learns what a leased scene consists of."""
 
-    def scene(self, lease: Lease) -> SceneListing:
+    def scene(self, lease: Lease) -> LeasedScene:
         """The listing, with fresh links."""
 
 
@@ -375,7 +376,7 @@ class Slot:
         with ThreadPoolExecutor(INPUTS_AT_ONCE, "tile-download") as pool:
             problems = list(pool.map(fetch, wanted))
         bad = [(one.task, problem) for one, problem in zip(wanted, problems, strict=True) if problem]
-        lost = [(task, problem) for task, problem in bad if isinstance(problem, transfer.ObjectLost)]
+        lost = [(task, problem) for task, problem in bad if isinstance(problem, ObjectLost)]
         if bad:
             # What the store lost is nobody's fault, so it is told apart from what others delivered.
             code = FailureCode.LOST if lost else FailureCode.BAD_INPUT

@@ -5,7 +5,6 @@ An intent has one nonce for ever, and the chain carries out one transaction a no
 again, with whatever fee, it happens once.
 """
 
-import fcntl
 import os
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,8 +13,9 @@ from typing import Annotated, Protocol
 
 import msgspec
 
-from farm_protocol.errors import Conflict, InvalidInput
+from farm_protocol.errors import Conflict
 from farm_protocol.fields import Digest, Name, decode, encode
+from farm_protocol.files import read_bounded, try_lock, write_private
 
 Raw = Annotated[str, msgspec.Meta(pattern="^0x([0-9a-f]{2})*$", max_length=1 << 19)]
 Whole = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
@@ -81,15 +81,14 @@ class FileOutbox:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = try_lock(path.with_suffix(".lock"))
+        if lock is None:
+            raise Conflict(f"Another process sends from {path}.")
+        self._lock = lock
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._intents = {intent.key: intent for intent in self._read()}
-        except BlockingIOError as error:
-            os.close(self._lock)
-            raise Conflict(f"Another process sends from {path}.") from error
-        except InvalidInput:
-            os.close(self._lock)
+        except BaseException:
+            os.close(lock)
             raise
 
     def all(self) -> tuple[Intent, ...]:
@@ -114,28 +113,10 @@ class FileOutbox:
         os.close(self._lock)
 
     def _write(self, intents: dict[str, Intent]) -> None:
-        part = self._path.with_suffix(".part")
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(encode(tuple(intents.values())))
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self._path)
-        self._sync_folder()
+        write_private(self._path, encode(tuple(intents.values())))
         self._intents = intents
 
     def _read(self) -> tuple[Intent, ...]:
         if not self._path.exists():
             return ()
-        with self._path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-        if len(data) > MOST_BYTES:
-            raise InvalidInput(f"{self._path} is larger than any outbox.")
-        return decode(data, tuple[Intent, ...])
-
-    def _sync_folder(self) -> None:
-        descriptor = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        return decode(read_bounded(self._path, MOST_BYTES, "is larger than any outbox"), tuple[Intent, ...])

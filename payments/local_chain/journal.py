@@ -6,7 +6,6 @@ crash left half-written can only be the last line: it was never answered for, an
 before the last is damage, and no chain is made of it.
 """
 
-import fcntl
 import hashlib
 import os
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import msgspec
 
 from farm_protocol.errors import Conflict, FarmError
 from farm_protocol.fields import Digest, decode, encode
+from farm_protocol.files import hold, open_lock, sync, sync_folder, write_all
 
 NAME = "journal"
 LONGEST_LINE = 1 << 20
@@ -73,11 +73,10 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
-        # Not by open(): the file must be made readable for its user alone.
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = open_lock(self.path)
         self._file: BinaryIO = os.fdopen(descriptor, "r+b", buffering=0)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            hold(descriptor)
             self.entries, self._ends = _read(self._file, self.path)
         except BlockingIOError as error:
             self._file.close()
@@ -86,15 +85,15 @@ class Journal:
             self._file.close()
             raise
         self._cut(len(self.entries))
-        _sync_folder(folder)
+        sync_folder(folder)
 
     def append(self, entry: Entry) -> None:
         """On the disk when it returns. Raises NotKept; what was half-written is cut off at the next start."""
         line = _line(entry)
         start = self._ends[-1] if self._ends else 0
         try:
-            _write(self._file, line)
-            os.fsync(self._file.fileno())
+            write_all(self._file, line)
+            sync(self._file)
         except OSError as error:
             raise NotKept(f"{self.path} cannot be written to: {error.strerror}.") from error
         self.entries.append(entry)
@@ -114,7 +113,7 @@ class Journal:
         end = self._ends[count - 1] if count else 0
         self._file.truncate(end)
         self._file.seek(end)
-        os.fsync(self._file.fileno())
+        sync(self._file)
 
 
 def _line(entry: Entry) -> bytes:
@@ -153,17 +152,3 @@ def _check_order(entries: list[Entry], path: Path) -> None:
         raise Damaged(f"{path} does not begin with a genesis, or has two.")
     if any((entry.block is None) != (number == 0) for number, entry in enumerate(entries)):
         raise Damaged(f"{path} has a line that is no block.")
-
-
-def _write(file: BinaryIO, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[file.write(view) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -3,7 +3,6 @@
 (`FARM_CHAIN_URL`), because a URL may carry a secret.
 """
 
-import os
 import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import msgspec
 
 from farm_protocol.errors import FarmError, InvalidInput, NotFound
 from farm_protocol.fields import Address, Name, convert
+from farm_protocol.files import read_bounded, replaced
 from payments.messages.promises import Number64
 
 
@@ -52,12 +52,9 @@ MOST_BYTES = 64 * 1024
 def load(path: Path) -> Network:
     """The network that a TOML file names. Raises NotFound, InvalidInput naming what is wrong."""
     try:
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+        data = read_bounded(path, MOST_BYTES, "is too large to name a network")
     except OSError as error:
         raise NotFound(f"The network file {path} cannot be read: {error.strerror}.") from error
-    if len(data) > MOST_BYTES:
-        raise InvalidInput(f"{path} is too large to name a network.")
     try:
         return convert(tomllib.loads(data.decode()), Network)
     except RecursionError as error:
@@ -68,13 +65,9 @@ def load(path: Path) -> Network:
 
 def save(network: Network, path: Path) -> None:
     """Write the file that `load` reads, whole or not at all. Raises FarmError where that cannot be."""
-    fresh = path.with_name(f".{path.name}.new")
     try:
-        with fresh.open("w", encoding="utf-8") as file:
-            file.write(text(network))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
+        with replaced(path) as file:
+            file.write(text(network).encode())
     except OSError as error:
         raise FarmError(f"The network file {path} cannot be written: {error.strerror}.") from error
 

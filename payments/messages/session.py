@@ -5,7 +5,7 @@ import hashlib
 import hmac
 
 from farm_protocol.ids import JobId
-from payments.messages.signing import ORDER
+from farm_protocol.typed_data import ORDER
 
 
 def session_key(farm_key: bytes, job: JobId) -> bytes:

@@ -5,22 +5,14 @@ The domain names the chain and the contract that will read it, so that nothing s
 anything at another. Signatures are never used to tell two messages apart.
 """
 
-import sys
-from dataclasses import asdict
-from functools import cache
-from types import ModuleType
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from farm_protocol.errors import Forbidden, InvalidInput
+from farm_protocol import typed_data
+from farm_protocol.typed_data import Fields, Signable
 from payments.messages.network import Network
 from payments.messages.promises import Message, Order, Ruling, Signed, Slash, Solidity, Withdrawal
 
 M = TypeVar("M", bound=Message)
-HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
-"""Half the order of the curve secp256k1 (SEC 2, 2.4.1): of two signatures that say the same, the one with
-the smaller s is canonical (EIP-2)."""
-ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
-"""Of the curve: private keys are below it."""
 
 
 def _solidity(hint: Any) -> str:
@@ -28,7 +20,7 @@ def _solidity(hint: Any) -> str:
     return next(one.name for one in hint.__metadata__ if isinstance(one, Solidity))
 
 
-TYPES: dict[type, list[tuple[str, str]]] = {
+TYPES: dict[type, Fields] = {
     kind: [(name, _solidity(hint)) for name, hint in get_type_hints(kind, include_extras=True).items()]
     for kind in get_args(Message)
 }
@@ -36,16 +28,9 @@ TYPES: dict[type, list[tuple[str, str]]] = {
 _OF_DISPUTES = (Slash, Ruling, Withdrawal)
 
 
-class BadSignature(Forbidden):
-    """A signature is missing, malformed, or not that of who should have signed."""
-
-    code = "bad_signature"
-
-
 def digest(message: Message, network: Network) -> bytes:
     """The 32 bytes that are signed. Raises InvalidInput for values that the contract's types do not hold."""
-    hashed: bytes = _eth().messages._hash_eip191_message(_signable(message, network))
-    return hashed
+    return typed_data.digest_of(_signable(message, network))
 
 
 def struct_hash(message: Message) -> bytes:
@@ -60,8 +45,7 @@ def agreement_id(order: Order, network: Network) -> str:
 
 def sign(message: Message, network: Network, key: bytes) -> str:
     """The signature as 0x and 130 hexadecimal digits. Raises InvalidInput as `digest` does."""
-    signed = _eth().Account.sign_message(_signable(message, network), key)
-    return "0x" + bytes(signed.signature).hex()
+    return typed_data.sign(_signable(message, network), key)
 
 
 def signed(message: M, network: Network, key: bytes) -> Signed[M]:
@@ -73,44 +57,15 @@ def signer(message: Message, network: Network, signature: str | None) -> str:
     """The address that signed `message`, with its checksum. Raises BadSignature for what is no canonical
     signature, InvalidInput as `digest` does.
     """
-    signable = _signable(message, network)
-    try:
-        raw = bytes.fromhex((signature or "").removeprefix("0x"))
-    except ValueError as error:
-        raise BadSignature("The signature is no signature of anybody.") from error
-    if len(raw) != 65 or int.from_bytes(raw[32:64], "big") > HALF_ORDER or raw[64] not in (27, 28):
-        raise BadSignature("The signature is missing, or not in its one canonical form.")
-    try:
-        return str(_eth().Account.recover_message(signable, signature=raw))
-    except Exception as error:  # the library raises many kinds for points that are not on the curve
-        raise BadSignature("The signature is no signature of anybody.") from error
+    return typed_data.signer_of(_signable(message, network), signature)
 
 
 def require_signer(message: Message, network: Network, signature: str | None, address: str) -> None:
     """Raises BadSignature unless `address` signed `message`."""
-    if signer(message, network, signature).lower() != address.lower():
-        raise BadSignature(f"The signature is not that of {address}.")
+    typed_data.require_signed_by(address, _signable(message, network), signature)
 
 
-def address_of(key: bytes) -> str:
-    """The address a private key signs as, with its checksum."""
-    return str(_eth().Account.from_key(key).address)
-
-
-@cache
-def _eth() -> ModuleType:
-    """The library that signs, loaded when it is first needed. One of its own libraries raises Python's
-    recursion limit beyond what a thread's stack holds, so that deep JSON would end the process.
-    """
-    limit = sys.getrecursionlimit()
-    import eth_account  # noqa: PLC0415
-    import eth_account.messages  # noqa: PLC0415
-
-    sys.setrecursionlimit(limit)
-    return eth_account
-
-
-def _signable(message: Message, network: Network) -> Any:
+def _signable(message: Message, network: Network) -> Signable:
     disputes = isinstance(message, _OF_DISPUTES)
     domain = {
         "name": "Render Disputes" if disputes else "Render Market",
@@ -121,15 +76,5 @@ def _signable(message: Message, network: Network) -> Any:
     return _typed(message, domain)
 
 
-def _typed(message: Message, domain: dict[str, Any]) -> Any:
-    kind = type(message)
-    values = asdict(message)
-    for name, solidity in TYPES[kind]:
-        if solidity == "bytes32":
-            values[name] = bytes.fromhex(values[name])
-        elif solidity == "address[]":
-            values[name] = list(values[name])
-        elif solidity.startswith("uint") and not 0 <= values[name] < 1 << int(solidity[4:]):
-            raise InvalidInput(f"{name} is {values[name]}, which {solidity} does not hold.")
-    fields = [{"name": name, "type": solidity} for name, solidity in TYPES[kind]]
-    return _eth().messages.encode_typed_data(domain, {kind.__name__: fields}, values)
+def _typed(message: Message, domain: dict[str, Any]) -> Signable:
+    return typed_data.signable(message, TYPES[type(message)], domain)

@@ -5,7 +5,6 @@ A key is read from a file and a password, never from a command line; what shows 
 """
 
 import json
-import os
 import secrets
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from eth_utils.address import is_hex_address, to_checksum_address
 from hexbytes import HexBytes
 
 from farm_protocol.errors import Conflict, InvalidInput, NotFound
+from farm_protocol.files import create_private
 from payments.json_input import read_json
 
 MOST_BYTES = 16 * 1024
@@ -83,13 +83,9 @@ def write_private(path: Path, text: str) -> None:
     there is one already.
     """
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        create_private(path, text.encode())
     except FileExistsError as error:
         raise Conflict(f"{path} is there already: a wallet is never written over.") from error
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def load(path: Path, password: str) -> Key:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from farm_protocol.errors import FarmError
 from farm_protocol.fields import decode, encode
-from render_farm.embedded.files import write_private
+from farm_protocol.files import write_private
 from render_farm.scene.outside import is_shared
 
 NAME = "agreed.json"

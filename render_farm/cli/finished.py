@@ -8,11 +8,11 @@ from pathlib import Path
 
 from farm_protocol.errors import NotFound
 from farm_protocol.records import JobState
+from farm_protocol.transfer import LinkExpired, ObjectLost, StoreRefuses
 from farm_protocol.wording import counted
 from render_farm.api_models import Job
 from render_farm.cli.following import JobFailed, Outcome
 from render_farm.cli.outputs import Targets
-from render_farm.client.transfers import DamagedDownload, LinkExpired
 
 Mark = tuple[int, int]
 
@@ -32,7 +32,7 @@ def give_back(
     before = {path: _mark(path) for path in targets.frames.values()}
     try:
         outcome = follow()
-    except (DamagedDownload, JobFailed, LinkExpired, NotFound) as error:
+    except (JobFailed, LinkExpired, NotFound, ObjectLost, StoreRefuses) as error:
         say(f"Job {job.job} had rendered this, but not all of it is there still ({error.sentence})")
         return None
     kept = sum(mark is not None and _mark(path) == mark for path, mark in before.items())

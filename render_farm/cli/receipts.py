@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from farm_protocol import files
 from farm_protocol.errors import FarmError, InvalidInput, NotFound
 from farm_protocol.hashing import hash_file
 from render_farm.api_models import Job
@@ -46,7 +47,7 @@ class Receipts:
 
     def prepare(self) -> None:
         """Load what checks signatures, beside the waiting for the first frame."""
-        from verification.protocol.attestation import address_of  # noqa: PLC0415
+        from farm_protocol.typed_data import address_of  # noqa: PLC0415
         from verification.receipts.receipt import verify  # noqa: F401, PLC0415
 
         # The library behind is loaded by its first use, whatever that is.
@@ -133,13 +134,9 @@ def read_bounded(path: Path) -> bytes:
     from verification.receipts.records import MOST_BYTES  # noqa: PLC0415
 
     try:
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+        return files.read_bounded(path, MOST_BYTES, "is longer than any receipt")
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error
-    if len(data) > MOST_BYTES:
-        raise InvalidInput(f"{path} is longer than any receipt.")
-    return data
 
 
 def write_receipt(path: Path, document: bytes) -> None:
@@ -148,15 +145,11 @@ def write_receipt(path: Path, document: bytes) -> None:
     """
     if os.path.lexists(path) and _older(path) == document:
         return
-    part = path.with_name(f".{path.name[-100:]}.{os.getpid()}-{threading.get_ident()}.part")
     try:
-        with part.open("xb") as file:
+        with files.replaced(path, durable=False) as file:
             file.write(document)
-        os.replace(part, path)
     except OSError as error:
         raise FarmError(f"{path} cannot be written: {error.strerror}.") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _older(path: Path) -> bytes:

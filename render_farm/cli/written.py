@@ -5,7 +5,6 @@ Names of a frame's further files come from a farm, and behind it from whatever a
 lies in their place is only replaced if it is as this program left it.
 """
 
-import fcntl
 import json
 import os
 import threading
@@ -14,8 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from farm_protocol.errors import FarmError
+from farm_protocol.files import locked, write_private
 from farm_protocol.hashing import hash_file
-from render_farm.embedded.files import write_private
 
 NAME = "written.jsonl"
 MOST = 200_000
@@ -94,15 +93,10 @@ def _entry(line: bytes) -> tuple[str, Mark] | None:
 def _alone(path: Path) -> Iterator[None]:
     """One command at a time changes the record. Raises OSError."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC
     # The record itself is replaced when it is shortened, and is nobody else's to read.
-    os.close(os.open(path, flags, 0o600))
-    lock = os.open(path.with_name(f".{path.name}.lock"), flags, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    path.touch(0o600)
+    with locked(path.with_name(f".{path.name}.lock")):
         yield
-    finally:
-        os.close(lock)
 
 
 def _mark(path: Path) -> Mark | None:

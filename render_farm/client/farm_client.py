@@ -37,7 +37,9 @@ from farm_protocol.fields import StoredFile
 from farm_protocol.hashing import hash_file
 from farm_protocol.ids import JobId, SceneId
 from farm_protocol.links import Links, links, trusted_links
+from farm_protocol.node_answers import NodeSelf
 from farm_protocol.records import Blob, JobSpec, Manifest
+from farm_protocol.transfer import LinkExpired
 from frame_splitter.outputs import laid_out_name
 from payments.messages.quotes import Quote
 from payments.messages.statements import Payment, Statement
@@ -53,7 +55,6 @@ from render_farm.api_models import (
     NewOwner,
     NewToken,
     NodeList,
-    NodeSelf,
     NodeView,
     OwnerList,
     OwnerRemoved,
@@ -68,7 +69,7 @@ from render_farm.api_models import (
 )
 from render_farm.client.connection import Connection, Gone, Lost, Stopped, Stream
 from render_farm.client.events import FINAL_STATES, Event, parse
-from render_farm.client.transfers import LinkExpired, Transfers
+from render_farm.client.transfers import Transfers
 
 if TYPE_CHECKING:
     from verification.audit.records import JobVerification, LogConsistency, SignedHead

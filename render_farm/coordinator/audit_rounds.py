@@ -13,6 +13,7 @@ from dataclasses import replace
 import structlog
 
 from farm_protocol.audits import AuditOrder
+from farm_protocol.documents import LogHead
 from farm_protocol.errors import Unavailable
 from farm_protocol.fields import Tile
 from farm_protocol.ids import JobId, TaskId
@@ -26,7 +27,6 @@ from verification.audit import sampling, selection
 from verification.audit.records import Round, SignedHead, SubmissionRecord
 from verification.audit.sampling import Draws
 from verification.protocol import attestation
-from verification.protocol.attestation import LogHead
 from verification.protocol.beacon import LOCAL, closing_time, round_time
 
 log = structlog.get_logger()

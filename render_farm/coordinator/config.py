@@ -18,6 +18,7 @@ from command_line.program import Command, answer, own_option, together, variable
 from farm_protocol.addresses import require_encrypted
 from farm_protocol.audits import MOST_CROPS
 from farm_protocol.errors import InvalidInput
+from farm_protocol.typed_data import read_key
 from payments.messages import network
 from payments.messages.network import Network
 from payments.messages.statements import NOBODY
@@ -28,7 +29,6 @@ from render_farm.policy.verification_rules import Arbiters, Rules
 from render_farm.serving.tls import Certificate, certificate, require_cover
 from verification.audit.rate import Rates
 from verification.audit.sampling import MILLION, AuditPolicy
-from verification.protocol.attestation import read_key
 from verification.protocol.beacon import LOCAL
 
 PROGRAM = "python -m render_farm.coordinator"

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from farm_protocol.appointments import Appointment, AuditTerms
+from farm_protocol.documents import Attestation, Submission
 from farm_protocol.errors import Conflict, FarmError, Forbidden, InvalidInput, RoundClosed, StaleLease
 from farm_protocol.ids import LeaseToken, TaskId
+from farm_protocol.node_answers import SubmissionReceipt
 from farm_protocol.records import TaskResult, TaskState
-from render_farm.api_models import SubmissionReceipt
 from render_farm.policy.verification_rules import Rules
 from render_farm.store.identities import Caller
 from render_farm.store.leases import Holding, Leases, NewSubmission
@@ -17,7 +18,6 @@ from render_farm.store.submissions import Agreed, Submissions, Submitter, Work
 from verification.audit.rate import appointed_rate
 from verification.audit.records import SubmissionRecord
 from verification.protocol import attestation
-from verification.protocol.attestation import Attestation, Submission
 from verification.protocol.beacon import closing_time, open_round, round_time
 
 MOST_AHEAD = 60.0

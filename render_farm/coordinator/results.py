@@ -14,6 +14,7 @@ from farm_protocol.audits import AuditAnswer, CheckOrder
 from farm_protocol.errors import Conflict, InvalidInput, NotFound
 from farm_protocol.fields import StoredFile, Tile
 from farm_protocol.ids import JobId, TaskId
+from farm_protocol.node_answers import LeasedScene, ResultAnswer
 from farm_protocol.records import (
     FailureCode,
     Lease,
@@ -26,7 +27,7 @@ from farm_protocol.records import (
     Upload,
 )
 from frame_splitter.outputs import safe_relative
-from render_farm.api_models import Frame, Job, LeasedScene, ResultAnswer
+from render_farm.api_models import Frame, Job
 from render_farm.coordinator.dispatch import Bell
 from render_farm.coordinator.gates import Workshop
 from render_farm.coordinator.losses import Losses

@@ -8,7 +8,6 @@ the user says so.
 """
 
 import mmap
-import os
 import re
 import subprocess
 import time
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from farm_protocol.errors import FarmError
-from render_farm.embedded.files import private_opener
+from farm_protocol.files import private_opener, sync
 
 FOLDER = "appendonlydir"
 MANIFEST = "appendonly.aof.manifest"
@@ -192,10 +191,9 @@ def _cut(file: Path, at: int, folder: Path) -> Cut:
         source.seek(at)
         while chunk := source.read(1 << 20):
             target.write(chunk)
-        target.flush()
-        os.fsync(target.fileno())
+        sync(target)
     with file.open("r+b") as handle:
         handle.truncate(at)
-        os.fsync(handle.fileno())
+        sync(handle)
     _set_heads_aside(folder.parent, now)
     return Cut(file, at, size, copy)

@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from render_farm.embedded.files import private_folder, write_private
+from farm_protocol.files import write_private
+from render_farm.embedded.files import private_folder
 
 CERTIFICATE, KEY, SETTINGS = "certificate.pem", "key.pem", "security.toml"
 

@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The small files of a farm's folder: replaced as a whole, on the disk when written, named where damaged."""
+"""The small files of a farm's folder, named where they are damaged."""
 
-import contextlib
-import os
-import tempfile
 from pathlib import Path
 from typing import TypeVar
 
 from farm_protocol.errors import FarmError
 from farm_protocol.fields import decode
+from farm_protocol.files import read_bounded
 
 T = TypeVar("T")
 
@@ -24,40 +22,13 @@ class DamagedFile(FarmError):
 def read_record(path: Path, kind: type[T], advice: str) -> T | None:
     """What a JSON file holds; None where there is none. Raises DamagedFile with the `advice` what to do."""
     try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST)
-        return decode(data, kind)
+        return decode(read_bounded(path, LARGEST), kind)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise DamagedFile(f"{path} cannot be read: {error.strerror}. {advice}") from error
     except FarmError as error:
         raise DamagedFile(f"{path} is damaged ({error.sentence[:200]}). {advice}") from error
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Replace a file's contents at once, readable by its owner only; on the disk when this returns.
-
-    Raises OSError.
-    """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-        _sync(path.parent)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
-
-
-def private_opener(path: str, flags: int) -> int:
-    """For `open`: a file that nobody else may read, one of an earlier version too."""
-    handle = os.open(path, flags, 0o600)
-    os.fchmod(handle, 0o600)
-    return handle
 
 
 def private_folder(path: Path) -> Path:
@@ -74,11 +45,3 @@ def private_folder(path: Path) -> Path:
             f"The folder {path} cannot be made for you alone: {error.strerror}. Name another: --state-dir."
         ) from error
     return path
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

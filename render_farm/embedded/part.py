@@ -22,8 +22,8 @@ import psutil
 import structlog
 
 from farm_protocol.errors import FarmError, Unavailable
+from farm_protocol.files import private_opener
 from render_farm.embedded import leash
-from render_farm.embedded.files import private_opener
 from render_farm.embedded.health import Patience, Question, Watched, always
 from render_farm.embedded.state import Process, RunningFarm
 

@@ -15,8 +15,9 @@ import socket
 import sys
 from pathlib import Path
 
+from farm_protocol.files import write_private
 from render_farm.embedded.certificates import write_security
-from render_farm.embedded.files import DamagedFile, private_folder, read_record, write_private
+from render_farm.embedded.files import DamagedFile, private_folder, read_record
 
 _PARTS = (
     "s3.port.grpc",

@@ -14,7 +14,6 @@ chain/        the farm's own chain, its wallets, and what names its contracts
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -34,7 +33,8 @@ import structlog
 
 from farm_protocol.errors import Conflict, FarmError
 from farm_protocol.fields import encode
-from render_farm.embedded.files import DamagedFile, private_folder, read_record, write_private
+from farm_protocol.files import hold, write_private
+from render_farm.embedded.files import DamagedFile, private_folder, read_record
 from render_farm.embedded.seaweed import free_port
 
 log = structlog.get_logger()
@@ -172,7 +172,7 @@ class Folder:
             known = read_record(path, dict[str, str], "") or {}
             if digest in known:
                 return known[digest]
-        from verification.protocol.attestation import address_of  # noqa: PLC0415
+        from farm_protocol.typed_data import address_of  # noqa: PLC0415
 
         address = address_of(bytes.fromhex(key))
         write_private(path, json.dumps({digest: address}).encode())
@@ -266,7 +266,7 @@ def _is_private_folder(text: str) -> bool:
 
 def _try_lock(handle: int) -> bool:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        hold(handle)
     except BlockingIOError:
         return False
     return True

@@ -11,7 +11,7 @@ import os
 import time
 from pathlib import Path
 
-from render_farm.embedded.files import write_private
+from farm_protocol.files import write_private
 
 ENTRY = 17
 """Bytes of an index entry: key (8), offset in units of 8 (4, and a high byte), size (4), big endian."""

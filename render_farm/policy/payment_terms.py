@@ -8,10 +8,11 @@ import msgspec
 
 from farm_protocol.ids import JobId, SceneId
 from farm_protocol.records import RenderSettings
+from farm_protocol.typed_data import address_of
 from payments.messages.network import Network
 from payments.messages.promises import Signed, Terms, job_name
 from payments.messages.session import session_key
-from payments.messages.signing import address_of, signed
+from payments.messages.signing import signed
 from payments.messages.statements import Payment
 from render_farm.policy.verification_rules import Arbiters, Rules
 from verification.audit.rate import STAKE

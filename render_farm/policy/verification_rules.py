@@ -5,11 +5,11 @@ import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from farm_protocol.typed_data import address_of
 from verification.audit.rate import Rates
 from verification.audit.records import FarmRules
 from verification.audit.sampling import AuditPolicy
 from verification.protocol import drand as public_beacon
-from verification.protocol.attestation import address_of
 from verification.protocol.beacon import LOCAL, Beacon, LocalBeacon
 
 

@@ -21,6 +21,7 @@ import msgspec
 
 from farm_protocol.errors import FarmError
 from farm_protocol.fields import Digest, Size, decode, encode
+from farm_protocol.files import read_bounded, write_private
 from farm_protocol.handed_over import place
 from farm_protocol.records import Blob
 
@@ -81,7 +82,7 @@ class HandedOver:
             newest = dict(list(self._known.items())[-MOST_REMEMBERED:])
             self._changed = False
         with suppress(OSError):
-            _write(self._memory, encode(Remembered(newest)))
+            write_private(self._memory, encode(Remembered(newest)), durable=False)
 
     def _recall(self, seen: os.stat_result) -> Blob | None:
         """The blob of a file that is as it was, with its copy still there."""
@@ -160,20 +161,6 @@ def _times(seen: os.stat_result) -> tuple[int, int, int]:
 def _read(memory: Path) -> dict[str, State]:
     """What was remembered; nothing where that is not there, too long, or no such list."""
     try:
-        with memory.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-        return decode(data, Remembered).files if len(data) <= MOST_BYTES else {}
+        return decode(read_bounded(memory, MOST_BYTES), Remembered).files
     except (OSError, FarmError):
         return {}
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Replace the file at once. After a power cut an older one, or none, does no harm."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(name, path)
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(name)

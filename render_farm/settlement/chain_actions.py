@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
+from farm_protocol.documents import Attestation
 from farm_protocol.ids import JobId
 from payments.messages import signing
 from payments.messages.network import Network
@@ -17,7 +18,6 @@ from render_farm.settlement import rulings, slashing
 from render_farm.settlement.job_ledger import JobLedger
 from render_farm.settlement.stakes import required
 from render_farm.store.money import Agreement, PaidJob
-from verification.protocol.attestation import Attestation
 
 NO_JOB = JobId("")
 PAID_FIRST_SECONDS = 60

@@ -15,8 +15,8 @@ from command_line import shared_options as shared
 from command_line.option_types import FILE
 from command_line.program import Command, answer, option, variable, version_option
 from farm_protocol.errors import InvalidInput
+from farm_protocol.typed_data import read_key
 from payments.wallet.wallets import is_remote
-from verification.protocol.attestation import read_key
 
 PROGRAM = "python -m render_farm.settlement"
 

@@ -5,13 +5,13 @@
 the bank's outbox what was meant.
 """
 
-import os
 import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from farm_protocol.errors import Unavailable
+from farm_protocol.files import sync_folder
 from payments.chain.deploy import deploy
 from payments.chain.market import Market
 from payments.chain.outbox import FileOutbox
@@ -94,11 +94,7 @@ def _make(path: Path, write: Callable[[Path], None]) -> None:
 
 def _keep(part: Path, path: Path) -> None:
     part.replace(path)
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(path.parent)
 
 
 def _reach(url: str) -> Chain:

@@ -21,12 +21,12 @@ import structlog
 from farm_protocol.errors import FarmError, Unavailable
 from farm_protocol.fields import decode, encode
 from farm_protocol.ids import JobId, TaskId
+from farm_protocol.typed_data import address_of
 from payments.chain.chain_events import decoded
 from payments.chain.events import Cursor, DeepReorganisation
 from payments.chain.outbox import FileOutbox
 from payments.messages.network import Network
 from payments.messages.network import load as load_network
-from payments.messages.signing import address_of
 from payments.wallet.keystore import read_password
 from payments.wallet.wallets import open_signer
 from render_farm.settlement import event_index, slashing

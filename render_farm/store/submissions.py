@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from farm_protocol.audits import AuditOrder, CheckReport
+from farm_protocol.documents import Attestation
 from farm_protocol.errors import StaleLease
 from farm_protocol.fields import StoredFile, Tile, decode, decoder, encode
 from farm_protocol.ids import JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
@@ -23,7 +24,7 @@ from verification.audit.rate import Standing
 from verification.audit.records import AuditRecord, SubmissionRecord
 from verification.audit.selection import Asked
 from verification.audit.verdict import Case, Outcome, Twin, Verdict
-from verification.protocol.attestation import Attestation, attest
+from verification.protocol.attestation import attest
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,20 +11,14 @@ from typing import Any
 import pytest
 from eth_keys.constants import SECPK1_N
 
+from farm_protocol.documents import Enrolment, Submission
 from farm_protocol.fields import decode, encode
 from farm_protocol.records import OutputFile, TaskResult
+from farm_protocol.typed_data import address_of
 from tests.cheats.raw_node import RawNode, keyless_node, raw_node
 from tests.support import servers
 from tests.support.coordinator_api import Api, under
-from verification.protocol.attestation import (
-    Enrolment,
-    Submission,
-    address_of,
-    attest,
-    digest,
-    require_signer,
-    sign,
-)
+from verification.protocol.attestation import attest, digest, require_signer, sign
 
 DEVICE = "cpu:test:bpy-5.0.1-test"
 ROOT = hashlib.sha256(b"pixels").hexdigest()

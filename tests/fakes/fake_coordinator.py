@@ -17,17 +17,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
 
+from farm_protocol.documents import Enrolment, FarmAnswer, Submission
 from farm_protocol.records import Heartbeat, Lease, LeaseRequest, TaskFailure, TaskResult
-from verification.protocol.attestation import (
-    Enrolment,
-    FarmAnswer,
-    Submission,
-    address_of,
-    attest,
-    digest,
-    require_signer,
-    sign,
-)
+from farm_protocol.typed_data import address_of
+from verification.protocol.attestation import attest, digest, require_signer, sign
 
 TOKEN = "node-token"
 KEY = b"\x11" * 32

@@ -4,7 +4,9 @@
 import asyncio
 import hashlib
 
+from farm_protocol import typed_data
 from farm_protocol.appointments import Appointment
+from farm_protocol.documents import Attestation, LogHead, Submission
 from farm_protocol.fields import StoredFile, Tile
 from farm_protocol.ids import DeviceClass, JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
 from farm_protocol.records import Exactness, RenderSettings, Task, TaskKind
@@ -12,12 +14,11 @@ from verification.audit.rate import Rates, Standing
 from verification.audit.records import FarmRules, JobVerification, LogProof, Round, SubmissionRecord
 from verification.audit.sampling import AuditPolicy
 from verification.protocol import attestation, merkle
-from verification.protocol.attestation import Attestation, LogHead, Submission
 from verification.protocol.beacon import LocalBeacon
 from verification.receipts.receipt import FrameFiles, make, sign
 
 FARM_KEY, NODE_KEY = b"\x11" * 32, b"\x22" * 32
-FARM = attestation.address_of(FARM_KEY)
+FARM = typed_data.address_of(FARM_KEY)
 JOB, SCENE = JobId("j1"), SceneId("0" * 64)
 DEVICE = DeviceClass("CPU:x86_64:5.0.1")
 SETTINGS = RenderSettings(samples=1, seed=0, resolution_percentage=100, format="PNG")
@@ -63,7 +64,7 @@ def _submission(frame: int) -> SubmissionRecord:
         token=LeaseToken(frame),
         node=NodeId("n1"),
         operator=OwnerId("o1"),
-        address=attestation.address_of(NODE_KEY),
+        address=typed_data.address_of(NODE_KEY),
         own=True,
         device_class=DEVICE,
         attestation=signed,

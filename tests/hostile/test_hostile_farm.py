@@ -20,9 +20,12 @@ from farm_protocol.errors import Conflict, FarmError, Forbidden, InvalidInput
 from farm_protocol.fields import StoredFile, encode
 from farm_protocol.ids import OwnerId, SceneId
 from farm_protocol.links import LinkRefused, Links, checked_headers, links, trusted_links
+from farm_protocol.node_answers import LeasedScene
 from farm_protocol.records import FailureCode, LeaseRequest, TaskFailure, TaskKind, Upload
+from farm_protocol.transfer import TIMEOUT
+from farm_protocol.typed_data import address_of
 from gpu_worker.farm import transfer
-from gpu_worker.farm.coordinator import Coordinator, SceneListing
+from gpu_worker.farm.coordinator import Coordinator
 from gpu_worker.farm.pins import pinned_objects
 from gpu_worker.farm.trust import Proof
 from gpu_worker.slot.outcomes import outcome_of
@@ -32,7 +35,7 @@ from tests.fakes.fake_coordinator import FARM, TOKEN, FakeCoordinator
 from tests.fakes.scripted_server import Answer, Asked, scripted
 from tests.support.hostile_farm import closed_port, victim
 from tests.support.worker_node import Node, lease_of
-from verification.protocol.attestation import address_of, sign
+from verification.protocol.attestation import sign
 
 SECRET = hashlib.sha256(b"secret").hexdigest()
 
@@ -103,7 +106,7 @@ def signed_by(key, spoil=lambda challenge: challenge):
     body = encode({"leases": []})
 
     def answers(asked: Asked) -> Answer:
-        from verification.protocol.attestation import FarmAnswer
+        from farm_protocol.documents import FarmAnswer
 
         challenge = spoil(asked.headers["farm-challenge"])
         told = FarmAnswer(challenge, hashlib.sha256(body).hexdigest())
@@ -138,13 +141,13 @@ def test_leases_of_a_farm_that_shows_its_key_are_taken():
 def test_a_listing_of_another_scene_than_the_leased_one_is_refused(tmp_path):
     """The lease is signed, its scene's listing is not: the scene's id is the digest of what it lists."""
     cache = SceneCache(tmp_path, 1000, lambda *_: pytest.fail("nothing may be fetched"), strict=True)
-    listing = SceneListing("s", "evil.blend", {"evil.blend": StoredFile("evil.blend", SECRET, 6)})
+    listing = LeasedScene("s", "evil.blend", {"evil.blend": StoredFile("evil.blend", SECRET, 6)})
     with pytest.raises(InvalidInput, match="another scene"):
         cache.hold(SceneId("ab" * 32), lambda: listing, threading.Event())
 
 
 def test_what_a_hostile_farm_put_into_the_cache_is_not_opened_later_without_a_sandbox(tmp_path):
-    scene, listing = SceneId("ab" * 32), SceneListing("s", "a", {"a": StoredFile("a", SECRET, 6)})
+    scene, listing = SceneId("ab" * 32), LeasedScene("s", "a", {"a": StoredFile("a", SECRET, 6)})
 
     def fetch(file, target, stopped):
         target.write_bytes(b"secret")
@@ -192,7 +195,7 @@ def test_a_link_beyond_the_farms_object_store_is_not_followed_and_tells_nothing(
     ],
 )
 def test_no_way_of_writing_a_link_leads_elsewhere(link, follow, tmp_path, monkeypatch):
-    monkeypatch.setattr(transfer, "backoff", lambda attempt, longest: 0.0)
+    monkeypatch.setattr("farm_protocol.retry.backoff", lambda *_: 0.0)
     with victim() as inside:
         follow(links(("http://127.0.0.1:9",), "http://127.0.0.1:9", "127.0.0.1"))
         url = link.format(port=inside.port)
@@ -356,7 +359,7 @@ def test_a_stores_endless_answer_to_an_upload_is_not_read(follow, tmp_path):
         follow(links((origin,), origin, "127.0.0.1"))
         began = time.monotonic()
         transfer.upload(tmp_path / "body", Upload("f", origin + "/f", {}))
-        assert time.monotonic() - began < transfer.TIMEOUT.read_timeout / 2
+        assert time.monotonic() - began < TIMEOUT.read_timeout / 2
 
 
 def test_a_file_larger_than_any_object_is_not_begun(follow, tmp_path):
@@ -425,7 +428,7 @@ def test_an_artist_asks_inside_the_network_only_where_the_farm_is_there_or_the_a
         file = StoredFile("f", SECRET, 6, store.url + "/f")
         with scripted(lambda _: Answer(body=rules(store.url))) as server:
             with FarmClient(server.url, "t", patience=0.1) as client:
-                known, client._link.peer = client.rules(), "8.8.8.8"
+                known, client._link._http.peer = client.rules(), "8.8.8.8"
                 monkeypatch.setattr(client, "rules", lambda: known)
                 with pytest.raises(LinkRefused, match="--objects"):
                     client.download(file, tmp_path / "f")

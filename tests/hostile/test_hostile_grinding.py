@@ -16,9 +16,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from farm_protocol import documents, typed_data
 from farm_protocol.appointments import AuditTerms
+from farm_protocol.documents import LogHead
 from farm_protocol.errors import InvalidInput, RoundClosed
-from gpu_worker.farm.coordinator import SubmitAnswer
+from farm_protocol.node_answers import SubmitAnswer
 from gpu_worker.farm.delivery import Delivery
 from gpu_worker.farm.identity import load_identity
 from gpu_worker.farm.result_signer import Notary
@@ -30,7 +32,6 @@ from verification.audit import sampling
 from verification.audit.rate import MILLION, Standing
 from verification.audit.records import SubmissionRecord
 from verification.protocol import attestation, merkle
-from verification.protocol.attestation import LogHead
 from verification.protocol.beacon import GRACE, LocalBeacon, closing_time, open_round
 from verification.receipts import receipt as receipts
 from verification.receipts.records import SignedReceipt, canonical, read
@@ -72,7 +73,7 @@ def by_time(one: SubmissionRecord, number: int) -> SubmissionRecord:
     return resigned(one, receipt)
 
 
-def resigned(one: SubmissionRecord, receipt: attestation.Submission) -> SubmissionRecord:
+def resigned(one: SubmissionRecord, receipt: documents.Submission) -> SubmissionRecord:
     return replace(one, receipt=receipt, receipt_signature=attestation.sign(receipt, FARM, FARM_KEY))
 
 
@@ -266,7 +267,7 @@ def test_the_counter_takes_only_its_own_terms(valkey_server):
                 await hand_in(one)
         with pytest.raises(RoundClosed):
             await hand_in(replace(good, round=1001))
-        with pytest.raises(attestation.BadSignature):
+        with pytest.raises(typed_data.BadSignature):
             await hand_in(good, b"\x09" * 32)
         assert (await hand_in(good))[0] == "submitted"
 

@@ -13,10 +13,13 @@ import msgspec
 import pytest
 from render_farm.cli.audit_command import Replayed
 
+from farm_protocol import typed_data
+from farm_protocol.documents import LogHead, Submission
 from farm_protocol.errors import NotFound
 from farm_protocol.fields import decode, encode
+from farm_protocol.node_answers import SubmissionReceipt
 from gpu_worker.farm.log_watch import LeftOut, LogWatch
-from gpu_worker.farm.result_signer import Due, SubmissionReceipt
+from gpu_worker.farm.result_signer import Due
 from render_farm.cli.compare_heads import HeadsCompared
 from render_farm.cli.following import follow
 from render_farm.cli.log_watch import LogWatch as ClientWatch
@@ -30,12 +33,11 @@ from tests.support.verified_job import FARM, FARM_KEY, honest_farm
 from tests.unit.test_cli_following import Coordinator, started
 from verification.audit.records import LogConsistency, LogProof, SignedHead
 from verification.protocol import attestation, log, merkle
-from verification.protocol.attestation import LogHead, Submission
 from verification.receipts import heads
 from verification.receipts.witness import SplitView, UnsignedHead, Witness
 
 OTHER_KEY = b"\x33" * 32
-OTHER = attestation.address_of(OTHER_KEY)
+OTHER = typed_data.address_of(OTHER_KEY)
 """Another farm."""
 
 

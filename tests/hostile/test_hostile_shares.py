@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from farm_protocol.errors import Unavailable
 from farm_protocol.fields import encode
 from farm_protocol.records import Blob, Manifest
+from farm_protocol.typed_data import BadSignature
 from render_farm.client.farm_client import FarmClient
 from render_farm.coordinator.api import description, edge, people
 from render_farm.coordinator.api.reading import PAGE, turn
@@ -23,7 +24,6 @@ from render_farm.store import keys
 from render_farm.store.identities import ADMIN, Caller, Role
 from tests.support import servers
 from tests.support.coordinator_api import Api
-from verification.protocol.attestation import BadSignature
 
 MOST = 1_000_000_000
 

@@ -17,7 +17,8 @@ import pytest
 import urllib3
 
 from farm_protocol.errors import InvalidInput, Unavailable
-from gpu_worker.farm.coordinator import Coordinator, Distrusted
+from farm_protocol.http_client import Distrusted
+from gpu_worker.farm.coordinator import Coordinator
 from render_farm.client.farm_client import FarmClient
 from render_farm.coordinator import config
 from render_farm.embedded.seaweed import free_port

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from farm_protocol import typed_data
 from farm_protocol.fields import decode, encode
 from farm_protocol.probes import Measure, ProbeReport
 from farm_protocol.records import FailureCode, LeaseRequest, SlotOffer, TaskFailure, TaskKind, TaskResult
@@ -27,7 +28,7 @@ from tests.support.coordinator_api import FACTS, Api, events
 from tests.unit.test_coordinator_paying import NETWORK, PAYMENT
 
 KEY = b"\x21" * 32
-OPERATOR = signing.address_of(KEY)
+OPERATOR = typed_data.address_of(KEY)
 CLASS = "cpu:money:bpy"
 UNITS = 1_000_000
 BUDGET = paid_jobs.PAYMENT.budget
@@ -448,7 +449,7 @@ def test_offers_that_cannot_be_are_refused(market, wrong):
 def test_an_offer_with_the_other_form_of_its_signature_is_refused(market):
     signed = market.offer()
     raw = bytes.fromhex(signed.signature[2:])
-    order = signing.ORDER
+    order = typed_data.ORDER
     other = raw[:32] + (order - int.from_bytes(raw[32:64], "big")).to_bytes(32, "big")
     forged = "0x" + (other + bytes([55 - raw[64]])).hex()
     body = Signed(signed.message, forged)

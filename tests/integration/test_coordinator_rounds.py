@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from farm_protocol import typed_data
 from farm_protocol.errors import NotFound, Unavailable
 from farm_protocol.records import LeaseRequest, OutputFile, SlotOffer, TaskKind, TaskResult
 from render_farm.coordinator.audit_rounds import LOOK_AGAIN_SECONDS, Ticker
@@ -78,7 +79,7 @@ class World:
 
     async def start(self, frames):
         await self.connection.do("FLUSHALL")
-        address = attestation.address_of(KEY)
+        address = typed_data.address_of(KEY)
         await self.connection.do("HSET", "farm:node:n", "address", address, "owner", "bob", "own", "0")
         await self.jobs.create(new_job("j", frames, 1, False, self.now), Repeat("ann", "", ""))
 

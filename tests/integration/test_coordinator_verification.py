@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from farm_protocol import documents
 from farm_protocol.audits import CheckReport, Fault
 from farm_protocol.fields import Tile, decode, encode
 from farm_protocol.records import FailureCode, OutputFile, TaskFailure, TaskKind
@@ -220,11 +221,11 @@ def test_log_proves_each_submission(ann, liar, own):
     anyone = Api(ann.url, "")
     for one in (answer["receipt"] for answer in answers):
         found = decode(encode(anyone.ok("GET", f"/log/rounds/{one['submission']['round']}")), Round)
-        head = attestation.LogHead(found.round, found.size, found.root)
+        head = documents.LogHead(found.round, found.size, found.root)
         attestation.require_signer(head, liar.farm, found.signature, liar.farm)
         proof = decode(encode(anyone.ok("GET", f"/log/proof?leaf={one['leaf']}&size={found.size}")), LogProof)
         assert proof.root == found.root
-        receipt = decode(encode(one["submission"]), attestation.Submission)
+        receipt = decode(encode(one["submission"]), documents.Submission)
         leaf = merkle.leaf_hash(attestation.digest(receipt, liar.farm))
         path = [bytes.fromhex(step) for step in proof.path]
         assert merkle.verify(leaf, proof.leaf, proof.size, path, bytes.fromhex(found.root))

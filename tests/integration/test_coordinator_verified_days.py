@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import pytest
 
+from farm_protocol.documents import Enrolment
 from farm_protocol.fields import decode, encode
 from farm_protocol.records import FailureCode, TaskFailure, TaskKind
 from render_farm.store.connection import Connection
 from tests.support import servers
 from tests.support.coordinator_api import STRANGERS_ONLY, Api, Node, events, fine, under
 from verification.audit.records import JobVerification
-from verification.protocol.attestation import Enrolment, sign
+from verification.protocol.attestation import sign
 from verification.receipts import replay
 
 DEVICE = "cpu:days:bpy-5.0.1"

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import pytest
 
+from farm_protocol import typed_data
 from farm_protocol.audits import CheckReport, Fault
 from farm_protocol.errors import StaleLease
 from farm_protocol.fields import decode, encode
@@ -84,7 +85,7 @@ class Day:
 
     async def start(self):
         await self.store.do("FLUSHALL")
-        address = attestation.address_of(KEY)
+        address = typed_data.address_of(KEY)
         for name, caller in NODES.items():
             flag = "1" if caller.own else "0"
             fields = ("address", address, "owner", caller.owner, "own", flag)
@@ -284,7 +285,7 @@ class Day:
         self.held = []
         honest = NODES | {"new": Caller(Role.NODE, "zoe", "new", False)}
         await self.store.do(
-            "HSET", "farm:node:new", "address", attestation.address_of(KEY), "owner", "zoe", "own", "0"
+            "HSET", "farm:node:new", "address", typed_data.address_of(KEY), "owner", "zoe", "own", "0"
         )
         NODES["new"] = honest["new"]
         try:

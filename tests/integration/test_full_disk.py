@@ -10,6 +10,7 @@ import pytest
 
 from farm_protocol.fields import StoredFile, Tile
 from farm_protocol.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
+from farm_protocol.node_answers import LeasedScene
 from farm_protocol.records import (
     FailureCode,
     Lease,
@@ -23,7 +24,6 @@ from farm_protocol.records import (
 )
 from gpu_worker.blender.process import ChildLimits, Device
 from gpu_worker.farm import transfer
-from gpu_worker.farm.coordinator import SceneListing
 from gpu_worker.sandbox import bubblewrap
 from gpu_worker.slot.checking import FILES, Rendered
 from gpu_worker.slot.child_workspace import ChildPlan
@@ -49,9 +49,9 @@ class Store:
         self.bodies[name] = body
         return StoredFile(name, hashlib.sha256(body).hexdigest(), len(body), f"http://store/{name}")
 
-    def scene(self, lease: Lease) -> SceneListing:
+    def scene(self, lease: Lease) -> LeasedScene:
         file = self.stored(lease.scene, self.bodies[lease.scene])
-        return SceneListing(lease.scene, "scene.blend", {"scene.blend": file}, "")
+        return LeasedScene(lease.scene, "scene.blend", {"scene.blend": file}, "")
 
     def download(self, file: StoredFile, target: Path, stopped: object) -> None:
         target.write_bytes(self.bodies[file.name])

@@ -10,6 +10,8 @@ import pytest
 from eth_abi.abi import encode
 from eth_utils.address import to_checksum_address
 
+from farm_protocol import typed_data
+from farm_protocol.typed_data import BadSignature
 from payments.chain.artifacts import artifact
 from payments.chain.market import Market
 from payments.chain.market_records import AgreementState, Call
@@ -18,7 +20,6 @@ from payments.chain.rpc import Chain, WrongChain
 from payments.messages import accepted_tree, signing
 from payments.messages.promises import Credit, Signed, Voucher, job_name
 from payments.messages.session import session_key
-from payments.messages.signing import BadSignature
 from payments.wallet.keystore import new_key
 from tests.support.anvil import anvil, without_anvil
 from tests.support.local_chain import local_chain
@@ -203,7 +204,7 @@ def test_two_coordinators_of_one_farm_cannot_do_a_thing_twice(stage: Stage) -> N
     farm_key, name = stage.farm.reveal(), "jtwice" + new_key().address[2:12]
     keys = {session_key(farm_key, name) for _ in range(2)}  # type: ignore[arg-type]
     assert len(keys) == 1
-    terms = stage.terms(name=job_name(name), sessionKey=signing.address_of(keys.pop()))  # type: ignore[arg-type]
+    terms = stage.terms(name=job_name(name), sessionKey=typed_data.address_of(keys.pop()))  # type: ignore[arg-type]
     stage.send(stage.client, stage.market.open_job(terms, DEPOSIT))
     assert stage.refusal(stage.client, stage.market.open_job(terms, DEPOSIT)) == "NameTaken"
     number, offer = stage.number(terms), stage.offer()

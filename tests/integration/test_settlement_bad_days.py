@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from farm_protocol import documents, typed_data
 from farm_protocol.fields import encode
 from payments.chain.market_records import Unpaid
 from payments.chain.refusals import Refused
@@ -231,9 +232,9 @@ def test_an_own_node_and_a_file_that_is_merely_broken_cost_no_stake(farm, own, c
 
 def unpaid(farm, node, task, amount):
     """A task with its receipt, as the node holds it: whatever became of it afterwards."""
-    said = attestation.Attestation(task, 1, "12" * 32, "cd" * 32, CLASS, "5.0.1", 500)
+    said = documents.Attestation(task, 1, "12" * 32, "cd" * 32, CLASS, "5.0.1", 500)
     signed = attestation.sign(said, FARM, node.key.reveal())
-    receipt = attestation.Submission(
+    receipt = documents.Submission(
         attestation.digest(said, FARM).hex(), int(time.time() * 1000), 9, "00" * 32, 0
     )
     by_farm = attestation.sign(receipt, FARM, FARM_KEY)
@@ -374,7 +375,7 @@ def test_a_revoked_key_begins_nothing_new_and_what_is_signed_is_paid(farm) -> No
             (order,) = await farm.money.orders(job)
             await farm.until(lambda: is_open(farm, order.agreement))
             await farm.work(job, "n1", most=8)
-            key = signing.address_of(session_key(FARM_KEY, job))
+            key = typed_data.address_of(session_key(FARM_KEY, job))
             call = farm.market.revoke(await farm.number(job), key)
             await asyncio.to_thread(farm.client.do, "revoke", call, wait=10)
             await notice(farm, job, "revoked the farm's key")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from farm_protocol.documents import Attestation, Submission
 from farm_protocol.errors import FarmError, Unauthorized, Unavailable
 from farm_protocol.fields import Tile
 from farm_protocol.ids import DeviceClass, JobId, LeaseToken, OwnerId, SceneId, TaskId
@@ -34,7 +35,7 @@ from gpu_worker.farm.identity import load_identity
 from gpu_worker.farm.result_signer import Notary
 from gpu_worker.slot.checking import Rendered
 from gpu_worker.slot.readiness import Prepared, SlotInfo
-from verification.protocol.attestation import Attestation, Submission, digest, require_signer
+from verification.protocol.attestation import digest, require_signer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fakes"))
 from fake_coordinator import FARM, TOKEN, FakeCoordinator, receipt_of

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from farm_protocol import typed_data
+from farm_protocol.documents import Attestation, Submission
 from farm_protocol.errors import Conflict
 from farm_protocol.fields import Tile
 from farm_protocol.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
@@ -35,11 +37,10 @@ from render_farm.cli.paid.contesting import contest
 from tests.support.local_chain import LocalChain, local_chain
 from tests.support.market_place import FARM_KEY, UNIT, WAIT, WINDOWS, Place, terms_of
 from verification.protocol import attestation
-from verification.protocol.attestation import Attestation, Submission
 
-FARM = signing.address_of(FARM_KEY)
+FARM = typed_data.address_of(FARM_KEY)
 NODE_KEY = bytes(31) + b"\x09"
-NODE = signing.address_of(NODE_KEY)
+NODE = typed_data.address_of(NODE_KEY)
 TILE = Tile(0, 0, 8, 8)
 SETTINGS = RenderSettings(1, 0, 100, "PNG")
 MILLION = 1_000_000

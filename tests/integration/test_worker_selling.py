@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from farm_protocol import typed_data
 from farm_protocol.errors import Unavailable
 from farm_protocol.fields import Tile
 from farm_protocol.ids import DeviceClass, JobId, LeaseToken, OwnerId, SceneId, TaskId
@@ -75,7 +76,7 @@ class Desk:
 def order_for(offer, claim_tasks=2):
     """The farm takes the node's offer."""
     plain = settling.terms(JOB).message
-    said = replace(plain, farm=FARM, sessionKey=signing.address_of(SESSION), arbiters=(FARM,))
+    said = replace(plain, farm=FARM, sessionKey=typed_data.address_of(SESSION), arbiters=(FARM,))
     terms = signing.signed(said, NETWORK, KEY)
     order = Order(1, settling.digest(offer), 10 * PRICE, PRICE, claim_tasks, 0)
     signed = signing.signed(order, NETWORK, SESSION)

@@ -12,6 +12,7 @@ from typing import Any
 
 import urllib3
 
+from farm_protocol import documents, typed_data
 from farm_protocol.appointments import AuditTerms
 from farm_protocol.audits import CheckReport, CropFinding
 from farm_protocol.facts import SceneFacts
@@ -123,12 +124,12 @@ class Node(Api):
     @property
     def address(self) -> str:
         """What the node signs as."""
-        return attestation.address_of(self.key)
+        return typed_data.address_of(self.key)
 
     def enrol(self) -> None:
         """Bind the node's address to its token."""
         self.farm = self.ok("GET", "/nodes/self")["farm"]
-        signature = attestation.sign(attestation.Enrolment(self.id, self.address), self.farm, self.key)
+        signature = attestation.sign(documents.Enrolment(self.id, self.address), self.farm, self.key)
         self.ok("POST", "/nodes/self", {"address": self.address, "signature": signature})
 
     def sign(self, lease: dict[str, Any], result: TaskResult) -> TaskResult:

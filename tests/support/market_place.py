@@ -3,6 +3,7 @@
 
 from pathlib import Path
 
+from farm_protocol import typed_data
 from farm_protocol.ids import JobId
 from payments.chain.deploy import deploy
 from payments.chain.market import Market
@@ -45,14 +46,14 @@ class Place:
 
 
 def terms_of(place: Place, job: JobId, client: str, session: bytes) -> Signed[Terms]:
-    farm = signing.address_of(FARM_KEY)
+    farm = typed_data.address_of(FARM_KEY)
     terms = Terms(
         client=client,
         refundTo=client,
         farm=farm,
         name=job_name(job),
         deadline=place.rpc.time() + 100_000,
-        sessionKey=signing.address_of(session),
+        sessionKey=typed_data.address_of(session),
         priceCap=UNIT,
         stakeShare=10_000,
         watcher=NOBODY,

@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from farm_protocol import documents
 from farm_protocol.ids import JobId
 from payments.chain.artifacts import error_name
 from payments.chain.deploy import deploy
@@ -234,9 +235,9 @@ class Stage:
 
     def attested(
         self, task: str, pixels: bytes = b"pixels", key: Key | None = None
-    ) -> tuple[attestation.Attestation, str]:
+    ) -> tuple[documents.Attestation, str]:
         """A node's attestation, and its signature."""
-        said = attestation.Attestation(
+        said = documents.Attestation(
             task, 3, sha256(pixels).hexdigest(), sha256(b"object").hexdigest(), "CPU", "5.0.1", 1234
         )
         signature = attestation.sign(said, self.farm.address, (key or self.node).reveal())
@@ -251,6 +252,6 @@ class Stage:
         name = bytes.fromhex(self.market.job(job).name).rstrip(b"\0").decode()
         said, signature = self.attested(f"{name}.{task}", key=node)
         digest = attestation.digest(said, self.farm.address).hex()
-        receipt = attestation.Submission(digest, 1_800_000_000_123, 77, "0" * 64, 100_000)
+        receipt = documents.Submission(digest, 1_800_000_000_123, 77, "0" * 64, 100_000)
         by_farm = attestation.sign(receipt, self.farm.address, (farm or self.farm).reveal())
         return Unpaid(said, signature, receipt, by_farm, amount)

@@ -3,6 +3,7 @@
 
 from dataclasses import dataclass, field, replace
 
+from farm_protocol import typed_data
 from farm_protocol.fields import convert
 from farm_protocol.ids import DeviceClass, JobId, NodeId, OwnerId
 from payments.chain.chain_events import AnyEvent
@@ -18,9 +19,9 @@ from render_farm.settlement.orders import Cap, Seller
 from render_farm.store.money import Agreement, PaidJob, StandingOffer
 
 FARM_KEY = bytes([7]) * 32
-FARM = signing.address_of(FARM_KEY)
+FARM = typed_data.address_of(FARM_KEY)
 CLIENT_KEY, OPERATOR_KEY = bytes([8]) * 32, bytes([9]) * 32
-CLIENT, OPERATOR = signing.address_of(CLIENT_KEY), signing.address_of(OPERATOR_KEY)
+CLIENT, OPERATOR = typed_data.address_of(CLIENT_KEY), typed_data.address_of(OPERATOR_KEY)
 NODE = "0x" + "b0" * 20
 CLASS = "cpu:bpy-5.0.1"
 UNIT = 1_000_000
@@ -48,7 +49,7 @@ def terms(job: str, network: Network = NETWORK, **changes: object) -> Signed[Ter
         farm=FARM,
         name=job_name(job),
         deadline=2_000_000_000,
-        sessionKey=signing.address_of(session_key(FARM_KEY, JobId(job))),
+        sessionKey=typed_data.address_of(session_key(FARM_KEY, JobId(job))),
         priceCap=2 * PRICE,
         stakeShare=93_750,
         watcher=NOBODY,
@@ -64,7 +65,7 @@ def offer(network: Network = NETWORK, key: bytes = OPERATOR_KEY, **changes: obje
     said = Offer(
         farm=FARM,
         node=NODE,
-        payee=signing.address_of(key),
+        payee=typed_data.address_of(key),
         deviceClass=CLASS,
         price=PRICE,
         capacity=10**6,
@@ -83,7 +84,7 @@ def digest(signed: Signed[Offer]) -> str:
 def seller(node: str = "n1", stake: int = 10**24, key: bytes = OPERATOR_KEY, **changes: object) -> Seller:
     signed = offer(key=key, **changes)
     left = signed.message.price * signed.message.capacity
-    return Seller(node, signing.address_of(key), signed, digest(signed), stake, left)
+    return Seller(node, typed_data.address_of(key), signed, digest(signed), stake, left)
 
 
 def standing(node: str = "n1", own: bool = False, **changes: object) -> StandingOffer:

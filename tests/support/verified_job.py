@@ -9,8 +9,10 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from farm_protocol import typed_data
 from farm_protocol.appointments import Appointment
 from farm_protocol.audits import AuditOrder, CheckReport, CropFinding
+from farm_protocol.documents import Attestation, LogHead, Submission
 from farm_protocol.fields import StoredFile, Tile
 from farm_protocol.ids import DeviceClass, JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
 from farm_protocol.records import Exactness, RenderSettings, Task, TaskKind
@@ -31,7 +33,6 @@ from verification.audit.second_look import second_look
 from verification.audit.selection import Asked
 from verification.audit.verdict import Case, Outcome, judge
 from verification.protocol import attestation, log, merkle
-from verification.protocol.attestation import Attestation, LogHead, Submission
 from verification.protocol.beacon import LocalBeacon, open_round
 from verification.receipts import receipt as receipts
 from verification.receipts import replay
@@ -44,7 +45,7 @@ POLICY = AuditPolicy(repeat=300_000, own_first=200_000)
 RATES = Rates()
 SETTINGS = RenderSettings(samples=16, seed=7, resolution_percentage=100, format="PNG")
 FARM_KEY = hashlib.sha256(b"farm").digest()
-FARM = attestation.address_of(FARM_KEY)
+FARM = typed_data.address_of(FARM_KEY)
 BEACON = LocalBeacon(b"secret", genesis=1000.0, period=0.5)
 OLD = Standing(passed=200)
 
@@ -63,7 +64,7 @@ class Machine:
 
     @property
     def address(self) -> str:
-        return attestation.address_of(self.key)
+        return typed_data.address_of(self.key)
 
 
 STRANGERS = [Machine(NodeId(f"node-{one}"), OwnerId(f"operator-{one}")) for one in "abc"]

@@ -12,9 +12,9 @@ from farm_protocol.errors import Conflict, FarmError, InvalidInput, NotFound, St
 from farm_protocol.fields import StoredFile
 from farm_protocol.ids import JobId
 from farm_protocol.records import Blob, Manifest
+from farm_protocol.transfer import LinkExpired, ObjectDamaged
 from render_farm.client.connection import Gone, Stopped
 from render_farm.client.farm_client import FarmClient
-from render_farm.client.transfers import DamagedDownload, LinkExpired
 from render_farm.embedded.seaweed import free_port
 from tests.fakes.scripted_server import Answer, Asked, scripted
 
@@ -300,7 +300,7 @@ def test_a_damaged_download_leaves_nothing(tmp_path: Path, sent: bytes) -> None:
     with (
         scripted(lambda _: Answer(body=sent)) as server,
         FarmClient(server.url, "t", patience=3) as client,
-        pytest.raises(DamagedDownload),
+        pytest.raises(ObjectDamaged),
     ):
         client.download(stored(b"pixels", f"{server.url}/x"), tmp_path / "f.png")
     assert list(tmp_path.iterdir()) == []

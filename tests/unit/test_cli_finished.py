@@ -8,12 +8,12 @@ import pytest
 
 from farm_protocol.fields import decode
 from farm_protocol.records import JobState
+from farm_protocol.transfer import ObjectLost
 from render_farm.api_models import Job
 from render_farm.cli.finished import give_back, newest_finished
 from render_farm.cli.following import Outcome
 from render_farm.cli.outputs import Targets
 from render_farm.cli.program import run
-from render_farm.client.transfers import DamagedDownload
 from tests.unit.test_cli_client import job_json
 
 JOB = decode(job_json("complete"), Job)
@@ -57,7 +57,7 @@ def test_a_farm_that_has_lost_a_frame_renders_anew(targets: Targets) -> None:
     said: list[str] = []
 
     def follow() -> Outcome:
-        raise DamagedDownload("The object store has no 1.png (404).")
+        raise ObjectLost("The object store has no 1.png (404).", "0" * 64)
 
     assert give_back(JOB, targets, follow, said.append) is None
     assert "no 1.png" in said[0]

@@ -11,12 +11,13 @@ import pytest
 from farm_protocol.errors import FarmError
 from farm_protocol.ids import JobId, SceneId
 from farm_protocol.records import JobSpec
+from farm_protocol.typed_data import address_of
 from frame_splitter.split import pin
 from payments.chain.chain_events import AnyEvent, decoded
 from payments.chain.rpc import Log
 from payments.messages.network import Network, Windows
 from payments.messages.promises import Signed, Terms, job_name
-from payments.messages.signing import address_of, sign
+from payments.messages.signing import sign
 from payments.messages.statements import (
     NOBODY,
     FrameLine,

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from farm_protocol import documents, typed_data
 from verification.protocol import attestation
 
 VECTORS = Path(__file__).parents[2] / "payments" / "contracts" / "test" / "messages.json"
 FARM_KEY = bytes(31) + b"\xfa"
 NODE_KEY = bytes(31) + b"\x0d"
-FARM = attestation.address_of(FARM_KEY)
+FARM = typed_data.address_of(FARM_KEY)
 
-ATTESTATION = attestation.Attestation(
+ATTESTATION = documents.Attestation(
     task="j0123456789ab.f-3.t12",
     token=9_007_199_254_740_992,
     pixelRoot="ab" * 32,
@@ -28,13 +29,13 @@ ATTESTATION = attestation.Attestation(
 )
 
 
-def _submission() -> attestation.Submission:
+def _submission() -> documents.Submission:
     digest = attestation.digest(ATTESTATION, FARM).hex()
-    return attestation.Submission(digest, 1_800_000_000_123, 77, "cd" * 32, 1_000_000)
+    return documents.Submission(digest, 1_800_000_000_123, 77, "cd" * 32, 1_000_000)
 
 
-def _example(message: attestation.Signed, key: bytes) -> dict[str, object]:
-    fields = dict(attestation.TYPES[type(message)])
+def _example(message: documents.Signed, key: bytes) -> dict[str, object]:
+    fields = dict(documents.TYPES[type(message)])
     said = {
         name: f"0x{value}" if fields[name] == "bytes32" else value for name, value in asdict(message).items()
     }
@@ -42,7 +43,7 @@ def _example(message: attestation.Signed, key: bytes) -> dict[str, object]:
         "message": said,
         "digest": "0x" + attestation.digest(message, FARM).hex(),
         "signature": attestation.sign(message, FARM, key),
-        "signer": attestation.address_of(key),
+        "signer": typed_data.address_of(key),
     }
 
 
@@ -55,9 +56,9 @@ def test_examples_are_what_python_signs() -> None:
     assert json.loads(VECTORS.read_text()) == expected
 
 
-@pytest.mark.parametrize("kind", [attestation.Attestation, attestation.Submission])
+@pytest.mark.parametrize("kind", [documents.Attestation, documents.Submission])
 def test_types_are_those_of_the_contracts(kind: type) -> None:
-    fields = ",".join(f"{solidity} {name}" for name, solidity in attestation.TYPES[kind])
+    fields = ",".join(f"{solidity} {name}" for name, solidity in documents.TYPES[kind])
     source = (VECTORS.parents[1] / "src" / "FarmMessages.sol").read_text()
     joined = source.replace('"\n        "', "")
     assert f'"{kind.__name__}({fields})"' in joined

@@ -8,6 +8,7 @@ import pytest
 from farm_protocol.appointments import Appointment
 from farm_protocol.audits import AuditOrder, CheckReport, CropFinding, Fault
 from farm_protocol.device_classes import Summation
+from farm_protocol.documents import Attestation, Submission
 from farm_protocol.fields import Tile
 from farm_protocol.records import RenderSettings, Task, TaskKind
 from render_farm.coordinator.audit_rounds import decide
@@ -21,7 +22,6 @@ from verification.audit.rate import Rates, Standing
 from verification.audit.records import AuditRecord, SubmissionRecord
 from verification.audit.sampling import MILLION, AuditPolicy
 from verification.audit.verdict import FAULTS_OF_PIXELS, SecondLook, Twin
-from verification.protocol.attestation import Attestation, Submission
 
 RULES = farm_rules.local(b"\x01" * 32, 0.5, AuditPolicy(), Rates())
 TILE = Tile(0, 0, 64, 64)

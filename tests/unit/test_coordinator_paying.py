@@ -8,6 +8,7 @@ from hashlib import sha256
 
 import pytest
 
+from farm_protocol import typed_data
 from farm_protocol.errors import InvalidInput, NotFound
 from farm_protocol.fields import Tile
 from farm_protocol.records import JobSpec, JobState, RenderSettings, Task, TaskKind, TaskOutput
@@ -156,7 +157,7 @@ def test_terms_are_the_payments_signed_by_the_farm():
     signing.require_signer(said, NETWORK, signed.signature, RULES.address)
     assert (said.client, said.refundTo, said.priceCap, said.farm) == (ANN, ANN, 10**19, RULES.address)
     assert bytes.fromhex(said.name).rstrip(b"\0").decode() == new.job
-    assert said.sessionKey == signing.address_of(session_key(RULES.key, new.job))
+    assert said.sessionKey == typed_data.address_of(session_key(RULES.key, new.job))
     assert said.deadline == NOW + 30 * 24 * 3600
     assert (said.arbiters, said.threshold, said.watcher) == ((RULES.address,), 1, NOBODY)
 

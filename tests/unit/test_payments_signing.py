@@ -9,16 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from farm_protocol import typed_data
 from farm_protocol.errors import InvalidInput
 from farm_protocol.ids import JobId
+from farm_protocol.typed_data import BadSignature
 from payments.messages import accepted_tree, signing
 from payments.messages.accepted_tree import Beside
 from payments.messages.promises import Credit, Offer, Order, Raise, Slash, Terms, Voucher
 from payments.messages.session import session_key
-from payments.messages.signing import BadSignature
 from tests.unit.test_payments_vectors import AGREEMENT, KEY, MESSAGES, NETWORK
 
-ADDRESS = signing.address_of(KEY)
+ADDRESS = typed_data.address_of(KEY)
 VOUCHER = Voucher(AGREEMENT, 5, "ac" * 32)
 
 
@@ -46,7 +47,7 @@ def test_the_domain_is_chain_and_contract() -> None:
 def malleated(signature: str) -> str:
     """The other signature that says the same to those who do not look."""
     raw = bytes.fromhex(signature[2:])
-    s = signing.ORDER - int.from_bytes(raw[32:64], "big")
+    s = typed_data.ORDER - int.from_bytes(raw[32:64], "big")
     return "0x" + (raw[:32] + s.to_bytes(32, "big") + bytes([55 - raw[64]])).hex()
 
 
@@ -120,7 +121,7 @@ def test_an_agreements_id_is_its_orders_digest() -> None:
 
 
 def test_signing_leaves_the_recursion_limit_alone() -> None:
-    program = "import sys; from payments.messages import signing; signing.address_of(b'1' * 32); "
+    program = "import sys; from farm_protocol import typed_data; typed_data.address_of(b'1' * 32); "
     program += "print(sys.getrecursionlimit())"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert int(found.stdout) == 1000

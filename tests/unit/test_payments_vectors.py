@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from farm_protocol import typed_data
 from payments.messages import accepted_tree, signing
 from payments.messages.network import Network, Windows
 from payments.messages.promises import (
@@ -114,7 +115,7 @@ def expected() -> dict[str, Any]:
         "chainId": NETWORK.chain_id,
         "market": NETWORK.market,
         "disputes": NETWORK.disputes,
-        "signer": signing.address_of(KEY),
+        "signer": typed_data.address_of(KEY),
         **{name: _example(message) for name, message in MESSAGES.items()},
         "tree": {"root": "0x" + root, "sum": str(total), "shown": [_shown(index) for index in SHOWN]},
     }

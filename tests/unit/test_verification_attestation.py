@@ -9,22 +9,17 @@ import pytest
 from eth_account import Account
 from eth_account.messages import encode_typed_data
 
+from farm_protocol import typed_data
+from farm_protocol.documents import Attestation, Enrolment, LogHead, Signed, Submission
 from farm_protocol.fields import decode, encode
 from farm_protocol.ids import DeviceClass, LeaseToken, TaskId
 from farm_protocol.records import OutputFile, TaskResult
+from farm_protocol.typed_data import BadSignature
 from verification.protocol import attestation
-from verification.protocol.attestation import (
-    Attestation,
-    BadSignature,
-    Enrolment,
-    LogHead,
-    Signed,
-    Submission,
-)
 
 KEY, OTHER = (hashlib.sha256(name).digest() for name in (b"key", b"other"))
-ADDRESS = attestation.address_of(KEY)
-FARM = attestation.address_of(OTHER)
+ADDRESS = typed_data.address_of(KEY)
+FARM = typed_data.address_of(OTHER)
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 MESSAGES: list[Signed] = [
     Enrolment("node-1", ADDRESS),
@@ -145,8 +140,9 @@ def test_fields_that_cannot_be_signed_are_not_read(name: str, value: Any) -> Non
 
 DEEP = """
 import sys, msgspec
-from verification.protocol import attestation, drand
-attestation.address_of(b"\\1" * 32)
+from farm_protocol import typed_data
+from verification.protocol import drand
+typed_data.address_of(b"\\1" * 32)
 assert sys.getrecursionlimit() == 1000, sys.getrecursionlimit()
 assert drand.is_signed(drand.QUICKNET, 1, b"\\0" * 48) is False
 assert sys.getrecursionlimit() == drand.RECURSION

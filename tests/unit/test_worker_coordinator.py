@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from farm_protocol.addresses import checked_url
 from farm_protocol.errors import Conflict, InvalidInput, NotFound, StaleLease, Unauthorized, Unavailable
 from farm_protocol.fields import StoredFile, Tile
 from farm_protocol.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
@@ -21,8 +22,10 @@ from farm_protocol.records import (
     TaskKind,
     Upload,
 )
-from gpu_worker.farm import coordinator, transfer
-from gpu_worker.farm.coordinator import Coordinator, backoff, checked_url
+from farm_protocol.retry import backoff
+from farm_protocol.transfer import LinkExpired
+from gpu_worker.farm import transfer
+from gpu_worker.farm.coordinator import Coordinator
 
 WHOLE = Tile(0, 0, 8, 8)
 TASK = Task(TaskId("job/1 ä?&"), JobId("j"), TaskKind.RENDER, 1, WHOLE)
@@ -80,8 +83,7 @@ def server():
 
 @pytest.fixture
 def node(server, monkeypatch):
-    monkeypatch.setattr(coordinator, "backoff", lambda attempt, longest: 0.0)
-    monkeypatch.setattr(transfer, "backoff", lambda attempt, longest: 0.0)
+    monkeypatch.setattr("farm_protocol.retry.backoff", lambda *_: 0.0)
     return Coordinator(server.url, "secret", tries=3)
 
 
@@ -126,13 +128,13 @@ def test_asking_for_work_is_not_repeated(server, node):
 
 
 def test_a_coordinator_that_is_not_there_is_unavailable(monkeypatch):
-    monkeypatch.setattr(coordinator, "backoff", lambda attempt, longest: 0.0)
+    monkeypatch.setattr("farm_protocol.retry.backoff", lambda *_: 0.0)
     with pytest.raises(Unavailable, match="does not answer"):
         Coordinator("http://127.0.0.1:9", "t").heartbeat(Heartbeat(()))
 
 
 def test_answers_are_bounded(server, node, monkeypatch):
-    monkeypatch.setattr(coordinator, "LARGEST_ANSWER", 1000)
+    monkeypatch.setattr("farm_protocol.http_client.LARGEST_ANSWER", 1000)
     server.answer((200, '{"lost": []}' + " " * 2000))
     with pytest.raises(InvalidInput, match="too large"):
         node.heartbeat(Heartbeat(()))
@@ -225,7 +227,7 @@ def test_uploads_send_what_was_signed(server, node, tmp_path):
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(403, transfer.LinkExpired), (500, Unavailable), (400, InvalidInput), (302, InvalidInput)],
+    [(403, LinkExpired), (500, Unavailable), (400, InvalidInput), (302, InvalidInput)],
 )
 def test_uploads_that_are_refused(server, node, tmp_path, status, kind):
     (tmp_path / "f").write_bytes(b"pixels")

@@ -12,16 +12,18 @@ import msgspec
 import pytest
 
 from farm_protocol.appointments import Appointment, AuditTerms
+from farm_protocol.documents import Enrolment
 from farm_protocol.errors import Conflict, InvalidInput, Unavailable
 from farm_protocol.fields import Tile
 from farm_protocol.ids import DeviceClass, JobId, LeaseToken, OwnerId, SceneId, TaskId
+from farm_protocol.node_answers import NodeSelf, SubmitAnswer
 from farm_protocol.records import Lease, OutputFile, RenderSettings, Task, TaskKind, TaskResult
+from farm_protocol.typed_data import BadSignature, address_of
 from gpu_worker.farm import identity as identities
-from gpu_worker.farm.coordinator import NodeSelf, SubmitAnswer
 from gpu_worker.farm.double_sign_guard import Contradiction
 from gpu_worker.farm.identity import enrol, load_identity
 from gpu_worker.farm.result_signer import Notary, WrongReceipt
-from verification.protocol.attestation import BadSignature, Enrolment, address_of, attest, require_signer
+from verification.protocol.attestation import attest, require_signer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fakes"))
 from fake_coordinator import FARM, TERMS, receipt_of

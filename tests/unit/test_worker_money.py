@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from farm_protocol import typed_data
+from farm_protocol.documents import Attestation, Submission
 from farm_protocol.errors import InvalidInput, Unavailable
 from farm_protocol.fields import Tile
 from farm_protocol.ids import DeviceClass, JobId, LeaseToken, OwnerId, SceneId, TaskId
@@ -20,7 +22,6 @@ from payments.messages.promises import Credit, Offer, Order, Promise, Promises, 
 from payments.messages.session import session_key
 from tests.support import settling
 from tests.support.settling import FARM, NETWORK, OPERATOR, OPERATOR_KEY, PRICE
-from verification.protocol.attestation import Attestation, Submission
 
 JOB = JobId("job1")
 SESSION = session_key(settling.FARM_KEY, JOB)
@@ -88,13 +89,13 @@ def test_promises_that_add_up_are_believed():
 
 def malleated(signed):
     raw = bytes.fromhex(signed.signature[2:])
-    high = signing.ORDER - int.from_bytes(raw[32:64], "big")
+    high = typed_data.ORDER - int.from_bytes(raw[32:64], "big")
     flipped = raw[:32] + high.to_bytes(32, "big") + bytes([55 - raw[64]])
     return replace(signed, signature="0x" + flipped.hex())
 
 
 def farms(key):
-    address = signing.address_of(key)
+    address = typed_data.address_of(key)
     said = replace(settling.terms(JOB).message, farm=address)
     return replace(settling.terms(JOB), message=said, signature=signing.sign(said, NETWORK, key))
 
@@ -454,7 +455,7 @@ def test_an_operator_that_asks_something_else_makes_another_offer(journal, chang
         selling(journal, market, replace(operator(), **changed)),
     )
     if "key" in changed:
-        who = replace(operator(), key=OTHER_KEY, address=signing.address_of(OTHER_KEY))
+        who = replace(operator(), key=OTHER_KEY, address=typed_data.address_of(OTHER_KEY))
         second = selling(journal, market, who)
     for one in (first, second):
         one.start()

@@ -7,16 +7,16 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from farm_protocol.errors import InvalidInput, Unavailable
 from farm_protocol.fields import StoredFile
 from farm_protocol.ids import SceneId
-from gpu_worker.farm.coordinator import SceneListing
-from gpu_worker.farm.transfer import LinkExpired
+from farm_protocol.node_answers import LeasedScene
+from farm_protocol.transfer import LinkExpired
 from gpu_worker.sandbox import bubblewrap
 from gpu_worker.slot.scene_cache import CacheFull, SceneCache, Stopped
 
@@ -37,7 +37,7 @@ class Store:
             digest = hashlib.sha256(body).hexdigest()
             self.bodies[digest] = body
             stored[name] = StoredFile(name, digest, len(body), f"http://store/{digest}")
-        return SceneListing(scene, main or next(iter(files)), stored)
+        return LeasedScene(scene, main or next(iter(files)), stored)
 
     def download(self, file, target, stopped):
         self.fetched.append(file.name)
@@ -216,7 +216,7 @@ FULL_DISK = """
 import sys, threading
 from pathlib import Path
 from gpu_worker.slot.scene_cache import SceneCache, CacheFull
-from gpu_worker.farm.coordinator import SceneListing
+from farm_protocol.node_answers import LeasedScene
 from farm_protocol.fields import StoredFile
 
 def download(file, target, stopped):
@@ -225,7 +225,7 @@ def download(file, target, stopped):
             sink.write(bytes(65536))
 
 cache = SceneCache(Path(sys.argv[1]) / "cache", 1 << 30, download)
-listing = SceneListing("s", "a", {"a": StoredFile("a", "0" * 64, 4 << 20, "http://store/a")})
+listing = LeasedScene("s", "a", {"a": StoredFile("a", "0" * 64, 4 << 20, "http://store/a")})
 try:
     cache.hold("s", lambda: listing, threading.Event())
 except CacheFull as error:
@@ -250,7 +250,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_no_half_files(tmp_path):
 
 def test_odd_names_and_colours_lie_where_the_scene_expects_them(cache, store, tmp_path):
     files = {"sh~k~ot.blend": b"scene", "_ocio/config.ocio": b"colors"}
-    listing = msgspec.structs.replace(store.listing("s", files), color_config="_ocio/config.ocio")
+    listing = replace(store.listing("s", files), color_config="_ocio/config.ocio")
     held = cache.hold(SceneId("s"), lambda: listing, NEVER)
     assert held.assemble(tmp_path / "scene") == tmp_path / "scene" / "sh\not.blend"
     assert held.color_config(tmp_path / "scene") == str(tmp_path / "scene" / "_ocio" / "config.ocio")
@@ -259,7 +259,7 @@ def test_odd_names_and_colours_lie_where_the_scene_expects_them(cache, store, tm
 
 
 def test_colours_from_outside_the_scene_are_refused(cache, store):
-    listing = msgspec.structs.replace(store.listing("s", {"a.blend": b"x"}), color_config="/etc/passwd")
+    listing = replace(store.listing("s", {"a.blend": b"x"}), color_config="/etc/passwd")
     with pytest.raises(InvalidInput):
         cache.hold(SceneId("s"), lambda: listing, NEVER)
 

@@ -2,6 +2,7 @@
 """One slot, one task: with a child that misbehaves, sandboxed where this machine can."""
 
 import dataclasses
+import hashlib
 import json
 import re
 import threading
@@ -14,6 +15,7 @@ from farm_protocol.audits import AuditOrder, SampleRange, SeamReport
 from farm_protocol.errors import InvalidInput, Unavailable
 from farm_protocol.fields import StoredFile, Tile
 from farm_protocol.ids import JobId, LeaseToken, OwnerId, SceneId, TaskId
+from farm_protocol.node_answers import LeasedScene
 from farm_protocol.records import (
     FailureCode,
     Lease,
@@ -30,7 +32,6 @@ from frame_splitter import exr
 from gpu_worker.blender.child.confining import WRITES
 from gpu_worker.blender.process import ChildLimits, Device
 from gpu_worker.farm import transfer
-from gpu_worker.farm.coordinator import SceneListing
 from gpu_worker.sandbox import bubblewrap
 from gpu_worker.slot import disk, seams
 from gpu_worker.slot.checking import Rendered, region_of
@@ -65,7 +66,7 @@ class Farm:
         files = {"sub/scene.blend": file}
         if self.color_config:
             files[self.color_config] = self.stored("config", b"ocio_profile_version: 2")
-        return SceneListing(lease.scene, "sub/scene.blend", files, self.color_config)
+        return LeasedScene(lease.scene, "sub/scene.blend", files, self.color_config)
 
     def download(self, file, target, stopped):
         body = self.bodies.get(file.name)
@@ -139,7 +140,7 @@ def test_a_tile_is_rendered_checked_and_kept_for_delivery(make_slot, farm):
     assert result.device_class.startswith("cpu:")
     assert result.device_class.endswith("bpy-5.0.1-fake")
     (kept,) = slot.plan.folder.glob("done/*/files/tile.exr")
-    assert transfer.hashlib.sha256(kept.read_bytes()).hexdigest() == file.sha256
+    assert hashlib.sha256(kept.read_bytes()).hexdigest() == file.sha256
     assert result.pixel_root == pixel_root([exr.read(kept)])
     slot.discard(lease_of())
     assert not kept.exists()
@@ -271,7 +272,7 @@ def test_an_audits_pictures_are_cut_to_what_was_ordered_and_signed_together(make
     assert float(kept[0].parts[0].channels["ViewLayer.Combined.R"][0, 0]) == 2 / 1024
     for file in result.files:
         path = next(slot.plan.folder.glob(f"done/*/files/{file.name}"))
-        assert transfer.hashlib.sha256(path.read_bytes()).hexdigest() == file.sha256
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == file.sha256
 
 
 def test_an_audit_and_a_tile_share_the_warm_child(make_slot):

@@ -8,6 +8,7 @@ import msgspec
 
 from farm_protocol.appointments import Appointment
 from farm_protocol.audits import AuditOrder, CheckReport
+from farm_protocol.documents import Attestation, Submission
 from farm_protocol.fields import Address, Digest, Name, Seconds, Sentence, Signature, StoredFile
 from farm_protocol.ids import DeviceClass, JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
 from farm_protocol.records import RenderSettings, Task
@@ -15,7 +16,6 @@ from verification.audit.rate import Count, Rates, Standing
 from verification.audit.sampling import AuditPolicy
 from verification.audit.selection import Asked
 from verification.audit.verdict import Case, Verdict
-from verification.protocol.attestation import Attestation, Submission
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class FarmRules:
 @dataclass(frozen=True, slots=True)
 class Round:
     """A beacon round that some appointments named. `value` is hexadecimal; `size` and `root` are those of the
-    log when it was closed for the round, `signature` is the farm's over them (`attestation.LogHead`).
+    log when it was closed for the round, `signature` is the farm's over them (`LogHead`).
     `beacon_signature` is the public beacon's own, '' for a local one.
     """
 
@@ -127,7 +127,7 @@ class JobVerification:
 
 @dataclass(frozen=True, slots=True)
 class SignedHead:
-    """A head of the farm's log under the farm's signature (`attestation.LogHead`)."""
+    """A head of the farm's log under the farm's signature (`LogHead`)."""
 
     round: Annotated[int, msgspec.Meta(ge=1, le=1 << 53)]
     size: Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]

@@ -1,146 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What nodes and the farm sign, as EIP-712 typed data, and who signed it.
+"""Signing what nodes and the farm say about work, and who signed it.
 
 The domain names the farm by the address it signs with, so that nothing signed for one farm is worth
-anything at another. Signatures are never used to tell two messages apart: the same message can be signed
-in many ways; messages are told apart by what they say.
+anything at another.
 """
 
-import hashlib
 import secrets
-import sys
-from dataclasses import asdict, dataclass
-from functools import cache
-from types import ModuleType
-from typing import Annotated, Any
 
-import msgspec
-
-from farm_protocol.appointments import Appointment, AuditTerms, Rate
-from farm_protocol.errors import Forbidden, InvalidInput
-from farm_protocol.fields import Digest, Name
+from farm_protocol import typed_data
+from farm_protocol.appointments import Appointment, AuditTerms
+from farm_protocol.documents import TYPES, Attestation, Signed, Submission
 from farm_protocol.ids import LeaseToken, TaskId
 from farm_protocol.records import TaskResult
-
-Whole = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
-HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
-"""Half the order of the curve secp256k1 (SEC 2, 2.4.1): of two signatures that say the same, the one with
-the smaller s is canonical (EIP-2)."""
-DOCUMENT = "Render farm document, sha256 "
-"""What is signed of a document is this and its sha256 in hexadecimal digits."""
-
-
-class BadSignature(Forbidden):
-    """A signature is missing, malformed, or not that of who should have signed."""
-
-    code = "bad_signature"
-
-
-@dataclass(frozen=True, slots=True)
-class Enrolment:
-    """A node shows that it holds the key of `address`; `node` is its id at the farm."""
-
-    node: str
-    address: str
-
-
-@dataclass(frozen=True, slots=True)
-class Attestation:
-    """A node says: under this lease I rendered these pixels and stored them as this object.
-
-    `pixelRoot` and `object` (sha256 of the result's first file) are hexadecimal.
-    """
-
-    task: Name
-    token: Whole
-    pixelRoot: Digest  # noqa: N815 - EIP-712 names are in camel case
-    object: Digest
-    deviceClass: Name  # noqa: N815
-    build: Name
-    renderMilliseconds: Whole  # noqa: N815
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """The farm says: I had this attestation (its digest, hexadecimal) at this time in milliseconds since
-    the epoch. The rest is as in the node's appointment, from which everything is drawn: nothing that
-    the farm alone says here decides anything.
-    """
-
-    attestation: Digest
-    time: Whole
-    round: Whole
-    commitment: Digest
-    rate: Rate
-
-
-@dataclass(frozen=True, slots=True)
-class LogHead:
-    """The farm says: what beacon round `round` decides about are leaves of my log's first `size`, under
-    `root`. It is signed one round before that round is out.
-    """
-
-    round: Whole
-    size: Whole
-    root: Digest
-
-
-@dataclass(frozen=True, slots=True)
-class FarmAnswer:
-    """The farm says: this answer (its sha256) is mine, to whoever asked with this challenge. Both are
-    hexadecimal. A node without a sandbox wants to see it.
-    """
-
-    challenge: Digest
-    answer: Digest
-
-
-TYPES: dict[type, list[tuple[str, str]]] = {
-    Enrolment: [("node", "string"), ("address", "address")],
-    Attestation: [
-        ("task", "string"),
-        ("token", "uint64"),
-        ("pixelRoot", "bytes32"),
-        ("object", "bytes32"),
-        ("deviceClass", "string"),
-        ("build", "string"),
-        ("renderMilliseconds", "uint64"),
-    ],
-    Submission: [
-        ("attestation", "bytes32"),
-        ("time", "uint64"),
-        ("round", "uint64"),
-        ("commitment", "bytes32"),
-        ("rate", "uint32"),
-    ],
-    Appointment: [
-        ("attestation", "bytes32"),
-        ("salt", "bytes32"),
-        ("attempt", "uint32"),
-        ("round", "uint64"),
-        ("commitment", "bytes32"),
-        ("rate", "uint32"),
-    ],
-    LogHead: [("round", "uint64"), ("size", "uint64"), ("root", "bytes32")],
-    FarmAnswer: [("challenge", "bytes32"), ("answer", "bytes32")],
-}
-"""The EIP-712 types. Receipts of frames are signed as documents (`receipts.py`)."""
-
-Signed = Enrolment | Attestation | Appointment | Submission | LogHead | FarmAnswer
-
-
-@cache
-def _eth() -> ModuleType:
-    """The library that signs, loaded when it is first needed: that takes half a second, and whoever only
-    reads records need not wait for it. One of its own libraries raises Python's recursion limit beyond what
-    a thread's stack holds, so that deep JSON from a stranger would end the process.
-    """
-    limit = sys.getrecursionlimit()
-    import eth_account  # noqa: PLC0415
-    import eth_account.messages  # noqa: PLC0415
-
-    sys.setrecursionlimit(limit)
-    return eth_account
+from farm_protocol.typed_data import BadSignature, Signable
 
 
 def attest(task: TaskId, token: LeaseToken, result: TaskResult) -> Attestation:
@@ -160,8 +32,7 @@ def attest(task: TaskId, token: LeaseToken, result: TaskResult) -> Attestation:
 
 def digest(message: Signed, farm: str) -> bytes:
     """The 32 bytes that are signed. `farm` is the farm's address."""
-    hashed: bytes = _eth().messages._hash_eip191_message(_signable(message, farm))
-    return hashed
+    return typed_data.digest_of(_signable(message, farm))
 
 
 def appoint(message: Attestation, terms: AuditTerms, attempt: int, farm: str) -> Appointment:
@@ -178,76 +49,29 @@ def is_receipt_of(receipt: Submission, appointed: Appointment) -> bool:
 
 def sign_document(data: bytes, key: bytes) -> str:
     """Sign the sha256 of a document as a message for people (EIP-191), which any wallet can check."""
-    return "0x" + bytes(_eth().Account.sign_message(_document(data), key).signature).hex()
+    return typed_data.sign(typed_data.signable_document(data), key)
 
 
 def document_signer(data: bytes, signature: str | None) -> str:
     """The address that signed the document. Raises BadSignature as `signer` does."""
-    return _recovered(_document(data), signature)
+    return typed_data.signer_of(typed_data.signable_document(data), signature)
 
 
 def sign(message: Signed, farm: str, key: bytes) -> str:
     """The signature as 0x and 130 hexadecimal digits."""
-    signed = _eth().Account.sign_message(_signable(message, farm), key)
-    return "0x" + bytes(signed.signature).hex()
+    return typed_data.sign(_signable(message, farm), key)
 
 
 def signer(message: Signed, farm: str, signature: str | None) -> str:
     """The address that signed `message`. Raises BadSignature for what is no canonical signature."""
-    return _recovered(_signable(message, farm), signature)
-
-
-def _recovered(signable: Any, signature: str | None) -> str:
-    if signature is None:
-        raise BadSignature("The signature is missing.")
-    try:
-        raw = bytes.fromhex(signature.removeprefix("0x"))
-        if len(raw) != 65 or int.from_bytes(raw[32:64], "big") > HALF_ORDER or raw[64] not in (27, 28):
-            raise BadSignature("The signature is not in its one canonical form.")
-        return str(_eth().Account.recover_message(signable, signature=raw))
-    except BadSignature:
-        raise
-    except Exception as error:  # the library raises many kinds for points that are not on the curve
-        raise BadSignature("The signature is no signature of anybody.") from error
+    return typed_data.signer_of(_signable(message, farm), signature)
 
 
 def require_signer(message: Signed, farm: str, signature: str | None, address: str) -> None:
     """Raises BadSignature unless `address` signed `message`."""
-    if signer(message, farm, signature).lower() != address.lower():
-        raise BadSignature(f"The signature is not that of {address}.")
+    typed_data.require_signed_by(address, _signable(message, farm), signature)
 
 
-def address_of(key: bytes) -> str:
-    """The address a private key signs as, with its checksum."""
-    return str(_eth().Account.from_key(key).address)
-
-
-def read_key(text: str, name: str) -> bytes:
-    """The private key that `name` holds, in hexadecimal. Raises InvalidInput, which does not tell it."""
-    try:
-        key = bytes.fromhex(text.strip().removeprefix("0x"))
-        if len(key) != 32:
-            raise ValueError("a key has 32 bytes")
-        address_of(key)
-    except Exception as error:  # the library has many names for numbers that are no key
-        # Neither the key nor the library's words about it belong into a log.
-        raise InvalidInput(f"{name} is no private key: it must be 64 hexadecimal digits.") from error
-    return key
-
-
-def _document(data: bytes) -> Any:
-    return _eth().messages.encode_defunct(text=f"{DOCUMENT}{hashlib.sha256(data).hexdigest()}")
-
-
-def _signable(message: Signed, farm: str) -> Any:
-    kind = type(message)
-    fields = TYPES[kind]
-    values = asdict(message)
-    for name, solidity in fields:
-        if solidity == "bytes32":
-            values[name] = bytes.fromhex(values[name])
-    return _eth().messages.encode_typed_data(
-        {"name": "Render Farm", "version": "1", "verifyingContract": farm},
-        {kind.__name__: [{"name": name, "type": solidity} for name, solidity in fields]},
-        values,
-    )
+def _signable(message: Signed, farm: str) -> Signable:
+    domain = {"name": "Render Farm", "version": "1", "verifyingContract": farm}
+    return typed_data.signable(message, TYPES[type(message)], domain)

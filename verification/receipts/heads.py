@@ -9,11 +9,11 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from farm_protocol.documents import LogHead
 from farm_protocol.errors import FarmError
 from farm_protocol.fields import Address, Sentence, convert
 from verification.audit.records import LogConsistency, SignedHead
 from verification.protocol import attestation, log
-from verification.protocol.attestation import LogHead
 
 KIND: Final = "render farm: evidence of two logs"
 

@@ -10,6 +10,7 @@ import msgspec
 
 from farm_protocol.appointments import Appointment
 from farm_protocol.audits import AuditOrder
+from farm_protocol.documents import Attestation, Submission
 from farm_protocol.errors import InvalidInput
 from farm_protocol.fields import (
     Address,
@@ -29,7 +30,6 @@ from verification.audit.rate import Rates, Standing
 from verification.audit.records import FarmRules, Round
 from verification.audit.sampling import MILLION, AuditPolicy
 from verification.audit.verdict import Outcome
-from verification.protocol.attestation import Attestation, Submission
 
 KIND: Final = "render farm: receipt of a frame"
 VERSION: Final = 2

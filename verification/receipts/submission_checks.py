@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from farm_protocol import documents
 from farm_protocol.audits import MOST_CROPS, AuditOrder
+from farm_protocol.documents import LogHead
 from farm_protocol.errors import FarmError
 from farm_protocol.fields import Tile
 from verification.audit import sampling
@@ -15,7 +17,6 @@ from verification.audit.rate import Rates, appointed_rate
 from verification.audit.records import AuditRecord, Round, SubmissionRecord
 from verification.audit.sampling import AuditPolicy, Draws
 from verification.protocol import attestation, beacon, drand
-from verification.protocol.attestation import LogHead
 from verification.receipts.records import ReceiptAudit, ReceiptTile
 
 Audited = AuditRecord | ReceiptAudit
@@ -82,7 +83,7 @@ def wrong_submission(submitted: Submitted, task: str, tile: Tile, facts: Facts) 
 
 
 def _wrong_signer(
-    what: str, message: attestation.Signed, facts: Facts, signature: str | None, address: str
+    what: str, message: documents.Signed, facts: Facts, signature: str | None, address: str
 ) -> Iterator[str]:
     try:
         attestation.require_signer(message, facts.farm, signature, address)

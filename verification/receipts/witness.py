@@ -6,7 +6,6 @@ into it once the draw was known is in it.
 """
 
 import json
-import os
 import threading
 import time
 from bisect import bisect_left, insort
@@ -19,6 +18,7 @@ import msgspec
 
 from farm_protocol.errors import FarmError, InvalidInput, NotFound
 from farm_protocol.fields import decoder
+from farm_protocol.files import replaced
 from verification.audit.records import LogConsistency, SignedHead
 from verification.receipts.heads import KIND, Evidence, continues, contradiction, is_signed
 from verification.receipts.records import canonical
@@ -166,6 +166,5 @@ class Witness:
     def _shorten(self) -> None:
         """Keep only the newest lines."""
         kept = self._path.read_bytes().splitlines(keepends=True)[-MOST_KEPT:]
-        draft = self._path.with_suffix(".new")
-        draft.write_bytes(b"".join(kept))
-        os.replace(draft, self._path)
+        with replaced(self._path, durable=False) as file:
+            file.write(b"".join(kept))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from command_line.program import UsageError
 from farm_protocol.errors import Conflict, InvalidInput
 from farm_protocol.fields import decode, encode
+from farm_protocol.files import write_private
 from farm_protocol.ids import JobId
 from payments.accounting import amounts
 from payments.chain.chain_events import AgreementOpened, AnyEvent, SessionAppointed
@@ -27,7 +28,6 @@ from payments.wallet.wallets import is_remote
 from render_farm.cli.access import Access
 from render_farm.cli.options import ChainChoice, FarmChoice, WalletChoice
 from render_farm.cli.paid.signers import open_signer
-from render_farm.embedded.files import write_private
 from render_farm.embedded.money import money_folder
 
 if TYPE_CHECKING:

@@ -12,7 +12,9 @@ import msgspec
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 
+from farm_protocol import node_answers
 from farm_protocol.appointments import AuditTerms
+from farm_protocol.problems import Problem
 from farm_protocol.records import Heartbeat, HeartbeatAnswer, LeaseRequest, Manifest, TaskFailure, TaskResult
 from payments.messages.promises import Offer, Promises, Release, Signed
 from payments.messages.quotes import Quote
@@ -40,15 +42,15 @@ _RECORDS = [
     api_models.JobList,
     api_models.FrameList,
     api_models.TaskList,
-    api_models.LeaseList,
-    api_models.LeasedScene,
-    api_models.UploadList,
-    api_models.StateAnswer,
-    api_models.ResultAnswer,
-    api_models.NodeSelf,
+    node_answers.LeaseList,
+    node_answers.LeasedScene,
+    node_answers.UploadList,
+    node_answers.StateAnswer,
+    node_answers.ResultAnswer,
+    node_answers.NodeSelf,
     api_models.FarmView,
     api_models.TermsAnswer,
-    api_models.OfferAnswer,
+    node_answers.OfferAnswer,
     Quote,
     Statement,
     Signed[Offer],
@@ -62,7 +64,7 @@ _RECORDS = [
     SignedHead,
     AuditTerms,
     api_models.QuotaView,
-    api_models.Problem,
+    Problem,
     people.OwnerOrder,
     people.NodeOrder,
     people.Binding,

@@ -12,12 +12,13 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from fastapi import Depends, Request, Response
 
+from farm_protocol.documents import FarmAnswer
 from farm_protocol.errors import Forbidden, InvalidInput, NotFound, Unauthorized
 from farm_protocol.fields import decode, encode, name_of
 from render_farm.coordinator.composition import Farm
 from render_farm.store.identities import Caller, Repeat, Role
 from render_farm.store.jobs import digest_of
-from verification.protocol.attestation import FarmAnswer, sign
+from verification.protocol.attestation import sign
 
 T = TypeVar("T")
 

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from farm_protocol.appointments import AuditTerms
 from farm_protocol.errors import InvalidInput, StaleLease
 from farm_protocol.ids import TaskId
+from farm_protocol.node_answers import LeasedScene, LeaseList, ResultAnswer, StateAnswer, UploadList
 from farm_protocol.records import (
     Heartbeat,
     HeartbeatAnswer,
@@ -18,7 +19,6 @@ from farm_protocol.records import (
     TaskFailure,
     TaskResult,
 )
-from render_farm.api_models import LeasedScene, LeaseList, ResultAnswer, StateAnswer, UploadList
 from render_farm.coordinator.api.edge import Node, answer, body, described, farm_of, is_plain, shown
 from render_farm.store.leases import STALE
 

@@ -6,10 +6,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from farm_protocol.errors import Conflict
+from farm_protocol.node_answers import OfferAnswer
 from payments.messages.network import Network
 from payments.messages.promises import Offer, Promises, Release, Signed
 from payments.messages.statements import Statement
-from render_farm.api_models import Job, OfferAnswer, TermsAnswer
+from render_farm.api_models import Job, TermsAnswer
 from render_farm.coordinator.api.edge import Node, Owner, answer, body, described, farm_of
 from render_farm.coordinator.api.jobs import visible
 from render_farm.coordinator.offers import NoChain

@@ -9,15 +9,16 @@ from typing import Annotated
 import msgspec
 from fastapi import APIRouter, Request, Response
 
+from farm_protocol.documents import Enrolment
 from farm_protocol.errors import Conflict, Forbidden, InvalidInput, NotFound
 from farm_protocol.fields import Address, Name, Signature
 from farm_protocol.ids import NodeId, OwnerId
+from farm_protocol.node_answers import NodeSelf
 from render_farm.api_models import (
     Health,
     NewNode,
     NewOwner,
     NodeList,
-    NodeSelf,
     NodeView,
     OwnerList,
     OwnerRemoved,
@@ -43,7 +44,7 @@ from render_farm.store.identities import Node as StoredNode
 from render_farm.store.jobs import digest_of
 from render_farm.store.new_jobs import OverQuota
 from verification.audit.rate import audit_rate
-from verification.protocol.attestation import Enrolment, require_signer
+from verification.protocol.attestation import require_signer
 
 router = APIRouter(tags=["people and machines"])
 

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 
 from farm_protocol.errors import FarmError
 from farm_protocol.fields import encode
-from render_farm.api_models import Problem
+from farm_protocol.problems import Problem
 
 log = structlog.get_logger()
 

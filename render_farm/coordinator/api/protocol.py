@@ -6,7 +6,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from farm_protocol.fields import encode
-from render_farm.api_models import Problem
+from farm_protocol.problems import Problem
 from render_farm.serving.connection_limits import Counted, Doors, Unsent
 
 MOST_HEAD = 64 << 10
