@@ -19,7 +19,7 @@ from render_farm.fallbacks import no_crops, not_alike
 from render_farm.rounds import draws_of
 from render_farm.rules import Rules
 from render_farm.store.decisions import AuditWish, Conclusion
-from render_farm.store.leases import Holding
+from render_farm.store.known_leases import Holding
 from render_farm.store.submissions import JobFacts, Progressed, Submissions
 from verification import sampling, selection
 from verification.records import AuditRecord, SubmissionRecord

@@ -176,12 +176,13 @@ class SettledFarm:
         result = replace(result, signature=signature)
         task = lease.task.id
         signer = await self.counter.signer(node.caller, task, lease.token, result)
-        await self.counter.before(node.caller, task, lease.token, result, signer)
-        held = await self.leases.submitting(task, lease.token, node.name, result)
+        await self.counter.before(signer, result)
+        held = signer.known.submitting(result)
         if lease.task.kind is TaskKind.RENDER:
             key, taken = node.key.reveal(), False
             while not taken:
                 offered = await by_terms(self.counter, node.caller, held, result, key, FARM)
+                signer = await self.counter.signer(node.caller, task, lease.token, offered)
                 # On a loaded machine the log may be closed meanwhile.
                 with contextlib.suppress(RoundClosed):
                     await self.counter.take(node.caller, held, offered, signer)

@@ -20,7 +20,7 @@ from frame_splitter.records import (
 )
 from render_farm.answers import LeasedScene, LeaseList, ResultAnswer, StateAnswer, UploadList
 from render_farm.api.edge import Node, answer, body, described, farm_of, is_plain, shown
-from render_farm.store.leases import STALE
+from render_farm.store.known_leases import STALE
 
 router = APIRouter(prefix="/leases", tags=["leases"])
 

@@ -15,6 +15,7 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, Res
 from redis.exceptions import TimeoutError as TooSlow
 
 from frame_splitter.errors import Unavailable
+from render_farm.store.script_calls import Call, script_of
 
 Argument = str | bytes | int | float
 
@@ -59,6 +60,8 @@ def script_text(name: str) -> str:
     if own.startswith("-- uses verification.lua\n"):
         shared.append("verification")
     flags = "" if name in BEGINS else "#!lua flags=allow-oom\n"
+    if "arg." in own:
+        own = "local arg = cjson.decode(ARGV[1])\n" + own
     return flags + "\n".join([*((folder / f"{part}.lua").read_text() for part in shared), own])
 
 
@@ -122,6 +125,10 @@ class Connection:
                 return await self._redis.execute_command("EVALSHA", script_hash(script), *call)
             except NoScriptError:
                 return await self._redis.execute_command("EVAL", script_text(script), *call)
+
+    async def call(self, one: Call) -> Any:
+        """Run the script that takes this record, atomically."""
+        return await self.run(script_of(type(one)), (), one.argument())
 
     async def follow(
         self, stream: str, after: str, wait: float, limit: int

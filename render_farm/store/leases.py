@@ -7,7 +7,7 @@ import msgspec
 
 from frame_splitter.audits import AuditOrder, Sums
 from frame_splitter.device_classes import Summation, summation_of
-from frame_splitter.errors import InvalidInput, StaleLease
+from frame_splitter.errors import StaleLease
 from frame_splitter.fields import Tile, decode, encode
 from frame_splitter.ids import DeviceClass, JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
 from frame_splitter.probes import ProbeOrder
@@ -21,18 +21,20 @@ from frame_splitter.records import (
     RenderSettings,
     Task,
     TaskFailure,
-    TaskKind,
     TaskResult,
     TaskState,
 )
 from frame_splitter.split import asked
 from render_farm.answers import Failure
 from render_farm.fallbacks import Fallback
+from render_farm.rules import JobRules
 from render_farm.scheduler import Asker, Choice
 from render_farm.store import keys
 from render_farm.store.candidates import Found, find
 from render_farm.store.connection import Argument, Connection
 from render_farm.store.jobs import digest_of
+from render_farm.store.known_leases import STALE, Holding, KnownLease, known_lease
+from render_farm.store.script_calls import ReadLease
 from verification.records import SubmissionRecord
 
 FAULTS_THAT_FAIL = 3
@@ -40,19 +42,6 @@ FAULTS_THAT_FAIL = 3
 
 TILE_LANES = frozenset({"render", "kept"})
 """Tasks whose results a beacon round decides about. Nothing is compared with what own nodes write whole."""
-
-STALE = "This lease is over: the task was given to somebody else, or its job was cancelled."
-
-
-@dataclass(frozen=True, slots=True)
-class Holding:
-    """A live lease, as the store knows it."""
-
-    task: TaskId
-    job: JobId
-    token: LeaseToken
-    node: NodeId
-    lane: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,36 +194,26 @@ class Leases:
 
     async def holding(self, task: TaskId, token: int, node: NodeId) -> Holding:
         """The node's live lease. Raises StaleLease where it holds none under this token."""
-        job, state, *_, lane = await self._lease(task, token, node)
-        if state != TaskState.LEASED:
+        wanted = ("token", "node", "state", "job", "lane")
+        *live, job, lane = await self._store.do("HMGET", keys.task(task), *wanted)
+        if live != [str(token), node, TaskState.LEASED]:
             raise StaleLease(STALE)
         return Holding(task, JobId(job), LeaseToken(token), node, lane)
 
-    async def submitting(self, task: TaskId, token: int, node: NodeId, result: TaskResult) -> Holding | None:
-        """As `holding`; None where this very result was accepted before: its answer may have been lost.
+    async def known(self, task: TaskId, token: int, node: NodeId) -> KnownLease:
+        """All that decides about a result that the node hands in under a lease."""
+        return await self._read(ReadLease(task, token, node))
 
-        Raises InvalidInput for pixels of another device class than the lease was for.
+    async def terms(
+        self, task: TaskId, token: int, node: NodeId, operator: OwnerId, rules: JobRules
+    ) -> KnownLease:
+        """As `known`. A tile's lease that is live gets its terms, unless it has some: they are made from what
+        is true now of its node and operator; its job gets the rules, unless it has some.
         """
-        job, state, digest, kind, leased_for, lane = await self._lease(task, token, node)
-        if state == TaskState.ACCEPTED and digest == digest_of(encode(result)):
-            return None
-        if state != TaskState.LEASED:
-            raise StaleLease(STALE)
-        if kind in {TaskKind.RENDER, TaskKind.AUDIT} and result.device_class != leased_for:
-            raise InvalidInput("The pixels were rendered on another device class than their lease was for.")
-        return Holding(task, JobId(job), LeaseToken(token), node, lane)
+        return await self._read(ReadLease(task, token, node, operator, rules))
 
-    async def state(self, task: TaskId) -> TaskState:
-        """Where a task that exists is on its way."""
-        return TaskState(await self._store.do("HGET", keys.task(task), "state"))
-
-    async def _lease(self, task: TaskId, token: int, node: NodeId) -> list[str]:
-        """Job, state, digest, kind, device class and lane of a task whose last lease was this one."""
-        wanted = ("token", "node", "job", "state", "digest", "kind", "class", "lane")
-        known: list[str] = await self._store.do("HMGET", keys.task(task), *wanted)
-        if known[:2] != [str(token), node]:
-            raise StaleLease(STALE)
-        return known[2:]
+    async def _read(self, one: ReadLease) -> KnownLease:
+        return known_lease(one.task, one.token, one.node, *await self._store.call(one))
 
     async def frame_of(self, task: TaskId) -> int:
         """The frame of a task that exists."""

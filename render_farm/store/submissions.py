@@ -9,7 +9,7 @@ from frame_splitter.audits import AuditOrder, CheckReport
 from frame_splitter.errors import StaleLease
 from frame_splitter.fields import StoredFile, Tile, decode, decoder, encode
 from frame_splitter.ids import JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
-from frame_splitter.records import FailureCode, OutputFile, RenderSettings, Task, TaskResult
+from frame_splitter.records import FailureCode, OutputFile, RenderSettings, TaskResult
 from render_farm.answers import Failure
 from render_farm.auditors import Online
 from render_farm.rules import JobRules, Rules
@@ -17,7 +17,7 @@ from render_farm.store import keys
 from render_farm.store.connection import Connection
 from render_farm.store.decisions import AuditWish, Conclusion, Decision
 from render_farm.store.jobs import digest_of
-from render_farm.store.leases import STALE, Holding
+from render_farm.store.known_leases import STALE, Holding
 from render_farm.store.new_jobs import batched
 from verification.attestation import Attestation, attest
 from verification.rate import Standing
@@ -28,28 +28,10 @@ from verification.verdict import Case, Outcome, Twin, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Submitter:
-    """A node as its submit is judged: its address, and its and its operator's standing now."""
+    """A node's and its operator's standing now."""
 
-    address: str
     standing: Standing
     operator_standing: Standing
-
-
-@dataclass(frozen=True, slots=True)
-class Agreed:
-    """What the terms under a lease are made from, whatever happens until its result comes."""
-
-    token: int
-    standing: Standing
-    operator_standing: Standing
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What of a task and its job a submission depends on."""
-
-    task: Task
-    croppable: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,38 +79,10 @@ class Submissions:
         self._store = connection
 
     async def submitter(self, node: NodeId, operator: OwnerId) -> Submitter:
-        """Who submits. The address is '' where none is bound."""
-        mine, theirs = await self._store.read(
-            [
-                ("HMGET", keys.node(node), "address", "passed", "failed"),
-                ("HMGET", keys.owner(operator), "passed", "failed"),
-            ]
-        )
-        return Submitter(mine[0] or "", _standing(*mine[1:]), _standing(*theirs))
-
-    async def agree(self, task: TaskId, token: int, now: Submitter) -> Agreed:
-        """What terms under a lease are made from: what was true when they were first asked for."""
-        known = await self.agreed(task, token)
-        if known is None:
-            known = Agreed(token, now.standing, now.operator_standing)
-            await self._store.keep("HSET", keys.task(task), "terms", encode(known))
-        return known
-
-    async def agreed(self, task: TaskId, token: int) -> Agreed | None:
-        """What terms under a lease were made from; None where nobody asked for them."""
-        kept = await self._store.do("HGET", keys.task(task), "terms")
-        found = None if kept is None else decode(kept, Agreed)
-        return found if found is not None and found.token == token else None
-
-    async def last_closed(self) -> int:
-        """The last round that the log was closed for; 0 where there was none."""
-        return int(await self._store.do("GET", keys.CLOSED) or 0)
-
-    async def work(self, task: TaskId) -> Work:
-        """A task that exists."""
-        record = decode(await self._store.do("HGET", keys.task(task), "task"), Task)
-        croppable = await self._store.do("HGET", keys.job(record.job), "croppable")
-        return Work(record, croppable == "1")
+        """How a node and its operator stand."""
+        both = (keys.node(node), keys.owner(operator))
+        mine, theirs = await self._store.read([("HMGET", one, "passed", "failed") for one in both])
+        return Submitter(_standing(*mine), _standing(*theirs))
 
     async def job(self, job: JobId) -> JobFacts:
         """A job that exists."""
@@ -167,8 +121,7 @@ class Submissions:
         if kept is None:
             await self._store.keep("HSETNX", place, "rules", encode(JobRules(now.policy, now.rates)))
             kept = await self._store.do("HGET", place, "rules")
-        pinned = decode(kept, JobRules)
-        return replace(now, policy=pinned.policy, rates=pinned.rates)
+        return now.of_job(decode(kept, JobRules))
 
     async def online(self, since: float) -> list[Online]:
         """Nodes heard of since a time that take audits and have an address."""

@@ -101,11 +101,12 @@ class World:
     async def submit(self, taken, result=None):
         result = result or self.result(taken)
         signer = await self.counter.signer(NODE, taken.task.id, taken.token, result)
-        before = await self.counter.before(NODE, taken.task.id, taken.token, result, signer)
+        before = await self.counter.before(signer, result)
         if before:
             return before
-        held = await self.leases.submitting(taken.task.id, taken.token, "n", result)
+        held = signer.known.submitting(result)
         appointed = await by_terms(self.counter, NODE, held, result, KEY, self.rules.address)
+        signer = await self.counter.signer(NODE, taken.task.id, taken.token, appointed)
         return (await self.counter.take(NODE, held, appointed, signer))[1]
 
     async def state(self, number=0):

@@ -239,7 +239,7 @@ class Farm(RuleBasedStateMachine):
         result = TaskResult((FILE,), 1.0, seconds, given.device, seam=seam)
         fallback = seams(task.frame, seam.different) if seam == DIFFERENT else None
         try:
-            held = self.do(self.leases.submitting(given.task, given.token, given.node, result))
+            held = self.do(self.leases.known(given.task, given.token, given.node)).submitting(result)
             if held is not None:
                 self.do(self.leases.submit(held, result, self.now, fallback=fallback))
                 self.do(self.leases.submit(held, result, self.now, fallback=fallback))

@@ -119,13 +119,14 @@ class Day:
         result = replace(result, signature=attestation.sign(message, self.rules.address, KEY))
         caller, task = NODES[node], lease.task.id
         signer = await self.counter.signer(caller, task, lease.token, result)
-        if await self.counter.before(caller, task, lease.token, result, signer):
+        if await self.counter.before(signer, result):
             return
-        held = await self.leases.submitting(task, lease.token, node, result)
+        held = signer.known.submitting(result)
         if held is None:
             return
         if lease.task.kind is TaskKind.RENDER:
             result = await by_terms(self.counter, caller, held, result, KEY, self.rules.address)
+            signer = await self.counter.signer(caller, task, lease.token, result)
             await self.counter.take(caller, held, result, signer)
             self.done.append((node, lease))
         elif lease.task.kind is TaskKind.AUDIT:
