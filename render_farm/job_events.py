@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from frame_splitter.fields import StoredFile, decode
-from frame_splitter.records import JobState
+from frame_splitter.records import FINAL_JOB_STATES
 from render_farm.answers import Job
 
-FINAL_STATES = frozenset({JobState.COMPLETE, JobState.SETTLED, JobState.FAILED, JobState.CANCELLED})
+FINAL_STATES = FINAL_JOB_STATES
 
 
 @dataclass(frozen=True, slots=True)

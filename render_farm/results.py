@@ -16,6 +16,7 @@ from frame_splitter.fields import StoredFile, Tile
 from frame_splitter.ids import JobId, TaskId
 from frame_splitter.outputs import safe_relative
 from frame_splitter.records import (
+    FINAL_JOB_STATES,
     FailureCode,
     Lease,
     OutputFile,
@@ -33,7 +34,7 @@ from render_farm.gates import Workshop
 from render_farm.losses import Losses
 from render_farm.objects import LARGEST_OBJECT, Objects, blob_key, result_key
 from render_farm.store.identities import Caller
-from render_farm.store.jobs import FINISHED, StoredEvent, StoredFrame
+from render_farm.store.jobs import StoredEvent, StoredFrame
 from render_farm.store.known_leases import Holding
 from render_farm.store.leases import TILE_LANES, Leases, StoredAudit, StoredCheck, Taken
 from render_farm.store.scenes import Scenes
@@ -258,7 +259,7 @@ class Results:
         return await self._linked(caller, links, stored, lambda one: self._frame(job, one))
 
     def _frame(self, job: Job, stored: StoredFrame) -> Frame:
-        unfinished = stored.state == "rendering" and job.state in FINISHED
+        unfinished = stored.state == "rendering" and job.state in FINAL_JOB_STATES
         return Frame(
             frame=stored.frame,
             state="cancelled" if unfinished else stored.state,

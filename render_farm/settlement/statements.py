@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from frame_splitter.fields import Digest
+from frame_splitter.records import FINAL_JOB_STATES
 from payments.network import Network
 from payments.statements import FrameLine, JobMoney, NodeLine, Statement
 from render_farm.settlement.book import Book, Held, Work
 from render_farm.settlement.escrow import OnChain
 
-ENDED = ("complete", "settled", "failed", "cancelled")
+ENDED = FINAL_JOB_STATES
 MOST_NOTICES = 50
 
 

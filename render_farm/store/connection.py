@@ -16,6 +16,7 @@ from redis.exceptions import TimeoutError as TooSlow
 
 from frame_splitter.errors import Unavailable
 from render_farm.store.script_calls import Call, script_of
+from render_farm.store.states import as_lua
 
 Argument = str | bytes | int | float
 
@@ -62,7 +63,7 @@ def script_text(name: str) -> str:
     flags = "" if name in BEGINS else "#!lua flags=allow-oom\n"
     if "arg." in own:
         own = "local arg = cjson.decode(ARGV[1])\n" + own
-    return flags + "\n".join([*((folder / f"{part}.lua").read_text() for part in shared), own])
+    return flags + "\n".join([as_lua(), *((folder / f"{part}.lua").read_text() for part in shared), own])
 
 
 @cache

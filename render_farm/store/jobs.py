@@ -41,11 +41,6 @@ TaskFields = list[str | None]
 ENDED_AT_ONCE = 400
 """Tasks that the store ends in one go."""
 
-UNFINISHED = ("waiting", "ready", "leased", "submitted", "auditing")
-"""States of tasks that a job still waits for."""
-
-FINISHED = frozenset({JobState.COMPLETE, JobState.SETTLED, JobState.FAILED, JobState.CANCELLED})
-
 
 @dataclass(frozen=True, slots=True)
 class StoredFrame:
@@ -74,19 +69,8 @@ class StoredEvent:
 
 
 def state_of(fields: Mapping[str, str]) -> JobState:
-    """A job's state from its intents and counters; `job_state` in shared.lua says the same."""
-    if fields["cancel"] == "1":
-        return JobState.CANCELLED
-    if not any(int(fields.get(name, 0)) for name in UNFINISHED):
-        broken = int(fields["failed"]) + int(fields["frames_failed"])
-        if broken:
-            return JobState.FAILED
-        return JobState.SETTLED if fields.get("settled") == "1" else JobState.COMPLETE
-    if fields.get("paid") == "1" and fields.get("funded") != "1":
-        return JobState.AWAITING_FUNDS
-    if fields["pause"] == "1" or fields.get("held") or fields.get("lacks"):
-        return JobState.PAUSED
-    return JobState.RENDERING if int(fields["rendering"]) else JobState.FINISHING
+    """A job's state, as the last script that changed the job found it (`job_state` in shared.lua)."""
+    return JobState(fields["announced"])
 
 
 class Jobs:

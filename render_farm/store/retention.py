@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from frame_splitter.fields import decode
 from frame_splitter.ids import JobId, OwnerId, SceneId, Sha256
-from frame_splitter.records import Manifest, blob_digests
+from frame_splitter.records import FINAL_JOB_STATES, Manifest, blob_digests
 from render_farm.store import keys
 from render_farm.store.connection import Connection
-from render_farm.store.jobs import FINISHED, state_of
+from render_farm.store.jobs import state_of
 from render_farm.store.new_jobs import batched
 
 AT_ONCE = 200
@@ -55,7 +55,7 @@ class Retention:
         return [
             JobId(name)
             for name, known, newest in zip(names, fields, last, strict=True)
-            if not known or (state_of(known) in FINISHED and _happened(newest) < before)
+            if not known or (state_of(known) in FINAL_JOB_STATES and _happened(newest) < before)
         ]
 
     async def leave(self, job: JobId, now: float) -> None:

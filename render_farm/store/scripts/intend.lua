@@ -9,7 +9,7 @@
 local job, intent = ARGV[1], ARGV[2]
 if redis.call('EXISTS', KEYS[1]) == 0 then return nil end
 local state = job_state(job)
-if state == 'complete' or state == 'settled' or state == 'failed' or state == 'cancelled' then return state end
+if ENDED[state] then return state end
 if intent == 'cancel' then
   redis.call('HSET', KEYS[1], 'cancel', 1)
   cancel_job(job)

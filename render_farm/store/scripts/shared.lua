@@ -70,11 +70,8 @@ local FAILURES_KEPT = 20
 local ENDED_AT_ONCE = 400
 local OWN_NODE_SECONDS = 120
 local PIN_SECONDS = 600
-local UNFINISHED = { waiting = true, ready = true, leased = true, submitted = true, auditing = true }
-local ENDED = { complete = true, settled = true, failed = true, cancelled = true }
 local EXTRA = { audit = true, check = true }
 local TILE_LANES = { render = true, kept = true }
-local USES_UNITS = { leased = true, submitted = true, auditing = true, accepted = true }
 local RINGS_KEPT = 1000
 local NO_ROOT = string.rep('0', 64)
 
@@ -168,11 +165,17 @@ local function give_units_back(job, task)
   end
 end
 
+-- The state alone, as the table of transitions has it.
+local function set_state(task, from, to)
+  assert(TRANSITIONS[from][to], 'no task goes from ' .. from .. ' to ' .. to .. ': ' .. task)
+  redis.call('HSET', task_key(task), 'state', to)
+end
+
 -- Moves a task between states with all that hangs on it: counters, its lane, its lease, its units.
 local function move(job, task, from, to)
+  set_state(task, from, to)
   local kind, lane, order, node, units, held_by, late =
     get(task_key(task), 'kind', 'lane', 'order', 'node', 'units', 'held_by', 'late')
-  redis.call('HSET', task_key(task), 'state', to)
   local prefix = EXTRA[kind] and 'extra_' or ''
   redis.call('HINCRBY', job_key(job), prefix .. from, -1)
   redis.call('HINCRBY', job_key(job), prefix .. to, 1)
@@ -294,7 +297,7 @@ local function end_some(job, limit)
     if UNFINISHED[state] then
       if state == 'auditing' then drop_extras(job, task) end
       if USES_UNITS[state] then give_units_back(job, task) end
-      redis.call('HSET', task_key(task), 'state', 'cancelled')
+      set_state(task, state, 'cancelled')
     end
   end
   redis.call('HSET', key, 'ended_to', first + #tasks)
