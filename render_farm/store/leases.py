@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Leases: what is ready, taking it, renewing, submitting, giving back, and letting end."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -30,11 +32,11 @@ from render_farm.fallbacks import Fallback
 from render_farm.rules import JobRules
 from render_farm.scheduler import Asker, Choice
 from render_farm.store import keys
+from render_farm.store.calls import Expire, GiveBack, Grace, ReadLease, Renew, Submit, Take
 from render_farm.store.candidates import Found, find
-from render_farm.store.connection import Argument, Connection
+from render_farm.store.connection import Connection
 from render_farm.store.jobs import digest_of
 from render_farm.store.known_leases import STALE, Holding, KnownLease, known_lease
-from render_farm.store.script_calls import ReadLease
 from verification.records import SubmissionRecord
 
 FAULTS_THAT_FAIL = 3
@@ -132,18 +134,18 @@ class NewSubmission:
     receipt: str
     at_once: bool
 
-    def arguments(self) -> tuple[Argument, ...]:
-        """As submit.lua takes them."""
+    def fields(self) -> dict[str, Any]:
+        """As `Submit` has them."""
         record = self.record
-        return (
-            "accept" if self.at_once else "wait",
-            encode(record),
-            self.attestation,
-            self.receipt,
-            record.receipt.round,
-            record.attestation.pixelRoot,
-            record.operator,
-        )
+        return {
+            "how": "accept" if self.at_once else "wait",
+            "record": record,
+            "attestation": self.attestation,
+            "receipt": self.receipt,
+            "round": record.receipt.round,
+            "pixel_root": record.attestation.pixelRoot,
+            "operator": record.operator,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,19 +179,25 @@ class Leases:
 
     async def take(self, choice: Choice, node: NodeId, now: float, ends: float) -> Taken | None:
         """Lease a task to a node until `ends`, or None where it is no longer to be had."""
-        task, offer = choice.task.task, choice.offer
-        places = [keys.task(task), keys.LEASES, keys.node_leases(node)]
-        found = await self._store.run(
-            "take", places, task, node, offer.slot, offer.device_class, ends, offer.memory, now
-        )
-        return _taken(offer.slot, *found) if found else None
+        return (await self.take_all([choice], node, now, ends))[0]
+
+    async def take_all(
+        self, choices: Sequence[Choice], node: NodeId, now: float, ends: float
+    ) -> list[Taken | None]:
+        """As `take`, of several in one go."""
+        wanted = [
+            (one.task.task, one.offer.slot, one.offer.device_class, str(one.offer.memory)) for one in choices
+        ]
+        found = await self._store.call(Take(node, now, ends, wanted))
+        return [
+            _taken(one.offer.slot, *lease) if lease else None
+            for one, lease in zip(choices, found, strict=True)
+        ]
 
     async def renew(self, node: NodeId, beat: Heartbeat, now: float, ends: float) -> Renewed:
         """Renew a node's leases until `ends`, but none beyond its latest end."""
-        places = [keys.LEASES, keys.NODES, keys.node(node), keys.node_slots(node)]
-        body = msgspec.json.encode([_beat(one) for one in beat.beats])
-        troubles = msgspec.json.encode(beat.troubles)
-        lost, ended, woke = await self._store.run("renew", places, node, now, ends, body, troubles)
+        beats, troubles = [_beat(one) for one in beat.beats], msgspec.json.encode(beat.troubles)
+        lost, ended, woke = await self._store.call(Renew(node, now, ends, beats, troubles))
         return Renewed(tuple(map(TaskId, lost)), tuple(map(TaskId, ended)), bool(woke))
 
     async def holding(self, task: TaskId, token: int, node: NodeId) -> Holding:
@@ -237,18 +245,18 @@ class Leases:
         harmless.
         """
         body = encode(result)
-        outcome, number = await self._store.run(
-            "submit",
-            [keys.task(held.task), keys.submission(held.task, held.token), keys.LOG, keys.ROUNDS],
-            held.task,
-            held.token,
-            held.node,
-            body,
-            digest_of(body),
-            result.render_seconds,
-            now,
-            *(submission.arguments() if submission else ("", encode(fallback) if fallback else "")),
+        call = Submit(
+            task=held.task,
+            token=held.token,
+            node=held.node,
+            now=now,
+            result=body,
+            digest=digest_of(body),
+            render_seconds=result.render_seconds,
+            fallback=fallback,
+            **(submission.fields() if submission else {}),
         )
+        outcome, number = await self._store.call(call)
         if outcome == "stale":
             raise StaleLease(STALE)
         return Submitted(outcome, int(number))
@@ -265,29 +273,27 @@ class Leases:
         """A node could not do its task; `fallback` is why its job goes on with whole frames, where an own
         node's tiles fail of it for good. Returns the task's next state; raises StaleLease.
         """
-        kept = Failure(failure.code, failure.message, node, now)
-        outcome = await self._store.run(
-            "give_back",
-            [keys.task(task)],
-            task,
-            token,
-            node,
-            now,
-            failure.code,
-            int(failure.code in SCENE_FAILURES),
-            encode(kept),
-            failure.message,
-            FAULTS_THAT_FAIL,
-            encode(failure.bad_inputs),
-            encode(fallback) if fallback else "",
+        call = GiveBack(
+            task=task,
+            token=token,
+            node=node,
+            now=now,
+            code=failure.code,
+            is_fault=failure.code in SCENE_FAILURES,
+            failure=Failure(failure.code, failure.message, node, now),
+            sentence=failure.message,
+            most_faults=FAULTS_THAT_FAIL,
+            bad_inputs=failure.bad_inputs,
+            fallback=fallback,
         )
+        outcome = await self._store.call(call)
         if outcome == "stale":
             raise StaleLease(STALE)
         return TaskState(outcome)
 
     async def expire(self, now: float, limit: int = 100) -> list[Ended]:
         """Put back tasks whose leases ended, at most `limit` of them."""
-        found = await self._store.run("expire", [keys.LEASES], now, limit)
+        found = await self._store.call(Expire(now, limit))
         return [Ended(TaskId(task), JobId(job), NodeId(node), why) for task, job, node, why in found]
 
     async def next_end(self) -> float | None:
@@ -297,7 +303,7 @@ class Leases:
 
     async def grace(self, now: float, until: float) -> int:
         """Let no lease end before `until`, and all begin anew; returns how many were lengthened."""
-        return int(await self._store.run("grace", [keys.LEASES], until, now))
+        return int(await self._store.call(Grace(now, until)))
 
 
 def _beat(beat: Beat) -> dict[str, object]:

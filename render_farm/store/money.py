@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from frame_splitter.errors import NotFound
 from frame_splitter.fields import decode, decoder, encode
 from frame_splitter.ids import DeviceClass, JobId, NodeId, OwnerId
@@ -23,7 +21,8 @@ from payments.promises import (
     SignedVoucher,
 )
 from payments.statements import JobMoney, Payment, Statement
-from render_farm.store import keys
+from render_farm.store import calls, keys
+from render_farm.store.calls import HoldLock, MarkPaid, RecordChain
 from render_farm.store.connection import Connection
 from render_farm.store.jobs import state_of
 from render_farm.store.new_jobs import batched
@@ -175,8 +174,7 @@ class Money:
         return None if found is None else decode(found, SignedTerms)
 
     async def _mark(self, job: JobId, **fields: str) -> None:
-        places = [keys.job(job), keys.PAID_JOBS, keys.WORK_CHANGED]
-        if not await self._store.run("mark_paid", places, job, msgspec.json.encode(fields)):
+        if not await self._store.call(MarkPaid(job, fields)):
             raise NotFound(f"There is no paid job {job}.")
 
     # --- the books ------------------------------------------------------------------------------
@@ -199,11 +197,8 @@ class Money:
         """Add what the chain said between `before` and `cursor`, or nothing where another process did:
         then False.
         """
-        told = [
-            (job, [msgspec.json.encode(one).decode() for one in of_job]) for job, of_job in entries.items()
-        ]
-        places = [keys.MONEY_CURSOR]
-        return bool(await self._store.run("record_chain", places, before, cursor, msgspec.json.encode(told)))
+        told = {job: [encode(one).decode() for one in of_job] for job, of_job in entries.items()}
+        return bool(await self._store.call(RecordChain(before, cursor, told)))
 
     async def changed(self, after: str, wait: float) -> str:
         """Waits up to `wait` seconds until some job's money changed since `after` ('': from now on); returns
@@ -228,7 +223,7 @@ class Money:
 
     async def hold_lock(self, who: str, seconds: float) -> bool:
         """Hold the lock of the one process that keeps the books, or go on holding it, for so long."""
-        return bool(await self._store.run("hold_lock", [keys.MONEY_LOCK], who, int(seconds * 1000)))
+        return bool(await self._store.call(HoldLock(who, int(seconds * 1000))))
 
     async def renew(self, who: str, seconds: float) -> bool:
         """The same, for who holds it already."""
@@ -236,7 +231,7 @@ class Money:
 
     async def let_go(self, who: str) -> None:
         """Give the lock up."""
-        await self._store.run("hold_lock", [keys.MONEY_LOCK], who, 0)
+        await self._store.call(HoldLock(who, 0))
 
     # --- offers and orders ----------------------------------------------------------------------
 
@@ -292,16 +287,8 @@ class Money:
         """
         base = _Base(promise.terms, promise.offer, promise.order)
         news = _News(promise.cap_raise, promise.voucher, promise.credits, promise.ended)
-        places = [
-            keys.order(job, node),
-            keys.job_orders(job),
-            keys.agreement(promise.agreement),
-            keys.promises(node),
-            keys.WORK_CHANGED,
-            keys.job_ordered(job),
-        ]
         told = (promise.agreement, units_cap, encode(base), encode(news))
-        await self._store.run("promise", places, job, node, *told)
+        await self._store.call(calls.Promise(job, node, *told))
 
     async def promises(self, node: NodeId, after: str = BEGINNING) -> Promises:
         """What a node was promised since `after`, some at a time."""

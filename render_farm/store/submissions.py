@@ -14,6 +14,7 @@ from render_farm.answers import Failure
 from render_farm.auditors import Online
 from render_farm.rules import JobRules, Rules
 from render_farm.store import keys
+from render_farm.store.calls import Conclude, Decide, Equivocate, SubmitAudit
 from render_farm.store.connection import Connection
 from render_farm.store.decisions import AuditWish, Conclusion, Decision
 from render_farm.store.jobs import digest_of
@@ -201,21 +202,20 @@ class Submissions:
 
     async def decide(self, one: SubmissionRecord, made: Decision, now: float) -> str:
         """Do what a submission's round decided. Returns done, again or gone."""
-        outcome: str = await self._store.run(
-            "decide",
-            [keys.task(one.task.id), _key(one.task.id, one.token)],
-            one.task.id,
-            one.token,
-            made.how,
-            made.forced,
-            encode(made.candidates),
-            _wishes(made.wishes),
-            encode(made.spared),
-            now,
-            made.value,
-            encode(made.asked),
-            made.audits_before,
+        call = Decide(
+            task=one.task.id,
+            token=one.token,
+            now=now,
+            how=made.how,
+            value=made.value,
+            forced=made.forced,
+            audits=_wishes(made.wishes),
+            candidates=encode(made.candidates),
+            asked=encode(made.asked),
+            spared=encode(made.spared),
+            audits_before=made.audits_before,
         )
+        outcome: str = await self._store.call(call)
         return outcome
 
     async def meetings(self, operator: OwnerId) -> Meetings:
@@ -229,19 +229,18 @@ class Submissions:
     ) -> None:
         """Take what an auditor rendered. Raises StaleLease; repeating it is harmless."""
         body = encode(result)
-        outcome = await self._store.run(
-            "submit_audit",
-            [keys.task(held.task)],
-            held.task,
-            held.token,
-            held.node,
-            body,
-            digest_of(body),
-            address,
-            operator,
-            int(own),
-            now,
+        call = SubmitAudit(
+            task=held.task,
+            token=held.token,
+            node=held.node,
+            now=now,
+            result=body,
+            digest=digest_of(body),
+            address=address,
+            operator=operator,
+            own=own,
         )
+        outcome = await self._store.call(call)
         if outcome not in {"accepted", "again"}:
             raise StaleLease(STALE)
 
@@ -250,29 +249,28 @@ class Submissions:
     ) -> None:
         """Take a check's report and do what was made of it. Raises StaleLease; repeating it is harmless."""
         body, seen = encode(result), made.report
-        tile = {"channels": encode(seen.channels).decode(), "noise": seen.noise}
-        outcome = await self._store.run(
-            "conclude",
-            [keys.task(held.task), _key(one.task.id, one.token)],
-            held.task,
-            held.token,
-            held.node,
-            body,
-            digest_of(body),
-            made.how,
-            encode(made.verdict),
-            encode(made.case),
-            encode(seen),
-            encode(result.files[1:]),
-            _wishes(made.wishes),
-            encode(seen.contradicted),
-            made.because,
-            made.forced,
-            encode(tile),
-            now,
-            _failure(one.node, made.verdict, now),
-            encode(made.fallback) if made.fallback else "",
+        call = Conclude(
+            task=held.task,
+            token=held.token,
+            node=held.node,
+            now=now,
+            result=body,
+            digest=digest_of(body),
+            how=made.how,
+            because=made.because,
+            forced=made.forced,
+            verdict=made.verdict,
+            case=made.case,
+            report=seen,
+            evidence=encode(result.files[1:]),
+            audits=_wishes(made.wishes),
+            contradicted=seen.contradicted,
+            channels=encode(seen.channels),
+            noise=seen.noise,
+            failure=_failure(one.node, made.verdict, now),
+            fallback=made.fallback,
         )
+        outcome = await self._store.call(call)
         if outcome not in {"accepted", "again"}:
             raise StaleLease(STALE)
 
@@ -281,17 +279,9 @@ class Submissions:
     ) -> None:
         """Keep that a node signed two pictures under one lease, and reject what it submitted."""
         verdict = Verdict(Outcome.REJECTED, "equivocation", reason)
-        await self._store.run(
-            "equivocate",
-            [_key(one.task.id, one.token)],
-            one.task.id,
-            one.token,
-            encode(second),
-            signature,
-            encode(verdict),
-            _failure(one.node, verdict, now),
-            now,
-        )
+        failure = _failure(one.node, verdict, now)
+        call = Equivocate(one.task.id, one.token, now, second, signature, verdict, failure)
+        await self._store.call(call)
 
 
 def _key(task: TaskId, token: int) -> str:
@@ -306,24 +296,23 @@ def _worse(one: Standing, other: Standing) -> Standing:
     return Standing(min(one.passed, other.passed), max(one.failed, other.failed))
 
 
-def _failure(node: NodeId, verdict: Verdict, now: float) -> bytes:
-    return encode(Failure(FailureCode.BAD_OUTPUT, verdict.reason, node, now))
+def _failure(node: NodeId, verdict: Verdict, now: float) -> Failure:
+    return Failure(FailureCode.BAD_OUTPUT, verdict.reason, node, now)
 
 
-def _wishes(wishes: Sequence[AuditWish]) -> bytes:
-    return encode(
-        [
-            {
-                "audit": encode(wish.audit).decode(),
-                "ranked": wish.ranked,
-                "own_only": "1" if wish.own_only else "0",
-                "repeat": "0",
-                "context": wish.context,
-                "fresh": "1" if wish.fresh else "0",
-            }
-            for wish in wishes
-        ]
-    )
+def _wishes(wishes: Sequence[AuditWish]) -> list[dict[str, object]]:
+    """As the scripts take audits to order."""
+    return [
+        {
+            "audit": encode(wish.audit).decode(),
+            "ranked": wish.ranked,
+            "own_only": "1" if wish.own_only else "0",
+            "repeat": "0",
+            "context": wish.context,
+            "fresh": "1" if wish.fresh else "0",
+        }
+        for wish in wishes
+    ]
 
 
 def _progressed(fields: Mapping[str, str], tasks: Mapping[str, dict[str, str]]) -> Progressed:

@@ -295,7 +295,7 @@ def test_killed_between_any_two_steps(url, step):
         for _ in range(2):
             await world.submit(await world.lease())
         world.now += 2.5
-        done, steps = world.connection.run, iter(range(1, 100))
+        done, steps = world.connection.call, iter(range(1, 100))
         plain = world.connection.do
 
         def deadly(ask):
@@ -306,10 +306,10 @@ def test_killed_between_any_two_steps(url, step):
 
             return asked
 
-        world.connection.run, world.connection.do = deadly(done), deadly(plain)
+        world.connection.call, world.connection.do = deadly(done), deadly(plain)
         with pytest.raises(Dies):
             await steps_of(world.ticker)
-        world.connection.run, world.connection.do = done, plain
+        world.connection.call, world.connection.do = done, plain
         await until_idle(world.another())
         assert await world.rounds.first() is None
         assert [await world.state(number) for number in range(2)] == ["auditing"] * 2

@@ -78,6 +78,7 @@ local NO_ROOT = string.rep('0', 64)
 local function task_key(task) return 'farm:task:' .. task end
 local function job_key(job) return 'farm:job:' .. job end
 local function lane_key(job, lane) return 'farm:job:' .. job .. ':ready:' .. lane end
+local function scene_key(owner, scene) return 'farm:owner:' .. owner .. ':scene:' .. scene end
 local function frame_key(job, frame) return 'farm:frame:' .. job .. ':' .. frame end
 
 local function tell(job, name, data)
