@@ -92,28 +92,35 @@ class Renew(Call, frozen=True):
     troubles: bytes
 
 
-class ReadLease(Call, frozen=True):
-    """`rules`: those that the farm has now; None where nothing is to be fixed."""
+class OfLease(Call, frozen=True):
+    """A lease that a node has, or had."""
 
     task: TaskId
     token: int
     node: NodeId
+
+
+class ReadLease(OfLease, frozen=True):
+    """`rules`: those that the farm has now; None where nothing is to be fixed."""
+
     operator: OwnerId = OwnerId("")
     rules: JobRules | None = None
 
 
-class Submit(Call, frozen=True):
-    """`digest`: of the result, tells a repeated submit from another one. With a submission: `how` it goes on,
+class HandIn(OfLease, frozen=True):
+    """`digest`: of the result (JSON), tells one that is handed in again from another."""
+
+    now: float
+    result: bytes
+    digest: str
+
+
+class Submit(HandIn, frozen=True):
+    """With a submission: `how` it goes on,
     accept (at once) or wait (for its round), its `record`, and the digests of the `attestation` and of the
     `receipt`, the log's leaf. `fallback`: a finished frame is another than the one rendered whole.
     """
 
-    task: TaskId
-    token: int
-    node: NodeId
-    now: float
-    result: bytes
-    digest: str
     render_seconds: float
     how: str | None = None
     record: SubmissionRecord | None = None
@@ -125,15 +132,12 @@ class Submit(Call, frozen=True):
     fallback: Fallback | None = None
 
 
-class GiveBack(Call, frozen=True):
+class GiveBack(OfLease, frozen=True):
     """`is_fault`: it counts against the scene, `most_faults` of which fail a task; `bad_inputs`: tiles a
     finish task could not use, rendered again, or audits a check could not look at; `fallback`: why the job's
     frames are rendered whole from now on if a task of tiles fails of this.
     """
 
-    task: TaskId
-    token: int
-    node: NodeId
     now: float
     code: str
     is_fault: bool
@@ -161,15 +165,9 @@ class Grace(Call, frozen=True):
 # --- submissions and rounds -------------------------------------------------------------------------
 
 
-class SubmitAudit(Call, frozen=True):
+class SubmitAudit(HandIn, frozen=True):
     """`address` and `operator` are the auditor's; `own`: it is the farm's."""
 
-    task: TaskId
-    token: int
-    node: NodeId
-    now: float
-    result: bytes
-    digest: str
     address: str
     operator: OwnerId
     own: bool
@@ -194,19 +192,13 @@ class Decide(Call, frozen=True):
     audits_before: int
 
 
-class Conclude(Call, frozen=True):
-    """A check's `result`, and `how` its submission goes on: accepted, rejected, unresolved, or more,
+class Conclude(HandIn, frozen=True):
+    """What a check brought, and `how` its submission goes on: accepted, rejected, unresolved, or more,
     `because` of suspects, escalated, looks or doubts; `forced` as of Decide; `audits` to order and those that
     are `contradicted`; `evidence` (JSON list of files); `channels` (JSON) and `noise` of the tile; `failure`
     of the task, where rejected.
     """
 
-    task: TaskId
-    token: int
-    node: NodeId
-    now: float
-    result: bytes
-    digest: str
     how: str
     because: str
     forced: str

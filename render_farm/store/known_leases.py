@@ -27,6 +27,12 @@ class Holding:
     node: NodeId
     lane: str
 
+    def hands_in(self, result: TaskResult, now: float) -> dict[str, Any]:
+        """The fields of `HandIn`."""
+        body = encode(result)
+        told = {"task": self.task, "token": self.token, "node": self.node, "now": now}
+        return {**told, "result": body, "digest": digest_of(body)}
+
 
 @dataclass(frozen=True, slots=True)
 class Agreed:

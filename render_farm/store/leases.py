@@ -35,7 +35,6 @@ from render_farm.store import keys
 from render_farm.store.calls import Expire, GiveBack, Grace, ReadLease, Renew, Submit, Take
 from render_farm.store.candidates import Found, find
 from render_farm.store.connection import Connection
-from render_farm.store.jobs import digest_of
 from render_farm.store.known_leases import STALE, Holding, KnownLease, known_lease
 from verification.records import SubmissionRecord
 
@@ -244,14 +243,8 @@ class Leases:
         is accepted, and the job falls back where that is asked for. Raises StaleLease; repeating it is
         harmless.
         """
-        body = encode(result)
         call = Submit(
-            task=held.task,
-            token=held.token,
-            node=held.node,
-            now=now,
-            result=body,
-            digest=digest_of(body),
+            **held.hands_in(result, now),
             render_seconds=result.render_seconds,
             fallback=fallback,
             **(submission.fields() if submission else {}),

@@ -17,7 +17,6 @@ from render_farm.store import keys
 from render_farm.store.calls import Conclude, Decide, Equivocate, SubmitAudit
 from render_farm.store.connection import Connection
 from render_farm.store.decisions import AuditWish, Conclusion, Decision
-from render_farm.store.jobs import digest_of
 from render_farm.store.known_leases import STALE, Holding
 from render_farm.store.new_jobs import batched
 from verification.attestation import Attestation, attest
@@ -228,18 +227,7 @@ class Submissions:
         self, held: Holding, result: TaskResult, operator: OwnerId, own: bool, address: str, now: float
     ) -> None:
         """Take what an auditor rendered. Raises StaleLease; repeating it is harmless."""
-        body = encode(result)
-        call = SubmitAudit(
-            task=held.task,
-            token=held.token,
-            node=held.node,
-            now=now,
-            result=body,
-            digest=digest_of(body),
-            address=address,
-            operator=operator,
-            own=own,
-        )
+        call = SubmitAudit(**held.hands_in(result, now), address=address, operator=operator, own=own)
         outcome = await self._store.call(call)
         if outcome not in {"accepted", "again"}:
             raise StaleLease(STALE)
@@ -248,14 +236,9 @@ class Submissions:
         self, held: Holding, result: TaskResult, one: SubmissionRecord, made: Conclusion, now: float
     ) -> None:
         """Take a check's report and do what was made of it. Raises StaleLease; repeating it is harmless."""
-        body, seen = encode(result), made.report
+        seen = made.report
         call = Conclude(
-            task=held.task,
-            token=held.token,
-            node=held.node,
-            now=now,
-            result=body,
-            digest=digest_of(body),
+            **held.hands_in(result, now),
             how=made.how,
             because=made.because,
             forced=made.forced,

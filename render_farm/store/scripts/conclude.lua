@@ -5,12 +5,8 @@
 -- Returns  'accepted' | 'again' | 'other' | 'stale'
 
 local task, token, node, now = arg.task, arg.token, arg.node, arg.now
-local state, live, holder, digest = get(task_key(task), 'state', 'token', 'node', 'digest')
-if state == 'accepted' and live == token and holder == node then
-  return digest == arg.digest and 'again' or 'other'
-end
-local job = held(task, token, node)
-if not job then return 'stale' end
+local refusal, job = refused(task, token, node, arg.digest)
+if refusal then return refusal end
 local of, of_token = get(task_key(task), 'of', 'of_token')
 local key = submission_key(of, of_token)
 redis.call('HSET', task_key(task), 'result', arg.result, 'digest', arg.digest, 'progress', '')

@@ -391,6 +391,15 @@ local function held(task, token, node)
   return nil
 end
 
+-- What is said to a result under a lease: 'again' or 'other' where one was accepted under it before, 'stale' where
+-- the lease is over, or nil and the task's job.
+local function refused(task, token, node, told)
+  local state, live, holder, digest = get(task_key(task), 'state', 'token', 'node', 'digest')
+  if state == 'accepted' and live == token and holder == node then return digest == told and 'again' or 'other' end
+  local job = held(task, token, node)
+  return not job and 'stale' or nil, job
+end
+
 -- A scene did not fit the video memory of the slot that its task was leased for. An own node's word is heeded for
 -- all slots that have no more; a stranger could bar everybody from a job, so its word is heeded for its own slots.
 local function note_too_small(job, task)

@@ -13,14 +13,9 @@ local key = submission_key(task, token)
 if how then
   local known, number = get(key, 'attestation', 'leaf')
   if known then return { known == attestation and 'again' or 'other', tonumber(number) } end
-else
-  local state, live, holder, digest = get(task_key(task), 'state', 'token', 'node', 'digest')
-  if state == 'accepted' and live == token and holder == node then
-    return { digest == arg.digest and 'again' or 'other', 0 }
-  end
 end
-local job = held(task, token, node)
-if not job or is_off_class(job, task) then return { 'stale', 0 } end
+local refusal, job = refused(task, token, node, arg.digest)
+if refusal or is_off_class(job, task) then return { refusal or 'stale', 0 } end
 local last = tonumber(filled(redis.call('GET', 'farm:rounds:closed')) or 0)
 if how and tonumber(round) <= last then return { 'late', last } end
 
