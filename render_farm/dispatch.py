@@ -192,10 +192,9 @@ class Dispatch:
         if not choices:
             return []
         try:
-            found = await self._leases.take_all(choices, node, now, now + self._seconds)
+            taken = await self._leases.take(choices, node, now, now + self._seconds)
         finally:
             self._reached_for.difference_update(choice.task.task for choice in choices)
-        taken = [lease for lease in found if lease is not None]
         for lease in taken:
             log.info("task_leased", task=lease.task.id, token=lease.token, node=node, slot=lease.slot)
         return taken

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The only place that speaks Redis: plain commands, reads in one round trip, and the scripts."""
+"""The only place that speaks Redis: plain commands, reads in one round trip, and the scripts.
+
+A script is called by the hash of its text, which is sent once after each start of the store. The store's
+functions (FUNCTION LOAD) would outlive a coordinator of another version, and be taken for this one's.
+"""
 
 import hashlib
 import re

@@ -176,22 +176,14 @@ class Leases:
         flags = await self._store.read([("HGET", keys.node(node), "own") for node in nodes])
         return flags.count("1")
 
-    async def take(self, choice: Choice, node: NodeId, now: float, ends: float) -> Taken | None:
-        """Lease a task to a node until `ends`, or None where it is no longer to be had."""
-        return (await self.take_all([choice], node, now, ends))[0]
-
-    async def take_all(
-        self, choices: Sequence[Choice], node: NodeId, now: float, ends: float
-    ) -> list[Taken | None]:
-        """As `take`, of several in one go."""
+    async def take(self, choices: Sequence[Choice], node: NodeId, now: float, ends: float) -> list[Taken]:
+        """Lease tasks to a node until `ends`, but those that are no longer to be had."""
+        offers = [one.offer for one in choices]
         wanted = [
             (one.task.task, one.offer.slot, one.offer.device_class, str(one.offer.memory)) for one in choices
         ]
         found = await self._store.call(Take(node, now, ends, wanted))
-        return [
-            _taken(one.offer.slot, *lease) if lease else None
-            for one, lease in zip(choices, found, strict=True)
-        ]
+        return [_taken(offer.slot, *lease) for offer, lease in zip(offers, found, strict=True) if lease]
 
     async def renew(self, node: NodeId, beat: Heartbeat, now: float, ends: float) -> Renewed:
         """Renew a node's leases until `ends`, but none beyond its latest end."""

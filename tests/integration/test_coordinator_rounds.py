@@ -90,7 +90,8 @@ class World:
         asker = Asker("n", "bob", own=False, sandboxed=True)
         offer = SlotOffer("s", (TaskKind.RENDER,), "cpu")
         queue = (await self.leases.find(asker, LeaseRequest((offer,)), self.now)).queues[0]
-        return await self.leases.take(Choice(offer, queue, queue.tasks[0]), "n", self.now, self.now + 30)
+        chosen = [Choice(offer, queue, queue.tasks[0])]
+        return (await self.leases.take(chosen, "n", self.now, self.now + 30))[0]
 
     def result(self, taken, root="ab" * 32):
         file = OutputFile("tile.exr", "cd" * 32, 1)
