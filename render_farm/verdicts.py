@@ -68,7 +68,7 @@ class Verdicts:
             raise InvalidInput("The submission that was checked is not there.")
         twin = await self._submissions.twin(known.record)
         job = await self._submissions.job(held.job)
-        rules = await self._submissions.rules(held.job, self._rules)
+        rules = self._rules.of_job(job.rules)
         online = await self._submissions.online(self._clock() - self._online_seconds)
         one = known.record
         draws = draws_of(one, known.value, rules)

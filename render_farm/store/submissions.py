@@ -38,7 +38,8 @@ class Submitter:
 class JobFacts:
     """What of a job decides about its submissions. `noise`: the least and most of accepted tiles;
     `excluded`: nodes found false in it; `ordered`: nodes it has agreements with, None where it is free;
-    `strip_of`: the rendered area, where a strip of one of its tiles is to be rendered with more around it.
+    `strip_of`: the rendered area, where a strip of one of its tiles is to be rendered with more around it;
+    `rules`: those it is verified by, since terms were first asked for.
     """
 
     owner: OwnerId
@@ -48,6 +49,7 @@ class JobFacts:
     excluded: frozenset[NodeId] = frozenset()
     ordered: frozenset[NodeId] | None = None
     strip_of: Tile | None = None
+    rules: JobRules | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ class Submissions:
 
     async def job(self, job: JobId) -> JobFacts:
         """A job that exists."""
-        wanted = ("owner", "scene", "settings", "noise_least", "noise_most", "paid", "strip", "area")
+        wanted = ("owner", "scene", "settings", "noise_least", "noise_most", "paid", "strip", "area", "rules")
         found, *sets = await self._store.read(
             [
                 ("HMGET", keys.job(job), *wanted),
@@ -94,7 +96,7 @@ class Submissions:
                 ("SMEMBERS", keys.job_ordered(job)),
             ]
         )
-        owner, scene, settings, least, most, paid, strip, area = found
+        owner, scene, settings, least, most, paid, strip, area, rules = found
         noise = None if least is None else (float(least), float(most))
         pinned = decode(settings, RenderSettings)
         excluded, ordered = (frozenset(map(NodeId, names)) for names in sets)
@@ -106,6 +108,7 @@ class Submissions:
             excluded,
             ordered if paid == "1" else None,
             decode(area, Tile) if strip == "1" else None,
+            decode(rules, JobRules) if rules else None,
         )
 
     async def confirmed(self, job: JobId, node: NodeId) -> int:
