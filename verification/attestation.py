@@ -10,7 +10,7 @@ import hashlib
 import secrets
 import sys
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, lru_cache
 from types import ModuleType
 from typing import Annotated, Any
 
@@ -226,6 +226,7 @@ def _document(data: bytes) -> Any:
     return _eth().messages.encode_defunct(text=f"{DOCUMENT}{hashlib.sha256(data).hexdigest()}")
 
 
+@lru_cache(256)  # What is signed is hashed too, and what is checked is told apart by its digest.
 def _signable(message: Signed, farm: str) -> Any:
     kind = type(message)
     fields = TYPES[kind]
