@@ -8,8 +8,6 @@
 --          With a job: JSON list of as much of it, and of why it is no more: other_owner, sells, agreement, room,
 --          refused, excluded, paused, called_broken. The rest of the rules is the scheduler's: lanes and device classes are not looked at.
 -- Also changes farm:node:{node}:offers (hash: slot to its last offer).
--- Reads farm:job:{job}, farm:job:{job}:excluded, farm:job:{job}:ready:{lane}, farm:job:{job}:order:{node} and
--- farm:task:{task} of those jobs.
 
 local node, now, only, only_owner = arg.node, arg.now, arg.job, arg.owner
 local classes, lanes = arg.classes, arg.lanes

@@ -1,7 +1,6 @@
 -- uses verification.lua
 -- Takes a check's report with what was made of it, if its lease is still the checker's.
 --
--- Also changes the submission's node and operator, its job and frame, and other tasks of them.
 -- Returns  'accepted' | 'again' | 'other' | 'stale'
 
 local task, token, node, now = arg.task, arg.token, arg.node, arg.now

@@ -2,7 +2,6 @@
 -- Puts tasks back whose leases have ended.
 --
 -- Returns  list of {task, job, node, 'expired', 'overdue' or 'stalled'}
--- Also changes the tasks, their nodes and operators, their jobs, lanes and events.
 
 local ended = {}
 for _, task in ipairs(redis.call('ZRANGEBYSCORE', 'farm:leases', '-inf', arg.now, 'LIMIT', 0, arg.limit)) do

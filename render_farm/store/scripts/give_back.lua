@@ -4,8 +4,6 @@
 --
 -- Returns  'ready' | 'waiting' (a finish task whose tiles are rendered again) | 'failed' | 'stale' |
 --          'cancelled' (an audit or a check that is not tried again; a task of tiles whose frame is rendered whole)
--- Also changes farm:task:{task}:accusers, farm:job:{job}:broken, the node and its operator, farm:job:{job},
--- farm:job:{job}:too_small, farm:frame:{job}:{frame}, other tasks of the frame, lanes and events.
 
 local task, now, code, sentence = arg.task, arg.now, arg.code, arg.sentence
 local key = task_key(task)

@@ -4,7 +4,6 @@
 --
 -- Returns  {list of tasks that are no longer the node's, list of those among them whose leases end now,
 --          1 where there is something to take that was not before}
--- Also changes farm:task:{task} (progress), farm:job:{job}:late and farm:job:{job}:progress.
 
 local node, now = arg.node, tonumber(arg.now)
 local of_node = 'farm:node:' .. node

@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: GPL-3.0-or-later
--- Stands after holding.lua before every other script. Keys reached from here are derived from the ids the script was
+-- Stands after holding.lua before every other script, and after the table of states.py; each script is told what its
+-- record of calls.py, `arg`, says. Keys reached from here are derived from the ids the script was
 -- given, since a task leads to its job, its frame and its node:
 --
 --   farm:task:{task}           hash: task (JSON), job, kind, lane, frame, order, state, token, node,

@@ -4,7 +4,6 @@
 --
 -- Returns  {'accepted' | 'submitted' | 'again' | 'other' (submitted before with another result) | 'stale' |
 --          'late' (the log is closed for the round), the leaf's number, or the last closed round where late}
--- Also changes farm:job:{job}, farm:frame:{job}:{frame}, the frame's finish task, lanes and events.
 
 local task, token, node = arg.task, arg.token, arg.node
 local how, attestation, round = arg.how, arg.attestation, arg.round
