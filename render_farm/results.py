@@ -36,8 +36,9 @@ from render_farm.objects import LARGEST_OBJECT, Objects, blob_key, result_key
 from render_farm.store.identities import Caller
 from render_farm.store.jobs import StoredEvent, StoredFrame
 from render_farm.store.known_leases import Holding
-from render_farm.store.leases import TILE_LANES, Leases, StoredAudit, StoredCheck, Taken
+from render_farm.store.leases import Leases, StoredAudit, StoredCheck, Taken
 from render_farm.store.scenes import Scenes
+from render_farm.store.states import TILE_LANES
 from render_farm.submissions import Counter, Signer
 from render_farm.verdicts import Verdicts
 

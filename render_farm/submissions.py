@@ -13,7 +13,8 @@ from render_farm.answers import SubmissionReceipt
 from render_farm.rules import JobRules, Rules
 from render_farm.store.identities import Caller
 from render_farm.store.known_leases import Agreed, Holding, KnownLease
-from render_farm.store.leases import TILE_LANES, Leases, NewSubmission
+from render_farm.store.leases import Leases, NewSubmission
+from render_farm.store.states import TILE_LANES
 from render_farm.store.submissions import Submissions
 from verification import attestation
 from verification.attestation import Attestation, Submission

@@ -41,9 +41,6 @@ from verification.records import SubmissionRecord
 FAULTS_THAT_FAIL = 3
 """After so many failures that are the scene's own a task is not tried again."""
 
-TILE_LANES = frozenset({"render", "kept"})
-"""Tasks whose results a beacon round decides about. Nothing is compared with what own nodes write whole."""
-
 
 @dataclass(frozen=True, slots=True)
 class StoredInput:

@@ -65,13 +65,21 @@ USES_UNITS = frozenset({LEASED, SUBMITTED, AUDITING, ACCEPTED})
 """States in which a task of a paid job uses up units of the agreement it is done under."""
 
 
+TILE_LANES = frozenset({"render", "kept"})
+"""Lanes whose tasks' results a round decides about. Nothing is compared with what own nodes write whole."""
+
+
 def as_lua() -> str:
     """The table as the scripts see it, on one line."""
     moves = ", ".join(f"{state} = {_set(after)}" for state, after in TRANSITIONS.items())
-    sets = {"UNFINISHED": UNFINISHED, "USES_UNITS": USES_UNITS, "ENDED": FINAL_JOB_STATES}
-    return f"local TRANSITIONS = {{ {moves} }} " + " ".join(
-        f"local {name} = {_set(some)}" for name, some in sets.items()
-    )
+    sets = {
+        "UNFINISHED": UNFINISHED,
+        "USES_UNITS": USES_UNITS,
+        "TILE_LANES": TILE_LANES,
+        "ENDED": FINAL_JOB_STATES,
+    }
+    rest = " ".join(f"local {name} = {_set(some)}" for name, some in sets.items())
+    return f"local TRANSITIONS = {{ {moves} }} {rest}"
 
 
 def _set(states: Iterable[str]) -> str:

@@ -72,7 +72,6 @@ local ENDED_AT_ONCE = 400
 local OWN_NODE_SECONDS = 120
 local PIN_SECONDS = 600
 local EXTRA = { audit = true, check = true }
-local TILE_LANES = { render = true, kept = true }
 local RINGS_KEPT = 1000
 local NO_ROOT = string.rep('0', 64)
 
