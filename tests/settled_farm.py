@@ -37,6 +37,7 @@ from render_farm.store.leases import Leases
 from render_farm.store.money import Money
 from render_farm.store.new_jobs import NewMoney
 from render_farm.store.stakes import Stakes
+from render_farm.store.states import TILE_LANES
 from render_farm.store.submissions import Submissions
 from render_farm.submissions import Counter
 from tests import settling
@@ -178,7 +179,7 @@ class SettledFarm:
         signer = await self.counter.signer(node.caller, task, lease.token, result)
         await self.counter.before(signer, result)
         held = signer.known.submitting(result)
-        if lease.task.kind is TaskKind.RENDER:
+        if held.lane in TILE_LANES:
             key, taken = node.key.reveal(), False
             while not taken:
                 offered = await by_terms(self.counter, node.caller, held, result, key, FARM)

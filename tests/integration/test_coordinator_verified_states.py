@@ -33,6 +33,7 @@ from render_farm.store.identities import Caller, Repeat, Role
 from render_farm.store.jobs import Jobs
 from render_farm.store.leases import Leases
 from render_farm.store.rounds import Rounds
+from render_farm.store.states import TILE_LANES
 from render_farm.store.submissions import Submissions
 from render_farm.submissions import Counter, Equivocation
 from render_farm.verdicts import Verdicts
@@ -139,7 +140,7 @@ class Day:
         held = signer.known.submitting(result)
         if held is None:
             return
-        if lease.task.kind is TaskKind.RENDER:
+        if held.lane in TILE_LANES:
             result = await by_terms(self.counter, caller, held, result, KEY, self.rules.address)
             signer = await self.counter.signer(caller, task, lease.token, result)
             await self.counter.take(caller, held, result, signer)
