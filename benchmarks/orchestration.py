@@ -50,6 +50,7 @@ from verification.protocol import attestation
 
 STEPS = ("lease", "uploads", "put", "terms", "submit")
 TILES = 9
+TRIES = 5
 DEVICE = DeviceClass("benchmark")
 KINDS = (TaskKind.RENDER, TaskKind.FINISH)
 
@@ -62,17 +63,22 @@ class Api:
     token: str
     http: urllib3.PoolManager
 
-    def call(self, method: str, path: str, body: object = None) -> Any:
-        """One call; anything but success ends the run."""
+    def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        """One call's status and answer."""
         answer = self.http.request(
             method,
             f"{self.url}/api/v1{path}",
             headers={"Authorization": f"Bearer {self.token}"},
             body=None if body is None else encode(body),
         )
-        if answer.status >= 300:
-            raise SystemExit(f"{method} {path}: {answer.status} {answer.data.decode()}")
-        return json.loads(answer.data)
+        return answer.status, json.loads(answer.data)
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        """One call; anything but success ends the run."""
+        status, told = self.ask(method, path, body)
+        if status >= 300:
+            raise SystemExit(f"{method} {path}: {status} {told}")
+        return told
 
 
 @contextmanager
@@ -174,13 +180,20 @@ def work(url: str, token: str, size: int, start: Any, done: Any) -> None:
         result = TaskResult((file,), 0.0, 0.0, DEVICE, pixel_root=file.sha256)
         message = attestation.attest(leases[0]["task"]["id"], leases[0]["token"], result)
         signed = replace(result, signature=attestation.sign(message, farm_address, key))
-        if leases[0]["task"]["kind"] == TaskKind.RENDER:
-            terms = decode(encode(api.call("GET", f"{lease}/terms?{token_of}")), AuditTerms)
-            one = attestation.appoint(message, terms, 1, farm_address)
-            proof = attestation.sign(one, farm_address, key)
-            signed = replace(signed, appointment=one, appointment_signature=proof)
-        times.append(time.perf_counter())
-        api.call("POST", f"{lease}/result?{token_of}", signed)
+        drawn = leases[0]["task"]["kind"] == TaskKind.RENDER
+        for attempt in range(1, TRIES + 1):
+            if drawn:
+                terms = api.call("GET", f"{lease}/terms?{token_of}&attempt={attempt}")
+                one = attestation.appoint(message, decode(encode(terms), AuditTerms), attempt, farm_address)
+                proof = attestation.sign(one, farm_address, key)
+                signed = replace(signed, appointment=one, appointment_signature=proof)
+            times[4:] = [time.perf_counter()]
+            status, told = api.ask("POST", f"{lease}/result?{token_of}", signed)
+            if status < 300:
+                break
+            # On a busy machine the log may be closed for the round by the time this arrives.
+            assert told["code"] == "round_closed", told
+            assert attempt < TRIES, told
         times.append(time.perf_counter())
         rows.append(times)
     done.put((rows, time.process_time()))

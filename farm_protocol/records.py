@@ -145,7 +145,7 @@ class TaskState(StrEnum):
 
 
 class JobState(StrEnum):
-    """Derived from a job's tasks, money and intents, never stored beside them."""
+    """What a job's tasks, money and intents come to. The store's scripts say it after every change."""
 
     AWAITING_FUNDS = "awaiting_funds"
     RENDERING = "rendering"
@@ -155,6 +155,9 @@ class JobState(StrEnum):
     SETTLED = "settled"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+FINAL_JOB_STATES = frozenset({JobState.COMPLETE, JobState.SETTLED, JobState.FAILED, JobState.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import hashlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import cache
+from functools import cache, lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -22,6 +22,9 @@ HALF_ORDER = ORDER // 2
 """Of two signatures that say the same, the one with the smaller s is canonical (EIP-2)."""
 DOCUMENT = "Render farm document, sha256 "
 """What is signed of a document is this and its sha256 in hexadecimal digits."""
+
+VERSION = b"\x01"
+"""Of typed data among what can be signed (EIP-191)."""
 
 Fields = Sequence[tuple[str, str]]
 """A struct's fields: each one's name and Solidity type."""
@@ -54,11 +57,23 @@ def signable(message: Any, fields: Fields, domain: Mapping[str, Any]) -> Signabl
     """A dataclass as typed data; its bytes32 are hexadecimal digits. Raises InvalidInput for a number that
     its Solidity type does not hold.
     """
+    return _hashed(message, tuple(fields), tuple(domain.items()))
+
+
+@lru_cache(256)  # What is signed is hashed too, and what is checked is told apart by its digest.
+def _hashed(message: Any, fields: Fields, domain: tuple[tuple[str, Any], ...]) -> Signable:
     values = asdict(message)
     for name, solidity in fields:
         values[name] = _value(name, solidity, values[name])
     described = {type(message).__name__: [{"name": name, "type": solidity} for name, solidity in fields]}
-    return _eth().messages.encode_typed_data(dict(domain), described, values)
+    said = _eth().messages.hash_eip712_message(described, values)
+    return _eth().messages.SignableMessage(VERSION, _domain_hash(domain), said)
+
+
+@lru_cache(64)  # A farm has one, a market and its disputes one each.
+def _domain_hash(domain: tuple[tuple[str, Any], ...]) -> bytes:
+    hashed: bytes = _eth().messages.hash_domain(dict(domain))
+    return hashed
 
 
 def _value(name: str, solidity: str, value: Any) -> Any:

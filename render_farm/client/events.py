@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from farm_protocol.fields import StoredFile, decode
-from farm_protocol.records import JobState
+from farm_protocol.records import FINAL_JOB_STATES
 from payments.messages.statements import JobMoney
 from render_farm.api_models import Job
 
-FINAL_STATES = frozenset({JobState.COMPLETE, JobState.SETTLED, JobState.FAILED, JobState.CANCELLED})
+FINAL_STATES = FINAL_JOB_STATES
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,7 +185,7 @@ class Ticker:
             jobs[one.job] = await self._submissions.job(one.job)
         now = await self._submissions.submitter(one.node, one.operator)
         forced = _forced(one, late, now)
-        rules = await self._submissions.rules(one.job, self._rules)
+        rules = self._rules.of_job(jobs[one.job].rules)
         meetings = await self._submissions.meetings(one.operator)
         made = decide(one, value, forced, jobs[one.job], online, rules, meetings)
         outcome = await self._submissions.decide(one, made, self._clock())

@@ -189,19 +189,14 @@ class Dispatch:
         return Asker(asker.node, asker.owner, asker.own, asker.sandboxed, len(others), own)
 
     async def _take(self, choices: list[Choice], node: NodeId, now: float) -> list[Taken]:
-        taken: list[Taken] = []
+        if not choices:
+            return []
         try:
-            for choice in choices:
-                lease = await self._leases.take(choice, node, now, now + self._seconds)
-                if lease is not None:
-                    log.info("task_leased", task=lease.task.id, token=lease.token, node=node, slot=lease.slot)
-                    taken.append(lease)
-        except Unavailable:
-            # What is already taken must reach its node, or it would lie idle until its lease ends.
-            if not taken:
-                raise
+            taken = await self._leases.take(choices, node, now, now + self._seconds)
         finally:
             self._reached_for.difference_update(choice.task.task for choice in choices)
+        for lease in taken:
+            log.info("task_leased", task=lease.task.id, token=lease.token, node=node, slot=lease.slot)
         return taken
 
 

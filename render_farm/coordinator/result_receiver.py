@@ -3,7 +3,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from farm_protocol.appointments import Appointment, AuditTerms
 from farm_protocol.documents import Attestation, Submission
@@ -11,10 +11,12 @@ from farm_protocol.errors import Conflict, FarmError, Forbidden, InvalidInput, R
 from farm_protocol.ids import LeaseToken, TaskId
 from farm_protocol.node_answers import SubmissionReceipt
 from farm_protocol.records import TaskResult, TaskState
-from render_farm.policy.verification_rules import Rules
+from render_farm.policy.verification_rules import JobRules, Rules
 from render_farm.store.identities import Caller
-from render_farm.store.leases import Holding, Leases, NewSubmission
-from render_farm.store.submissions import Agreed, Submissions, Submitter, Work
+from render_farm.store.known_leases import Agreed, Holding, KnownLease
+from render_farm.store.leases import Leases, NewSubmission
+from render_farm.store.states import TILE_LANES
+from render_farm.store.submissions import Submissions
 from verification.audit.rate import appointed_rate
 from verification.audit.records import SubmissionRecord
 from verification.protocol import attestation
@@ -37,9 +39,9 @@ class Equivocation(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Who signed a result, and what it says."""
+    """A result that its node signed: the lease as the store knows it, what the node says, and its digest."""
 
-    submitter: Submitter
+    known: KnownLease
     message: Attestation
     digest: str
 
@@ -63,23 +65,21 @@ class Counter:
 
     async def signer(self, caller: Caller, task: TaskId, token: int, result: TaskResult) -> Signer:
         """Who signed the result. Raises BadSignature unless it was the node's own key, over this lease."""
-        submitter = await self._submissions.submitter(caller.node, caller.owner)
-        if not submitter.address:
+        known = await self._leases.known(task, token, caller.node)
+        if not known.address:
             raise Forbidden("This node has not shown its address yet: POST /nodes/self first.")
         message = attestation.attest(task, LeaseToken(token), result)
         farm = self._rules.address
-        attestation.require_signer(message, farm, result.signature, submitter.address)
-        return Signer(submitter, message, attestation.digest(message, farm).hex())
+        attestation.require_signer(message, farm, result.signature, known.address)
+        return Signer(known, message, attestation.digest(message, farm).hex())
 
-    async def before(
-        self, caller: Caller, task: TaskId, token: int, result: TaskResult, signer: Signer
-    ) -> SubmissionReceipt | None:
+    async def before(self, signer: Signer, result: TaskResult) -> SubmissionReceipt | None:
         """The receipt of what this node submitted under this lease before, if it did.
 
         Raises StaleLease where that told other figures, Equivocation where it was another picture.
         """
-        known = await self._submissions.get(task, token)
-        if known is None or known.node != caller.node:
+        known = signer.known.before
+        if known is None:
             return None
         if attestation.digest(known.attestation, self._rules.address).hex() == signer.digest:
             return _receipt(known, known.leaf)
@@ -90,17 +90,22 @@ class Counter:
         await self._submissions.equivocate(known, signer.message, signature, reason, self._clock())
         raise Equivocation("This node signed another result under this lease before: both are kept.")
 
-    async def terms(self, caller: Caller, held: Holding, attempt: int) -> AuditTerms:
-        """By what it will be decided whether a tile is audited; said before the farm knows what is signed."""
-        submitter = await self._submissions.submitter(caller.node, caller.owner)
-        rules = await self._submissions.rules(held.job, self._rules)
-        agreed = await self._submissions.agree(held.task, held.token, submitter)
+    async def terms(self, caller: Caller, task: TaskId, token: int, attempt: int) -> AuditTerms:
+        """By what it will be decided whether the tile of a lease that the node holds is audited; said before
+        the farm knows what is signed. Raises StaleLease, and InvalidInput for other tasks than tiles.
+        """
+        ours = JobRules(self._rules.policy, self._rules.rates)
+        known = await self._leases.terms(task, token, caller.node, caller.owner, ours)
+        if known.held().lane not in TILE_LANES:
+            raise InvalidInput("Nothing is drawn about tasks of this kind: submit the result without terms.")
+        assert known.agreed is not None
+        rules = self._rules.of_job(known.rules)
         now = self._clock()
-        number = max(open_round(rules.beacon, now), await self._submissions.last_closed() + 1)
+        number = max(open_round(rules.beacon, now), known.last_closed + 1)
         return AuditTerms(
             round=number,
             commitment=rules.beacon.commitment(number),
-            rate=_rate(agreed, caller, attempt, rules),
+            rate=_rate(known.agreed, caller, attempt, rules),
             closes_in=max(0.0, closing_time(rules.beacon, number) - now),
             out_in=max(0.0, round_time(rules.beacon, number) - now),
         )
@@ -111,48 +116,37 @@ class Counter:
         """Store a tile's result under a receipt. Raises StaleLease, RoundClosed, and InvalidInput for an
         appointment that is not by the terms told.
         """
-        work = await self._submissions.work(held.task)
-        rules = await self._submissions.rules(held.job, self._rules)
-        agreed = await self._submissions.agreed(held.task, held.token)
-        new = self._receipt(caller, held, result, signer, work, rules, agreed)
+        new = self._receipt(caller, held, result, signer)
         done = await self._leases.submit(held, result, self._clock(), new)
         if done.outcome in {"accepted", "submitted"}:
             self._rung(new.record.receipt.round)
             return TaskState(done.outcome), _receipt(new.record, done.number)
         if done.outcome == "late":
             raise RoundClosed(CLOSED.format(number=new.record.receipt.round))
-        state = await self._leases.state(held.task)
-        return state, _there(await self.before(caller, held.task, held.token, result, signer))
+        there = replace(signer, known=await self._leases.known(held.task, held.token, held.node))
+        return there.known.state, _there(await self.before(there, result))
 
     async def take_audit(self, caller: Caller, held: Holding, result: TaskResult, signer: Signer) -> None:
         """Store what an auditor rendered. Raises StaleLease."""
-        await self._submissions.submit_audit(
-            held, result, caller.owner, caller.own, signer.submitter.address, self._clock()
-        )
+        address, now = signer.known.address, self._clock()
+        await self._submissions.submit_audit(held, result, caller.owner, caller.own, address, now)
 
-    def _receipt(
-        self,
-        caller: Caller,
-        held: Holding,
-        result: TaskResult,
-        signer: Signer,
-        work: Work,
-        rules: Rules,
-        agreed: Agreed | None,
-    ) -> NewSubmission:
-        now = self._clock()
-        appointed = self._appointed(caller, result, signer, rules, agreed, now)
-        assert agreed is not None
+    def _receipt(self, caller: Caller, held: Holding, result: TaskResult, signer: Signer) -> NewSubmission:
+        now, known = self._clock(), signer.known
+        rules = self._rules.of_job(known.rules)
+        appointed = self._appointed(caller, result, signer, rules, now)
+        assert known.agreed is not None
+        assert known.record is not None
         receipt = Submission(
             appointed.attestation, int(now * 1000), appointed.round, appointed.commitment, appointed.rate
         )
         record = SubmissionRecord(
             job=held.job,
-            task=work.task,
+            task=known.record,
             token=held.token,
             node=caller.node,
             operator=caller.owner,
-            address=signer.submitter.address,
+            address=known.address,
             own=caller.own,
             device_class=result.device_class,
             attestation=signer.message,
@@ -162,28 +156,22 @@ class Counter:
             receipt=receipt,
             receipt_signature=attestation.sign(receipt, rules.address, rules.key),
             leaf=0,
-            standing=agreed.standing,
-            operator_standing=agreed.operator_standing,
-            croppable=work.croppable,
+            standing=known.agreed.standing,
+            operator_standing=known.agreed.operator_standing,
+            croppable=known.croppable,
         )
         leaf = attestation.digest(receipt, rules.address).hex()
         return NewSubmission(record, signer.digest, leaf, at_once=caller.own and appointed.rate == 0)
 
     def _appointed(
-        self,
-        caller: Caller,
-        result: TaskResult,
-        signer: Signer,
-        rules: Rules,
-        agreed: Agreed | None,
-        now: float,
+        self, caller: Caller, result: TaskResult, signer: Signer, rules: Rules, now: float
     ) -> Appointment:
         """The node's appointment, if it is by the farm's terms and the log is open for its round."""
-        one = result.appointment
+        one, agreed = result.appointment, signer.known.agreed
         if one is None or agreed is None:
             raise InvalidInput(NO_TERMS)
-        address = signer.submitter.address
-        attestation.require_signer(one, self._rules.address, result.appointment_signature, address)
+        farm, address = self._rules.address, signer.known.address
+        attestation.require_signer(one, farm, result.appointment_signature, address)
         left = closing_time(rules.beacon, one.round) - now
         if left <= 0:
             raise RoundClosed(CLOSED.format(number=one.round))

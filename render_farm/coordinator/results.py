@@ -16,6 +16,7 @@ from farm_protocol.fields import StoredFile, Tile
 from farm_protocol.ids import JobId, TaskId
 from farm_protocol.node_answers import LeasedScene, ResultAnswer
 from farm_protocol.records import (
+    FINAL_JOB_STATES,
     FailureCode,
     Lease,
     OutputFile,
@@ -36,9 +37,11 @@ from render_farm.coordinator.result_receiver import Counter, Signer
 from render_farm.coordinator.verdicts import Verdicts
 from render_farm.policy.fallbacks import Fallback, fails, seams
 from render_farm.store.identities import Caller
-from render_farm.store.jobs import FINISHED, StoredEvent, StoredFrame
-from render_farm.store.leases import TILE_LANES, Holding, Leases, StoredAudit, StoredCheck, Taken
+from render_farm.store.jobs import StoredEvent, StoredFrame
+from render_farm.store.known_leases import Holding
+from render_farm.store.leases import Leases, StoredAudit, StoredCheck, Taken
 from render_farm.store.scenes import Scenes
+from render_farm.store.states import TILE_LANES
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -173,19 +176,16 @@ class Results:
 
     async def terms(self, caller: Caller, task: TaskId, token: int, attempt: int) -> AuditTerms:
         """The terms for the result of a tile that the node holds now. Raises StaleLease for any other."""
-        held = await self._leases.holding(task, token, caller.node)
-        if held.lane not in TILE_LANES:
-            raise InvalidInput("Nothing is drawn about tasks of this kind: submit the result without terms.")
-        return await self._counter.terms(caller, held, attempt)
+        return await self._counter.terms(caller, task, token, attempt)
 
     async def submit(self, caller: Caller, task: TaskId, token: int, result: TaskResult) -> ResultAnswer:
         """Take a signed result once its objects are there. The same submit again is answered alike."""
         check_files(result.files)
         signer = await self._counter.signer(caller, task, token, result)
-        receipt = await self._counter.before(caller, task, token, result, signer)
+        receipt = await self._counter.before(signer, result)
         if receipt is not None:
-            return ResultAnswer(await self._leases.state(task), receipt)
-        held = await self._leases.submitting(task, token, caller.node, result)
+            return ResultAnswer(signer.known.state, receipt)
+        held = signer.known.submitting(result)
         if held is not None and held.lane == "probe" and result.probe is None:
             raise InvalidInput("A probe's result must say what was measured.")
         if held is None:
@@ -261,7 +261,7 @@ class Results:
         return await self._linked(caller, links, stored, lambda one: self._frame(job, one))
 
     def _frame(self, job: Job, stored: StoredFrame) -> Frame:
-        unfinished = stored.state == "rendering" and job.state in FINISHED
+        unfinished = stored.state == "rendering" and job.state in FINAL_JOB_STATES
         return Frame(
             frame=stored.frame,
             state="cancelled" if unfinished else stored.state,

@@ -19,7 +19,7 @@ from render_farm.policy.auditor_selection import Audited
 from render_farm.policy.fallbacks import no_crops, not_alike
 from render_farm.policy.verification_rules import Rules
 from render_farm.store.decisions import AuditWish, Conclusion
-from render_farm.store.leases import Holding
+from render_farm.store.known_leases import Holding
 from render_farm.store.submissions import JobFacts, Progressed, Submissions
 from verification.audit import sampling, selection
 from verification.audit.records import AuditRecord, SubmissionRecord
@@ -68,7 +68,7 @@ class Verdicts:
             raise InvalidInput("The submission that was checked is not there.")
         twin = await self._submissions.twin(known.record)
         job = await self._submissions.job(held.job)
-        rules = await self._submissions.rules(held.job, self._rules)
+        rules = self._rules.of_job(job.rules)
         online = await self._submissions.online(self._clock() - self._online_seconds)
         one = known.record
         draws = draws_of(one, known.value, rules)

@@ -3,7 +3,7 @@
 
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from farm_protocol.typed_data import address_of
 from verification.audit.rate import Rates
@@ -11,6 +11,14 @@ from verification.audit.records import FarmRules
 from verification.audit.sampling import AuditPolicy
 from verification.protocol import drand as public_beacon
 from verification.protocol.beacon import LOCAL, Beacon, LocalBeacon
+
+
+@dataclass(frozen=True, slots=True)
+class JobRules:
+    """What stays of the rules for a job, whatever the farm's become later."""
+
+    policy: AuditPolicy
+    rates: Rates
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +32,10 @@ class Rules:
     policy: AuditPolicy
     rates: Rates
 
+    def of_job(self, kept: JobRules | None) -> "Rules":
+        """The rules a job is verified by: what it kept of them, however the farm's were changed since."""
+        return self if kept is None else replace(self, policy=kept.policy, rates=kept.rates)
+
     def public(self) -> FarmRules:
         """What everybody may know."""
         beacon = self.beacon
@@ -36,14 +48,6 @@ class Arbiters:
 
     addresses: tuple[str, ...]
     threshold: int
-
-
-@dataclass(frozen=True, slots=True)
-class JobRules:
-    """What stays of the rules for a job, whatever the farm's become later."""
-
-    policy: AuditPolicy
-    rates: Rates
 
 
 def local(key: bytes, period: float, policy: AuditPolicy, rates: Rates) -> Rules:

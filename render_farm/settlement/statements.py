@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from farm_protocol.fields import Digest
+from farm_protocol.records import FINAL_JOB_STATES
 from payments.accounting.ledger import Balance
 from payments.messages.network import Network
 from payments.messages.statements import FrameLine, JobMoney, NodeLine, Statement
@@ -12,7 +13,7 @@ from payments.messages.units import Wei
 from render_farm.settlement.job_ledger import JobLedger, Work
 from render_farm.store.money import Agreement
 
-ENDED = ("complete", "settled", "failed", "cancelled")
+ENDED = FINAL_JOB_STATES
 MOST_NOTICES = 50
 
 

@@ -4,15 +4,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-import msgspec
-
 from farm_protocol.errors import Forbidden
 from farm_protocol.fields import decode, decoder, encode
 from farm_protocol.ids import JobId, OwnerId, SceneId, TaskId
 from farm_protocol.records import LeaseRequest, SlotOffer, TaskKind
 from render_farm.policy.auditor_selection import Seat
 from render_farm.policy.scheduler import ALL_LANES, Asker, Candidate, InOrder, Queue, lanes
-from render_farm.store import keys
+from render_farm.store.calls import Candidates
 from render_farm.store.connection import Connection
 
 MOST_JOBS = 8
@@ -51,26 +49,24 @@ async def could_take(
 
 
 async def _candidates(
-    store: Connection, asker: Asker, request: LeaseRequest, now: float, job: str = ""
+    store: Connection, asker: Asker, request: LeaseRequest, now: float, job: JobId | None = None
 ) -> str:
     node, offers = asker.node, request.offers
-    places = [keys.OPEN_JOBS, keys.NODES, keys.node(node), keys.node_slots(node), keys.node_audits(node)]
-    found: str = await store.run(
-        "candidates",
-        places,
-        node,
-        now,
-        "" if asker.sandboxed else asker.owner,
-        msgspec.json.encode(_classes(offers)),
-        msgspec.json.encode(ALL_LANES if job else lanes(offers, asker.own)),
-        MOST_JOBS,
-        TASKS_PER_LANE,
-        int(asker.sandboxed),
-        msgspec.json.encode(_classes(offer for offer in offers if TaskKind.AUDIT in offer.kinds)),
-        encode(request.refuses),
-        msgspec.json.encode({offer.slot: encode(_cold(offer)).decode() for offer in offers}),
-        job,
+    call = Candidates(
+        node=node,
+        now=now,
+        owner=None if asker.sandboxed else asker.owner,
+        classes=_classes(offers),
+        lanes=tuple(ALL_LANES if job else lanes(offers, asker.own)),
+        audits=_classes(offer for offer in offers if TaskKind.AUDIT in offer.kinds),
+        refuses=encode(request.refuses),
+        offers={offer.slot: encode(_cold(offer)).decode() for offer in offers},
+        sandboxed=asker.sandboxed,
+        most_jobs=MOST_JOBS,
+        most_tasks=TASKS_PER_LANE,
+        job=job,
     )
+    found: str = await store.call(call)
     return found
 
 

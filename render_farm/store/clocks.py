@@ -2,6 +2,7 @@
 """How far the farm's time has come, for all who keep things by it."""
 
 from render_farm.store import keys
+from render_farm.store.calls import Notice
 from render_farm.store.connection import Connection
 
 
@@ -21,4 +22,4 @@ class Clocks:
 
     async def tell(self, sentence: str) -> None:
         """Tell all jobs that are worked on."""
-        await self._store.run("notice", [keys.OPEN_JOBS, keys.LEASES], sentence)
+        await self._store.call(Notice(sentence))

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The only place that speaks Redis: plain commands, reads in one round trip, and the scripts."""
+"""The only place that speaks Redis: plain commands, reads in one round trip, and the scripts.
+
+A script is called by the hash of its text, which is sent once after each start of the store. The store's
+functions (FUNCTION LOAD) would outlive a coordinator of another version, and be taken for this one's.
+"""
 
 import hashlib
 import re
@@ -15,6 +19,8 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, Res
 from redis.exceptions import TimeoutError as TooSlow
 
 from farm_protocol.errors import Unavailable
+from render_farm.store.calls import Call, Keep, script_of
+from render_farm.store.states import as_lua
 
 Argument = str | bytes | int | float
 
@@ -49,6 +55,8 @@ BEGINS = frozenset({"add_tasks", "create_job", "enrol", "announce", "put_scene"}
 """Scripts that begin something new. All others may go beyond the store's memory, so that what was begun, or
 is deleted, comes to its end."""
 
+ARGUMENT = "local arg = cjson.decode(ARGV[1])"
+
 
 @cache
 def script_text(name: str) -> str:
@@ -59,7 +67,8 @@ def script_text(name: str) -> str:
     if own.startswith("-- uses verification.lua\n"):
         shared.append("verification")
     flags = "" if name in BEGINS else "#!lua flags=allow-oom\n"
-    return flags + "\n".join([*((folder / f"{part}.lua").read_text() for part in shared), own])
+    parts = [(folder / f"{part}.lua").read_text() for part in shared]
+    return flags + "\n".join([as_lua(), *parts, ARGUMENT, own])
 
 
 @cache
@@ -94,7 +103,7 @@ class Connection:
 
     async def keep(self, command: str, key: str, *rest: Argument) -> Any:
         """One command that writes, for what was begun before: done though the store is full."""
-        return await self.run("keep", [key], command, *rest)
+        return await self.call(Keep(command, key, [_word(one) for one in rest]))
 
     async def read(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
         """Several reads in one round trip."""
@@ -114,14 +123,14 @@ class Connection:
         """Several whole hashes in one round trip."""
         return [dict(found) for found in await self.read([("HGETALL", key) for key in keys])]
 
-    async def run(self, script: str, keys: Sequence[str], *arguments: Argument) -> Any:
-        """Run a script of `scripts/` atomically."""
-        call = (len(keys), *keys, *arguments)
+    async def call(self, one: Call) -> Any:
+        """Run the script of `scripts/` that takes this record, atomically."""
+        script, argument = script_of(type(one)), one.argument()
         with _translated():
             try:
-                return await self._redis.execute_command("EVALSHA", script_hash(script), *call)
+                return await self._redis.execute_command("EVALSHA", script_hash(script), 0, argument)
             except NoScriptError:
-                return await self._redis.execute_command("EVAL", script_text(script), *call)
+                return await self._redis.execute_command("EVAL", script_text(script), 0, argument)
 
     async def follow(
         self, stream: str, after: str, wait: float, limit: int
@@ -142,6 +151,10 @@ class Connection:
         """The id of a stream's last entry, or "0" where there is none."""
         found = await self.do("XREVRANGE", stream, "+", "-", "COUNT", 1)
         return str(found[0][0]) if found else "0"
+
+
+def _word(one: Argument) -> str:
+    return one.decode() if isinstance(one, bytes) else str(one)
 
 
 def _place(entry: str) -> tuple[int, ...]:

@@ -5,13 +5,12 @@ import hashlib
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-import msgspec
-
 from farm_protocol.errors import Conflict, NotFound
 from farm_protocol.fields import decode
 from farm_protocol.ids import OPERATOR, NodeId, OwnerId, TaskId
 from farm_protocol.records import Progress, SlotState, SlotTrouble
 from render_farm.store import keys
+from render_farm.store.calls import Bind, Enrol
 from render_farm.store.connection import Connection
 from verification.audit.rate import Standing
 
@@ -210,17 +209,24 @@ class Identities:
         token: str,
         repeat: Repeat,
     ) -> str:
-        digest = token_digest(token)
-        places = [key, keys.token(digest), repeat.place, members, keys.owner_tokens(whose["owner"])]
-        bodies = (msgspec.json.encode(fields), msgspec.json.encode(whose))
-        arguments = (name, repeat.digest, repeat.seconds, *bodies, digest)
-        return told_apart(await self._store.run("enrol", places, *arguments))
+        call = Enrol(
+            id=name,
+            key=key,
+            members=members,
+            fields=fields,
+            token=token_digest(token),
+            whose=whose,
+            again=repeat.place,
+            asked=repeat.digest,
+            remembered=repeat.seconds,
+        )
+        return told_apart(await self._store.call(call))
 
     async def bind(self, node: NodeId, operator: OwnerId, address: str) -> None:
         """Bind the address a node signs with to it, for good. Raises Conflict for another than before,
         and for an address of another operator's.
         """
-        outcome = await self._store.run("bind", [keys.node(node), keys.address(address)], address, operator)
+        outcome = await self._store.call(Bind(node, operator, address))
         if outcome == "other":
             raise Conflict(
                 "This node's token is bound to another address: start it with the state folder it had, or "

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-import msgspec
-
 from farm_protocol.device_classes import Summation, summation_of
 from farm_protocol.fields import Tile, decode, decoder
 from farm_protocol.ids import DeviceClass, JobId, NodeId, OwnerId, SceneId, TaskId
@@ -29,6 +27,7 @@ from frame_splitter.exactness import Allowed, promised, promised_at_first, words
 from payments.messages.statements import JobMoney
 from render_farm.api_models import AuditCounts, Failure, FrameCounts, Job, TaskCounts, TaskView
 from render_farm.store import keys
+from render_farm.store.calls import AddTasks, CreateJob, EndTasks, Intend
 from render_farm.store.connection import Connection
 from render_farm.store.identities import Repeat, told_apart
 from render_farm.store.new_jobs import ANY_ROOM, NewJob, Room, batched, job_fields, lists, written
@@ -40,11 +39,6 @@ TaskFields = list[str | None]
 
 ENDED_AT_ONCE = 400
 """Tasks that the store ends in one go."""
-
-UNFINISHED = ("waiting", "ready", "leased", "submitted", "auditing")
-"""States of tasks that a job still waits for."""
-
-FINISHED = frozenset({JobState.COMPLETE, JobState.SETTLED, JobState.FAILED, JobState.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +68,8 @@ class StoredEvent:
 
 
 def state_of(fields: Mapping[str, str]) -> JobState:
-    """A job's state from its intents and counters; `job_state` in shared.lua says the same."""
-    if fields["cancel"] == "1":
-        return JobState.CANCELLED
-    if not any(int(fields.get(name, 0)) for name in UNFINISHED):
-        broken = int(fields["failed"]) + int(fields["frames_failed"])
-        if broken:
-            return JobState.FAILED
-        return JobState.SETTLED if fields.get("settled") == "1" else JobState.COMPLETE
-    if fields.get("paid") == "1" and fields.get("funded") != "1":
-        return JobState.AWAITING_FUNDS
-    if fields["pause"] == "1" or fields.get("held") or fields.get("lacks"):
-        return JobState.PAUSED
-    return JobState.RENDERING if int(fields["rendering"]) else JobState.FINISHING
+    """A job's state, as the last script that changed the job found it (`job_state` in shared.lua)."""
+    return JobState(fields["announced"])
 
 
 class Jobs:
@@ -102,22 +85,31 @@ class Jobs:
         before = await self.made_before(repeat)
         if before is None and not await self._store.do("EXISTS", keys.job(new.job)):
             await self._add_tasks(new)
-        making = [keys.owner_unfinished(new.owner, quotes=new.probe is not None), keys.MAKING_JOBS]
-        places = [keys.job(new.job), repeat.place, *lists(new), keys.PAID_JOBS, *making]
-        known = (new.job, repeat.digest, repeat.seconds, msgspec.json.encode(job_fields(new)))
-        finishes = sum(task.kind is TaskKind.FINISH for task in new.tasks)
-        frames = len({task.frame for task in new.tasks})
-        count = (len(new.tasks), finishes, frames, room.jobs, room.tasks)
-        outcome = await self._store.run("create_job", places, *known, new.created, *count)
+        call = CreateJob(
+            job=new.job,
+            created=new.created,
+            fields=job_fields(new),
+            total=len(new.tasks),
+            waiting=sum(task.kind is TaskKind.FINISH for task in new.tasks),
+            frames=len({task.frame for task in new.tasks}),
+            again=repeat.place,
+            asked=repeat.digest,
+            remembered=repeat.seconds,
+            lists=lists(new),
+            going_on=keys.owner_unfinished(new.owner, quotes=new.probe is not None),
+            most_jobs=room.jobs,
+            most_tasks=room.tasks,
+        )
+        outcome = await self._store.call(call)
         if outcome[0] in {"jobs", "tasks"}:
             raise room.refusal(outcome[0], int(outcome[1]), len(new.tasks))
         return JobId(told_apart(outcome))
 
     async def _add_tasks(self, new: NewJob) -> None:
         """Write the tasks and frames some at a time: nobody waits for all of a long job."""
-        places, began = [keys.job(new.job), keys.MAKING_JOBS], time.time()
+        began = time.time()
         for tasks, frames in await asyncio.to_thread(written, new):
-            await self._store.run("add_tasks", places, new.job, began, tasks, frames)
+            await self._store.call(AddTasks(new.job, began, tasks, frames))
 
     async def unfinished(self, owner: OwnerId, quotes: bool = False) -> tuple[int, int]:
         """How many unfinished jobs (or quotes) an owner has, and how many tasks they have."""
@@ -126,7 +118,7 @@ class Jobs:
 
     async def end_tasks(self, job: JobId) -> None:
         """End what is left of a job that was given up. Repeating it is harmless."""
-        while await self._store.run("end_tasks", [keys.ENDING_JOBS], job, ENDED_AT_ONCE):
+        while await self._store.call(EndTasks(job, ENDED_AT_ONCE)):
             pass
 
     async def ending(self) -> list[JobId]:
@@ -161,7 +153,7 @@ class Jobs:
 
     async def intend(self, job: JobId, intent: str) -> JobState:
         """Cancel, pause or resume a job that exists. Returns its state afterwards."""
-        state = JobState(await self._store.run("intend", [keys.job(job)], job, intent))
+        state = JobState(await self._store.call(Intend(job, intent)))
         if intent == "cancel":
             await self.end_tasks(job)
         return state

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Leases: what is ready, taking it, renewing, submitting, giving back, and letting end."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
 from farm_protocol.audits import AuditOrder, Sums
 from farm_protocol.device_classes import Summation, summation_of
-from farm_protocol.errors import InvalidInput, StaleLease
+from farm_protocol.errors import StaleLease
 from farm_protocol.fields import Tile, decode, encode
 from farm_protocol.ids import DeviceClass, JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
 from farm_protocol.probes import ProbeOrder
@@ -21,7 +23,6 @@ from farm_protocol.records import (
     RenderSettings,
     Task,
     TaskFailure,
-    TaskKind,
     TaskResult,
     TaskState,
 )
@@ -29,30 +30,16 @@ from frame_splitter.split import asked
 from render_farm.api_models import Failure
 from render_farm.policy.fallbacks import Fallback
 from render_farm.policy.scheduler import Asker, Choice
+from render_farm.policy.verification_rules import JobRules
 from render_farm.store import keys
+from render_farm.store.calls import Expire, GiveBack, Grace, ReadLease, Renew, Submit, Take
 from render_farm.store.candidates import Found, find
-from render_farm.store.connection import Argument, Connection
-from render_farm.store.jobs import digest_of
+from render_farm.store.connection import Connection
+from render_farm.store.known_leases import STALE, Holding, KnownLease, known_lease
 from verification.audit.records import SubmissionRecord
 
 FAULTS_THAT_FAIL = 3
 """After so many failures that are the scene's own a task is not tried again."""
-
-TILE_LANES = frozenset({"render", "kept"})
-"""Tasks whose results a beacon round decides about. Nothing is compared with what own nodes write whole."""
-
-STALE = "This lease is over: the task was given to somebody else, or its job was cancelled."
-
-
-@dataclass(frozen=True, slots=True)
-class Holding:
-    """A live lease, as the store knows it."""
-
-    task: TaskId
-    job: JobId
-    token: LeaseToken
-    node: NodeId
-    lane: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,18 +130,18 @@ class NewSubmission:
     receipt: str
     at_once: bool
 
-    def arguments(self) -> tuple[Argument, ...]:
-        """As submit.lua takes them."""
+    def fields(self) -> dict[str, Any]:
+        """As `Submit` has them."""
         record = self.record
-        return (
-            "accept" if self.at_once else "wait",
-            encode(record),
-            self.attestation,
-            self.receipt,
-            record.receipt.round,
-            record.attestation.pixelRoot,
-            record.operator,
-        )
+        return {
+            "how": "accept" if self.at_once else "wait",
+            "record": record,
+            "attestation": self.attestation,
+            "receipt": self.receipt,
+            "round": record.receipt.round,
+            "pixel_root": record.attestation.pixelRoot,
+            "operator": record.operator,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,55 +173,43 @@ class Leases:
         flags = await self._store.read([("HGET", keys.node(node), "own") for node in nodes])
         return flags.count("1")
 
-    async def take(self, choice: Choice, node: NodeId, now: float, ends: float) -> Taken | None:
-        """Lease a task to a node until `ends`, or None where it is no longer to be had."""
-        task, offer = choice.task.task, choice.offer
-        places = [keys.task(task), keys.LEASES, keys.node_leases(node)]
-        found = await self._store.run(
-            "take", places, task, node, offer.slot, offer.device_class, ends, offer.memory, now
-        )
-        return _taken(offer.slot, *found) if found else None
+    async def take(self, choices: Sequence[Choice], node: NodeId, now: float, ends: float) -> list[Taken]:
+        """Lease tasks to a node until `ends`, but those that are no longer to be had."""
+        offers = [one.offer for one in choices]
+        wanted = [
+            (one.task.task, one.offer.slot, one.offer.device_class, str(one.offer.memory)) for one in choices
+        ]
+        found = await self._store.call(Take(node, now, ends, wanted))
+        return [_taken(offer.slot, *lease) for offer, lease in zip(offers, found, strict=True) if lease]
 
     async def renew(self, node: NodeId, beat: Heartbeat, now: float, ends: float) -> Renewed:
         """Renew a node's leases until `ends`, but none beyond its latest end."""
-        places = [keys.LEASES, keys.NODES, keys.node(node), keys.node_slots(node)]
-        body = msgspec.json.encode([_beat(one) for one in beat.beats])
-        troubles = msgspec.json.encode(beat.troubles)
-        lost, ended, woke = await self._store.run("renew", places, node, now, ends, body, troubles)
+        beats, troubles = [_beat(one) for one in beat.beats], msgspec.json.encode(beat.troubles)
+        lost, ended, woke = await self._store.call(Renew(node, now, ends, beats, troubles))
         return Renewed(tuple(map(TaskId, lost)), tuple(map(TaskId, ended)), bool(woke))
 
     async def holding(self, task: TaskId, token: int, node: NodeId) -> Holding:
         """The node's live lease. Raises StaleLease where it holds none under this token."""
-        job, state, *_, lane = await self._lease(task, token, node)
-        if state != TaskState.LEASED:
+        wanted = ("token", "node", "state", "job", "lane")
+        *live, job, lane = await self._store.do("HMGET", keys.task(task), *wanted)
+        if live != [str(token), node, TaskState.LEASED]:
             raise StaleLease(STALE)
         return Holding(task, JobId(job), LeaseToken(token), node, lane)
 
-    async def submitting(self, task: TaskId, token: int, node: NodeId, result: TaskResult) -> Holding | None:
-        """As `holding`; None where this very result was accepted before: its answer may have been lost.
+    async def known(self, task: TaskId, token: int, node: NodeId) -> KnownLease:
+        """All that decides about a result that the node hands in under a lease."""
+        return await self._read(ReadLease(task, token, node))
 
-        Raises InvalidInput for pixels of another device class than the lease was for.
+    async def terms(
+        self, task: TaskId, token: int, node: NodeId, operator: OwnerId, rules: JobRules
+    ) -> KnownLease:
+        """As `known`. A tile's lease that is live gets its terms, unless it has some: they are made from what
+        is true now of its node and operator; its job gets the rules, unless it has some.
         """
-        job, state, digest, kind, leased_for, lane = await self._lease(task, token, node)
-        if state == TaskState.ACCEPTED and digest == digest_of(encode(result)):
-            return None
-        if state != TaskState.LEASED:
-            raise StaleLease(STALE)
-        if kind in {TaskKind.RENDER, TaskKind.AUDIT} and result.device_class != leased_for:
-            raise InvalidInput("The pixels were rendered on another device class than their lease was for.")
-        return Holding(task, JobId(job), LeaseToken(token), node, lane)
+        return await self._read(ReadLease(task, token, node, operator, rules))
 
-    async def state(self, task: TaskId) -> TaskState:
-        """Where a task that exists is on its way."""
-        return TaskState(await self._store.do("HGET", keys.task(task), "state"))
-
-    async def _lease(self, task: TaskId, token: int, node: NodeId) -> list[str]:
-        """Job, state, digest, kind, device class and lane of a task whose last lease was this one."""
-        wanted = ("token", "node", "job", "state", "digest", "kind", "class", "lane")
-        known: list[str] = await self._store.do("HMGET", keys.task(task), *wanted)
-        if known[:2] != [str(token), node]:
-            raise StaleLease(STALE)
-        return known[2:]
+    async def _read(self, one: ReadLease) -> KnownLease:
+        return known_lease(one.task, one.token, one.node, *await self._store.call(one))
 
     async def frame_of(self, task: TaskId) -> int:
         """The frame of a task that exists."""
@@ -257,19 +232,13 @@ class Leases:
         is accepted, and the job falls back where that is asked for. Raises StaleLease; repeating it is
         harmless.
         """
-        body = encode(result)
-        outcome, number = await self._store.run(
-            "submit",
-            [keys.task(held.task), keys.submission(held.task, held.token), keys.LOG, keys.ROUNDS],
-            held.task,
-            held.token,
-            held.node,
-            body,
-            digest_of(body),
-            result.render_seconds,
-            now,
-            *(submission.arguments() if submission else ("", encode(fallback) if fallback else "")),
+        call = Submit(
+            **held.hands_in(result, now),
+            render_seconds=result.render_seconds,
+            fallback=fallback,
+            **(submission.fields() if submission else {}),
         )
+        outcome, number = await self._store.call(call)
         if outcome == "stale":
             raise StaleLease(STALE)
         return Submitted(outcome, int(number))
@@ -286,29 +255,27 @@ class Leases:
         """A node could not do its task; `fallback` is why its job goes on with whole frames, where an own
         node's tiles fail of it for good. Returns the task's next state; raises StaleLease.
         """
-        kept = Failure(failure.code, failure.message, node, now)
-        outcome = await self._store.run(
-            "give_back",
-            [keys.task(task)],
-            task,
-            token,
-            node,
-            now,
-            failure.code,
-            int(failure.code in SCENE_FAILURES),
-            encode(kept),
-            failure.message,
-            FAULTS_THAT_FAIL,
-            encode(failure.bad_inputs),
-            encode(fallback) if fallback else "",
+        call = GiveBack(
+            task=task,
+            token=token,
+            node=node,
+            now=now,
+            code=failure.code,
+            is_fault=failure.code in SCENE_FAILURES,
+            failure=Failure(failure.code, failure.message, node, now),
+            sentence=failure.message,
+            most_faults=FAULTS_THAT_FAIL,
+            bad_inputs=failure.bad_inputs,
+            fallback=fallback,
         )
+        outcome = await self._store.call(call)
         if outcome == "stale":
             raise StaleLease(STALE)
         return TaskState(outcome)
 
     async def expire(self, now: float, limit: int = 100) -> list[Ended]:
         """Put back tasks whose leases ended, at most `limit` of them."""
-        found = await self._store.run("expire", [keys.LEASES], now, limit)
+        found = await self._store.call(Expire(now, limit))
         return [Ended(TaskId(task), JobId(job), NodeId(node), why) for task, job, node, why in found]
 
     async def next_end(self) -> float | None:
@@ -318,7 +285,7 @@ class Leases:
 
     async def grace(self, now: float, until: float) -> int:
         """Let no lease end before `until`, and all begin anew; returns how many were lengthened."""
-        return int(await self._store.run("grace", [keys.LEASES], until, now))
+        return int(await self._store.call(Grace(now, until)))
 
 
 def _beat(beat: Beat) -> dict[str, object]:

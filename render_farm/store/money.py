@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
 from farm_protocol.errors import NotFound
 from farm_protocol.fields import convert, decode, decoder, encode
 from farm_protocol.ids import DeviceClass, JobId, NodeId, OwnerId
@@ -15,7 +13,8 @@ from payments.accounting.on_chain import OnChain
 from payments.messages.promises import Offer, Promise, Promises, Release, Signed, Terms
 from payments.messages.statements import JobMoney, Payment, Statement
 from payments.messages.units import Wei
-from render_farm.store import keys
+from render_farm.store import calls, keys
+from render_farm.store.calls import HoldLock, MarkPaid, RecordChain
 from render_farm.store.connection import Connection
 from render_farm.store.jobs import state_of
 from render_farm.store.new_jobs import batched
@@ -176,8 +175,7 @@ class Money:
         return None if found is None else decode(found, Signed[Terms])
 
     async def _mark(self, job: JobId, **fields: str) -> None:
-        places = [keys.job(job), keys.PAID_JOBS, keys.WORK_CHANGED]
-        if not await self._store.run("mark_paid", places, job, msgspec.json.encode(fields)):
+        if not await self._store.call(MarkPaid(job, fields)):
             raise NotFound(f"There is no paid job {job}.")
 
     # --- the books ------------------------------------------------------------------------------
@@ -200,11 +198,8 @@ class Money:
         """Add what the chain said between `before` and `cursor`, or nothing where another process did:
         then False.
         """
-        told = [
-            (job, [msgspec.json.encode(one).decode() for one in of_job]) for job, of_job in entries.items()
-        ]
-        places = [keys.MONEY_CURSOR]
-        return bool(await self._store.run("record_chain", places, before, cursor, msgspec.json.encode(told)))
+        told = {job: [encode(one).decode() for one in of_job] for job, of_job in entries.items()}
+        return bool(await self._store.call(RecordChain(before, cursor, told)))
 
     async def changed(self, after: str, wait: float) -> str:
         """Waits up to `wait` seconds until some job's money changed since `after` ('': from now on); returns
@@ -229,11 +224,11 @@ class Money:
 
     async def hold_lock(self, who: str, seconds: float) -> bool:
         """Hold the lock of the one process that keeps the books, or go on holding it, for so long."""
-        return bool(await self._store.run("hold_lock", [keys.MONEY_LOCK], who, int(seconds * 1000)))
+        return bool(await self._store.call(HoldLock(who, int(seconds * 1000))))
 
     async def let_go(self, who: str) -> None:
         """Give the lock up."""
-        await self._store.run("hold_lock", [keys.MONEY_LOCK], who, 0)
+        await self._store.call(HoldLock(who, 0))
 
     # --- offers and orders ----------------------------------------------------------------------
 
@@ -287,16 +282,8 @@ class Money:
         """Promise a node something for a job, and let it do so much work for it. The same promise as the
         last is not told again.
         """
-        places = [
-            keys.order(job, node),
-            keys.job_orders(job),
-            keys.agreement(promise.agreement),
-            keys.promises(node),
-            keys.WORK_CHANGED,
-            keys.job_ordered(job),
-        ]
         told = (promise.agreement, units_cap, _part(promise, BASE), _part(promise, NEWS))
-        await self._store.run("promise", places, job, node, *told)
+        await self._store.call(calls.Promise(job, node, *told))
 
     async def promises(self, node: NodeId, after: str = BEGINNING) -> Promises:
         """What a node was promised since `after`, some at a time."""

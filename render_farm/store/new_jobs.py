@@ -23,6 +23,7 @@ from render_farm.policy.verification_rules import JobRules
 from render_farm.store import keys
 
 Item = TypeVar("Item")
+Fields = Sequence[dict[str, object]]
 
 BYTES_OF_TASK = 800
 """What the store takes for a task, its frame, and events of both."""
@@ -199,12 +200,12 @@ def _money_fields(money: NewMoney) -> dict[str, str]:
     }
 
 
-def written(new: NewJob) -> list[tuple[bytes, bytes]]:
+def written(new: NewJob) -> list[tuple[Fields, Fields]]:
     """The tasks and frames as `add_tasks` takes them, some at a time; frames go with the first of them."""
     tasks = [_task_fields(task, order, new.money) for order, task in enumerate(new.tasks, 1)]
     frames = _frames(new.tasks)
-    some = list(zip_longest(batched(tasks, WRITTEN_AT_ONCE), batched(frames, WRITTEN_AT_ONCE), fillvalue=()))
-    return [(msgspec.json.encode(one), msgspec.json.encode(other)) for one, other in some]
+    some = batched(tasks, WRITTEN_AT_ONCE), batched(frames, WRITTEN_AT_ONCE)
+    return list(zip_longest(*some, fillvalue=()))
 
 
 def _frames(tasks: Sequence[Task]) -> list[dict[str, object]]:

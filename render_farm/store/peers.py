@@ -9,6 +9,7 @@ from farm_protocol.records import LeaseRequest, SlotOffer, SlotTrouble
 from render_farm.policy.scheduler import ALL_LANES, Asker
 from render_farm.policy.standstill import Look, Peer
 from render_farm.store import keys
+from render_farm.store.calls import StandStill
 from render_farm.store.candidates import could_take
 from render_farm.store.connection import Connection
 
@@ -80,7 +81,7 @@ class Peers:
 
     async def say(self, job: JobId, sentence: str) -> bool:
         """Keep why a job stands still ('': it does not); returns whether that is news."""
-        return bool(await self._store.run("stand_still", [keys.job(job)], job, sentence) == "1")
+        return bool(await self._store.call(StandStill(job, sentence)) == "1")
 
 
 def _peer(node: str, fields: list[str | None], offers: list[str]) -> Peer:

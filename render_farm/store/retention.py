@@ -7,15 +7,30 @@ from dataclasses import dataclass
 
 from farm_protocol.fields import decode
 from farm_protocol.ids import JobId, OwnerId, SceneId, Sha256
-from farm_protocol.records import Manifest, blob_digests
+from farm_protocol.records import FINAL_JOB_STATES, Manifest, blob_digests
 from render_farm.store import keys
+from render_farm.store.calls import Call, ClearJob
 from render_farm.store.connection import Connection
-from render_farm.store.jobs import FINISHED, state_of
+from render_farm.store.jobs import state_of
 from render_farm.store.new_jobs import batched
+from render_farm.store.scenes import OfScene
 
 AT_ONCE = 200
 CLEARED_AT_ONCE = 400
 SCANNED_AT_ONCE = 1000
+
+
+class ForgetScene(OfScene, frozen=True):
+    """Unless it was used since `before`."""
+
+    before: float
+
+
+class ForgetBlobs(Call, frozen=True):
+    """Blobs of an owner's that are in no scene any more."""
+
+    owner: OwnerId
+    blobs: Sequence[Sha256]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +70,7 @@ class Retention:
         return [
             JobId(name)
             for name, known, newest in zip(names, fields, last, strict=True)
-            if not known or (state_of(known) in FINISHED and _happened(newest) < before)
+            if not known or (state_of(known) in FINAL_JOB_STATES and _happened(newest) < before)
         ]
 
     async def leave(self, job: JobId, now: float) -> None:
@@ -101,7 +116,7 @@ class Retention:
 
     async def clear(self, job: JobId) -> None:
         """Delete all that the store has of a job that left."""
-        while await self._store.run("clear_job", [keys.LEAVING_JOBS], job, CLEARED_AT_ONCE):
+        while await self._store.call(ClearJob(job, CLEARED_AT_ONCE)):
             pass
 
     # --- scenes ---------------------------------------------------------------------------------
@@ -134,8 +149,7 @@ class Retention:
     async def forget_scene(self, one: KeptScene, before: float) -> None:
         """Delete a scene's record, unless it was used since `before`. The owner's blobs are then `loose`."""
         await self._store.keep("SADD", keys.LOOSE_BLOBS, one.owner)
-        places = [keys.scene(one.owner, one.scene), keys.scene_waiting(one.owner, one.scene)]
-        await self._store.run("forget_scene", [*places, keys.owner_manifests(one.owner)], before, one.scene)
+        await self._store.call(ForgetScene(one.owner, one.scene, before))
 
     async def loose(self) -> list[OwnerId]:
         """Owners some of whose blobs may be in no scene."""
@@ -160,8 +174,7 @@ class Retention:
 
     async def forget(self, owner: OwnerId, blobs: Sequence[Sha256]) -> None:
         """Count blobs no longer: their next sender brings them anew, and their objects are `going`."""
-        places = [keys.owner_announced(owner), keys.owner_bytes(owner), keys.owner_blobs(owner)]
-        await self._store.run("forget_blobs", [*places, keys.owner_going(owner)], *blobs)
+        await self._store.call(ForgetBlobs(owner, blobs))
 
     async def going(self, owner: OwnerId) -> list[Sha256]:
         """Blobs whose objects are to be deleted."""

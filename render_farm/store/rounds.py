@@ -8,6 +8,7 @@ from farm_protocol.errors import NotFound
 from farm_protocol.fields import decode, encode
 from farm_protocol.ids import TaskId
 from render_farm.store import keys
+from render_farm.store.calls import CloseRound, PublishHead, RecordRound
 from render_farm.store.connection import Connection
 from render_farm.store.new_jobs import batched
 from verification.audit.records import LogConsistency, LogProof, Round, SignedHead
@@ -61,8 +62,7 @@ class Rounds:
 
     async def close(self, number: int, late: bool) -> Closed:
         """Close the log for a round; `late` says that its value may be known already."""
-        places = [keys.ROUNDS, keys.round_of(number), keys.LOG]
-        found = await self._store.run("close_round", places, number, int(late))
+        found = await self._store.call(CloseRound(number, late))
         return Closed(found[0], int(found[1]))
 
     async def was_late(self, number: int) -> bool:
@@ -71,8 +71,7 @@ class Rounds:
 
     async def publish_head(self, head: SignedHead) -> None:
         """Keep a signed head and tell it to the jobs it is about. Repeating it is harmless."""
-        places = [keys.round_of(head.round), keys.LOG_HEAD]
-        await self._store.run("publish_head", places, head.round, encode(head))
+        await self._store.call(PublishHead(head.round, head))
 
     async def head(self, number: int | None = None) -> SignedHead | None:
         """The head of a round that the log is closed for, or the newest; None where there is none."""
@@ -82,8 +81,7 @@ class Rounds:
 
     async def record(self, number: int, value: str, beacon_signature: str) -> Recorded:
         """Fix the value of a round that the log is closed for."""
-        places = [keys.ROUNDS, keys.round_of(number)]
-        return Recorded(*await self._store.run("record_round", places, number, value, beacon_signature))
+        return Recorded(*await self._store.call(RecordRound(number, value, beacon_signature)))
 
     async def publish(self, record: Round) -> None:
         """Keep a round that is out."""

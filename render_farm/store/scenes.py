@@ -2,6 +2,7 @@
 """Manifests and checked blobs, kept apart by owner: a known hash opens nobody else's asset."""
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -10,12 +11,55 @@ from farm_protocol.fields import decode
 from farm_protocol.ids import JobId, OwnerId, SceneId, Sha256
 from farm_protocol.records import Manifest
 from render_farm.store import keys
-from render_farm.store.connection import Argument, Connection
+from render_farm.store.calls import Call
+from render_farm.store.connection import Connection
 from render_farm.store.new_jobs import OverQuota, batched
 
 GIGABYTE, MEGABYTE = 1000**3, 1000**2
 AT_ONCE = 1000
 """Blobs that the store is asked about in one go."""
+
+
+class OfScene(Call, frozen=True):
+    """A scene of an owner's."""
+
+    owner: OwnerId
+    scene: SceneId
+
+
+class PutScene(OfScene, frozen=True):
+    """All of the owner's manifests (JSON) have `most` bytes at most, 0: any number."""
+
+    now: float
+    manifest: bytes
+    most: int
+
+
+class UseScene(OfScene, frozen=True):
+    """It is used now."""
+
+    now: float
+
+
+class Seal(OfScene, frozen=True):
+    """All its blobs are there."""
+
+
+class Unseal(OfScene, frozen=True):
+    """The job whose node missed some `blobs`; `why` its jobs wait, and the event (JSON) that says so."""
+
+    job: JobId
+    why: str
+    event: bytes
+    blobs: Sequence[Sha256]
+
+
+class Announce(Call, frozen=True):
+    """Blobs with their sizes; all of the owner's have `most` bytes at most, 0: any number."""
+
+    owner: OwnerId
+    sizes: Mapping[Sha256, int]
+    most: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +89,7 @@ class Scenes:
         """Keep a manifest (JSON). Returns whether it is new; one that is there stays, sealed or not. Raises
         OverQuota where the owner's would have more than `most` bytes (0: any).
         """
-        places = [keys.scene(owner, scene), keys.owner_manifests(owner)]
-        outcome = await self._store.run("put_scene", places, scene, manifest, time.time(), most)
+        outcome = await self._store.call(PutScene(owner, scene, time.time(), manifest, most))
         if outcome == "full":
             raise OverQuota(
                 f"The lists of files of your scenes have {most / MEGABYTE:g} MB at most: the farm deletes "
@@ -63,7 +106,7 @@ class Scenes:
 
     async def sealed(self, owner: OwnerId, scene: SceneId) -> bool:
         """Whether the owner has this scene with all its blobs; asking counts as using it."""
-        return bool(await self._store.run("use_scene", [keys.scene(owner, scene)], time.time()))
+        return bool(await self._store.call(UseScene(owner, scene, time.time())))
 
     async def drop(self, owner: OwnerId, scene: SceneId) -> None:
         """Forget a scene that was just put."""
@@ -94,11 +137,10 @@ class Scenes:
         counted = {sha: -1 if size is None else size for sha, size in sizes.items()}
         new = {sha: size for sha, size in blobs.items() if size > counted[sha]}
         has, more = await self.bytes_of(owner), sum(size - max(counted[sha], 0) for sha, size in new.items())
-        places = [keys.owner_announced(owner), keys.owner_bytes(owner)]
         fits = not most or not more or has + more <= most
         for some in batched(list(new), AT_ONCE):
-            flat = [item for sha in some for item in (sha, new[sha])]
-            fits = fits and bool(await self._store.run("announce", places, most, *flat))
+            call = Announce(owner, {sha: new[sha] for sha in some}, most)
+            fits = fits and bool(await self._store.call(call))
         if not fits:
             raise OverQuota(
                 f"Your scenes have {has / GIGABYTE:.1f} GB of {most / GIGABYTE:g} GB at most, and this one "
@@ -113,16 +155,11 @@ class Scenes:
     async def seal(self, owner: OwnerId, scene: SceneId, checked: dict[Sha256, int]) -> None:
         """Remember the checked blobs and open the scene for jobs."""
         await self.remember(owner, checked)
-        await self._store.run("seal", _places(owner, scene))
+        await self._store.call(Seal(owner, scene))
 
     async def unseal(self, owner: OwnerId, scene: SceneId, job: JobId, lost: Lost) -> int:
         """Forget blobs that are there no more; `job` and the others of the scene wait. Returns how many do
         that did not before.
         """
         told = msgspec.json.encode({"files": lost.files, "count": len(lost.blobs), "detail": lost.sentence})
-        words: tuple[Argument, ...] = (job, owner, scene, lost.sentence, told, *lost.blobs)
-        return int(await self._store.run("unseal", _places(owner, scene), *words))
-
-
-def _places(owner: OwnerId, scene: SceneId) -> list[str]:
-    return [keys.scene(owner, scene), keys.owner_blobs(owner), keys.scene_waiting(owner, scene)]
+        return int(await self._store.call(Unseal(owner, scene, job, lost.sentence, told, lost.blobs)))

@@ -10,15 +10,15 @@ from farm_protocol.documents import Attestation
 from farm_protocol.errors import StaleLease
 from farm_protocol.fields import StoredFile, Tile, decode, decoder, encode
 from farm_protocol.ids import JobId, LeaseToken, NodeId, OwnerId, SceneId, TaskId
-from farm_protocol.records import FailureCode, OutputFile, RenderSettings, Task, TaskResult
+from farm_protocol.records import FailureCode, OutputFile, RenderSettings, TaskResult
 from render_farm.api_models import Failure
 from render_farm.policy.auditor_selection import Online
 from render_farm.policy.verification_rules import JobRules, Rules
 from render_farm.store import keys
+from render_farm.store.calls import Conclude, Decide, Equivocate, SubmitAudit
 from render_farm.store.connection import Connection
 from render_farm.store.decisions import AuditWish, Conclusion, Decision
-from render_farm.store.jobs import digest_of
-from render_farm.store.leases import STALE, Holding
+from render_farm.store.known_leases import STALE, Holding
 from render_farm.store.new_jobs import batched
 from verification.audit.rate import Standing
 from verification.audit.records import AuditRecord, SubmissionRecord
@@ -29,35 +29,18 @@ from verification.protocol.attestation import attest
 
 @dataclass(frozen=True, slots=True)
 class Submitter:
-    """A node as its submit is judged: its address, and its and its operator's standing now."""
+    """A node's and its operator's standing now."""
 
-    address: str
     standing: Standing
     operator_standing: Standing
-
-
-@dataclass(frozen=True, slots=True)
-class Agreed:
-    """What the terms under a lease are made from, whatever happens until its result comes."""
-
-    token: int
-    standing: Standing
-    operator_standing: Standing
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What of a task and its job a submission depends on."""
-
-    task: Task
-    croppable: bool
 
 
 @dataclass(frozen=True, slots=True)
 class JobFacts:
     """What of a job decides about its submissions. `noise`: the least and most of accepted tiles;
     `excluded`: nodes found false in it; `ordered`: nodes it has agreements with, None where it is free;
-    `strip_of`: the rendered area, where a strip of one of its tiles is to be rendered with more around it.
+    `strip_of`: the rendered area, where a strip of one of its tiles is to be rendered with more around it;
+    `rules`: those it is verified by, since terms were first asked for.
     """
 
     owner: OwnerId
@@ -67,6 +50,7 @@ class JobFacts:
     excluded: frozenset[NodeId] = frozenset()
     ordered: frozenset[NodeId] | None = None
     strip_of: Tile | None = None
+    rules: JobRules | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,42 +82,14 @@ class Submissions:
         self._store = connection
 
     async def submitter(self, node: NodeId, operator: OwnerId) -> Submitter:
-        """Who submits. The address is '' where none is bound."""
-        mine, theirs = await self._store.read(
-            [
-                ("HMGET", keys.node(node), "address", "passed", "failed"),
-                ("HMGET", keys.owner(operator), "passed", "failed"),
-            ]
-        )
-        return Submitter(mine[0] or "", _standing(*mine[1:]), _standing(*theirs))
-
-    async def agree(self, task: TaskId, token: int, now: Submitter) -> Agreed:
-        """What terms under a lease are made from: what was true when they were first asked for."""
-        known = await self.agreed(task, token)
-        if known is None:
-            known = Agreed(token, now.standing, now.operator_standing)
-            await self._store.keep("HSET", keys.task(task), "terms", encode(known))
-        return known
-
-    async def agreed(self, task: TaskId, token: int) -> Agreed | None:
-        """What terms under a lease were made from; None where nobody asked for them."""
-        kept = await self._store.do("HGET", keys.task(task), "terms")
-        found = None if kept is None else decode(kept, Agreed)
-        return found if found is not None and found.token == token else None
-
-    async def last_closed(self) -> int:
-        """The last round that the log was closed for; 0 where there was none."""
-        return int(await self._store.do("GET", keys.CLOSED) or 0)
-
-    async def work(self, task: TaskId) -> Work:
-        """A task that exists."""
-        record = decode(await self._store.do("HGET", keys.task(task), "task"), Task)
-        croppable = await self._store.do("HGET", keys.job(record.job), "croppable")
-        return Work(record, croppable == "1")
+        """How a node and its operator stand."""
+        both = (keys.node(node), keys.owner(operator))
+        mine, theirs = await self._store.read([("HMGET", one, "passed", "failed") for one in both])
+        return Submitter(_standing(*mine), _standing(*theirs))
 
     async def job(self, job: JobId) -> JobFacts:
         """A job that exists."""
-        wanted = ("owner", "scene", "settings", "noise_least", "noise_most", "paid", "strip", "area")
+        wanted = ("owner", "scene", "settings", "noise_least", "noise_most", "paid", "strip", "area", "rules")
         found, *sets = await self._store.read(
             [
                 ("HMGET", keys.job(job), *wanted),
@@ -141,7 +97,7 @@ class Submissions:
                 ("SMEMBERS", keys.job_ordered(job)),
             ]
         )
-        owner, scene, settings, least, most, paid, strip, area = found
+        owner, scene, settings, least, most, paid, strip, area, rules = found
         noise = None if least is None else (float(least), float(most))
         pinned = decode(settings, RenderSettings)
         excluded, ordered = (frozenset(map(NodeId, names)) for names in sets)
@@ -153,6 +109,7 @@ class Submissions:
             excluded,
             ordered if paid == "1" else None,
             decode(area, Tile) if strip == "1" else None,
+            decode(rules, JobRules) if rules else None,
         )
 
     async def confirmed(self, job: JobId, node: NodeId) -> int:
@@ -168,8 +125,7 @@ class Submissions:
         if kept is None:
             await self._store.keep("HSETNX", place, "rules", encode(JobRules(now.policy, now.rates)))
             kept = await self._store.do("HGET", place, "rules")
-        pinned = decode(kept, JobRules)
-        return replace(now, policy=pinned.policy, rates=pinned.rates)
+        return now.of_job(decode(kept, JobRules))
 
     async def online(self, since: float) -> list[Online]:
         """Nodes heard of since a time that take audits and have an address."""
@@ -249,21 +205,20 @@ class Submissions:
 
     async def decide(self, one: SubmissionRecord, made: Decision, now: float) -> str:
         """Do what a submission's round decided. Returns done, again or gone."""
-        outcome: str = await self._store.run(
-            "decide",
-            [keys.task(one.task.id), _key(one.task.id, one.token)],
-            one.task.id,
-            one.token,
-            made.how,
-            made.forced,
-            encode(made.candidates),
-            _wishes(made.wishes),
-            encode(made.spared),
-            now,
-            made.value,
-            encode(made.asked),
-            made.audits_before,
+        call = Decide(
+            task=one.task.id,
+            token=one.token,
+            now=now,
+            how=made.how,
+            value=made.value,
+            forced=made.forced,
+            audits=_wishes(made.wishes),
+            candidates=encode(made.candidates),
+            asked=encode(made.asked),
+            spared=encode(made.spared),
+            audits_before=made.audits_before,
         )
+        outcome: str = await self._store.call(call)
         return outcome
 
     async def meetings(self, operator: OwnerId) -> Meetings:
@@ -276,20 +231,8 @@ class Submissions:
         self, held: Holding, result: TaskResult, operator: OwnerId, own: bool, address: str, now: float
     ) -> None:
         """Take what an auditor rendered. Raises StaleLease; repeating it is harmless."""
-        body = encode(result)
-        outcome = await self._store.run(
-            "submit_audit",
-            [keys.task(held.task)],
-            held.task,
-            held.token,
-            held.node,
-            body,
-            digest_of(body),
-            address,
-            operator,
-            int(own),
-            now,
-        )
+        call = SubmitAudit(**held.hands_in(result, now), address=address, operator=operator, own=own)
+        outcome = await self._store.call(call)
         if outcome not in {"accepted", "again"}:
             raise StaleLease(STALE)
 
@@ -297,30 +240,24 @@ class Submissions:
         self, held: Holding, result: TaskResult, one: SubmissionRecord, made: Conclusion, now: float
     ) -> None:
         """Take a check's report and do what was made of it. Raises StaleLease; repeating it is harmless."""
-        body, seen = encode(result), made.report
-        tile = {"channels": encode(seen.channels).decode(), "noise": seen.noise}
-        outcome = await self._store.run(
-            "conclude",
-            [keys.task(held.task), _key(one.task.id, one.token)],
-            held.task,
-            held.token,
-            held.node,
-            body,
-            digest_of(body),
-            made.how,
-            encode(made.verdict),
-            encode(made.case),
-            encode(seen),
-            encode(result.files[1:]),
-            _wishes(made.wishes),
-            encode(seen.contradicted),
-            made.because,
-            made.forced,
-            encode(tile),
-            now,
-            _failure(one.node, made.verdict, now),
-            encode(made.fallback) if made.fallback else "",
+        seen = made.report
+        call = Conclude(
+            **held.hands_in(result, now),
+            how=made.how,
+            because=made.because,
+            forced=made.forced,
+            verdict=made.verdict,
+            case=made.case,
+            report=seen,
+            evidence=encode(result.files[1:]),
+            audits=_wishes(made.wishes),
+            contradicted=seen.contradicted,
+            channels=encode(seen.channels),
+            noise=seen.noise,
+            failure=_failure(one.node, made.verdict, now),
+            fallback=made.fallback,
         )
+        outcome = await self._store.call(call)
         if outcome not in {"accepted", "again"}:
             raise StaleLease(STALE)
 
@@ -329,17 +266,9 @@ class Submissions:
     ) -> None:
         """Keep that a node signed two pictures under one lease, and reject what it submitted."""
         verdict = Verdict(Outcome.REJECTED, "equivocation", reason)
-        await self._store.run(
-            "equivocate",
-            [_key(one.task.id, one.token)],
-            one.task.id,
-            one.token,
-            encode(second),
-            signature,
-            encode(verdict),
-            _failure(one.node, verdict, now),
-            now,
-        )
+        failure = _failure(one.node, verdict, now)
+        call = Equivocate(one.task.id, one.token, now, second, signature, verdict, failure)
+        await self._store.call(call)
 
 
 def _key(task: TaskId, token: int) -> str:
@@ -354,24 +283,23 @@ def _worse(one: Standing, other: Standing) -> Standing:
     return Standing(min(one.passed, other.passed), max(one.failed, other.failed))
 
 
-def _failure(node: NodeId, verdict: Verdict, now: float) -> bytes:
-    return encode(Failure(FailureCode.BAD_OUTPUT, verdict.reason, node, now))
+def _failure(node: NodeId, verdict: Verdict, now: float) -> Failure:
+    return Failure(FailureCode.BAD_OUTPUT, verdict.reason, node, now)
 
 
-def _wishes(wishes: Sequence[AuditWish]) -> bytes:
-    return encode(
-        [
-            {
-                "audit": encode(wish.audit).decode(),
-                "ranked": wish.ranked,
-                "own_only": "1" if wish.own_only else "0",
-                "repeat": "0",
-                "context": wish.context,
-                "fresh": "1" if wish.fresh else "0",
-            }
-            for wish in wishes
-        ]
-    )
+def _wishes(wishes: Sequence[AuditWish]) -> list[dict[str, object]]:
+    """As the scripts take audits to order."""
+    return [
+        {
+            "audit": encode(wish.audit).decode(),
+            "ranked": wish.ranked,
+            "own_only": "1" if wish.own_only else "0",
+            "repeat": "0",
+            "context": wish.context,
+            "fresh": "1" if wish.fresh else "0",
+        }
+        for wish in wishes
+    ]
 
 
 def _progressed(fields: Mapping[str, str], tasks: Mapping[str, dict[str, str]]) -> Progressed:

@@ -10,10 +10,33 @@ from dataclasses import dataclass
 from farm_protocol.errors import Conflict, NotFound
 from farm_protocol.ids import NodeId, OwnerId
 from render_farm.store import keys
+from render_farm.store.calls import Call
 from render_farm.store.connection import Connection
 from render_farm.store.identities import ADMIN, Caller, Repeat, Role, token_digest
 
 ID_DIGITS = 12
+
+
+class LookUpToken(Call, frozen=True):
+    """A token's digest, and when it is used."""
+
+    digest: str
+    now: str
+
+
+class Rotate(Call, frozen=True):
+    """Digests of an owner's `old` and `new` token; the old one works `overlap` seconds more. `again`,
+    `asked`, `remembered` as of CreateJob.
+    """
+
+    owner: OwnerId
+    old: str
+    new: str
+    now: str
+    overlap: str
+    again: str
+    asked: str
+    remembered: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +73,7 @@ class Tokens:
     async def caller(self, token: str, now: float) -> tuple[Caller, float] | None:
         """Whose token it is, and when it ends (0: never); None for one that does not work."""
         digest = token_digest(token)
-        found = await self._store.run("caller", [keys.token(digest)], f"{now:.3f}", digest)
+        found = await self._store.call(LookUpToken(digest, f"{now:.3f}"))
         if not found:
             return None
         role, owner, node, own, ends = found
@@ -79,11 +102,17 @@ class Tokens:
 
     async def rotate(self, old: Token, new: str, overlap: float, repeat: Repeat, now: float) -> None:
         """Let `new` work in place of a token, which goes on for `overlap` seconds. Raises Conflict."""
-        digest = token_digest(new)
-        tokens = (keys.token(old.digest), keys.token(digest))
-        places = [*tokens, repeat.place, keys.owner_tokens(old.owner)]
-        order = (digest, repeat.digest, repeat.seconds, f"{now:.3f}", f"{overlap:.3f}")
-        outcome = await self._store.run("rotate", places, *order)
+        call = Rotate(
+            owner=old.owner,
+            old=old.digest,
+            new=token_digest(new),
+            now=f"{now:.3f}",
+            overlap=f"{overlap:.3f}",
+            again=repeat.place,
+            asked=repeat.digest,
+            remembered=repeat.seconds,
+        )
+        outcome = await self._store.call(call)
         if outcome == "other":
             raise Conflict("This Idempotency-Key was used for another request: use a new key.")
         if outcome == "gone":

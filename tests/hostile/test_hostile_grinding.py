@@ -242,10 +242,11 @@ def test_the_counter_takes_only_its_own_terms(valkey_server):
         taken = await world.lease()
         result = world.result(taken)
         signer = await world.counter.signer(NODE, taken.task.id, taken.token, result)
-        held = await world.leases.submitting(taken.task.id, taken.token, "n", result)
+        held = signer.known.submitting(result)
         with pytest.raises(InvalidInput, match="by appointment"):
             await world.counter.take(NODE, held, result, signer)
-        terms = await world.counter.terms(NODE, held, 1)
+        terms = await world.counter.terms(NODE, held.task, held.token, 1)
+        signer = await world.counter.signer(NODE, taken.task.id, taken.token, result)
         message = attestation.attest(taken.task.id, taken.token, result)
         farm = world.rules.address
         good = attestation.appoint(message, terms, 1, farm)
@@ -283,16 +284,17 @@ def test_waiting_for_the_round_to_pass_makes_the_audit_certain(valkey_server):
         await world.submit(first)
         result = world.result(late)
         signer = await world.counter.signer(NODE, late.task.id, late.token, result)
-        held = await world.leases.submitting(late.task.id, late.token, "n", result)
+        held = signer.known.submitting(result)
         message = attestation.attest(late.task.id, late.token, result)
 
         async def hand_in(attempt: int) -> attestation.Appointment:
-            terms = await world.counter.terms(NODE, held, attempt)
+            terms = await world.counter.terms(NODE, held.task, held.token, attempt)
             one = attestation.appoint(message, terms, attempt, world.rules.address)
             world.now += 3.0 if attempt == 1 else 0.0
             await until_idle(world.ticker)
             signature = attestation.sign(one, world.rules.address, KEY)
             offered = replace(result, appointment=one, appointment_signature=signature)
+            signer = await world.counter.signer(NODE, late.task.id, late.token, offered)
             await world.counter.take(NODE, held, offered, signer)
             return one
 
@@ -330,11 +332,11 @@ def test_standing_that_changes_after_the_terms_changes_nothing(valkey_server):
     async def work(world: World) -> None:
         taken = await world.lease()
         result = world.result(taken)
-        await world.counter.signer(NODE, taken.task.id, taken.token, result)
-        held = await world.leases.submitting(taken.task.id, taken.token, "n", result)
-        before = await world.counter.terms(NODE, held, 1)
+        signer = await world.counter.signer(NODE, taken.task.id, taken.token, result)
+        held = signer.known.submitting(result)
+        before = await world.counter.terms(NODE, held.task, held.token, 1)
         await world.is_trusted()
-        assert (await world.counter.terms(NODE, held, 1)).rate == before.rate == MILLION
+        assert (await world.counter.terms(NODE, held.task, held.token, 1)).rate == before.rate == MILLION
 
     run(valkey_server.url, work)
 

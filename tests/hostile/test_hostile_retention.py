@@ -13,6 +13,7 @@ from farm_protocol.fields import encode
 from farm_protocol.records import Blob, Manifest
 from render_farm.coordinator.object_store import Objects, Place, blob_key
 from render_farm.coordinator.retention import Keeper
+from render_farm.store.calls import Intend
 from render_farm.store.connection import Connection
 from render_farm.store.identities import Repeat
 from render_farm.store.jobs import Jobs, task_of
@@ -220,7 +221,7 @@ def test_wherever_it_is_cut_off_the_next_time_does_the_rest(world):
 
 async def swept(farm, cut):
     """Sweep until the step with this number; returns whether it came to it."""
-    steps, (do, run, thread) = [], (farm.connection.do, farm.connection.run, farm.objects._in_thread)
+    steps, (do, call, thread) = [], (farm.connection.do, farm.connection.call, farm.objects._in_thread)
 
     def counted(work):
         async def step(*given):
@@ -231,7 +232,7 @@ async def swept(farm, cut):
 
         return step
 
-    farm.connection.do, farm.connection.run = counted(do), counted(run)
+    farm.connection.do, farm.connection.call = counted(do), counted(call)
     farm.objects._in_thread = counted(thread)
     farm.now = time.time() + 2 * KEPT
     try:
@@ -239,7 +240,7 @@ async def swept(farm, cut):
     except Cut:
         return True
     finally:
-        farm.connection.do, farm.connection.run, farm.objects._in_thread = do, run, thread
+        farm.connection.do, farm.connection.call, farm.objects._in_thread = do, call, thread
     return False
 
 
@@ -265,7 +266,7 @@ def test_tasks_of_a_job_that_was_given_up_are_ended_after_a_crash(world):
     async def story(farm):
         new = new_job("long", 1500, 1, False, farm.now)
         await farm.jobs.create(new, Repeat("ann", "", ""))
-        await farm.connection.run("intend", ["farm:job:long"], "long", "cancel")
+        await farm.connection.call(Intend("long", "cancel"))
         states = {task_of(task).state for task in (await farm.jobs.tasks("long", 0, 10_000))[0]}
         assert states == {"cancelled", "ready", "waiting"}, "most are ended afterwards"
         assert (await farm.jobs.get("long")).state == "cancelled"

@@ -12,9 +12,9 @@ from dataclasses import replace
 import msgspec
 import pytest
 
+from farm_protocol.records import FINAL_JOB_STATES
 from render_farm.policy.verification_rules import JobRules
 from render_farm.store.connection import Connection
-from render_farm.store.jobs import FINISHED
 from render_farm.store.money import Money
 from tests.integration.test_coordinator_states import new_job
 from tests.integration.test_coordinator_verified_states import NODES, UNFINISHED, Day, Repeat
@@ -185,7 +185,7 @@ class PaidDay(Day):
 
     async def check_frames_settled(self, job, settled):
         states = await self.money.frame_states(job)
-        ended = (await self.jobs.get(job)).state in FINISHED
+        ended = (await self.jobs.get(job)).state in FINAL_JOB_STATES
         assert settled == {frame for frame, state in states.items() if ended or state != "rendering"}
 
     def check_accepted(self, job, tasks, live):

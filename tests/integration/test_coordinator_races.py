@@ -51,9 +51,19 @@ def test_only_one_gets_a_task(valkey_server):
     async def work(_, __, leases):
         choice = (await seen(leases))[0]
         taken = await asyncio.gather(
-            *(leases.take(choice, f"n{number}", NOW, NOW + 30) for number in range(20))
+            *(leases.take([choice], f"n{number}", NOW, NOW + 30) for number in range(20))
         )
-        assert sum(one is not None for one in taken) == 1
+        assert sum(map(len, taken)) == 1
+
+    run(valkey_server.url, work)
+
+
+def test_of_several_slots_those_are_filled_whose_tasks_are_left(valkey_server):
+    async def work(_, __, leases):
+        first, second, *_ = await seen(leases)
+        assert await leases.take([first], "n1", NOW, NOW + 30)
+        (taken,) = await leases.take([first, second], "n2", NOW, NOW + 30)
+        assert taken.task.id == second.task.task
 
     run(valkey_server.url, work)
 
@@ -61,10 +71,10 @@ def test_only_one_gets_a_task(valkey_server):
 def test_class_is_checked_when_taking(valkey_server):
     async def work(_, jobs, leases):
         cpu, gpu = await seen(leases, "cpu"), await seen(leases, "gpu")
-        assert await leases.take(cpu[0], "n1", NOW, NOW + 30)
-        assert await leases.take(gpu[1], "n2", NOW, NOW + 30) is None, "another class came first"
+        assert await leases.take([cpu[0]], "n1", NOW, NOW + 30)
+        assert await leases.take([gpu[1]], "n2", NOW, NOW + 30) == [], "another class came first"
         assert (await jobs.get("j")).device_class == "cpu"
-        assert await leases.take(cpu[1], "n2", NOW, NOW + 30)
+        assert await leases.take([cpu[1]], "n2", NOW, NOW + 30)
 
     run(valkey_server.url, work)
 
@@ -74,7 +84,7 @@ def test_stopped_job_is_not_taken_from(valkey_server, intent):
     async def work(_, jobs, leases):
         choice = (await seen(leases))[0]
         await jobs.intend("j", intent)
-        assert await leases.take(choice, "n1", NOW, NOW + 30) is None
+        assert await leases.take([choice], "n1", NOW, NOW + 30) == []
 
     run(valkey_server.url, work)
 
@@ -93,8 +103,8 @@ def test_many_askers_at_once_get_all_tasks_once(valkey_server):
 def test_grace_lengthens_only_what_would_end_earlier(valkey_server):
     async def work(connection, _, leases):
         first, second = await seen(leases)
-        await leases.take(first, "n1", NOW, NOW + 1)
-        await leases.take(second, "n1", NOW, NOW + 99)
+        await leases.take([first], "n1", NOW, NOW + 1)
+        await leases.take([second], "n1", NOW, NOW + 99)
         assert await leases.grace(NOW, NOW + 30) == 1
         assert await leases.next_end() == NOW + 30
         assert await leases.expire(NOW + 29) == []

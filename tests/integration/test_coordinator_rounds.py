@@ -91,7 +91,8 @@ class World:
         asker = Asker("n", "bob", own=False, sandboxed=True)
         offer = SlotOffer("s", (TaskKind.RENDER,), "cpu")
         queue = (await self.leases.find(asker, LeaseRequest((offer,)), self.now)).queues[0]
-        return await self.leases.take(Choice(offer, queue, queue.tasks[0]), "n", self.now, self.now + 30)
+        chosen = [Choice(offer, queue, queue.tasks[0])]
+        return (await self.leases.take(chosen, "n", self.now, self.now + 30))[0]
 
     def result(self, taken, root="ab" * 32):
         file = OutputFile("tile.exr", "cd" * 32, 1)
@@ -102,11 +103,12 @@ class World:
     async def submit(self, taken, result=None):
         result = result or self.result(taken)
         signer = await self.counter.signer(NODE, taken.task.id, taken.token, result)
-        before = await self.counter.before(NODE, taken.task.id, taken.token, result, signer)
+        before = await self.counter.before(signer, result)
         if before:
             return before
-        held = await self.leases.submitting(taken.task.id, taken.token, "n", result)
+        held = signer.known.submitting(result)
         appointed = await by_terms(self.counter, NODE, held, result, KEY, self.rules.address)
+        signer = await self.counter.signer(NODE, taken.task.id, taken.token, appointed)
         return (await self.counter.take(NODE, held, appointed, signer))[1]
 
     async def state(self, number=0):
@@ -295,7 +297,7 @@ def test_killed_between_any_two_steps(url, step):
         for _ in range(2):
             await world.submit(await world.lease())
         world.now += 2.5
-        done, steps = world.connection.run, iter(range(1, 100))
+        done, steps = world.connection.call, iter(range(1, 100))
         plain = world.connection.do
 
         def deadly(ask):
@@ -306,10 +308,10 @@ def test_killed_between_any_two_steps(url, step):
 
             return asked
 
-        world.connection.run, world.connection.do = deadly(done), deadly(plain)
+        world.connection.call, world.connection.do = deadly(done), deadly(plain)
         with pytest.raises(Dies):
             await steps_of(world.ticker)
-        world.connection.run, world.connection.do = done, plain
+        world.connection.call, world.connection.do = done, plain
         await until_idle(world.another())
         assert await world.rounds.first() is None
         assert [await world.state(number) for number in range(2)] == ["auditing"] * 2

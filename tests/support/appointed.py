@@ -6,7 +6,7 @@ from dataclasses import replace
 from farm_protocol.records import TaskResult
 from render_farm.coordinator.result_receiver import Counter
 from render_farm.store.identities import Caller
-from render_farm.store.leases import Holding
+from render_farm.store.known_leases import Holding
 from verification.protocol import attestation
 
 
@@ -20,7 +20,7 @@ async def by_terms(
     attempt: int = 1,
 ) -> TaskResult:
     """The result with an appointment by what the counter offers now."""
-    terms = await counter.terms(caller, held, attempt)
+    terms = await counter.terms(caller, held.task, held.token, attempt)
     message = attestation.attest(held.task, held.token, result)
     one = attestation.appoint(message, terms, attempt, farm)
     return replace(result, appointment=one, appointment_signature=attestation.sign(one, farm, key))

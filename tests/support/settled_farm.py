@@ -38,6 +38,7 @@ from render_farm.store.leases import Leases
 from render_farm.store.money import Money
 from render_farm.store.new_jobs import NewMoney
 from render_farm.store.stakes import Stakes
+from render_farm.store.states import TILE_LANES
 from render_farm.store.submissions import Submissions
 from tests.integration.test_coordinator_states import new_job
 from tests.support import settling
@@ -176,12 +177,13 @@ class SettledFarm:
         result = replace(result, signature=signature)
         task = lease.task.id
         signer = await self.counter.signer(node.caller, task, lease.token, result)
-        await self.counter.before(node.caller, task, lease.token, result, signer)
-        held = await self.leases.submitting(task, lease.token, node.name, result)
-        if lease.task.kind is TaskKind.RENDER:
+        await self.counter.before(signer, result)
+        held = signer.known.submitting(result)
+        if held.lane in TILE_LANES:
             key, taken = node.key.reveal(), False
             while not taken:
                 offered = await by_terms(self.counter, node.caller, held, result, key, FARM)
+                signer = await self.counter.signer(node.caller, task, lease.token, offered)
                 # On a loaded machine the log may be closed meanwhile.
                 with contextlib.suppress(RoundClosed):
                     await self.counter.take(node.caller, held, offered, signer)

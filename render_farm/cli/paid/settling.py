@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 from farm_protocol.ids import JobId
+from farm_protocol.records import FINAL_JOB_STATES
 from payments.accounting import amounts
 from payments.messages.statements import Statement, TransactionLine
 from render_farm.cli.paid.client_wallet import ClientWallet
@@ -15,7 +16,7 @@ SETTLING_SECONDS = 60.0
 RELEASE_SECONDS = 5.0
 """How long operators who are paid have for giving their agreements up."""
 LOOKS_SECONDS = 0.3
-OVER = ("complete", "settled", "failed", "cancelled")
+OVER = FINAL_JOB_STATES
 """States of a job, as its statement has them, after which nothing more is earned."""
 
 

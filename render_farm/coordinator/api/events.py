@@ -11,14 +11,14 @@ from starlette.types import Receive, Scope, Send
 
 from farm_protocol.errors import FarmError, InvalidInput
 from farm_protocol.fields import encode
-from farm_protocol.records import JobState
+from farm_protocol.records import FINAL_JOB_STATES, JobState
 from render_farm.api_models import Job
 from render_farm.coordinator.api.edge import Owner, farm_of
 from render_farm.coordinator.api.jobs import visible
 from render_farm.coordinator.composition import Farm
 from render_farm.store.connection import is_event_id
 from render_farm.store.identities import Caller
-from render_farm.store.jobs import FINISHED, StoredEvent
+from render_farm.store.jobs import StoredEvent
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -100,7 +100,7 @@ async def _next(farm: Farm, job: Job, after: str, wait: float, seen: str) -> lis
 async def _nothing_more(farm: Farm, job: Job, after: str) -> bool:
     """Whether somebody resumed after the last event of a finished job."""
     now = await farm.jobs.get(job.job)
-    return now is None or (now.state in FINISHED and not await farm.jobs.follow(job.job, after, 0))
+    return now is None or (now.state in FINAL_JOB_STATES and not await farm.jobs.follow(job.job, after, 0))
 
 
 async def _line(farm: Farm, caller: Caller, job: Job, event: StoredEvent, at: str) -> bytes:
@@ -121,4 +121,4 @@ async def _data(farm: Farm, caller: Caller, job: Job, event: StoredEvent) -> Any
 
 
 def _is_last(event: StoredEvent) -> bool:
-    return event.name == "job" and JobState(event.data["state"]) in FINISHED
+    return event.name == "job" and JobState(event.data["state"]) in FINAL_JOB_STATES

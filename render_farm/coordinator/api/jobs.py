@@ -8,12 +8,13 @@ from fastapi import APIRouter, Request, Response
 
 from farm_protocol.errors import NotFound
 from farm_protocol.ids import JobId
+from farm_protocol.records import FINAL_JOB_STATES
 from render_farm.api_models import FrameList, Job, JobList, TaskList
 from render_farm.coordinator.api.edge import AT_ONCE, Owner, answer, described, farm_of, large_body, repeat_of
 from render_farm.coordinator.api.reading import PAGE, After, Limit, aside, require_there, turn
 from render_farm.coordinator.intake import JobOrder
 from render_farm.store.identities import Caller, Role
-from render_farm.store.jobs import FINISHED, Fields, frame_of, job_of, task_of
+from render_farm.store.jobs import Fields, frame_of, job_of, task_of
 from render_farm.store.new_jobs import batched
 
 log = structlog.get_logger()
@@ -74,7 +75,7 @@ async def list_jobs(
         for some in batched(names, LISTED_AT_ONCE):
             await require_there(request)
             found = await _read(request, caller, await farm.jobs.some(list(some)))
-            jobs += [job for job in found if not unfinished or job.state not in FINISHED]
+            jobs += [job for job in found if not unfinished or job.state not in FINAL_JOB_STATES]
             if len(jobs) >= MOST_LISTED or sum(len(job.spec.frames) for job in jobs) > MOST_FRAMES_LISTED:
                 break
         return await _shown(request, caller, JobList(tuple(jobs)))

@@ -20,7 +20,7 @@ from farm_protocol.records import (
     TaskResult,
 )
 from render_farm.coordinator.api.edge import Node, answer, body, described, farm_of, is_plain, shown
-from render_farm.store.leases import STALE
+from render_farm.store.known_leases import STALE
 
 router = APIRouter(prefix="/leases", tags=["leases"])
 

@@ -1,23 +1,5 @@
 -- What a node could lease now, most urgent job first, and a note that the node was heard of.
 --
--- KEYS[1]  farm:jobs:open
--- KEYS[2]  farm:nodes                  all nodes by last word
--- KEYS[3]  farm:node:{node}            the node
--- KEYS[4]  farm:node:{node}:slots      its slots by last word
--- KEYS[5]  farm:node:{node}:audits     device classes it audits on, by last word
--- ARGV[1]  node id
--- ARGV[2]  now, seconds
--- ARGV[3]  whose jobs only: an owner id, or '' for everybody's
--- ARGV[4]  JSON list of device classes offered
--- ARGV[5]  JSON list of lanes the node may be given
--- ARGV[6]  how many jobs to return at most
--- ARGV[7]  how many tasks a lane at most
--- ARGV[8]  '1' if the node is sandboxed
--- ARGV[9]  JSON list of device classes offered for audits
--- ARGV[10] JSON list of jobs that the node renders nothing more for now
--- ARGV[11] JSON object: each slot offered to its offer (JSON)
---          A stranger's node is told no more tasks than it may hold.
--- ARGV[12] a job, or '': only to see what the node could be given of it, which is no word from the node
 -- Returns  'unbound' where the node has no address yet, else JSON {how many tasks the node may take, -1 for any,
 --          list of {job, owner, rank, scene, pin or '', movable ('1': the pin may be changed),
 --          in_order ('1': CPUs only, 'own': CPUs and own nodes), {video memory that its scene did not fit as own nodes say, and as the node says of itself; -1 where none did},
@@ -26,12 +8,12 @@
 --          With a job: JSON list of as much of it, and of why it is no more: other_owner, sells, agreement, room,
 --          refused, excluded, paused, called_broken. The rest of the rules is the scheduler's: lanes and device classes are not looked at.
 -- Also changes farm:node:{node}:offers (hash: slot to its last offer).
--- Reads farm:job:{job}, farm:job:{job}:excluded, farm:job:{job}:ready:{lane}, farm:job:{job}:order:{node} and
--- farm:task:{task} of those jobs.
 
-local now, only_owner = ARGV[2], filled(ARGV[3])
-local classes, lanes = cjson.decode(ARGV[4]), cjson.decode(ARGV[5])
-local most_jobs, most_tasks = tonumber(ARGV[6]), tonumber(ARGV[7])
+local node, now, only, only_owner = arg.node, arg.now, arg.job, arg.owner
+local classes, lanes = arg.classes, arg.lanes
+local of_node = 'farm:node:' .. node
+local slots, audits_of = of_node .. ':slots', of_node .. ':audits'
+local most_jobs, most_tasks = tonumber(arg.most_jobs), tonumber(arg.most_tasks)
 local LOOKED_AT, MOST_LOOKS = 1000, 10000
 local SLOT_FORGOTTEN = 600
 local SLOTS_KEPT, CLASSES_KEPT = 256, 32
@@ -41,52 +23,52 @@ local PASSED_OVER = 10
 
 local CLASS_FORGOTTEN = 86400
 
-local function forget(slots)
-  if #slots == 0 then return end
-  redis.call('ZREM', KEYS[4], unpack(slots))
-  redis.call('HDEL', KEYS[3] .. ':offers', unpack(slots))
+local function forget(some)
+  if #some == 0 then return end
+  redis.call('ZREM', slots, unpack(some))
+  redis.call('HDEL', of_node .. ':offers', unpack(some))
 end
 
 local function heard_of()
-  redis.call('ZADD', KEYS[2], now, ARGV[1])
-  redis.call('HSET', KEYS[3], 'last_seen', now, 'sandboxed', ARGV[8], 'device_class', classes[1] or '', 'refuses', ARGV[10])
-  redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', tonumber(now) - CLASS_FORGOTTEN)
+  redis.call('ZADD', 'farm:nodes', now, node)
+  redis.call('HSET', of_node, 'last_seen', now, 'sandboxed', arg.sandboxed, 'device_class', classes[1] or '', 'refuses', arg.refuses)
+  redis.call('ZREMRANGEBYSCORE', audits_of, '-inf', tonumber(now) - CLASS_FORGOTTEN)
   local audits, seen, offers = {}, {}, {}
-  for _, class in ipairs(cjson.decode(ARGV[9])) do
+  for _, class in ipairs(arg.audits) do
     table.insert(audits, now)
     table.insert(audits, class)
   end
-  if #audits > 0 then redis.call('ZADD', KEYS[5], unpack(audits)) end
-  redis.call('ZREMRANGEBYRANK', KEYS[5], 0, -CLASSES_KEPT - 1)
-  forget(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', tonumber(now) - SLOT_FORGOTTEN))
-  for slot, offer in pairs(cjson.decode(ARGV[11])) do
+  if #audits > 0 then redis.call('ZADD', audits_of, unpack(audits)) end
+  redis.call('ZREMRANGEBYRANK', audits_of, 0, -CLASSES_KEPT - 1)
+  forget(redis.call('ZRANGEBYSCORE', slots, '-inf', tonumber(now) - SLOT_FORGOTTEN))
+  for slot, offer in pairs(arg.offers) do
     for _, word in ipairs({ now, slot }) do table.insert(seen, word) end
     for _, word in ipairs({ slot, offer }) do table.insert(offers, word) end
   end
   if #seen > 0 then
-    redis.call('ZADD', KEYS[4], unpack(seen))
-    redis.call('HSET', KEYS[3] .. ':offers', unpack(offers))
+    redis.call('ZADD', slots, unpack(seen))
+    redis.call('HSET', of_node .. ':offers', unpack(offers))
   end
-  local beyond = redis.call('ZCARD', KEYS[4]) - SLOTS_KEPT
-  forget(beyond > 0 and redis.call('ZRANGE', KEYS[4], 0, beyond - 1) or {})
+  local beyond = redis.call('ZCARD', slots) - SLOTS_KEPT
+  forget(beyond > 0 and redis.call('ZRANGE', slots, 0, beyond - 1) or {})
 end
 
-if ARGV[12] == '' then heard_of() end
+if not only then heard_of() end
 
-if not filled(redis.call('HGET', KEYS[3], 'address')) then return 'unbound' end
+if not filled(redis.call('HGET', of_node, 'address')) then return 'unbound' end
 
 local offered, refused = {}, {}
 for _, class in ipairs(classes) do offered[class] = true end
-for _, job in ipairs(cjson.decode(ARGV[10])) do refused[job] = true end
-local own, offer = get(KEYS[3], 'own', 'offer')
-local operator = stranger(ARGV[1])
+for _, job in ipairs(cjson.decode(arg.refuses)) do refused[job] = true end
+local own, offer = get(of_node, 'own', 'offer')
+local operator = stranger(node)
 local may_take, paused = -1, nil
-if operator then may_take, paused = may_hold(ARGV[1], operator, now) end
+if operator then may_take, paused = may_hold(node, operator, now) end
 if may_take ~= -1 and may_take <= 0 then
-  if ARGV[12] == '' then return '[0,[]]' end
+  if not only then return '[0,[]]' end
   if paused then return '[[],["paused"]]' end
 end
-if ARGV[12] == '' and #lanes == 0 then return '[0,[]]' end
+if not only and #lanes == 0 then return '[0,[]]' end
 
 -- How many units of a job's tiles, and of its audits, the node may be given: none where a stranger's node has no
 -- agreement, or sells and the job is free. An own node that sells waits for room as others do; what only it can
@@ -96,7 +78,7 @@ local function room(job, paid)
     local most = own ~= '1' and filled(offer) and -1 or math.huge
     return most, most
   end
-  local agreement, cap, used = get(order_key(job, ARGV[1]), 'agreement', 'units_cap', 'units_used')
+  local agreement, cap, used = get(order_key(job, node), 'agreement', 'units_cap', 'units_used')
   local left = filled(agreement) and cap - used or -1
   if own ~= '1' then return left, left end
   return filled(agreement) and filled(offer) and math.max(0, left) or math.huge, math.huge
@@ -104,7 +86,7 @@ end
 
 -- The largest video memory that is offered for rendering; a processor has no such limit.
 local roomiest = -1
-for _, text in pairs(cjson.decode(ARGV[11])) do
+for _, text in pairs(arg.offers) do
   local one, renders = cjson.decode(text), false
   for _, kind in ipairs(one.kinds) do renders = renders or (kind ~= 'finish' and kind ~= 'check') end
   if renders then
@@ -119,7 +101,7 @@ end
 local less, looks = {}, 0
 
 local function open_lanes(job, pin, movable, large)
-  local suits = pin == '' or movable or offered[pin] or ARGV[12] ~= ''
+  local suits = pin == '' or movable or offered[pin] or only
   local open = {}
   for _, lane in ipairs(lanes) do
     if refused[job] or large then
@@ -144,8 +126,8 @@ end
 
 -- What another of an operator's nodes kept to its end is left to others as if this one had.
 local function went_wrong_here(on, code)
-  if not operator or on == ARGV[1] or not KEPT[code] or not filled(on) then return on end
-  return redis.call('HGET', 'farm:node:' .. on, 'owner') == operator and ARGV[1] or on
+  if not operator or on == node or not KEPT[code] or not filled(on) then return on end
+  return redis.call('HGET', 'farm:node:' .. on, 'owner') == operator and node or on
 end
 
 local function is_called_broken(task)
@@ -158,8 +140,8 @@ local function late_tasks(job, open, most_units)
   for _, lane in ipairs(open) do lanes_open[lane] = true end
   for _, task in ipairs(redis.call('ZRANGE', job_key(job) .. ':late', 0, most_tasks - 1)) do
     local lane, frame, excluded, units, faults = get(task_key(task), 'lane', 'frame', 'excluded', 'units', 'faults')
-    if lanes_open[lane] and may_take_over(task, ARGV[1], operator) and tonumber(units or 0) <= most_units
-      and not (filled(excluded) and is_in(ARGV[1], excluded)) and not (faults and is_called_broken(task)) then
+    if lanes_open[lane] and may_take_over(task, node, operator) and tonumber(units or 0) <= most_units
+      and not (filled(excluded) and is_in(node, excluded)) and not (faults and is_called_broken(task)) then
       table.insert(found, { task, lane, frame, '', '0', '', '', '1' })
     end
   end
@@ -176,7 +158,7 @@ local function tasks_in(job, open, most_units, most_audit, late)
       local frame, on, at, code, excluded, units, faults =
         get(task_key(task), 'frame', 'failed_on', 'failed_at', 'failed_code', 'excluded', 'units', 'faults')
       local most = lane == 'audit' and most_audit or most_units
-      local barred = filled(excluded) and is_in(ARGV[1], excluded)
+      local barred = filled(excluded) and is_in(node, excluded)
       if tonumber(units or 0) > most then less.room = true end
       if barred then less.excluded = true end
       if not barred and faults and is_called_broken(task) then barred, less.called_broken = true, true end
@@ -193,16 +175,16 @@ end
 
 -- Nothing that is found for a node takes the store from all others for long.
 local found = {}
-local jobs = ARGV[12] == '' and redis.call('ZRANGE', KEYS[1], 0, LOOKED_AT - 1) or { ARGV[12] }
+local jobs = not only and redis.call('ZRANGE', 'farm:jobs:open', 0, LOOKED_AT - 1) or { only }
 for _, job in ipairs(jobs) do
   if #found >= most_jobs or looks > MOST_LOOKS then break end
   local owner, rank, scene, pin, paid, in_order, late =
     get(job_key(job), 'owner', 'rank', 'scene', 'device_class', 'paid', 'in_order', 'late')
   local mine = not only_owner or owner == only_owner
   local most_units, most_audit = -1, -1
-  if mine or ARGV[12] ~= '' then most_units, most_audit = room(job, paid) end
-  local wanted = mine and most_units >= 0 or ARGV[12] ~= ''
-  local barred = wanted and redis.call('SISMEMBER', job_key(job) .. ':excluded', ARGV[1]) == 1
+  if mine or only then most_units, most_audit = room(job, paid) end
+  local wanted = mine and most_units >= 0 or only
+  local barred = wanted and redis.call('SISMEMBER', job_key(job) .. ':excluded', node) == 1
   if not mine then less.other_owner = true end
   if refused[job] then less.refused = true end
   if most_units < 0 then less[paid == '1' and 'agreement' or 'sells'] = true end
@@ -213,9 +195,9 @@ for _, job in ipairs(jobs) do
   if mine and most_units >= 0 and not barred then
     pin = pin or ''
     local movable = is_movable(job) or is_pin_idle(job, now)
-    local here, own = get(job_key(job) .. ':too_small', ARGV[1], 'own')
+    local here, own = get(job_key(job) .. ':too_small', node, 'own')
     here, own = tonumber(here or -1), tonumber(own or -1)
-    local large = ARGV[12] == '' and not fits(own, here)
+    local large = not only and not fits(own, here)
     local tasks = tasks_in(job, open_lanes(job, pin, movable, large), most_units, most_audit,
       late and late ~= '0')
     if #tasks > 0 then
@@ -223,7 +205,7 @@ for _, job in ipairs(jobs) do
     end
   end
 end
-if ARGV[12] ~= '' then
+if only then
   local why = {}
   for name in pairs(less) do table.insert(why, name) end
   return '[' .. (#found > 0 and cjson.encode(found) or '[]') .. ',' .. (#why > 0 and cjson.encode(why) or '[]') .. ']'

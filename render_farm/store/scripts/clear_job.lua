@@ -1,13 +1,10 @@
 -- uses verification.lua
 -- Deletes some of what is left of a job that is in no list any more. Repeating it is harmless.
 --
--- KEYS[1]  farm:jobs:leaving
--- ARGV[1]  job id
--- ARGV[2]  how many tasks and frames at most
 -- Returns  1 where there is more, else 0
 -- The log's leaves, rounds, agreements and promises stay: they are not the job's alone.
 
-local job, limit = ARGV[1], tonumber(ARGV[2])
+local job, limit = arg.job, tonumber(arg.limit)
 local key = job_key(job)
 local MOST_TOKENS = 1000
 
@@ -43,6 +40,6 @@ for _, name in ipairs({ 'events', 'progress', 'broken', 'entries', 'chain', 'uni
   redis.call('UNLINK', key .. ':' .. name)
 end
 redis.call('UNLINK', key)
-redis.call('ZREM', KEYS[1], job)
+redis.call('ZREM', 'farm:jobs:leaving', job)
 redis.call('ZREM', 'farm:jobs:ending', job)
 return 0

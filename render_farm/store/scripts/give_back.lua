@@ -2,39 +2,26 @@
 -- A node could not do a task. Three faults of the scene's own fail it, where an own node says so, or two operators
 -- of strangers' nodes twice each, or three; otherwise it is tried again.
 --
--- KEYS[1]  farm:task:{task}
--- ARGV[1]  task id
--- ARGV[2]  token
--- ARGV[3]  node id
--- ARGV[4]  now, seconds
--- ARGV[5]  failure code
--- ARGV[6]  '1' if it counts against the scene
--- ARGV[7]  failure (JSON), kept with the task
--- ARGV[8]  the node's sentence
--- ARGV[9]  how many faults fail a task
--- ARGV[10] JSON list: tiles a finish task could not use, rendered again; audits a check could not look at
--- ARGV[11] why the job's frames are rendered whole from now on if a task of tiles fails of this (JSON), or ''
 -- Returns  'ready' | 'waiting' (a finish task whose tiles are rendered again) | 'failed' | 'stale' |
 --          'cancelled' (an audit or a check that is not tried again; a task of tiles whose frame is rendered whole)
--- Also changes farm:task:{task}:accusers, farm:job:{job}:broken, the node and its operator, farm:job:{job},
--- farm:job:{job}:too_small, farm:frame:{job}:{frame}, other tasks of the frame, lanes and events.
 
-local task, now, code, sentence = ARGV[1], ARGV[4], ARGV[5], ARGV[8]
-local job = held(task, ARGV[2], ARGV[3])
+local task, now, code, sentence = arg.task, arg.now, arg.code, arg.sentence
+local key = task_key(task)
+local job = held(task, arg.token, arg.node)
 if not job then return 'stale' end
-local kind, frame, operator = get(KEYS[1], 'kind', 'frame', 'held_by')
+local kind, frame, operator = get(key, 'kind', 'frame', 'held_by')
 operator = filled(operator)
-note_failure(task, ARGV[7])
+note_failure(task, arg.failure)
 -- A scene that is broken costs nobody's node anything, and a node that calls all broken little of a job: who did
 -- so too often gets no more of it.
-if operator and ARGV[6] == '1' and not EXTRA[kind] then
+if operator and arg.is_fault == '1' and not EXTRA[kind] then
   redis.call('HINCRBY', job_key(job) .. ':broken', operator, 1)
 elseif operator then
-  strike(ARGV[3], operator, now, 1, false)
+  strike(arg.node, operator, now, 1, false)
 end
 if code == 'gpu_memory' then note_too_small(job, task) end
 if EXTRA[kind] then
-  local outcome = extra_failed(job, task, now, code, ARGV[6] == '1', sentence, cjson.decode(ARGV[10]))
+  local outcome = extra_failed(job, task, now, code, arg.is_fault == '1', sentence, arg.bad_inputs)
   settle(job)
   return outcome
 end
@@ -48,21 +35,21 @@ end
 
 -- Strangers could call any scene broken: the last word is an own node's, where there is one to say it.
 local function own_has_the_last_word()
-  local lane, class = get(KEYS[1], 'lane', 'class')
-  return lane == 'render' and redis.call('HGET', 'farm:node:' .. ARGV[3], 'own') ~= '1' and has_own_node(class, now)
+  local lane, class = get(key, 'lane', 'class')
+  return lane == 'render' and redis.call('HGET', 'farm:node:' .. arg.node, 'own') ~= '1' and has_own_node(class, now)
 end
 
 -- What cannot be done in tiles may be done by one Blender. Only an own node's word counts, as only its frames do.
 local function can_be_whole()
-  local lane = redis.call('HGET', KEYS[1], 'lane')
-  return filled(ARGV[11]) and (lane == 'render' or kind == 'finish') and redis.call('HGET', 'farm:node:' .. ARGV[3], 'own') == '1'
+  local lane = redis.call('HGET', key, 'lane')
+  return arg.fallback and (lane == 'render' or kind == 'finish') and redis.call('HGET', 'farm:node:' .. arg.node, 'own') == '1'
 end
 
 -- One operator alone fails nothing, however many nodes it has.
 local function is_agreed()
   if not operator then return true end
   local operators, words = 0, 0
-  local said = redis.call('HVALS', KEYS[1] .. ':accusers')
+  local said = redis.call('HVALS', key .. ':accusers')
   for _, count in ipairs(said) do
     operators, words = operators + 1, words + math.min(tonumber(count), 2)
   end
@@ -70,8 +57,8 @@ local function is_agreed()
 end
 
 local state = 'ready'
-local is_last = ARGV[6] == '1' and redis.call('HINCRBY', KEYS[1], 'faults', 1) >= tonumber(ARGV[9])
-if ARGV[6] == '1' and operator then redis.call('HINCRBY', KEYS[1] .. ':accusers', operator, 1) end
+local is_last = arg.is_fault == '1' and redis.call('HINCRBY', key, 'faults', 1) >= tonumber(arg.most_faults)
+if arg.is_fault == '1' and operator then redis.call('HINCRBY', key .. ':accusers', operator, 1) end
 local kept = is_last and own_has_the_last_word()
 is_last = is_last and is_agreed()
 if kept then
@@ -79,7 +66,7 @@ if kept then
   keep_for_own(job, task)
 elseif is_last and can_be_whole() then
   state = 'cancelled'
-  fall_back(job, cjson.decode(ARGV[11]), now)
+  fall_back(job, cjson.decode(arg.fallback), now)
 elseif is_last then
   state = 'failed'
   move(job, task, 'leased', 'failed')
@@ -87,7 +74,7 @@ elseif is_last then
   break_frame(job, frame, 'Frame ' .. frame .. ' cannot be rendered: ' .. sentence)
 else
   if kind == 'finish' then
-    for _, tile in ipairs(cjson.decode(ARGV[10])) do
+    for _, tile in ipairs(arg.bad_inputs) do
       if reject(tile) then state = 'waiting' end
     end
   end

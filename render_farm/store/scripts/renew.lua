@@ -2,34 +2,25 @@
 -- A node's heartbeat: renews its leases, keeps their progress, says which are lost. No lease is renewed beyond its
 -- latest end; one that is late may be taken over by another node.
 --
--- KEYS[1]  farm:leases
--- KEYS[2]  farm:nodes
--- KEYS[3]  farm:node:{node}
--- KEYS[4]  farm:node:{node}:slots
--- ARGV[1]  node id
--- ARGV[2]  now, seconds
--- ARGV[3]  when the renewed leases end, seconds
--- ARGV[4]  JSON list of {task, token, progress (JSON), done, total}
--- ARGV[5]  JSON list of slots that the node cannot use
 -- Returns  {list of tasks that are no longer the node's, list of those among them whose leases end now,
 --          1 where there is something to take that was not before}
--- Also changes farm:task:{task} (progress), farm:job:{job}:late and farm:job:{job}:progress.
 
-local node, now = ARGV[1], tonumber(ARGV[2])
-redis.call('ZADD', KEYS[2], ARGV[2], node)
-redis.call('HSET', KEYS[3], 'last_seen', ARGV[2], 'troubles', ARGV[5])
+local node, now = arg.node, tonumber(arg.now)
+local of_node = 'farm:node:' .. node
+redis.call('ZADD', 'farm:nodes', arg.now, node)
+redis.call('HSET', of_node, 'last_seen', arg.now, 'troubles', arg.troubles)
 
 local TOLD_SECONDS = 1
 
 local function note(job, beat)
   local known, frame, slot, kind, worked, told =
     get(task_key(beat.task), 'progress', 'frame', 'slot', 'kind', 'worked_at', 'told_at')
-  redis.call('ZADD', KEYS[4], ARGV[2], slot)
+  redis.call('ZADD', of_node .. ':slots', arg.now, slot)
   if known == beat.progress then return end
-  redis.call('HSET', task_key(beat.task), 'progress', beat.progress, 'moved_at', ARGV[2])
-  if not filled(worked) and beat.total > 0 then redis.call('HSET', task_key(beat.task), 'worked_at', ARGV[2]) end
+  redis.call('HSET', task_key(beat.task), 'progress', beat.progress, 'moved_at', arg.now)
+  if not filled(worked) and beat.total > 0 then redis.call('HSET', task_key(beat.task), 'worked_at', arg.now) end
   if not EXTRA[kind] and math.abs(now - (filled(told) or 0)) >= TOLD_SECONDS then
-    redis.call('HSET', task_key(beat.task), 'told_at', ARGV[2])
+    redis.call('HSET', task_key(beat.task), 'told_at', arg.now)
     tell_progress(job, { task = beat.task, frame = tonumber(frame), node = node, slot = slot,
       done = beat.done, total = beat.total })
   end
@@ -46,18 +37,18 @@ local function offer_to_others(job, task)
 end
 
 local lost, ended, woke = {}, {}, 0
-for _, beat in ipairs(cjson.decode(ARGV[4])) do
+for _, beat in ipairs(arg.beats) do
   local job = held(beat.task, beat.token, node)
   if job and not is_off_class(job, beat.task) then
     note(job, beat)
     local late, last, why = ends_of(job_key(job), task_key(beat.task))
     if last <= now then
-      end_lease(job, beat.task, ARGV[2], why)
+      end_lease(job, beat.task, arg.now, why)
       table.insert(ended, beat.task)
       table.insert(lost, beat.task)
       woke = 1
     else
-      redis.call('ZADD', KEYS[1], math.min(tonumber(ARGV[3]), last), beat.task)
+      redis.call('ZADD', 'farm:leases', math.min(tonumber(arg.ends), last), beat.task)
       if late <= now then woke = math.max(woke, offer_to_others(job, beat.task)) end
     end
   else

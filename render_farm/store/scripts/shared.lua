@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: GPL-3.0-or-later
--- Stands after holding.lua before every other script. Keys reached from here are derived from the ids the script was
+-- Stands after holding.lua before every other script, and after the table of states.py; each script is told what its
+-- record of calls.py, `arg`, says. Keys reached from here are derived from the ids the script was
 -- given, since a task leads to its job, its frame and its node:
 --
 --   farm:task:{task}           hash: task (JSON), job, kind, lane, frame, order, state, token, node,
@@ -70,17 +71,14 @@ local FAILURES_KEPT = 20
 local ENDED_AT_ONCE = 400
 local OWN_NODE_SECONDS = 120
 local PIN_SECONDS = 600
-local UNFINISHED = { waiting = true, ready = true, leased = true, submitted = true, auditing = true }
-local ENDED = { complete = true, settled = true, failed = true, cancelled = true }
 local EXTRA = { audit = true, check = true }
-local TILE_LANES = { render = true, kept = true }
-local USES_UNITS = { leased = true, submitted = true, auditing = true, accepted = true }
 local RINGS_KEPT = 1000
 local NO_ROOT = string.rep('0', 64)
 
 local function task_key(task) return 'farm:task:' .. task end
 local function job_key(job) return 'farm:job:' .. job end
 local function lane_key(job, lane) return 'farm:job:' .. job .. ':ready:' .. lane end
+local function scene_key(owner, scene) return 'farm:owner:' .. owner .. ':scene:' .. scene end
 local function frame_key(job, frame) return 'farm:frame:' .. job .. ':' .. frame end
 
 local function tell(job, name, data)
@@ -168,11 +166,17 @@ local function give_units_back(job, task)
   end
 end
 
+-- The state alone, as the table of transitions has it.
+local function set_state(task, from, to)
+  assert(TRANSITIONS[from][to], 'no task goes from ' .. from .. ' to ' .. to .. ': ' .. task)
+  redis.call('HSET', task_key(task), 'state', to)
+end
+
 -- Moves a task between states with all that hangs on it: counters, its lane, its lease, its units.
 local function move(job, task, from, to)
+  set_state(task, from, to)
   local kind, lane, order, node, units, held_by, late =
     get(task_key(task), 'kind', 'lane', 'order', 'node', 'units', 'held_by', 'late')
-  redis.call('HSET', task_key(task), 'state', to)
   local prefix = EXTRA[kind] and 'extra_' or ''
   redis.call('HINCRBY', job_key(job), prefix .. from, -1)
   redis.call('HINCRBY', job_key(job), prefix .. to, 1)
@@ -294,7 +298,7 @@ local function end_some(job, limit)
     if UNFINISHED[state] then
       if state == 'auditing' then drop_extras(job, task) end
       if USES_UNITS[state] then give_units_back(job, task) end
-      redis.call('HSET', task_key(task), 'state', 'cancelled')
+      set_state(task, state, 'cancelled')
     end
   end
   redis.call('HSET', key, 'ended_to', first + #tasks)
@@ -385,6 +389,15 @@ local function held(task, token, node)
   local job, state, live, holder = get(task_key(task), 'job', 'state', 'token', 'node')
   if state == 'leased' and live == token and holder == node then return job end
   return nil
+end
+
+-- What is said to a result under a lease: 'again' or 'other' where one was accepted under it before, 'stale' where
+-- the lease is over, or nil and the task's job.
+local function refused(task, token, node, told)
+  local state, live, holder, digest = get(task_key(task), 'state', 'token', 'node', 'digest')
+  if state == 'accepted' and live == token and holder == node then return digest == told and 'again' or 'other' end
+  local job = held(task, token, node)
+  return not job and 'stale' or nil, job
 end
 
 -- A scene did not fit the video memory of the slot that its task was leased for. An own node's word is heeded for

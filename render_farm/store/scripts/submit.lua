@@ -2,64 +2,40 @@
 -- Takes a task's result, if its lease is still the submitter's. The caller has checked the objects and
 -- the signature. A result without a submission (a finished frame) is accepted at once.
 --
--- KEYS[1]  farm:task:{task}
--- KEYS[2]  farm:submission:{task}:{token}
--- KEYS[3]  farm:log
--- KEYS[4]  farm:rounds
--- ARGV[1]  task id
--- ARGV[2]  token
--- ARGV[3]  node id
--- ARGV[4]  result (JSON)
--- ARGV[5]  digest of the result: tells a repeated submit from another one under the same token
--- ARGV[6]  pure render seconds
--- ARGV[7]  now, seconds
--- ARGV[8]  '' | 'accept' (at once) | 'wait' (for its round): what follows, and with it:
--- ARGV[9]  the submission's record (JSON); without one: {sentence, scope, approximate} (JSON) where a finished
---          frame is another than the one rendered whole, which is what was delivered, or ''
--- ARGV[10] digest of the attestation
--- ARGV[11] digest of the receipt, the log's leaf
--- ARGV[12] beacon round
--- ARGV[13] pixel root
--- ARGV[14] operator
 -- Returns  {'accepted' | 'submitted' | 'again' | 'other' (submitted before with another result) | 'stale' |
 --          'late' (the log is closed for the round), the leaf's number, or the last closed round where late}
--- Also changes farm:job:{job}, farm:frame:{job}:{frame}, the frame's finish task, lanes and events.
 
-local task, token, node = ARGV[1], ARGV[2], ARGV[3]
-local how, attestation, leaf, round = ARGV[8], ARGV[10], ARGV[11], ARGV[12]
+local task, token, node = arg.task, arg.token, arg.node
+local how, attestation, round = arg.how, arg.attestation, arg.round
+local key = submission_key(task, token)
 
-if how ~= '' then
-  local known, number = get(KEYS[2], 'attestation', 'leaf')
+if how then
+  local known, number = get(key, 'attestation', 'leaf')
   if known then return { known == attestation and 'again' or 'other', tonumber(number) } end
-else
-  local state, live, holder, digest = get(KEYS[1], 'state', 'token', 'node', 'digest')
-  if state == 'accepted' and live == token and holder == node then
-    return { digest == ARGV[5] and 'again' or 'other', 0 }
-  end
 end
-local job = held(task, token, node)
-if not job or is_off_class(job, task) then return { 'stale', 0 } end
-local last = tonumber(filled(redis.call('GET', KEYS[4] .. ':closed')) or 0)
-if how ~= '' and tonumber(round) <= last then return { 'late', last } end
+local refusal, job = refused(task, token, node, arg.digest)
+if refusal or is_off_class(job, task) then return { refusal or 'stale', 0 } end
+local last = tonumber(filled(redis.call('GET', 'farm:rounds:closed')) or 0)
+if how and tonumber(round) <= last then return { 'late', last } end
 
-redis.call('HSET', KEYS[1], 'result', ARGV[4], 'digest', ARGV[5], 'render_seconds', ARGV[6], 'progress', '', 'hold',
-  held_for(KEYS[1], ARGV[7]))
+redis.call('HSET', task_key(task), 'result', arg.result, 'digest', arg.digest, 'render_seconds', arg.render_seconds, 'progress', '', 'hold',
+  held_for(task_key(task), arg.now))
 local number = 0
-if how ~= '' then
-  number = redis.call('RPUSH', KEYS[3], leaf) - 1
-  local entry, root = task .. ' ' .. token, ARGV[13]
-  redis.call('HSET', KEYS[2], 'base', ARGV[9], 'job', job, 'node', node, 'operator', ARGV[14],
+if how then
+  number = redis.call('RPUSH', 'farm:log', arg.receipt) - 1
+  local entry, root = task .. ' ' .. token, arg.pixel_root
+  redis.call('HSET', key, 'base', arg.record, 'job', job, 'node', node, 'operator', arg.operator,
     'attestation', attestation, 'leaf', number, 'root', root, 'phase', how == 'wait' and 'pending' or 'done',
-    'audited', how == 'wait' and '' or '0', 'agreement', redis.call('HGET', KEYS[1], 'agreement') or '')
+    'audited', how == 'wait' and '' or '0', 'agreement', redis.call('HGET', task_key(task), 'agreement') or '')
   redis.call('RPUSH', job_key(job) .. ':submissions', entry)
   redis.call('SADD', job_key(job) .. ':rounds', round)
-  redis.call('ZADD', KEYS[4], round, round)
+  redis.call('ZADD', 'farm:rounds', round, round)
   if how == 'wait' then redis.call('RPUSH', 'farm:round:' .. round .. ':waiting', entry) end
   if how == 'accept' then redis.call('SADD', job_key(job) .. ':unaudited:' .. node, entry) end
   local roots = job_key(job) .. ':roots'
   local twins = cjson.decode(filled(redis.call('HGET', roots, root)) or '[]')
   if #twins < TWINS_KEPT then
-    table.insert(twins, { task = task, token = token, frame = tonumber(redis.call('HGET', KEYS[1], 'frame')),
+    table.insert(twins, { task = task, token = token, frame = tonumber(redis.call('HGET', task_key(task), 'frame')),
       rejected = false })
     redis.call('HSET', roots, root, cjson.encode(twins))
   end
@@ -69,17 +45,17 @@ if how == 'wait' then
   move(job, task, 'leased', 'submitted')
   tell_task(job, task, 'submitted')
 else
-  accept(job, task, 'leased', ARGV[7])
+  accept(job, task, 'leased', arg.now)
 end
-if how == '' then
-  local frame, seam = redis.call('HGET', KEYS[1], 'frame'), cjson.decode(ARGV[4]).seam
+if not how then
+  local frame, seam = redis.call('HGET', task_key(task), 'frame'), cjson.decode(arg.result).seam
   if type(seam) == 'table' then
     redis.call('HINCRBY', job_key(job), 'seams_looked', 1)
     redis.call('HSET', job_key(job), 'seam_task', '')
   end
-  if filled(ARGV[9]) then
+  if arg.fallback then
     redis.call('HSET', frame_key(job, frame), 'whole', 1)
-    fall_back(job, cjson.decode(ARGV[9]), ARGV[7])
+    fall_back(job, cjson.decode(arg.fallback), arg.now)
   end
 end
 settle(job)

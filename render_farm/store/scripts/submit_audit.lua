@@ -1,29 +1,15 @@
 -- uses verification.lua
 -- Takes what an auditor rendered, if its lease is still the auditor's; the last audit makes the check.
 --
--- KEYS[1]  farm:task:{task}
--- ARGV[1]  task id
--- ARGV[2]  token
--- ARGV[3]  node id
--- ARGV[4]  result (JSON)
--- ARGV[5]  digest of the result
--- ARGV[6]  the auditor's address
--- ARGV[7]  its operator
--- ARGV[8]  '1' if it is the farm's own
--- ARGV[9]  now, seconds
 -- Returns  'accepted' | 'again' | 'other' | 'stale'
 
-local task, token, node = ARGV[1], ARGV[2], ARGV[3]
-local state, live, holder, digest = get(KEYS[1], 'state', 'token', 'node', 'digest')
-if state == 'accepted' and live == token and holder == node then
-  return digest == ARGV[5] and 'again' or 'other'
-end
-local job = held(task, token, node)
-if not job then return 'stale' end
-local of, of_token, class, wants, frame = get(KEYS[1], 'of', 'of_token', 'class', 'wants', 'frame')
+local task, token, node = arg.task, arg.token, arg.node
+local refusal, job = refused(task, token, node, arg.digest)
+if refusal then return refusal end
+local of, of_token, class, wants, frame = get(task_key(task), 'of', 'of_token', 'class', 'wants', 'frame')
 local key = submission_key(of, of_token)
-redis.call('HSET', KEYS[1], 'result', ARGV[4], 'digest', ARGV[5], 'address', ARGV[6], 'operator', ARGV[7],
-  'own', ARGV[8], 'same_class', class == wants and '1' or '0', 'progress', '')
+redis.call('HSET', task_key(task), 'result', arg.result, 'digest', arg.digest, 'address', arg.address, 'operator', arg.operator,
+  'own', arg.own, 'same_class', class == wants and '1' or '0', 'progress', '')
 move(job, task, 'leased', 'accepted')
 tell(job, 'audit', { task = of, frame = tonumber(frame), node = redis.call('HGET', key, 'node'), state = 'done',
   auditor = node })
@@ -33,14 +19,14 @@ local spared, operator = get(key, 'spared', 'operator')
 if cjson.decode(redis.call('HGET', key, 'audits'))[1] == task then
   local meetings = 'farm:owner:' .. operator .. ':audited'
   redis.call('HINCRBY', meetings, '*', 1)
-  redis.call('HINCRBY', meetings, ARGV[7], 1)
+  redis.call('HINCRBY', meetings, arg.operator, 1)
 end
 
 -- Most of the audits are repeated: accomplices audit for each other.
-if ARGV[8] ~= '1' and filled(spared) and not spared:find('"' .. node .. '"', 1, true) then
+if arg.own ~= '1' and filled(spared) and not spared:find('"' .. node .. '"', 1, true) then
   redis.call('HSET', key, 'spared', '')
-  local audit = redis.call('HGET', KEYS[1], 'audit')
-  make_audits(job, of, of_token, { { audit = audit, ranked = {}, own_only = '1', ['repeat'] = '1' } }, ARGV[9])
+  local audit = redis.call('HGET', task_key(task), 'audit')
+  make_audits(job, of, of_token, { { audit = audit, ranked = {}, own_only = '1', ['repeat'] = '1' } }, arg.now)
 end
 local unfinished = 0
 for _, extra in ipairs(redis.call('LRANGE', task_key(of) .. ':extras', 0, -1)) do
