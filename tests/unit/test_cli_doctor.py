@@ -16,8 +16,8 @@ from render_farm.bundle import Bundle
 from render_farm.cli.scene_options import facts_to_send
 from render_farm.doctor import Report, examine
 from render_farm.packing import LeftOut
+from tests.plain_facts import PLAIN_SCENE
 from tests.plain_files import PNG
-from tests.unit.conftest import PLAIN_SCENE
 
 BLOB = Blob("0" * 64, 1000)
 

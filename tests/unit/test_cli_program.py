@@ -3,7 +3,6 @@
 
 import io
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -180,32 +179,6 @@ def test_addresses_to_bind_to(bind: str, address: tuple[str, int]) -> None:
 def test_addresses_nobody_can_bind_to(bind: str) -> None:
     with pytest.raises(InvalidInput):
         parse_bind(bind)
-
-
-def test_help_loads_nothing_heavy() -> None:
-    """`--help` is typed often: it must not wait for the server's or Ray's libraries."""
-    program = (
-        "import sys\n"
-        "from render_farm.cli.program import run\n"
-        "try:\n    run(['render', '--help'])\nexcept SystemExit:\n    pass\n"
-        "heavy = {'boto3', 'fastapi', 'ray', 'numpy', 'bpy', 'rich', 'urllib3', 'redis', 'uvicorn'}\n"
-        "print(' '.join(heavy & set(sys.modules)), file=sys.stderr)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stderr.strip() == ""
-    assert "examples:" in done.stdout
-
-
-def test_commands_load_no_server() -> None:
-    program = (
-        "import sys\n"
-        "import render_farm.cli.render_command, render_farm.cli.job_command, render_farm.cli.node_command\n"
-        "import render_farm.cli.up_command, render_farm.cli.doctor_command\n"
-        "heavy = {'boto3', 'fastapi', 'ray', 'numpy', 'bpy', 'redis'}\n"
-        "print(' '.join(heavy & set(sys.modules)), file=sys.stderr)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stderr.strip() == ""
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,8 @@
 
 import hashlib
 import os
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -15,7 +12,6 @@ import pytest
 from farm_protocol.errors import InvalidInput, Unavailable
 from farm_protocol.fields import StoredFile
 from farm_protocol.ids import SceneId
-from gpu_worker import sandbox
 from gpu_worker.coordinator import SceneListing
 from gpu_worker.scene_cache import CacheFull, SceneCache, Stopped
 from gpu_worker.transfer import LinkExpired
@@ -210,42 +206,6 @@ def test_files_of_a_process_that_died_are_swept(cache, store):
 def test_scene_ids_cannot_name_files(cache, store):
     hold(cache, store, "../../../escape", {"a": b"1"}).release()
     assert len(list((cache.root / "scenes").iterdir())) == 1
-
-
-FULL_DISK = """
-import sys, threading
-from pathlib import Path
-from gpu_worker.scene_cache import SceneCache, CacheFull
-from gpu_worker.coordinator import SceneListing
-from farm_protocol.fields import StoredFile
-
-def download(file, target, stopped):
-    with target.open("xb") as sink:
-        for _ in range(64):
-            sink.write(bytes(65536))
-
-cache = SceneCache(Path(sys.argv[1]) / "cache", 1 << 30, download)
-listing = SceneListing("s", "a", {"a": StoredFile("a", "0" * 64, 4 << 20, "http://store/a")})
-try:
-    cache.hold("s", lambda: listing, threading.Event())
-except CacheFull as error:
-    print(error.sentence)
-print([str(path) for path in (cache.root / "incoming").iterdir()], cache.used())
-"""
-
-
-@pytest.mark.skipif(sandbox.unavailable() is not None, reason=str(sandbox.unavailable()))
-def test_a_full_disk_is_a_sentence_and_leaves_no_half_files(tmp_path):
-    """On a real file system of one megabyte, which the sandbox can make without being root."""
-    project = Path(__file__).parents[2]
-    packages = ("gpu_worker", "farm_protocol", "frame_splitter", "payments")
-    readable = tuple(project / package for package in packages)
-    box = sandbox.Sandbox(readable, fleeting=(Path("/small"),), room=1 << 20)
-    command = box.wrap([sys.executable, "-c", FULL_DISK, "/small"])
-    variables = {"PYTHONPATH": str(project)}
-    answer = subprocess.run(command, capture_output=True, text=True, check=True, env=variables)
-    assert "disk this node keeps scenes on is full" in answer.stdout
-    assert answer.stdout.splitlines()[-1] == "[] 0"
 
 
 def test_odd_names_and_colours_lie_where_the_scene_expects_them(cache, store, tmp_path):

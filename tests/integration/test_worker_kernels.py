@@ -21,7 +21,7 @@ from gpu_worker.scene_cache import SceneCache
 from gpu_worker.slot import Slot, SlotPlan
 from gpu_worker.stage import ChildPlan
 from tests.gpu_machine import GpuMachine
-from tests.unit.test_worker_slot import Farm, lease_of
+from tests.integration.test_worker_slot import Farm, lease_of
 
 SANDBOXED = sandbox.unavailable() is None
 inside = pytest.mark.skipif(not SANDBOXED, reason="bubblewrap does not work here")
