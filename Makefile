@@ -46,6 +46,19 @@ endif
 test: setup ## all tests, two files at a time
 	@$(BIN)/pytest -n 2 --dist loadfile
 
+.PHONY: test-fast
+test-fast: $(STAMP) ## the unit tests, which start no process: a minute on two cores
+	@$(BIN)/pytest -n 2 --dist loadfile tests/unit
+
+.PHONY: coverage
+coverage: $(STAMP) ## the unit tests, and that they still reach as much of the packages as pyproject.toml says
+	@$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered tests/unit
+
+.PHONY: fmt
+fmt: $(STAMP) ## format, and mend what ruff can mend by itself
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
 .PHONY: check
 check: setup ## ruff, mypy and the import contracts
 	@$(BIN)/ruff check .
