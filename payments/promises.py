@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+# ruff: noqa: N815 - EIP-712 names are in camel case
 """What is signed about money, as the contracts read it (payments/contracts/src/MarketMessages.sol), and how
 it goes over the wire. `payments/signing.py` signs these and says who signed.
 
@@ -12,7 +13,7 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from farm_protocol.errors import InvalidInput
-from farm_protocol.fields import Address, Digest, Name, Signature
+from farm_protocol.fields import Address, Digest, Name, Signature, about
 from farm_protocol.ids import JobId
 
 M = TypeVar("M")
@@ -27,76 +28,82 @@ Units = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a job is opened with, signed by the farm. `name` is the job's id at the farm as 32 bytes."""
+    """What a job is opened with, signed by the farm."""
 
-    client: Address
-    refundTo: Address  # noqa: N815 - EIP-712 names are in camel case
-    farm: Address
-    name: Digest
-    deadline: Number64
-    sessionKey: Address  # noqa: N815
-    priceCap: Amount  # noqa: N815
-    stakeShare: Share  # noqa: N815
-    watcher: Address
-    arbiters: Annotated[tuple[Address, ...], msgspec.Meta(max_length=16)]
-    threshold: Annotated[int, msgspec.Meta(ge=0, le=16)]
-    termsHash: Digest  # noqa: N815
+    client: Annotated[Address, about("who pays, and may end the job")]
+    refundTo: Annotated[Address, about("where everything unspent goes")]
+    farm: Annotated[Address, about("address that the farm signs receipts of submission with")]
+    name: Annotated[Digest, about("the job's id at the farm as 32 bytes, hexadecimal")]
+    deadline: Annotated[Number64, about("no agreement is opened or raised after it, seconds since the epoch")]
+    sessionKey: Annotated[Address, about("address that signs orders, raises and vouchers of this job")]
+    priceCap: Annotated[Amount, about("the most a render unit may cost, in the token's smallest unit")]
+    stakeShare: Annotated[Share, about("stake locked for what may still be earned, in ten-thousandths of it")]
+    watcher: Annotated[Address, about("who may contest claims beside the client; zero for nobody")]
+    arbiters: Annotated[
+        tuple[Address, ...],
+        msgspec.Meta(max_length=16),
+        about("who decide contested claims and slashes, in ascending order"),
+    ]
+    threshold: Annotated[int, msgspec.Meta(ge=0, le=16), about("how many arbiters must sign")]
+    termsHash: Annotated[Digest, about("digest of scene, settings and verification policy, hexadecimal")]
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What an operator sells, signed by it: `price` of a render unit, `capacity` in render units."""
+    """What an operator sells, signed by it."""
 
-    farm: Address
-    node: Address
-    payee: Address
-    deviceClass: Name  # noqa: N815
-    price: Amount
-    capacity: Number64
-    stakeShare: Share  # noqa: N815
-    expiry: Number64
-    number: Number64
+    farm: Annotated[Address, about("address of the farm whose jobs it may be used for")]
+    node: Annotated[Address, about("address of the node whose attestations count under it")]
+    payee: Annotated[Address, about("who is paid")]
+    deviceClass: Annotated[Name, about("the kind of device it is for")]
+    price: Annotated[Amount, about("price of a render unit, in the token's smallest unit")]
+    capacity: Annotated[Number64, about("render units sold in all")]
+    stakeShare: Annotated[
+        Share, about("the most stake it locks, in ten-thousandths of what may still be earned")
+    ]
+    expiry: Annotated[Number64, about("no agreement is opened with it after that, seconds since the epoch")]
+    number: Annotated[Number64, about("the operator's own count: one offer a number")]
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A job takes an offer (its struct hash), signed by the job's session key. Its digest is the
-    agreement's id. `job` is the job's number in the contract.
+    """A job takes an offer (its struct hash), signed by the job's session key. Its digest is the agreement's
+    id.
     """
 
-    job: Number64
-    offer: Digest
-    cap: Amount
-    taskCap: Amount  # noqa: N815
-    claimTasks: Annotated[int, msgspec.Meta(ge=0, le=65_535)]  # noqa: N815
-    salt: Number64
+    job: Annotated[Number64, about("the job's number in the contract")]
+    offer: Annotated[Digest, about("struct hash of the offer, hexadecimal")]
+    cap: Annotated[Amount, about("the most that the agreement may pay for now")]
+    taskCap: Annotated[Amount, about("the most that one task may earn")]
+    claimTasks: Annotated[
+        int, msgspec.Meta(ge=0, le=65_535), about("how many tasks can be claimed without a voucher")
+    ]
+    salt: Annotated[Number64, about("makes it unlike others")]
 
 
 @dataclass(frozen=True, slots=True)
 class Raise:
     """The cap of an agreement grows to `cap`, signed by the session key."""
 
-    agreement: Digest
-    cap: Amount
+    agreement: Annotated[Digest, about("id of the agreement: the digest of its order")]
+    cap: Annotated[Amount, about("the cap it grows to")]
 
 
 @dataclass(frozen=True, slots=True)
 class Voucher:
-    """All that was earned under an agreement so far, signed by the session key. `acceptedRoot` is that of
-    the sum tree over it (`payments/accepted_tree.py`).
-    """
+    """All that was earned under an agreement so far, signed by the session key."""
 
-    agreement: Digest
-    cumulative: Amount
-    acceptedRoot: Digest  # noqa: N815
+    agreement: Annotated[Digest, about("id of the agreement: the digest of its order")]
+    cumulative: Annotated[Amount, about("all that was earned under the agreement so far")]
+    acceptedRoot: Annotated[Digest, about("root of the sum tree over it, hexadecimal")]
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
     """The operator gives up what its agreement could still earn once `cumulative` is paid."""
 
-    agreement: Digest
-    cumulative: Amount
+    agreement: Annotated[Digest, about("id of the agreement: the digest of its order")]
+    cumulative: Annotated[Amount, about("with that paid the operator gives up what could still be earned")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,83 +138,82 @@ Message = Terms | Offer | Order | Raise | Voucher | Release | Slash | Ruling | W
 class SignedTerms:
     """A job's terms with the farm's signature."""
 
-    message: Terms
-    signature: Signature
+    message: Annotated[Terms, about("the terms")]
+    signature: Annotated[Signature, about("the farm's signature")]
 
 
 @dataclass(frozen=True, slots=True)
 class SignedOffer:
     """An offer with its operator's signature."""
 
-    message: Offer
-    signature: Signature
+    message: Annotated[Offer, about("the offer")]
+    signature: Annotated[Signature, about("its operator's signature")]
 
 
 @dataclass(frozen=True, slots=True)
 class SignedOrder:
     """An order with its session key's signature."""
 
-    message: Order
-    signature: Signature
+    message: Annotated[Order, about("the order")]
+    signature: Annotated[Signature, about("the session key's signature")]
 
 
 @dataclass(frozen=True, slots=True)
 class SignedRaise:
     """A raise with its session key's signature."""
 
-    message: Raise
-    signature: Signature
+    message: Annotated[Raise, about("the raise")]
+    signature: Annotated[Signature, about("the session key's signature")]
 
 
 @dataclass(frozen=True, slots=True)
 class SignedVoucher:
     """A voucher with its session key's signature."""
 
-    message: Voucher
-    signature: Signature
+    message: Annotated[Voucher, about("the voucher")]
+    signature: Annotated[Signature, about("the session key's signature")]
 
 
 @dataclass(frozen=True, slots=True)
 class SignedRelease:
     """A release with its operator's signature."""
 
-    message: Release
-    signature: Signature
+    message: Annotated[Release, about("the release")]
+    signature: Annotated[Signature, about("its operator's signature")]
 
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """One leaf of a voucher's tree: a task that is paid for. `task` is its id."""
+    """One leaf of a voucher's tree: a task that is paid for."""
 
-    task: Name
-    pixel_root: Digest
-    amount: Amount
+    task: Annotated[Name, about("id of the task")]
+    pixel_root: Annotated[Digest, about("pixel root of what was accepted, hexadecimal")]
+    amount: Annotated[Amount, about("what is earned by it")]
 
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What the farm promises a node for one job, as it stands now: the newest of each. `credits` are the
-    leaves that the voucher has beyond the promise before. `ended`: no more work comes, the operator may
-    sign a `Release`.
-    """
+    """What the farm promises a node for one job, as it stands now: the newest of each."""
 
-    job: JobId
-    agreement: Digest
-    terms: SignedTerms
-    offer: SignedOffer
-    order: SignedOrder
-    cap_raise: SignedRaise | None = None
-    voucher: SignedVoucher | None = None
-    credits: tuple[Credit, ...] = ()
-    ended: bool = False
+    job: Annotated[JobId, about("id of the job")]
+    agreement: Annotated[Digest, about("id of the agreement: the digest of its order")]
+    terms: Annotated[SignedTerms, about("the job's terms")]
+    offer: Annotated[SignedOffer, about("the offer that was taken")]
+    order: Annotated[SignedOrder, about("the order, of which the agreement comes")]
+    cap_raise: Annotated[SignedRaise | None, about("the newest raise of its cap")] = None
+    voucher: Annotated[SignedVoucher | None, about("the newest voucher")] = None
+    credits: Annotated[
+        tuple[Credit, ...], about("leaves that the voucher has beyond the promise before")
+    ] = ()
+    ended: Annotated[bool, about("whether no more work comes, so that a release may be signed")] = False
 
 
 @dataclass(frozen=True, slots=True)
 class Promises:
-    """Answer to a node that asks what is new. `last`: where to go on asking."""
+    """Answer to a node that asks what is new."""
 
-    promises: tuple[Promise, ...]
-    last: Name
+    promises: Annotated[tuple[Promise, ...], about("the newest for each job")]
+    last: Annotated[Name, about("where to go on asking")]
 
 
 LONGEST_NAME = 31

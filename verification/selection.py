@@ -12,7 +12,9 @@ from the first that cheating does not pay where every stranger is an accomplice
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import sqrt
+from typing import Annotated
 
+from farm_protocol.fields import about
 from farm_protocol.ids import NodeId, OwnerId
 from verification.rate import Count, Standing
 from verification.sampling import MILLION, AuditPolicy, Draws, is_own_first, is_repeated, ranked
@@ -24,17 +26,16 @@ pair's audits are all repeated."""
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A node that could audit when the round came out. `met`: audits of the submitter's work, or of other
-    nodes of its operator, that this one's operator had done before. `standing`: the worse of its own and its
-    operator's. `same_class`: it works on the submission's device class.
-    """
+    """A node that could audit when the round came out."""
 
-    node: NodeId
-    operator: OwnerId
-    own: bool = False
-    same_class: bool = True
-    met: Count = 0
-    standing: Standing = field(default=Standing())
+    node: Annotated[NodeId, about("id of the node")]
+    operator: Annotated[OwnerId, about("id of the owner whose node it is")]
+    own: Annotated[bool, about("whether the farm's operator runs and trusts it")] = False
+    same_class: Annotated[bool, about("whether it works on the submission's device class")] = True
+    met: Annotated[Count, about("audits of the submitter's operator that this one's had done before")] = 0
+    standing: Annotated[Standing, about("the worse of its own and its operator's")] = field(
+        default=Standing()
+    )
 
 
 def is_left_out(one: Asked, audits: int, policy: AuditPolicy) -> bool:
