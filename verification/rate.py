@@ -42,8 +42,8 @@ class Rates:
 
 
 def audit_rate(node: Standing, operator: Standing, own: bool, rates: Rates) -> int:
-    """The chance of an audit in a million. New nodes, and those whose operator failed an audit since,
-    start at certainty.
+    """Chance of an audit in a million, from the standing of a `node` and of its `operator`; `own`: the farm's
+    own node. New nodes, and those whose operator failed an audit since, start at certainty.
     """
     if own:
         return rates.own
@@ -52,8 +52,9 @@ def audit_rate(node: Standing, operator: Standing, own: bool, rates: Rates) -> i
 
 
 def appointed_rate(node: Standing, operator: Standing, own: bool, attempt: int, rates: Rates) -> int:
-    """The chance by an appointment. A stranger's whose first came to nothing is certain, so that neither farm
-    nor node gains by letting rounds pass.
+    """Chance of an audit in a million by appointment number `attempt` (from 1); `node`, `operator`, `own` and
+    `rates` as for `audit_rate`. A stranger's whose first came to nothing is audited for certain, so that
+    neither farm nor node gains by letting rounds pass.
     """
     return audit_rate(node, operator, own, rates) if own or attempt == 1 else MILLION
 

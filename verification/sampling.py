@@ -116,8 +116,8 @@ CONTEXT = 64
 
 
 def edge_strip(draws: Draws, tile: Tile, area: Tile) -> Tile | None:
-    """A strip along one of the tile's edges inside the rendered area; None where there is none, or where it
-    would be all of the tile.
+    """Strip along one of the tile's edges inside the rendered area; None where no edge lies there, or where
+    it would be all of the tile.
     """
     outer = _outer_edges(tile, area)
     strips = [strip for edge, strip in _strips(tile).items() if edge not in outer and strip != tile]
