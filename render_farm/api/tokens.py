@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tokens: which there are, taken back, rotated. The operator's own is none of them: it is in its settings."""
+"""Tokens: which there are, taken back, rotated. The operator's own is in its settings instead."""
 
 import secrets
 from dataclasses import dataclass
