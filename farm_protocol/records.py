@@ -353,7 +353,7 @@ class Beat:
 
 
 class SlotState(StrEnum):
-    """Whether a node's slot can be had. RESTING: its node could not do a task (a full disk, say), and tries
+    """Whether a node's slot is available. RESTING: its node could not do a task (a full disk, say), and tries
     again after a while. STARTING: its Blender is being loaded, or its GPU's kernels compiled.
     """
 
@@ -365,11 +365,11 @@ class SlotState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SlotTrouble:
-    """A slot that cannot be had at the moment, and why."""
+    """Slot that is unavailable at the moment, and why."""
 
     slot: Annotated[Name, about("the slot")]
     state: Annotated[SlotState, about("starting, resting, and the like")]
-    reason: Annotated[str, msgspec.Meta(max_length=300), about("why it cannot be had, for people")] = ""
+    reason: Annotated[str, msgspec.Meta(max_length=300), about("why it is unavailable, for people")] = ""
 
 
 @dataclass(frozen=True, slots=True)

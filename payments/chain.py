@@ -286,7 +286,7 @@ def _host(url: str) -> str:
 
 @contextmanager
 def _translated(host: str) -> Iterator[None]:
-    """Errors of web3 and requests as the farm's own. Those that mean "there is none" pass."""
+    """Errors of web3 and requests as the farm's own. Those that mean "it does not exist" pass."""
     try:
         yield
     except (TransactionNotFound, BlockNotFound):

@@ -129,7 +129,7 @@ class SlotView:
     slot: Annotated[str, about("the slot")]
     task: Annotated[TaskId | None, about("id of the task it is on; null: none")]
     progress: Annotated[Progress | None, about("how far that is")]
-    state: Annotated[SlotState, about("whether it can be had")] = SlotState.READY
+    state: Annotated[SlotState, about("whether it is available")] = SlotState.READY
     reason: Annotated[str, about("why it cannot, '' where it can")] = ""
 
 

@@ -30,7 +30,7 @@ class Beacon(Protocol):
         """
 
     async def value(self, round_number: int) -> bytes | None:
-        """The 32 bytes of a round that should be out; None where they are not to be had (yet)."""
+        """The 32 bytes of a round that should be out; None where nobody has them (yet)."""
 
     def signature(self, round_number: int) -> str:
         """The beacon's own signature of a round whose value was just read, hexadecimal; '' for none."""
