@@ -43,16 +43,16 @@ else
 endif
 
 .PHONY: test
-test: setup ## all tests, two files at a time
-	@$(BIN)/pytest -n 2 --dist loadfile
+test: setup ## all tests, two files at a time; TESTS=...: these
+	@$(BIN)/pytest -n 2 --dist loadfile $(TESTS)
 
 .PHONY: test-fast
-test-fast: $(STAMP) ## the unit tests, which start no process: a minute on two cores
-	@$(BIN)/pytest -n 2 --dist loadfile tests/unit
+test-fast: $(STAMP) ## the unit tests, which start no process, without the slow ones: a minute on two cores
+	@$(BIN)/pytest -n 2 --dist loadfile -m 'not slow' tests/unit
 
 .PHONY: coverage
-coverage: $(STAMP) ## the unit tests, and that they still reach as much of the packages as pyproject.toml says
-	@$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered tests/unit
+coverage: $(STAMP) ## the unit tests, and that they reach as much of the pure packages as pyproject.toml says
+	@$(BIN)/pytest -n 2 --dist loadfile tests/unit --cov
 
 .PHONY: fmt
 fmt: $(STAMP) ## format, and mend what ruff can mend by itself
