@@ -43,8 +43,21 @@ else
 endif
 
 .PHONY: test
-test: setup ## all tests, two files at a time
-	@$(BIN)/pytest -n 2 --dist loadfile
+test: setup ## all tests, two files at a time; TESTS=...: these
+	@$(BIN)/pytest -n 2 --dist loadfile $(TESTS)
+
+.PHONY: test-fast
+test-fast: $(STAMP) ## the unit tests, which start no process, without the slow ones: a minute on two cores
+	@$(BIN)/pytest -n 2 --dist loadfile -m 'not slow' tests/unit
+
+.PHONY: coverage
+coverage: $(STAMP) ## the unit tests, and that they reach as much of the pure packages as pyproject.toml says
+	@$(BIN)/pytest -n 2 --dist loadfile tests/unit --cov
+
+.PHONY: fmt
+fmt: $(STAMP) ## format, and mend what ruff can mend by itself
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
 
 .PHONY: check
 check: setup ## ruff, mypy and the import contracts

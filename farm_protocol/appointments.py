@@ -11,7 +11,7 @@ from typing import Annotated
 
 import msgspec
 
-from farm_protocol.fields import Digest, Seconds
+from farm_protocol.fields import Digest, Seconds, about
 
 MILLION = 1_000_000
 Rate = Annotated[int, msgspec.Meta(ge=0, le=MILLION)]
@@ -20,29 +20,26 @@ RoundNumber = Annotated[int, msgspec.Meta(ge=1, le=1 << 53)]
 
 @dataclass(frozen=True, slots=True)
 class AuditTerms:
-    """What the farm offers a result to be decided by: beacon round `round`, with a chance of `rate` in a
-    million. `commitment` is the sha256 of the round's value (hexadecimal), or zeros where its beacon makes
-    none. The farm takes the result under these terms for `closes_in` seconds more, and the round is out in
-    `out_in` seconds.
-    """
+    """What the farm offers a result to be decided by."""
 
-    round: RoundNumber
-    commitment: Digest
-    rate: Rate
-    closes_in: Seconds
-    out_in: Seconds
+    round: Annotated[RoundNumber, about("number of the beacon round that decides")]
+    commitment: Annotated[Digest, about("sha256 of the round's value, or zeros where its beacon makes none")]
+    rate: Annotated[Rate, about("chance of an audit, in a million")]
+    closes_in: Annotated[Seconds, about("for how many seconds a result is taken under these terms")]
+    out_in: Annotated[Seconds, about("in how many seconds the round is out")]
 
 
 @dataclass(frozen=True, slots=True)
 class Appointment:
-    """A node says: these terms are to decide about what I attested. `attestation` is its digest, `salt` 32
-    bytes by chance; both hexadecimal. `attempt` counts, from 1, the terms that the node accepted for this
-    attestation: where the first came to nothing, it is audited for certain.
-    """
+    """A node says: these terms are to decide about what I attested."""
 
-    attestation: Digest
-    salt: Digest
-    attempt: Annotated[int, msgspec.Meta(ge=1, le=1 << 31)]
-    round: RoundNumber
-    commitment: Digest
-    rate: Rate
+    attestation: Annotated[Digest, about("digest of what the node attested, hexadecimal")]
+    salt: Annotated[Digest, about("32 bytes by chance, hexadecimal")]
+    attempt: Annotated[
+        int,
+        msgspec.Meta(ge=1, le=1 << 31),
+        about("which of the terms the node accepted for it, from 1: from 2 on it is audited for certain"),
+    ]
+    round: Annotated[RoundNumber, about("number of the beacon round")]
+    commitment: Annotated[Digest, about("sha256 of the round's value, or zeros where its beacon makes none")]
+    rate: Annotated[Rate, about("chance of an audit, in a million")]

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+# ruff: noqa: N815 - EIP-712 names are in camel case
 """What nodes and the farm sign about work, and its EIP-712 types; `verification.protocol.attestation` signs
 them.
 """
@@ -9,7 +10,7 @@ from typing import Annotated
 import msgspec
 
 from farm_protocol.appointments import Appointment, Rate
-from farm_protocol.fields import Digest, Name
+from farm_protocol.fields import Digest, Name, about
 from farm_protocol.typed_data import Fields
 
 Whole = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
@@ -25,18 +26,15 @@ class Enrolment:
 
 @dataclass(frozen=True, slots=True)
 class Attestation:
-    """A node says: under this lease I rendered these pixels and stored them as this object.
+    """A node says: under this lease I rendered these pixels and stored them as this object."""
 
-    `pixelRoot` and `object` (sha256 of the result's first file) are hexadecimal.
-    """
-
-    task: Name
-    token: Whole
-    pixelRoot: Digest  # noqa: N815 - EIP-712 names are in camel case
-    object: Digest
-    deviceClass: Name  # noqa: N815
-    build: Name
-    renderMilliseconds: Whole  # noqa: N815
+    task: Annotated[Name, about("id of the task")]
+    token: Annotated[Whole, about("fencing token of the lease")]
+    pixelRoot: Annotated[Digest, about("pixel root of what was rendered, hexadecimal")]
+    object: Annotated[Digest, about("sha256 of the result's first file, hexadecimal")]
+    deviceClass: Annotated[Name, about("the kind of device, by which bits are equal")]
+    build: Annotated[Name, about("build of Blender")]
+    renderMilliseconds: Annotated[Whole, about("pure Cycles time, milliseconds")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +44,11 @@ class Submission:
     the farm alone says here decides anything.
     """
 
-    attestation: Digest
-    time: Whole
-    round: Whole
-    commitment: Digest
-    rate: Rate
+    attestation: Annotated[Digest, about("digest of the attestation, hexadecimal")]
+    time: Annotated[Whole, about("when the farm had it, milliseconds since the epoch")]
+    round: Annotated[Whole, about("number of the beacon round")]
+    commitment: Annotated[Digest, about("sha256 of the round's value, or zeros where its beacon makes none")]
+    rate: Annotated[Rate, about("chance of an audit, in a million")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,12 @@ from farm_protocol.errors import InvalidInput
 
 T = TypeVar("T")
 
+
+def about(text: str) -> msgspec.Meta:
+    """Description of a record's field, which the API's page shows."""
+    return msgspec.Meta(description=text)
+
+
 # A pattern's $ lets a newline follow; the length does not.
 Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
 Size = Annotated[int, msgspec.Meta(ge=0, le=1 << 42)]
@@ -86,10 +92,10 @@ def name_of(kind: type) -> str:
 class Tile:
     """A pixel rectangle of a frame, half open, y up as in Blender's border."""
 
-    x0: Pixels
-    y0: Pixels
-    x1: Pixels
-    y1: Pixels
+    x0: Annotated[Pixels, about("left edge, pixels")]
+    y0: Annotated[Pixels, about("lower edge, pixels")]
+    x1: Annotated[Pixels, about("right edge, pixels, not part of it")]
+    y1: Annotated[Pixels, about("upper edge, pixels, not part of it")]
 
     @property
     def width(self) -> int:
@@ -111,7 +117,7 @@ class Tile:
 class StoredFile:
     """A file in the object store, with a link to fetch it."""
 
-    name: Name
-    sha256: Digest
-    size: Size
-    url: str = ""
+    name: Annotated[Name, about("relative path, POSIX")]
+    sha256: Annotated[Digest, about("sha256 of its bytes, hexadecimal")]
+    size: Annotated[Size, about("bytes")]
+    url: Annotated[str, about("link that holds for 15 minutes")] = ""

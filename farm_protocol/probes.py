@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from farm_protocol.fields import FrameNumber, Seconds
+from farm_protocol.fields import FrameNumber, Seconds, about
 
 MOST_FRAMES = 16
 """That one probe looks at."""
@@ -16,32 +16,38 @@ MOST_MEASURES = 64
 
 @dataclass(frozen=True, slots=True)
 class ProbeOrder:
-    """Frames of a job to render small, in this order, as far as the work allowed lasts. `total`: how many
-    frames the job has; `most_seconds`: how long the probe may work.
-    """
+    """Frames of a job to render small, in this order, as far as the work allowed lasts."""
 
-    frames: Annotated[tuple[FrameNumber, ...], msgspec.Meta(min_length=1, max_length=MOST_FRAMES)]
-    total: Annotated[int, msgspec.Meta(ge=1, le=1 << 24)]
-    most_seconds: Seconds
+    frames: Annotated[
+        tuple[FrameNumber, ...],
+        msgspec.Meta(min_length=1, max_length=MOST_FRAMES),
+        about("frames to render small, in this order, as far as the time lasts"),
+    ]
+    total: Annotated[int, msgspec.Meta(ge=1, le=1 << 24), about("how many frames the job has")]
+    most_seconds: Annotated[Seconds, about("how long the probe may work")]
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One small render: its pixels, seconds of work in all, and of those spent taking samples. `fresh`: the
-    first of its frame; `cold`: the first of the scene, which was synced for it.
-    """
+    """One small render."""
 
-    frame: FrameNumber
-    pixels: Annotated[int, msgspec.Meta(ge=1, le=1 << 34)]
-    seconds: Seconds
-    sampling: Seconds
-    fresh: bool
-    cold: bool
+    frame: Annotated[FrameNumber, about("number of the frame")]
+    pixels: Annotated[int, msgspec.Meta(ge=1, le=1 << 34), about("pixels that were rendered")]
+    seconds: Annotated[Seconds, about("seconds of work in all")]
+    sampling: Annotated[Seconds, about("seconds of those spent taking samples")]
+    fresh: Annotated[bool, about("whether it is the first of its frame")]
+    cold: Annotated[bool, about("whether it is the first of the scene, which was synced for it")]
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeReport:
-    """What a probe measured. `speed`: micro-units a second that the device did of the reference scene."""
+    """What a probe measured."""
 
-    speed: Annotated[int, msgspec.Meta(ge=1, le=1 << 53)]
-    measures: Annotated[tuple[Measure, ...], msgspec.Meta(min_length=1, max_length=MOST_MEASURES)]
+    speed: Annotated[
+        int,
+        msgspec.Meta(ge=1, le=1 << 53),
+        about("micro-units a second that the device did of the reference scene"),
+    ]
+    measures: Annotated[
+        tuple[Measure, ...], msgspec.Meta(min_length=1, max_length=MOST_MEASURES), about("the small renders")
+    ]

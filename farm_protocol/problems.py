@@ -2,6 +2,7 @@
 """The one table from a coordinator's answer to the error it stands for (RFC 9457 problem documents)."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
 
@@ -16,7 +17,7 @@ from farm_protocol.errors import (
     Unauthorized,
     Unavailable,
 )
-from farm_protocol.fields import decoder
+from farm_protocol.fields import about, decoder
 
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses of what may work in a moment."""
@@ -34,11 +35,11 @@ _BY_CODE = {kind.code: kind for kind in _KINDS + _SPECIAL}
 class Problem:
     """An error, as application/problem+json."""
 
-    type: str = "about:blank"
-    title: str = ""
-    status: int = 0
-    code: str = ""
-    detail: str = ""
+    type: Annotated[str, about("always `about:blank`")] = "about:blank"
+    title: Annotated[str, about("the status in words")] = ""
+    status: Annotated[int, about("HTTP status")] = 0
+    code: Annotated[str, about("what went wrong, for programs")] = ""
+    detail: Annotated[str, about("what went wrong, for people")] = ""
 
 
 def is_away(status: int) -> bool:

@@ -75,9 +75,10 @@ def classify(
     frames: Collection[FrameNumber] | None = None,
     demand: Demand = Demand.ANY,
 ) -> Plan:
-    """Decide the exactness class before a job of these frames starts (None: any frame).
+    """Decide the exactness class before a job of these `frames` (None: any) with these `facts` and pinned
+    `settings` starts.
 
-    Raises InvalidInput, with all reasons, for scenes a farm cannot render, or not as exactly as is demanded.
+    Raises InvalidInput, with all reasons, for scenes a farm cannot render, or not as exactly as the `demand`.
     """
     _refuse(facts, frames)
     if facts.approximate and demand is Demand.BIT:

@@ -25,7 +25,7 @@ SAMPLE_TYPES = frozenset({"float32", "float16", "uint32"})
 WRITTEN_BY_US = frozenset(
     {"channels", "chunkCount", "compression", "dataWindow", "displayWindow", "lineOrder", "name", "type"}
 )
-"""Attributes that describe the file rather than the picture: made anew for every file."""
+"""Attributes that describe the file rather than the picture: every file gets its own."""
 
 COLOURS = frozenset("RGBA")
 
@@ -132,9 +132,8 @@ def crop(image: Image, rect: Tile) -> Image:
 
 
 def check(path: Path, width: int, height: int, limits: Limits | None = None) -> Image:
-    """The cheap check of a rendered picture: it decodes, has this size, and its colours are numbers.
-
-    Gives the decoded picture back. Raises InvalidInput naming what is wrong.
+    """Decode the rendered picture at `path` within `limits`, and check cheaply that it has `width` x `height`
+    pixels and that its colours are numbers. Raises InvalidInput naming what is wrong.
     """
     with path.open("rb") as file:
         header = read_header(file, limits or Limits())

@@ -98,7 +98,8 @@ def _asked_grid(text: str) -> tuple[int, int]:
 def split(
     job: JobId, spec: JobSpec, facts: SceneFacts, plan: Plan, settings: RenderSettings
 ) -> tuple[Task, ...]:
-    """All tasks of a job, in frame order, each frame's finish task after its tiles.
+    """All tasks of a `job`, in the order of the `spec`'s frames, each frame's finish task after its tiles.
+    `plan` says how a scene of these `facts` may be cut, `settings` what the job pins.
 
     Raises InvalidInput where there would be more than `MAX_TASKS`.
     """

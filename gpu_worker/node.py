@@ -120,8 +120,8 @@ def _links(config: NodeConfig) -> Links:
 
 
 def _benches(slots: list[RaySlot], cluster: RayCluster) -> tuple[list[Bench], list[RaySlot]]:
-    """The slots that can be had now, and on somebody else's cluster those that cannot. Raises what a slot of
-    the node's own Ray does not start with.
+    """The slots that are available now, and on somebody else's cluster those that are not. Raises what a slot
+    of the node's own Ray does not start with.
     """
     benches: list[Bench] = []
     late: list[RaySlot] = []

@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Real servers that several tests share; each starts when the first test that may share it asks for it."""
+"""What all tests share: real servers, each started when the first test that may share it asks for it, and
+plain facts."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from farm_protocol.facts import SceneFacts
 from tests.support import servers
+from tests.support.plain_facts import PLAIN_SCENE
 
 # A runner in the background may itself have been started with Ctrl-C ignored; what the tests start
 # would inherit that.
@@ -54,3 +59,13 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for tokens, apart from what a test looks at."""
     return tmp_path_factory.mktemp("keys")
+
+
+@pytest.fixture(scope="session")
+def make_facts() -> Callable[..., SceneFacts]:
+    """A plain Cycles scene with whatever fields the test changes."""
+
+    def make(**changes: Any) -> SceneFacts:
+        return replace(PLAIN_SCENE, **changes)
+
+    return make

@@ -32,7 +32,7 @@ STUCK_SECONDS = 120.0
 """A round of the heartbeat that takes so long will never end: its calls have limits far below."""
 
 TROUBLE_SECONDS = 30.0
-"""A node whose slots cannot be had says so three times in so long."""
+"""Seconds in which a node whose slots are unavailable says so three times."""
 
 log = structlog.get_logger()
 
@@ -88,7 +88,7 @@ class Agent:
         self.stop()
 
     def expect(self, slot: RunningSlot) -> None:
-        """Use a slot that cannot be had yet, as soon as it can."""
+        """Use a slot that is not available yet, as soon as it is."""
         self._start("expect", self._await_first, slot)
 
     def run(self) -> None:
@@ -262,7 +262,7 @@ class Agent:
             self._set_free([Bench(slot, info)])
 
     def _await_slot(self, slot: RunningSlot, doubt: str = "") -> SlotInfo | None:
-        """Wait until a slot can be had: what is not there is not offered. None when stopped before."""
+        """Wait until a slot is available: what is not there is not offered. None when stopped before."""
         attempt, reason = 0, ""
         self._troubles[slot.name] = SlotTrouble(slot.name, SlotState.STARTING)
         while not self._stop.is_set():

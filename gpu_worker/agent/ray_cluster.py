@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Ray a node's slots run on: started or joined, watched, and started or joined anew when it is gone.
+"""The Ray a node's slots run on: started or joined, watched, and started or joined again when it is gone.
 
 Everybody who speaks to Ray does so inside `RayCluster.use`, in calls of a few seconds, so that Ray can be
-put away and started anew in this process while slots wait.
+put away and started again in this process while slots wait.
 """
 
 import contextlib
@@ -103,7 +103,7 @@ class Resources:
 class RayCluster:
     """A local Ray of this node's own, or an existing one at `address`.
 
-    `generation` grows each time Ray is started or joined anew: actors of an earlier one are gone.
+    `generation` grows each time Ray is started or joined again: actors of an earlier one are gone.
     """
 
     def __init__(self, state: Path, address: str | None, cpus: int, pace: RayPace | None = None) -> None:
@@ -137,7 +137,7 @@ class RayCluster:
 
     @property
     def generation(self) -> int:
-        """Which Ray runs now; 0 while there is none."""
+        """Number of the Ray that runs now; 0 while none does."""
         return self._generation
 
     @contextlib.contextmanager
@@ -159,7 +159,7 @@ class RayCluster:
                 self._news.notify_all()
 
     def suspect(self, generation: int, reason: str) -> None:
-        """Slots of that generation cannot be started: a Ray of the node's own is started anew."""
+        """Slots of that generation cannot be started: a Ray of the node's own is started again."""
         with self._news:
             if self.local and generation == self._generation:
                 self._suspicion = reason
@@ -173,7 +173,7 @@ class RayCluster:
     # --- watching ---------------------------------------------------------------------------------------
 
     def watch(self, broken: Callable[[FarmError], None], renewed: Callable[[], None]) -> None:
-        """From now on, start or join Ray anew when it is gone, and call `renewed` each time it was put away
+        """From now on, start or join Ray again when it is gone, and call `renewed` each time it was put away
         or started: Ray sets signal handlers then. `broken` is told where Ray does not even let go, so that
         the node must end. Call once.
         """

@@ -36,7 +36,7 @@ START_SECONDS = 180.0
 """How long an actor may take until its Blender has loaded."""
 
 STARTS_BEFORE_DOUBT = 2
-"""After so many starts in a row that came to nothing, Ray itself is started anew."""
+"""After so many starts in a row that came to nothing, Ray itself is started again."""
 
 log = structlog.get_logger()
 
@@ -50,7 +50,7 @@ class Cluster(Protocol):
 
     @property
     def generation(self) -> int:
-        """Which Ray runs now; 0 while there is none."""
+        """Number of the Ray that runs now; 0 while none does."""
 
     def use(self, generation: int) -> "contextlib.AbstractContextManager[Any]":
         """The `ray` module, for short calls. Raises Unavailable."""
@@ -183,7 +183,7 @@ class RaySlot:
     # --- starting and giving up ---------------------------------------------------------------------------
 
     def _ready(self) -> "_Actor":
-        """An actor that has answered; started where there is none. Raises what its start failed with."""
+        """Actor that has answered; started where it does not run. Raises what its start failed with."""
         with self._starting:
             actor = self._actor
             if actor is None or actor.generation != self._cluster.generation:

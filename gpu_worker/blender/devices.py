@@ -63,7 +63,7 @@ class Gpu:
 
 def backend_for(choice: Choice, gpus: int, names: Iterable[str] = ()) -> str:
     """The backend to use on a node with `gpus` GPUs of these names. Raises InvalidInput where a GPU is
-    asked for and there is none: there is no silent fall back to the CPU.
+    asked for and absent: there is no silent fall back to the CPU.
     """
     if choice is Choice.AUTO and gpus:
         found = {backend for name in names for vendor, backend in VENDORS if name.startswith(vendor)}

@@ -65,7 +65,9 @@ class Agreement:
 
 
 def believed(promise: Promise, before: Agreement | None, seller: Seller, now: float) -> Agreement:
-    """The agreement as it stands with this promise. Raises BadPromise, with nothing changed."""
+    """The agreement as it stands with this `promise`, after what it was `before` (None: it is new to the
+    `seller`); `now` in seconds since the epoch. Raises BadPromise, with nothing changed.
+    """
     try:
         if before is None:
             _check_new(promise, seller, now)

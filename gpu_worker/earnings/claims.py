@@ -64,7 +64,10 @@ def claimable(standing: Standing) -> list[Work]:
 
 
 def next_step(standing: Standing, network: Network, now: int, patience: int = PATIENCE) -> tuple[Step, int]:
-    """What is to be done, and when what is waited for is over (0 where nothing is)."""
+    """What is to be done about the agreement `standing` so, and when what is waited for is over (0 where
+    nothing is), by the windows of the `network`. `now` in seconds since the epoch; `patience` is how many
+    seconds a farm may be silent.
+    """
     windows, claim = network.windows, standing.claim
     end = standing.agreement.promise.terms.message.deadline + windows.grace
     if standing.chain.state is AgreementState.CLAIMED:

@@ -104,7 +104,7 @@ class EarningsJournal:
         self.offers[digest] = offer
 
     def next_number(self) -> int:
-        """An offer's number that no offer had; the time, so that it is none of a lost folder's either."""
+        """Number that no offer had; the time, so that no offer of a lost folder had it either."""
         return max([int(self._clock()), *(one.message.number + 1 for one in self.offers.values())])
 
     def take(self, promise: Promise, seller: Seller) -> Agreement:

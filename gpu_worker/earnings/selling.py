@@ -33,7 +33,7 @@ BREATH_SECONDS = 0.2
 PROMISE_SECONDS = 5.0
 """How long a lease may be ahead of the promise it is under."""
 RENEW_AT = 0.5
-"""The part of an offer's life after which it is made anew."""
+"""The part of an offer's life after which another one is made."""
 TOLERANCE = 10
 """Of what a voucher says, in hundredths: an agreement that ended is given up where no more than that is
 missing for work the farm gave receipts for (a frame that was cancelled, a tile nobody could judge)."""
@@ -143,7 +143,9 @@ class Selling:
         return self._verifier.objection(held.promise) if self._verifier else ""
 
     def earned(self, lease: Lease, message: Attestation, signature: str, receipt: SubmissionReceipt) -> None:
-        """Keep a result that was signed and received, with what it earns."""
+        """Keep the attested `message` of a `lease`, its `signature`, the farm's `receipt`, and what they
+        earn.
+        """
         held = self._journal.agreement(lease, 0.0)
         if held is None:
             return

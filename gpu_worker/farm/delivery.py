@@ -60,7 +60,9 @@ class Signer(Protocol):
         """The result, signed."""
 
     def appoint(self, lease: Lease, result: TaskResult, terms: AuditTerms, attempt: int) -> TaskResult:
-        """The signed result under the farm's terms, signed too."""
+        """The signed `result` of a `lease` under the farm's `terms`, signed too; `attempt` counts them from
+        1.
+        """
 
     def refused(self, lease: Lease, result: TaskResult) -> None:
         """The farm did not take a result under its own terms: keep what was signed."""

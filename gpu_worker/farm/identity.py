@@ -52,9 +52,9 @@ class Identity:
 
 
 def load_identity(state: Path) -> Identity:
-    """The identity in a node's state folder, made where there is none yet.
+    """The identity in a node's state folder, made where it does not exist yet.
 
-    Raises InvalidInput for a key that others may read, or that is none.
+    Raises InvalidInput for a key that others may read, or that is not one.
     """
     path = state / KEY_FILE
     try:
@@ -85,7 +85,7 @@ def _new_key() -> bytes:
         key = secrets.token_bytes(32)
         try:
             address_of(key)
-        except Exception:  # noqa: S112 - one in 2^128 numbers is none
+        except Exception:  # noqa: S112 - one in 2^128 numbers is not a key
             continue
         return key
 

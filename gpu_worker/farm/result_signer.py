@@ -53,7 +53,7 @@ class Books(Protocol):
     def earned(
         self, lease: Lease, message: Attestation, signature: Signature, receipt: SubmissionReceipt
     ) -> None:
-        """Keep a result that was signed and received."""
+        """Keep the attested `message` of a `lease`, its `signature`, and the farm's `receipt` of it."""
 
 
 class Observer(Protocol):
@@ -94,7 +94,9 @@ class Notary:
         return replace(result, signature=self._identity.sign(message, self._farm))
 
     def appoint(self, lease: Lease, result: TaskResult, terms: AuditTerms, attempt: int) -> TaskResult:
-        """The result with this node's signature over the farm's terms for it."""
+        """The `result` of a `lease` with this node's signature over the farm's `terms` for it; `attempt`
+        counts the terms for this result, from 1.
+        """
         asked = time.monotonic()
         one = appoint(attest(lease.task.id, lease.token, result), terms, attempt, self._farm)
         signature = self._identity.sign(one, self._farm)

@@ -114,7 +114,9 @@ class Pictures:
         return found
 
     def stitch(self, pieces: list[tuple[Path, Tile]], area: Tile, canvas: Tile, target: Path) -> None:
-        """Check all pieces and write them as one picture. Raises BadPicture naming the bad ones."""
+        """Check all `pieces`, which lie in `area`, and write them as one picture of the `canvas` to `target`.
+        Raises BadPicture naming the bad ones.
+        """
         _let_write([str(target)])
         named = tuple((str(path), tile) for path, tile in pieces)
         self._ask(Stitch(named, area, canvas, str(target)))

@@ -59,7 +59,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One thing that holds a scene: whether this machine has it, in words, and how it would be had."""
+    """One thing that holds a scene: whether this machine has it, in words, and how to get it."""
 
     name: str
     there: bool

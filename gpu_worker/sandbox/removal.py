@@ -113,7 +113,7 @@ def _remove_one(folder: int, name: str) -> bool:
 
 
 def _opened(folder: int, name: str) -> int | None:
-    """A folder in a folder, opened to its user first; None where it is none."""
+    """Folder in a folder, opened to its user first; None where it is not a folder."""
     try:
         handle = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     except OSError:

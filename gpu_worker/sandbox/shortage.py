@@ -34,7 +34,7 @@ def must_go(pids: Iterable[int]) -> bool:
 
 
 def memory() -> tuple[int, int]:
-    """Bytes of the machine's memory, and of it what can still be had (proc(5), /proc/meminfo)."""
+    """Bytes of the machine's memory, and of it what is still available (proc(5), /proc/meminfo)."""
     with suppress(OSError, KeyError, ValueError), open("/proc/meminfo", encoding="ascii") as file:
         found = {line.split(":")[0]: int(line.split()[1]) << 10 for line in file}
         return found["MemTotal"], found["MemAvailable"]

@@ -109,7 +109,9 @@ class Checker:
     def stitch(
         self, lease: Lease, pieces: list[tuple[Path, Tile]], merged: Path, stopped: threading.Event
     ) -> None:
-        """Put the tiles together. Raises TaskError(BAD_INPUT) naming those that cannot be used."""
+        """Put the `pieces` (tiles by file) of the leased frame together as `merged`, until `stopped` is set.
+        Raises TaskError(BAD_INPUT) naming those that cannot be used.
+        """
         self._do(lambda: self._stitch(lease, pieces, merged, stopped))
 
     def differences(self, device_class: DeviceClass, pairs: tuple[tuple[Path, Path], ...]) -> tuple[str, ...]:

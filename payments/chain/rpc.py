@@ -163,7 +163,7 @@ class Chain:
         return int(block["number"]), str(block["hash"].to_0x_hex()), int(block["timestamp"])
 
     def block_hash(self, number: int) -> str | None:
-        """The hash of block `number` as 0x hexadecimal; None where there is none (any more)."""
+        """The hash of block `number` as 0x hexadecimal; None where it does not exist (any more)."""
         try:
             return str(self._ask(lambda: self._web3.eth.get_block(number))["hash"].to_0x_hex())
         except BlockNotFound:
@@ -189,7 +189,9 @@ class Chain:
         return int(history["baseFeePerGas"][-1]), int(tip)
 
     def estimate(self, sender: str, to: str, data: str, value: Wei) -> int:
-        """The gas a call takes. Raises Reverted where the contract would refuse it, NoFunds."""
+        """Gas that a call of `to` with `data` and `value` (Wei) by `sender` takes. Raises Reverted where the
+        contract would refuse it, NoFunds.
+        """
         # Not every chain looks at the wallet before it estimates.
         if value > 0 and value > self.balance(sender):
             raise NoFunds("The wallet cannot pay for the transaction: it holds less than is to be sent.")
@@ -203,7 +205,7 @@ class Chain:
             raise NotTaken(_said(error)) from error
 
     def fund(self, address: str, amount: Wei) -> None:
-        """Ask the faucet of a local chain for its coin. Raises NoFaucet where there is none."""
+        """Ask the faucet of a local chain for its coin. Raises NoFaucet where it has no faucet."""
         asked = [self._address(address), hex(amount)]
         # Asked once: what got lost may have been given.
         with _translated(self.host):
@@ -295,7 +297,7 @@ def _host(url: str) -> str:
 
 @contextmanager
 def _translated(host: str) -> Iterator[None]:
-    """Errors of web3 and requests as the farm's own. Those that mean "there is none" pass."""
+    """Errors of web3 and requests as the farm's own. Those that mean "it does not exist" pass."""
     try:
         yield
     except (TransactionNotFound, BlockNotFound):

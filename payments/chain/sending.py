@@ -54,8 +54,9 @@ class Sender:
         self._rules = rules
 
     def submit(self, key: str, to: str, data: str = "0x", value: Wei = Wei(0)) -> Intent:  # noqa: B008
-        """Mean to do something once: a second time under the same key changes nothing, and is refused
-        (Conflict) for something else. Raises Reverted or NoFunds where the chain would refuse it anyway.
+        """Mean to call `to` with `data` and `value` (Wei) once: a second time under the same `key` changes
+        nothing, and is refused (Conflict) for something else. Raises Reverted or NoFunds where the chain
+        would refuse it anyway.
         """
         for intent in self._outbox.all():
             if intent.key == key:

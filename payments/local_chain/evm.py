@@ -100,7 +100,7 @@ class Evm:
         return self._chain.get_canonical_head()
 
     def decode(self, raw: bytes) -> SignedTransactionAPI:
-        """A signed transaction. Raises Refused for what is none, or is for another chain."""
+        """Signed transaction. Raises Refused for bytes that hold no such thing, or one for another chain."""
         builder = self._chain.get_vm().get_transaction_builder()
         if raw[:1] == BLOBS:
             raise Refused("transaction type not supported: no blobs")

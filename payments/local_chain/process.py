@@ -59,7 +59,10 @@ def ready(port: int, timeout: float = 0.5) -> bool:
 
 
 def run(folder: Path, host: str, port: int, chain_id: int, controls: bool) -> int:
-    """Serve until SIGTERM or SIGINT; 0 then, and 1 after an error that ends the chain."""
+    """Serve the chain kept in `folder` at `host`:`port` until SIGTERM or SIGINT; 0 then, and 1 after an error
+    that ends the chain. A new one gets `chain_id`; `controls` lets callers turn its clock and take blocks
+    back.
+    """
     # py-evm takes seconds to import: not where only the command line is wanted.
     from payments.local_chain.start import start  # noqa: PLC0415
 

@@ -34,7 +34,10 @@ def open_node(folder: Path, chain_id: int, controls: bool = False) -> Node:
 def start(
     folder: Path, host: str, port: int, chain_id: int, controls: bool, broken: Callable[[BaseException], None]
 ) -> tuple[Node, Server]:
-    """Node and server, the server not serving yet. Raises InvalidInput, Conflict, Damaged or OSError."""
+    """Node of the chain kept in `folder` and its server at `host`:`port`, not serving yet. A new one gets
+    `chain_id`; `controls` lets callers turn its clock and take blocks back; `broken` hears of an error that
+    ends it. Raises InvalidInput, Conflict, Damaged or OSError.
+    """
     node = open_node(folder, chain_id, controls)
     try:
         return node, Server(host, port, functools.partial(answer, node), broken)

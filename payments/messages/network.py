@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 
 from farm_protocol.errors import FarmError, InvalidInput, NotFound
-from farm_protocol.fields import Address, Name, convert
+from farm_protocol.fields import Address, Name, about, convert
 from farm_protocol.files import read_bounded, replaced
 from payments.messages.promises import Number64
 
@@ -20,29 +20,29 @@ from payments.messages.promises import Number64
 class Windows:
     """Times of the market in seconds, fixed when it is made (struct Windows in Jobs.sol)."""
 
-    claim: Number64
-    decision: Number64
-    grace: Number64
-    unbonding: Number64
-    slash: Number64
+    claim: Annotated[Number64, about("seconds in which a claim can be contested")]
+    decision: Annotated[Number64, about("seconds that arbiters have for a contested claim")]
+    grace: Annotated[Number64, about("seconds after a job's deadline in which its agreements stay open")]
+    unbonding: Annotated[Number64, about("seconds that stake stays slashable after its agreement")]
+    slash: Annotated[Number64, about("seconds from the proposal of a slash until it is carried out")]
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Where the contracts are. `confirmations`: blocks that must follow before something is believed;
-    `first_block`: before it there is nothing of the market; `symbol` and `decimals` are the token's.
-    """
+    """Where the contracts are."""
 
-    chain_id: Number64
-    token: Address
-    market: Address
-    vault: Address
-    disputes: Address
-    windows: Windows
-    symbol: Name
-    decimals: Annotated[int, msgspec.Meta(ge=0, le=36)]
-    confirmations: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 0
-    first_block: Number64 = 0
+    chain_id: Annotated[Number64, about("number of the chain")]
+    token: Annotated[Address, about("address of the token")]
+    market: Annotated[Address, about("address of the market")]
+    vault: Annotated[Address, about("address of the stake vault")]
+    disputes: Annotated[Address, about("address of the disputes")]
+    windows: Annotated[Windows, about("times of the market")]
+    symbol: Annotated[Name, about("symbol of the token")]
+    decimals: Annotated[int, msgspec.Meta(ge=0, le=36), about("decimal places of the token")]
+    confirmations: Annotated[
+        int, msgspec.Meta(ge=0, le=10_000), about("blocks that must follow before something is believed")
+    ] = 0
+    first_block: Annotated[Number64, about("before it there is nothing of the market")] = 0
 
 
 MOST_BYTES = 64 * 1024

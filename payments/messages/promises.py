@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+# ruff: noqa: N815 - EIP-712 names are in camel case
 """What is signed about money, as the contracts read it (payments/contracts/src/MarketMessages.sol), and how
 it goes over the wire. `payments/messages/signing.py` signs these and says who signed.
 
@@ -12,7 +13,7 @@ from typing import Annotated, Generic, TypeVar
 import msgspec
 
 from farm_protocol.errors import InvalidInput
-from farm_protocol.fields import Address, Digest, Name, Signature
+from farm_protocol.fields import Address, Digest, Name, Signature, about
 from farm_protocol.ids import JobId
 
 M = TypeVar("M")
@@ -41,76 +42,88 @@ Units = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a job is opened with, signed by the farm. `name` is the job's id at the farm as 32 bytes."""
+    """What a job is opened with, signed by the farm."""
 
-    client: EthAddress
-    refundTo: EthAddress  # noqa: N815 - EIP-712 names are in camel case
-    farm: EthAddress
-    name: Bytes32
-    deadline: Number64
-    sessionKey: EthAddress  # noqa: N815
-    priceCap: Amount96  # noqa: N815
-    stakeShare: Share  # noqa: N815
-    watcher: EthAddress
-    arbiters: Annotated[tuple[Address, ...], msgspec.Meta(max_length=16), Solidity("address[]")]
-    threshold: Annotated[int, msgspec.Meta(ge=0, le=16), Solidity("uint8")]
-    termsHash: Bytes32  # noqa: N815
+    client: Annotated[EthAddress, about("who pays, and may end the job")]
+    refundTo: Annotated[EthAddress, about("where everything unspent goes")]
+    farm: Annotated[EthAddress, about("address that the farm signs receipts of submission with")]
+    name: Annotated[Bytes32, about("the job's id at the farm as 32 bytes, hexadecimal")]
+    deadline: Annotated[Number64, about("no agreement is opened or raised after it, seconds since the epoch")]
+    sessionKey: Annotated[EthAddress, about("address that signs orders, raises and vouchers of this job")]
+    priceCap: Annotated[Amount96, about("the most a render unit may cost, in the token's smallest unit")]
+    stakeShare: Annotated[Share, about("stake locked for what may still be earned, in ten-thousandths of it")]
+    watcher: Annotated[EthAddress, about("who may contest claims beside the client; zero for nobody")]
+    arbiters: Annotated[
+        tuple[Address, ...],
+        msgspec.Meta(max_length=16),
+        Solidity("address[]"),
+        about("who decide contested claims and slashes, in ascending order"),
+    ]
+    threshold: Annotated[
+        int, msgspec.Meta(ge=0, le=16), Solidity("uint8"), about("how many arbiters must sign")
+    ]
+    termsHash: Annotated[Bytes32, about("digest of scene, settings and verification policy, hexadecimal")]
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What an operator sells, signed by it: `price` of a render unit, `capacity` in render units."""
+    """What an operator sells, signed by it."""
 
-    farm: EthAddress
-    node: EthAddress
-    payee: EthAddress
-    deviceClass: Text  # noqa: N815
-    price: Amount96
-    capacity: Number64
-    stakeShare: Share  # noqa: N815
-    expiry: Number64
-    number: Number64
+    farm: Annotated[EthAddress, about("address of the farm whose jobs it may be used for")]
+    node: Annotated[EthAddress, about("address of the node whose attestations count under it")]
+    payee: Annotated[EthAddress, about("who is paid")]
+    deviceClass: Annotated[Text, about("the kind of device it is for")]
+    price: Annotated[Amount96, about("price of a render unit, in the token's smallest unit")]
+    capacity: Annotated[Number64, about("render units sold in all")]
+    stakeShare: Annotated[
+        Share, about("the most stake it locks, in ten-thousandths of what may still be earned")
+    ]
+    expiry: Annotated[Number64, about("no agreement is opened with it after that, seconds since the epoch")]
+    number: Annotated[Number64, about("the operator's own count: one offer a number")]
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A job takes an offer (its struct hash), signed by the job's session key. Its digest is the
-    agreement's id. `job` is the job's number in the contract.
+    """A job takes an offer (its struct hash), signed by the job's session key. Its digest is the agreement's
+    id.
     """
 
-    job: Number64
-    offer: Bytes32
-    cap: Amount128
-    taskCap: Amount96  # noqa: N815
-    claimTasks: Annotated[int, msgspec.Meta(ge=0, le=65_535), Solidity("uint16")]  # noqa: N815
-    salt: Number64
+    job: Annotated[Number64, about("the job's number in the contract")]
+    offer: Annotated[Bytes32, about("struct hash of the offer, hexadecimal")]
+    cap: Annotated[Amount128, about("the most that the agreement may pay for now")]
+    taskCap: Annotated[Amount96, about("the most that one task may earn")]
+    claimTasks: Annotated[
+        int,
+        msgspec.Meta(ge=0, le=65_535),
+        Solidity("uint16"),
+        about("how many tasks can be claimed without a voucher"),
+    ]
+    salt: Annotated[Number64, about("makes it unlike others")]
 
 
 @dataclass(frozen=True, slots=True)
 class Raise:
     """The cap of an agreement grows to `cap`, signed by the session key."""
 
-    agreement: Bytes32
-    cap: Amount128
+    agreement: Annotated[Bytes32, about("id of the agreement: the digest of its order")]
+    cap: Annotated[Amount128, about("the cap it grows to")]
 
 
 @dataclass(frozen=True, slots=True)
 class Voucher:
-    """All that was earned under an agreement so far, signed by the session key. `acceptedRoot` is that of
-    the sum tree over it (`payments/messages/accepted_tree.py`).
-    """
+    """All that was earned under an agreement so far, signed by the session key."""
 
-    agreement: Bytes32
-    cumulative: Amount128
-    acceptedRoot: Bytes32  # noqa: N815
+    agreement: Annotated[Bytes32, about("id of the agreement: the digest of its order")]
+    cumulative: Annotated[Amount128, about("all that was earned under the agreement so far")]
+    acceptedRoot: Annotated[Bytes32, about("root of the sum tree over it, hexadecimal")]
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
     """The operator gives up what its agreement could still earn once `cumulative` is paid."""
 
-    agreement: Bytes32
-    cumulative: Amount128
+    agreement: Annotated[Bytes32, about("id of the agreement: the digest of its order")]
+    cumulative: Annotated[Amount128, about("with that paid the operator gives up what could still be earned")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,35 +160,34 @@ class Signed(Generic[M]):
     rest by the job's session key.
     """
 
-    message: M
-    signature: Signature
+    message: Annotated[M, about("what is signed")]
+    signature: Annotated[Signature, about("the signature of whom it must be from")]
 
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """One leaf of a voucher's tree: a task that is paid for. `task` is its id."""
+    """One leaf of a voucher's tree: a task that is paid for."""
 
-    task: Name
-    pixel_root: Digest
-    amount: Amount
+    task: Annotated[Name, about("id of the task")]
+    pixel_root: Annotated[Digest, about("pixel root of what was accepted, hexadecimal")]
+    amount: Annotated[Amount, about("what is earned by it")]
 
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What the farm promises a node for one job, as it stands now: the newest of each. `credits` are the
-    leaves that the voucher has beyond the promise before. `ended`: no more work comes, the operator may
-    sign a `Release`.
-    """
+    """What the farm promises a node for one job, as it stands now: the newest of each."""
 
-    job: JobId
-    agreement: Digest
-    terms: Signed[Terms]
-    offer: Signed[Offer]
-    order: Signed[Order]
-    cap_raise: Signed[Raise] | None = None
-    voucher: Signed[Voucher] | None = None
-    credits: tuple[Credit, ...] = ()
-    ended: bool = False
+    job: Annotated[JobId, about("id of the job")]
+    agreement: Annotated[Digest, about("id of the agreement: the digest of its order")]
+    terms: Annotated[Signed[Terms], about("the job's terms")]
+    offer: Annotated[Signed[Offer], about("the offer that was taken")]
+    order: Annotated[Signed[Order], about("the order, of which the agreement comes")]
+    cap_raise: Annotated[Signed[Raise] | None, about("the newest raise of its cap")] = None
+    voucher: Annotated[Signed[Voucher] | None, about("the newest voucher")] = None
+    credits: Annotated[
+        tuple[Credit, ...], about("leaves that the voucher has beyond the promise before")
+    ] = ()
+    ended: Annotated[bool, about("whether no more work comes, so that a release may be signed")] = False
 
     @property
     def price(self) -> int:
@@ -195,10 +207,10 @@ class Promise:
 
 @dataclass(frozen=True, slots=True)
 class Promises:
-    """Answer to a node that asks what is new. `last`: where to go on asking."""
+    """Answer to a node that asks what is new."""
 
-    promises: tuple[Promise, ...]
-    last: Name
+    promises: Annotated[tuple[Promise, ...], about("the newest for each job")]
+    last: Annotated[Name, about("where to go on asking")]
 
 
 NEVER_REVOKED = (1 << 64) - 1

@@ -55,7 +55,9 @@ class Key:
 
 
 def read_transaction(raw: bytes) -> tuple[str, dict[str, Any]]:
-    """Who signed a transaction (of type 1 or above), and its fields. Raises ValueError for what is none."""
+    """Who signed a transaction (of type 1 or above), and its fields. Raises ValueError for what is not a
+    signed transaction.
+    """
     try:
         fields = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
         return str(Account.recover_transaction(raw)), dict(fields)

@@ -28,7 +28,7 @@ class BadSigner(Forbidden):
 
 
 class RemoteSigner:
-    """The wallet `address` at a signer's URL. Raises InvalidInput for an address or a URL that is none."""
+    """The wallet `address` at a signer's URL. Raises InvalidInput for a wrong address or URL."""
 
     def __init__(self, url: str, address: str, timeout: float = TIMEOUT_SECONDS) -> None:
         # Letters of both kinds are a checksum, as everywhere.

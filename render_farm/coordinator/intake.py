@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Annotated
 
 import structlog
 
 from farm_protocol.audits import Sums
 from farm_protocol.errors import Conflict, Forbidden, InvalidInput, NotFound
 from farm_protocol.facts import SceneFacts
-from farm_protocol.fields import encode
+from farm_protocol.fields import about, encode
 from farm_protocol.ids import JobId, OwnerId, SceneId, Sha256
 from farm_protocol.records import JobSpec, Manifest, RenderSettings, TaskOutput, blob_digests
 from farm_protocol.scene_ids import scene_id
@@ -64,9 +65,9 @@ _SCENE = re.compile("[0-9a-f]{64}")
 class JobOrder:
     """The body of a job's creation. With a payment it waits for its deposit."""
 
-    spec: JobSpec
-    facts: SceneFacts
-    payment: Payment | None = None
+    spec: Annotated[JobSpec, about("what is asked for")]
+    facts: Annotated[SceneFacts, about("what is known of the .blend")]
+    payment: Annotated[Payment | None, about("how it is paid for; null: it is free")] = None
 
 
 def check_manifest(manifest: Manifest) -> None:

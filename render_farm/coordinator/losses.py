@@ -30,8 +30,9 @@ class Losses:
     async def heed(
         self, caller: Caller, owner: OwnerId, scene: SceneId, job: JobId, failure: TaskFailure
     ) -> None:
-        """Unseal the scene where one of the files that the node names is really gone: its jobs then wait for
-        all that are. An own node is also believed enough to read what it calls damaged.
+        """Unseal the `owner`'s `scene`, of which the node `caller` had a task of `job`, where one of the
+        files that the `failure` names is really gone: its jobs then wait for all that are. An own node is
+        also believed enough to read what it calls damaged.
         """
         stored = await self._scenes.get(owner, scene)
         if stored is None or not failure.lost:

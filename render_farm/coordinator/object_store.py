@@ -78,8 +78,8 @@ def blob_key(owner: OwnerId, sha256: str) -> str:
 
 
 def result_key(job: JobId, task: TaskId, token: int, file: OutputFile) -> str:
-    """Where a file of a result lies: each lease has a place of its own, and in it each content, so that a
-    link which was asked for and not used cannot change what was submitted.
+    """Key of a `file` of a result: each lease (`job`, `task`, `token`) has a folder, and in it each content,
+    so that a link which was asked for and not used cannot change what was submitted.
     """
     return f"results/{job}/{task}/{token}/{file.sha256}/{file.name}"
 

@@ -70,7 +70,9 @@ class Cashier:
         self._clock = clock
 
     async def quote(self, owner: OwnerId, payment: Payment, spec: JobSpec, facts: SceneFacts) -> Quote:
-        """The quote a payment names, once it is for this very work and all else is as it must be.
+        """Quote of the `owner`'s that a `payment` names, once it is for this very work (`spec` and `facts`)
+        and all else is as it must be.
+
         Raises NoChain, NoQuote, BelowQuote, NotFound, InvalidInput.
         """
         if self._network is None:

@@ -152,7 +152,7 @@ def conclude(
 def _decided(
     plain: Conclusion, one: SubmissionRecord, by_own: AuditWish, certain: bool, spared: bool
 ) -> Conclusion | None:
-    """The end of a rejection, of a second look or of a doubted audit; None where there is none. `certain`:
+    """The end of a rejection, of a second look or of a doubted audit; None where nothing ends. `certain`:
     there is something to reject for.
     """
     verdict, case = plain.verdict, plain.case

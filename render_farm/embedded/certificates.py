@@ -21,7 +21,7 @@ from render_farm.embedded.files import private_folder
 CERTIFICATE, KEY, SETTINGS = "certificate.pem", "key.pem", "security.toml"
 
 _ALWAYS = datetime(2000, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
-"""RFC 5280's 'no well-defined expiration': the key is made anew at every start, and a clock may be wrong."""
+"""RFC 5280's 'no well-defined expiration': a new key is made at every start, and a clock may be wrong."""
 
 _GRPC = ("volume", "master", "filer", "s3", "admin", "worker", "client", "msg_broker", "msg_agent", "mq")
 _HTTP = ("volume", "master", "filer", "admin")

@@ -31,7 +31,7 @@ class OwnNodeStart:
 
     def begin(self, say: Callable[[str], None]) -> None:
         """Before every start: which node it is. A node whose folder was removed has a new key, which the farm
-        would not take for the old one: it is enrolled anew, and the old one removed. So is one that the farm
+        would not take for the old one: it is enrolled again, and the old one removed. So is one that the farm
         knows no longer. Raises FarmError.
         """
         with FarmClient(self._url, self._admin, own=True) as client:

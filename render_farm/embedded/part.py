@@ -46,7 +46,7 @@ GOOD_RUN = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """How to run a part. `command` and `environment` are asked anew before every start.
+    """How to run a part. `command` and `environment` are asked again before every start.
 
     A part that `speaks` says on stdout that it is ready; others' stdout goes to the log.
     It is asked every `looks_every` seconds whether it is ready, for `start_seconds` at most, and has

@@ -81,7 +81,10 @@ class Passage:
 async def serve(
     host: str, port: int, target: int, encryption: Mapping[str, Any], limits: Limits = LIMITS
 ) -> None:
-    """Pass on every connection until the process ends; says on stdout that it listens."""
+    """Pass every connection to `host`:`port` on to the port `target` of this machine until the process ends,
+    as far as the `limits` allow; says on stdout that it listens. `encryption` is what asyncio is to be told
+    of TLS.
+    """
     doors = Doors(limits.fitting(FILES_EACH))
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

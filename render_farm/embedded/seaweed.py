@@ -108,7 +108,7 @@ def free_port(offset: int = 0) -> int:
 
 
 def _ports(folder: Path) -> dict[str, int]:
-    """The remembered ports of the inner parts, chosen anew where one has been taken meanwhile."""
+    """The remembered ports of the inner parts, chosen again where one has been taken meanwhile."""
     memory = folder / "ports.json"
     try:
         known = read_record(memory, dict[str, int], "") or {}

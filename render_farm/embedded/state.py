@@ -4,7 +4,7 @@
 lock          held (flock) by the process that runs the farm
 farm.json     where the running farm answers, its operator's token, its processes
 secrets.json  generated once; mode 0600
-own-node.json how often the own node was enrolled anew
+own-node.json how often the own node was enrolled again
 address.json  what the farm signs as, by the digest of its key
 version       of what the farm keeps in its store
 ports.json    loopback ports, chosen once, kept so that a restart answers where it did before
@@ -95,7 +95,7 @@ class RunningFarm:
 
 @dataclass(frozen=True, slots=True)
 class OwnNode:
-    """How often the own node was enrolled anew, because its folder with its key was gone."""
+    """How often the own node was enrolled again, because its folder with its key was gone."""
 
     enrolled_anew: int = 0
 

@@ -58,7 +58,9 @@ def url(folder: Path, *, port: int | None = None, socket_path: Path | None = Non
 def ready(
     folder: Path, *, port: int | None = None, socket_path: Path | None = None, timeout: float = 0.5
 ) -> bool:
-    """Whether the server answers and has read its data back."""
+    """Whether the server of `folder` answers at its `port` or `socket_path` within `timeout` seconds, and has
+    read its data back.
+    """
     return _said(port, socket_path or folder / SOCKET_NAME, timeout).startswith(b"+PONG")
 
 
@@ -73,7 +75,9 @@ def advice(folder: Path) -> str:
 def answers(
     folder: Path, *, port: int | None = None, socket_path: Path | None = None, timeout: float = 5.0
 ) -> bool:
-    """Whether the server says anything at all, if only that it is busy."""
+    """Whether the server of `folder` says anything at its `port` or `socket_path` within `timeout` seconds,
+    if only that it is busy.
+    """
     return bool(_said(port, socket_path or folder / SOCKET_NAME, timeout))
 
 

@@ -84,7 +84,9 @@ def possible(audited: Audited, online: Iterable[Online], met: Mapping[OwnerId, i
 def may_audit(
     seat: Seat, node: NodeId, operator: OwnerId, own: bool, device_class: DeviceClass, now: float
 ) -> bool:
-    """Whether a node's slot of a device class may take the audit now."""
+    """Whether the slot of a `node` of `operator` (`own`: the farm's), of the class `device_class`, may take
+    the audit of that `seat` at the time `now` (seconds).
+    """
     pause = _pause(seat, node, operator, own, device_class == seat.device_class)
     return pause is not None and now >= seat.asked_at + pause
 

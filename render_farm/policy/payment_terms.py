@@ -32,7 +32,9 @@ LONGEST_SECONDS = 365 * 24 * 3600
 
 
 def terms_hash(scene: SceneId, settings: RenderSettings, price_cap: int, policy: AuditPolicy) -> str:
-    """What the terms say of the work: sha256 over scene, settings, price cap and audits as JSON."""
+    """What the terms say of the work: sha256 over `scene`, `settings`, `price_cap` and the audits' `policy`
+    as JSON.
+    """
     said = {
         "scene": scene,
         "settings": msgspec.to_builtins(settings),

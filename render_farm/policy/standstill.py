@@ -46,7 +46,7 @@ WHY = {
 @dataclass(frozen=True, slots=True)
 class Peer:
     """A node that is online, with what its slots offered last and the jobs it refuses. `away` says of each
-    slot that cannot be had why.
+    slot that is unavailable why.
     """
 
     name: str

@@ -51,7 +51,9 @@ class Arbiters:
 
 
 def local(key: bytes, period: float, policy: AuditPolicy, rates: Rates) -> Rules:
-    """Rules with a beacon of the farm's own. Its secret comes from the key, so that it survives restarts."""
+    """Rules with a beacon of the farm's own, a round every `period` seconds. Its secret comes from the farm's
+    `key`, so that it survives restarts. `policy` and `rates` are those of audits.
+    """
     beacon = LocalBeacon(hmac.digest(key, b"beacon", "sha256"), period=period)
     return Rules(key, address_of(key), beacon, LOCAL, policy, rates)
 

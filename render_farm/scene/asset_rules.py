@@ -211,7 +211,8 @@ def _members(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
 def find_moved(path: str, base: Path, *, sequence: bool = False, members: str = "") -> Path | None:
     r"""Where a file named by another machine's path (`C:\work\tex\wood.png`) lies beside the scene.
 
-    Tries the longest end of the path first, below the scene's folder, without regard to case.
+    Tries the longest end of `path` first, below the scene's folder `base`, without regard to case. `sequence`
+    and `members` say which files belong to it, as for `files_of`.
     """
     parts = [part for part in re.split(r"[\\/]+", path) if part and part not in (".", "..")]
     for start in range(len(parts)):

@@ -71,7 +71,7 @@ def check_scene(scene: Path) -> BlendHeader:
 
 
 def read_header(path: Path) -> BlendHeader:
-    """The header of a .blend, compressed or not. Raises InvalidInput where there is none."""
+    """The header of a .blend, compressed or not. Raises InvalidInput where it has no header."""
     raw = _first_bytes(path)
     if not raw:
         raise InvalidInput(f"{path.name} is empty.")

@@ -16,7 +16,7 @@ FLUID = (
     r"\.(?:uni|vdb|raw|bobj|bobj\.gz|obj)"
 )
 """Files are known by the names that Blender gives them, in the folders it makes, and by nothing shorter: what
-else lies in a folder that a scene calls a cache is none.
+else lies in a folder that a scene calls a cache is not its file.
 """
 OCEAN = r"(?:disp|normal|foam|spray|spray_inverse)_[0-9]+\.exr"
 SHAPES = frozenset({".csv", ".obj", ".ply", ".stl", ".txt", ".vdb"})

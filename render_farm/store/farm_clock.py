@@ -3,8 +3,9 @@
 
 Leases, rounds and standing offers are kept by time in a store that several coordinators share and that
 outlives them, so a monotonic clock alone will not do. The farm's clock runs by the monotonic one. Where the
-machine's clock goes forward, it follows at once, and all leases begin anew; where that goes back, it goes on,
-and runs a tenth slower until the two meet. What was reached is kept in the store: restarts go on from there.
+machine's clock goes forward, it follows at once, and all leases begin again; where that goes back, it goes
+on, and runs a tenth slower until the two meet. What was reached is kept in the store: restarts go on from
+there.
 """
 
 import asyncio

@@ -16,8 +16,8 @@ from render_farm.scene.blend_header import BlendHeader
 from render_farm.scene.bundle import Bundle
 from render_farm.scene.doctor import Report, examine
 from render_farm.scene.packing import LeftOut
+from tests.support.plain_facts import PLAIN_SCENE
 from tests.support.plain_files import PNG
-from tests.unit.conftest import PLAIN_SCENE
 
 BLOB = Blob("0" * 64, 1000)
 

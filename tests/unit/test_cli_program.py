@@ -4,7 +4,6 @@
 import io
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -280,48 +279,6 @@ def test_addresses_to_bind_to(bind: str, address: tuple[str, int]) -> None:
 def test_addresses_nobody_can_bind_to(bind: str) -> None:
     with pytest.raises(InvalidInput):
         parse_bind(bind)
-
-
-def test_help_loads_nothing_heavy() -> None:
-    """`--help` is typed often: it must not wait for the server's or Ray's libraries."""
-    program = (
-        "import sys\n"
-        "from render_farm.cli.program import run\n"
-        "try:\n    run(['render', '--help'])\nexcept SystemExit:\n    pass\n"
-        "heavy = {'boto3', 'fastapi', 'ray', 'numpy', 'bpy', 'rich', 'urllib3', 'redis', 'uvicorn'}\n"
-        "print(' '.join(heavy & set(sys.modules)), file=sys.stderr)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stderr.strip() == ""
-    assert "examples:" in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("program", "entry"), [("render_farm.cli.program", "run"), ("gpu_worker.program", "main")]
-)
-def test_the_first_help_loads_no_command(program: str, entry: str) -> None:
-    lines = (
-        f"import sys, {program} as program\n"
-        f"try:\n    program.{entry}(['--help'])\n"
-        "except SystemExit:\n    pass\n"
-        "slow = {'argparse', 'json', 'msgspec', 'psutil', 'shutil', 'structlog', 'traceback'}\n"
-        "print(' '.join(slow & set(sys.modules)), file=sys.stderr)"
-    )
-    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True)
-    assert done.stderr.strip() == ""
-    assert "Commands:" in done.stdout
-
-
-def test_commands_load_no_server() -> None:
-    program = (
-        "import sys\n"
-        "import render_farm.cli.commands.render, render_farm.cli.commands.job\n"
-        "import render_farm.cli.commands.node, render_farm.cli.commands.up, render_farm.cli.commands.doctor\n"
-        "heavy = {'boto3', 'fastapi', 'ray', 'numpy', 'bpy', 'redis'}\n"
-        "print(' '.join(heavy & set(sys.modules)), file=sys.stderr)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stderr.strip() == ""
 
 
 @pytest.mark.parametrize(

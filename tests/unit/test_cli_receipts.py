@@ -4,8 +4,6 @@
 import json
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -312,15 +310,3 @@ def test_what_cannot_be_checked_is_named(
 def test_an_endless_file_is_not_read_to_its_end(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["receipt", "verify", "/dev/zero"]) == 1
     assert "longer than any receipt" in capsys.readouterr().err
-
-
-def test_no_command_loads_signatures_before_it_needs_them() -> None:
-    program = (
-        "import sys\n"
-        "import render_farm.cli.commands.render, render_farm.cli.commands.job\n"
-        "import render_farm.cli.commands.node, render_farm.cli.commands.receipt\n"
-        "import render_farm.cli.commands.audit, render_farm.cli.commands.up\n"
-        "print('eth_account' in sys.modules, file=sys.stderr)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stderr.strip() == "False"

@@ -3,8 +3,6 @@
 
 import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -93,21 +91,3 @@ def test_a_file_is_read_to_its_bound(tmp_path: Path) -> None:
     assert files.read_bounded(tmp_path / "f", 4) == b"1234"
     with pytest.raises(InvalidInput, match="f is too long"):
         files.read_bounded(tmp_path / "f", 3)
-
-
-def test_a_lock_is_held_by_one_process_or_shared(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    program = "import sys; from pathlib import Path; from farm_protocol import files\n"
-    program += "print(files.try_lock(Path(sys.argv[1]), shared=sys.argv[2] == 'shared') is not None)"
-
-    def gets(how: str) -> str:
-        command = [sys.executable, "-c", program, str(path), how]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    with files.locked(path):
-        assert (gets("alone"), gets("shared")) == ("False", "False")
-    held = files.try_lock(path, shared=True)
-    assert held is not None
-    assert (gets("alone"), gets("shared")) == ("False", "True")
-    os.close(held)
-    assert gets("alone") == "True"

@@ -1,11 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What has to do with keys stays where it belongs."""
 
-import socket
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -53,65 +48,6 @@ def test_a_signers_wallet_is_opened_without_a_password() -> None:
 def test_a_keystore_is_asked_for_its_password_whatever_signer_there_is(tmp_path: Path) -> None:
     with pytest.raises(FarmError, match="cannot be read"):
         open_signer(tmp_path / "none.json", lambda: "x", "http://signer/hidden")
-
-
-def test_the_coordinator_keeps_pythons_recursion_limit_and_loads_no_web3() -> None:
-    program = "import sys, render_farm.coordinator.__main__ as _; "
-    program += "print(sys.getrecursionlimit(), 'web3' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["1000", "False"], done.stderr
-
-
-def test_the_way_to_the_chain_keeps_pythons_recursion_limit() -> None:
-    program = "import sys, payments.chain.rpc; print(sys.getrecursionlimit(), 'web3' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["1000", "True"], done.stderr
-
-
-BROKEN = b"HTTP/1.1 200 OK\r\nno header\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
-ASKS = """
-import logging, sys
-logging.basicConfig(level=getattr(logging, sys.argv[2]))
-from farm_protocol.errors import FarmError
-from payments.chain.rpc import Chain
-from payments.wallet.remote_signer import RemoteSigner
-names = ("chainId", "nonce", "value", "gas", "maxFeePerGas", "maxPriorityFeePerGas")
-for ask in (
-    lambda: RemoteSigner(sys.argv[1], "0x" + "ab" * 20).sign_transaction(dict.fromkeys(names, 1)),
-    lambda: Chain(sys.argv[1], 1),
-):
-    try:
-        ask()
-    except FarmError as error:
-        print(error.sentence)
-"""
-
-
-@pytest.fixture
-def broken() -> Iterator[str]:
-    """A server whose two answers have headers that are none: urllib3 warns of them with the whole URL."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-
-        def answer() -> None:
-            for _ in range(2):
-                connection, _address = listening.accept()
-                with connection:
-                    connection.recv(1 << 16)
-                    connection.sendall(BROKEN)
-
-        thread = threading.Thread(target=answer, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}/hidden"
-        thread.join(10)
-
-
-@pytest.mark.parametrize("level", ["WARNING", "DEBUG"])
-def test_libraries_write_no_secret_url_into_a_log(broken: str, level: str) -> None:
-    words = [sys.executable, "-c", ASKS, broken, level]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert "signer" in done.stdout
-    assert "chain" in done.stdout
-    assert "hidden" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("url", ["http://[x", "ftp://chain.example/secret", "chain.example/secret", ""])

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ("farm_protocol", "frame_splitter", "gpu_worker", "payments", "render_farm", "verification")
-TREES = (*PROGRAM, "benchmarks", "docs", "samples", "tests")
+TREES = (*PROGRAM, "command_line", "benchmarks", "docs", "samples", "tests")
 UNREAD = {"node_modules", "__pycache__"}
 FILES = [
     path.relative_to(ROOT)
@@ -20,7 +20,11 @@ FILES = [
 FOLDERS = {folder for path in FILES for folder in path.parents}
 ENDINGS = {str(Path(*path.parts[first:])) for path in FILES for first in range(len(path.parts))}
 ROOMS = [path for path in FILES if path.name == "README.md" and path.parts[0] in PROGRAM]
-PAGES = [Path("README.md"), *(path for path in FILES if path.match("docs/*.md")), *ROOMS]
+PAGES = [
+    *map(Path, ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *(path for path in FILES if path.match("docs/*.md") or path.match("docs/adr/*.md")),
+    *ROOMS,
+]
 NAMED = re.compile(r"`([\w./-]+\.(?:py|lua|sol)|[\w.-]+/[\w./-]+\.md)`|`((?:%s)/[\w./-]*)`" % "|".join(TREES))  # noqa: UP031
 STRANGERS = {"redis.py"}
 """A file that security.md imagines in a stranger's folder."""

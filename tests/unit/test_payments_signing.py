@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Who signed what about money; and the tree of a voucher, which shows what was paid and nothing else."""
 
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -118,13 +116,6 @@ def test_an_agreements_id_is_its_orders_digest() -> None:
     assert isinstance(order, Order)
     assert signing.agreement_id(order, NETWORK) == signing.digest(order, NETWORK).hex()
     assert signing.agreement_id(replace(order, salt=13), NETWORK) != signing.agreement_id(order, NETWORK)
-
-
-def test_signing_leaves_the_recursion_limit_alone() -> None:
-    program = "import sys; from farm_protocol import typed_data; typed_data.address_of(b'1' * 32); "
-    program += "print(sys.getrecursionlimit())"
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert int(found.stdout) == 1000
 
 
 def test_session_keys_are_one_a_job_and_always_the_same() -> None:

@@ -16,6 +16,8 @@ import torch  # noqa: E402
 
 from verification.compare.metrics.flip import flip  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 SHAPES = st.tuples(st.integers(2, 40), st.integers(2, 40), st.just(3))
 COLOURS = st.floats(0, 1, width=32)
 PAIRS = SHAPES.flatmap(

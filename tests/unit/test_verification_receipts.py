@@ -7,7 +7,6 @@ import copy
 import io
 import json
 import runpy
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -54,15 +53,6 @@ def program(document: bytes, folder: Path, *more: str) -> tuple[int, str]:
             runpy.run_path(str(PROGRAM), run_name="__main__")
     code = ended.value.code
     return (0, said.getvalue()) if code is None else (1, str(code))
-
-
-def test_the_program_runs_by_itself(tmp_path: Path) -> None:
-    path = tmp_path / "receipt.json"
-    for document, code in ((DOCUMENTS[1], 0), (DOCUMENTS[1][:-9], 1), (nested(200_000), 1)):
-        path.write_bytes(document)
-        done = subprocess.run([sys.executable, "-I", PROGRAM, path], capture_output=True, check=False)
-        assert done.returncode == code
-        assert b"Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("frame", [1, 2, 3])

@@ -3,12 +3,9 @@
 
 import hashlib
 import os
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +14,6 @@ from farm_protocol.fields import StoredFile
 from farm_protocol.ids import SceneId
 from farm_protocol.node_answers import LeasedScene
 from farm_protocol.transfer import LinkExpired
-from gpu_worker.sandbox import bubblewrap
 from gpu_worker.slot.scene_cache import CacheFull, SceneCache, Stopped
 
 NEVER = threading.Event()
@@ -210,42 +206,6 @@ def test_files_of_a_process_that_died_are_swept(cache, store):
 def test_scene_ids_cannot_name_files(cache, store):
     hold(cache, store, "../../../escape", {"a": b"1"}).release()
     assert len(list((cache.root / "scenes").iterdir())) == 1
-
-
-FULL_DISK = """
-import sys, threading
-from pathlib import Path
-from gpu_worker.slot.scene_cache import SceneCache, CacheFull
-from farm_protocol.node_answers import LeasedScene
-from farm_protocol.fields import StoredFile
-
-def download(file, target, stopped):
-    with target.open("xb") as sink:
-        for _ in range(64):
-            sink.write(bytes(65536))
-
-cache = SceneCache(Path(sys.argv[1]) / "cache", 1 << 30, download)
-listing = LeasedScene("s", "a", {"a": StoredFile("a", "0" * 64, 4 << 20, "http://store/a")})
-try:
-    cache.hold("s", lambda: listing, threading.Event())
-except CacheFull as error:
-    print(error.sentence)
-print([str(path) for path in (cache.root / "incoming").iterdir()], cache.used())
-"""
-
-
-@pytest.mark.skipif(bubblewrap.unavailable() is not None, reason=str(bubblewrap.unavailable()))
-def test_a_full_disk_is_a_sentence_and_leaves_no_half_files(tmp_path):
-    """On a real file system of one megabyte, which the sandbox can make without being root."""
-    project = Path(__file__).parents[2]
-    packages = ("gpu_worker", "farm_protocol", "frame_splitter", "payments")
-    readable = tuple(project / package for package in packages)
-    box = bubblewrap.Sandbox(readable, fleeting=(Path("/small"),), room=1 << 20)
-    command = box.wrap([sys.executable, "-c", FULL_DISK, "/small"])
-    variables = {"PYTHONPATH": str(project)}
-    answer = subprocess.run(command, capture_output=True, text=True, check=True, env=variables)
-    assert "disk this node keeps scenes on is full" in answer.stdout
-    assert answer.stdout.splitlines()[-1] == "[] 0"
 
 
 def test_odd_names_and_colours_lie_where_the_scene_expects_them(cache, store, tmp_path):

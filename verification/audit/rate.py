@@ -8,6 +8,8 @@ from typing import Annotated
 
 import msgspec
 
+from farm_protocol.fields import about
+
 MILLION = 1_000_000
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 
@@ -20,24 +22,28 @@ sees one time in twenty, were all strangers its accomplices."""
 class Standing:
     """Audits passed since the last one that failed, and audits ever failed. From audited work only."""
 
-    passed: Count = 0
-    failed: Count = 0
+    passed: Annotated[Count, about("audits passed since the last that failed")] = 0
+    failed: Annotated[Count, about("audits ever failed")] = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Chances in a million. `floor` is never gone below; `halving`: after so many passed audits the
-    chance has halved; `own` is that of the farm's own nodes, which are trusted but may be broken.
-    """
+    """Chances of an audit. Own nodes are trusted, but may be broken."""
 
-    floor: Annotated[int, msgspec.Meta(ge=0, le=MILLION)] = 180_000
-    halving: Annotated[int, msgspec.Meta(ge=1, le=MILLION)] = 20
-    own: Annotated[int, msgspec.Meta(ge=0, le=MILLION)] = 20_000
+    floor: Annotated[
+        int, msgspec.Meta(ge=0, le=MILLION), about("the least chance of an audit, in a million")
+    ] = 180_000
+    halving: Annotated[
+        int, msgspec.Meta(ge=1, le=MILLION), about("after so many passed audits the chance has halved")
+    ] = 20
+    own: Annotated[
+        int, msgspec.Meta(ge=0, le=MILLION), about("chance for the farm's own nodes, in a million")
+    ] = 20_000
 
 
 def audit_rate(node: Standing, operator: Standing, own: bool, rates: Rates) -> int:
-    """The chance of an audit in a million. New nodes, and those whose operator failed an audit since,
-    start at certainty.
+    """Chance of an audit in a million, from the standing of a `node` and of its `operator`; `own`: the farm's
+    own node. New nodes, and those whose operator failed an audit since, start at certainty.
     """
     if own:
         return rates.own
@@ -46,8 +52,9 @@ def audit_rate(node: Standing, operator: Standing, own: bool, rates: Rates) -> i
 
 
 def appointed_rate(node: Standing, operator: Standing, own: bool, attempt: int, rates: Rates) -> int:
-    """The chance by an appointment. A stranger's whose first came to nothing is certain, so that neither farm
-    nor node gains by letting rounds pass.
+    """Chance of an audit in a million by appointment number `attempt` (from 1); `node`, `operator`, `own` and
+    `rates` as for `audit_rate`. A stranger's whose first came to nothing is audited for certain, so that
+    neither farm nor node gains by letting rounds pass.
     """
     return audit_rate(node, operator, own, rates) if own or attempt == 1 else MILLION
 

@@ -14,7 +14,7 @@ from typing import Annotated
 import msgspec
 
 from farm_protocol.audits import MOST_CROPS, AuditOrder, SampleRange
-from farm_protocol.fields import Tile
+from farm_protocol.fields import Tile, about
 
 MILLION = 1_000_000
 
@@ -24,29 +24,44 @@ Side = Annotated[int, msgspec.Meta(ge=1, le=1024)]
 
 @dataclass(frozen=True, slots=True)
 class AuditPolicy:
-    """How an audited tile is looked at.
-
-    `crops` are drawn at random and as many `suspects` are rendered after the sparse pass, each `side`
-    pixels square, `small_side` in tiles below `small_area` pixels; together they cover at most `share` of
-    the tile, but there is always one of each. `sparse_samples` of the tile's samples are rendered over
-    the whole of it: two at least, because Blender 5.0 corrupts its memory when it renders cryptomattes of
-    several layers with one. `own_first` in a million of the audits are the farm's own node's, and of those
-    that strangers do it repeats at least `repeat`: so many that cheating loses even where all strangers are
-    accomplices. No operator does more than `most_of_one` in a million of another's audits, and none whose
-    own work failed one before `proven` more have passed.
+    """How an audited tile is looked at. The sparse pass has two samples at least, because Blender 5.0
+    corrupts its memory when it renders cryptomattes of several layers with one. Own nodes repeat so many of
+    strangers' audits that cheating loses even where all strangers are accomplices.
     """
 
-    crops: Count = 4
-    suspects: Count = 3
-    side: Side = 16
-    small_side: Side = 8
-    small_area: Annotated[int, msgspec.Meta(ge=0, le=1 << 34)] = 65_536
-    share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.03
-    sparse_samples: Annotated[int, msgspec.Meta(ge=1, le=1 << 24)] = 2
-    repeat: Annotated[int, msgspec.Meta(ge=0, le=MILLION)] = 100_000
-    own_first: Annotated[int, msgspec.Meta(ge=0, le=MILLION)] = 700_000
-    most_of_one: Annotated[int, msgspec.Meta(ge=1, le=MILLION)] = 333_334
-    proven: Annotated[int, msgspec.Meta(ge=0, le=MILLION)] = 200
+    crops: Annotated[Count, about("crops drawn at random")] = 4
+    suspects: Annotated[Count, about("blocks rendered after the sparse pass")] = 3
+    side: Annotated[Side, about("side of a crop, pixels")] = 16
+    small_side: Annotated[Side, about("side of a crop in small tiles, pixels")] = 8
+    small_area: Annotated[
+        int, msgspec.Meta(ge=0, le=1 << 34), about("pixels below which a tile is small")
+    ] = 65_536
+    share: Annotated[
+        float,
+        msgspec.Meta(ge=0, le=1),
+        about("the most of a tile that crops cover, but always one of each kind"),
+    ] = 0.03
+    sparse_samples: Annotated[
+        int, msgspec.Meta(ge=1, le=1 << 24), about("samples of the sparse pass; two at least")
+    ] = 2
+    repeat: Annotated[
+        int,
+        msgspec.Meta(ge=0, le=MILLION),
+        about("share of strangers' audits that an own node repeats, at least, in a million"),
+    ] = 100_000
+    own_first: Annotated[
+        int, msgspec.Meta(ge=0, le=MILLION), about("share of audits that are the own nodes', in a million")
+    ] = 700_000
+    most_of_one: Annotated[
+        int,
+        msgspec.Meta(ge=1, le=MILLION),
+        about("share of another's audits that one operator may do, in a million"),
+    ] = 333_334
+    proven: Annotated[
+        int,
+        msgspec.Meta(ge=0, le=MILLION),
+        about("audits that an operator must have passed since its last failure to audit"),
+    ] = 200
 
 
 class Draws:
@@ -101,8 +116,8 @@ CONTEXT = 64
 
 
 def edge_strip(draws: Draws, tile: Tile, area: Tile) -> Tile | None:
-    """A strip along one of the tile's edges inside the rendered area; None where there is none, or where it
-    would be all of the tile.
+    """Strip along one of the tile's edges inside the rendered area; None where no edge lies there, or where
+    it would be all of the tile.
     """
     outer = _outer_edges(tile, area)
     strips = [strip for edge, strip in _strips(tile).items() if edge not in outer and strip != tile]

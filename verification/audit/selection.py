@@ -12,7 +12,9 @@ from the first that cheating does not pay where every stranger is an accomplice
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import sqrt
+from typing import Annotated
 
+from farm_protocol.fields import about
 from farm_protocol.ids import NodeId, OwnerId
 from verification.audit.rate import Count, Standing
 from verification.audit.sampling import MILLION, AuditPolicy, Draws, is_own_first, is_repeated, ranked
@@ -24,17 +26,16 @@ pair's audits are all repeated."""
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A node that could audit when the round came out. `met`: audits of the submitter's work, or of other
-    nodes of its operator, that this one's operator had done before. `standing`: the worse of its own and its
-    operator's. `same_class`: it works on the submission's device class.
-    """
+    """A node that could audit when the round came out."""
 
-    node: NodeId
-    operator: OwnerId
-    own: bool = False
-    same_class: bool = True
-    met: Count = 0
-    standing: Standing = field(default=Standing())
+    node: Annotated[NodeId, about("id of the node")]
+    operator: Annotated[OwnerId, about("id of the owner whose node it is")]
+    own: Annotated[bool, about("whether the farm's operator runs and trusts it")] = False
+    same_class: Annotated[bool, about("whether it works on the submission's device class")] = True
+    met: Annotated[Count, about("audits of the submitter's operator that this one's had done before")] = 0
+    standing: Annotated[Standing, about("the worse of its own and its operator's")] = field(
+        default=Standing()
+    )
 
 
 def is_left_out(one: Asked, audits: int, policy: AuditPolicy) -> bool:
@@ -48,8 +49,9 @@ def is_left_out(one: Asked, audits: int, policy: AuditPolicy) -> bool:
 
 
 def order(draws: Draws, asked: Sequence[Asked], audits: int, policy: AuditPolicy) -> tuple[NodeId, ...]:
-    """The nodes that are asked, one after the other: the farm's own of the device class where that is drawn;
-    else strangers, then its own of the class, and where there are neither, its own of others.
+    """Nodes that are asked, one after the other, of those that could audit (`asked`): the farm's own of the
+    device class where the `draws` say so; else strangers, then its own of the class, and where there are
+    neither, its own of others. `audits` is how many the submitter's operator has had.
     """
     strangers = [one for one in asked if not one.own and not is_left_out(one, audits, policy)]
     same = [one for one in asked if one.own and one.same_class]
@@ -64,7 +66,9 @@ def _ranked(draws: Draws, nodes: Sequence[Asked]) -> tuple[NodeId, ...]:
 
 
 def repeat_rate(one: Asked, asked: Sequence[Asked], audits: int, policy: AuditPolicy) -> int:
-    """The chance in a million that the farm's own node repeats an audit by this stranger."""
+    """Chance in a million that the farm's own node repeats an audit by the stranger `one`, the higher, the
+    more of the operator's `audits` were its own than by chance among all `asked`.
+    """
     operators = len({other.operator for other in asked if not other.own})
     chance = min(1 / max(1, operators), policy.most_of_one / MILLION)
     expected = audits * chance
@@ -75,8 +79,8 @@ def repeat_rate(one: Asked, asked: Sequence[Asked], audits: int, policy: AuditPo
 
 
 def spared(draws: Draws, asked: Sequence[Asked], audits: int, policy: AuditPolicy) -> tuple[NodeId, ...]:
-    """The strangers whose audit of this submission is not repeated; none where the farm's own node was to
-    come first, but was not there.
+    """Strangers of those `asked` whose audit of this submission the `draws` do not repeat, where its operator
+    had so many `audits`; nobody where the farm's own node was to come first, but was not there.
     """
     if is_own_first(draws, policy):
         return ()

@@ -8,10 +8,11 @@ rest of the numbers only say why. They were calibrated as docs/verification.md s
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Annotated
 
 from farm_protocol.audits import CheckReport, CropFinding, Fault
 from farm_protocol.device_classes import Summation
-from farm_protocol.fields import FrameNumber, Name, Sentence
+from farm_protocol.fields import FrameNumber, Name, Sentence, about
 from verification.audit.kinds import DIFFERS, kind_of_difference
 
 QUIET = 1e-3
@@ -68,39 +69,39 @@ class SecondLook(StrEnum):
 class Twin:
     """Another submission with the same pixel root: its frame, and whether it was rejected."""
 
-    frame: FrameNumber
-    rejected: bool
+    frame: Annotated[FrameNumber, about("number of the frame")]
+    rejected: Annotated[bool, about("whether it was rejected")]
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What a verdict depends on beside the report. `samples` as pinned by the job; `audits` how many
-    audits the report compares with (0: only the file was looked at); `same_class`: one of them was on
-    the tile's own device class; `noise` the least and greatest of the job's tiles accepted after audits,
-    None before there are any; `twin` another submission with the same pixels. `own`: one of the audits is
-    by the farm's own node, or none of its nodes could do it; nobody is rejected on a stranger's word alone.
-    `second`: what its own node found when it rendered the whole tile again. `summation`: how the tile's
-    device adds.
-    """
+    """What a verdict depends on beside the report. Nobody is rejected on a stranger's word alone."""
 
-    frame: FrameNumber
-    samples: int
-    audits: int
-    same_class: bool = True
-    noise: tuple[float, float] | None = None
-    twin: Twin | None = None
-    own: bool = True
-    second: SecondLook = SecondLook.NONE
-    summation: Summation = Summation.IN_ORDER
+    frame: Annotated[FrameNumber, about("number of the frame")]
+    samples: Annotated[int, about("samples a pixel, as the job pins them")]
+    audits: Annotated[int, about("how many audits the report compares with; 0: only the file was looked at")]
+    same_class: Annotated[bool, about("whether one of them was on the tile's own device class")] = True
+    noise: Annotated[
+        tuple[float, float] | None,
+        about("least and greatest of the job's tiles accepted after audits; null: none yet"),
+    ] = None
+    twin: Annotated[Twin | None, about("another submission with the same pixels")] = None
+    own: Annotated[bool, about("whether an own node did one of the audits, or none could")] = True
+    second: Annotated[SecondLook, about("what the own node found when it rendered the whole tile again")] = (
+        SecondLook.NONE
+    )
+    summation: Annotated[Summation, about("how the tile's device adds")] = Summation.IN_ORDER
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """`code` is for programs (`accepted`, a Fault's value, `too_few_samples`, `other_frame`, ...)."""
 
-    outcome: Outcome
-    code: Name
-    reason: Sentence
+    outcome: Annotated[Outcome, about("accepted, rejected, and the like")]
+    code: Annotated[
+        Name, about("why, for programs: `accepted`, a fault, `too_few_samples`, `other_frame` ...")
+    ]
+    reason: Annotated[Sentence, about("why, for people")]
 
 
 AS_ASKED = "as_asked"

@@ -27,7 +27,9 @@ EXPLAINED = 0.15
 
 
 def write_crop(folder: Path, number: int, submitted: Image, rendered: Image, compared: Comparison) -> None:
-    """Three PNGs: `crop-N-submitted.png`, `-rendered.png` and `-difference.png`."""
+    """Write three PNGs of crop `number` into `folder`: `crop-N-submitted.png`, `-rendered.png` and
+    `-difference.png`, which shows where `submitted` and `rendered` differ, as `compared` counts it.
+    """
     mine, theirs = colours(submitted), colours(rendered)
     white = _white(theirs)
     write_png(folder / f"crop-{number}-submitted.png", enlarged(tone_mapped(mine, white)))

@@ -42,7 +42,8 @@ def open_tile(path: Path, tile: Tile, order: CheckOrder, limits: Limits) -> Imag
 
 
 def open_picture(path: Path, width: int, height: int, channels: tuple[str, ...], limits: Limits) -> Image:
-    """A float32 picture of this size with these channels (any where none are known), its colours finite.
+    """The float32 picture at `path`, of `width` x `height` pixels with these `channels` (any where none are
+    known), its colours finite. More than `limits` is not read.
 
     Raises as `open_tile`.
     """

@@ -36,7 +36,9 @@ def digest(message: Signed, farm: str) -> bytes:
 
 
 def appoint(message: Attestation, terms: AuditTerms, attempt: int, farm: str) -> Appointment:
-    """The appointment by which a node accepts the farm's terms for what it attested."""
+    """Appointment by which a node accepts the farm's `terms` for what it attested in `message`. `attempt`
+    counts the terms it accepted for that, from 1; `farm` is the address that is signed to.
+    """
     said = attempt, terms.round, terms.commitment, terms.rate
     return Appointment(digest(message, farm).hex(), secrets.token_hex(32), *said)
 

@@ -25,10 +25,12 @@ class Beacon(Protocol):
     period: float
 
     def commitment(self, round_number: int) -> str:
-        """The sha256 of a round's value before it is out, hexadecimal; NO_COMMITMENT where there is none."""
+        """The sha256 of a round's value before it is out, hexadecimal; NO_COMMITMENT where the beacon makes
+        no commitment.
+        """
 
     async def value(self, round_number: int) -> bytes | None:
-        """The 32 bytes of a round that should be out; None where they are not to be had (yet)."""
+        """The 32 bytes of a round that should be out; None where nobody has them (yet)."""
 
     def signature(self, round_number: int) -> str:
         """The beacon's own signature of a round whose value was just read, hexadecimal; '' for none."""

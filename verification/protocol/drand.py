@@ -78,7 +78,9 @@ class PublicRound:
 
 
 def wrong(chain_hash: str, round_number: int, value: str, signature: str) -> str:
-    """What is wrong with a round's value and signature (hexadecimal) as a sentence; '' where they hold."""
+    """What is wrong with the `value` and `signature` (both hexadecimal) of round `round_number` of the chain
+    `chain_hash`, as a sentence; '' where they hold.
+    """
     chain = CHAINS.get(chain_hash)
     if chain is None:
         return f"there is no public beacon '{chain_hash}' known here."

@@ -70,7 +70,9 @@ def consistency(first: int, second: int, nodes: Nodes) -> tuple[bytes, ...]:
 def is_consistent(
     first: int, second: int, first_root: bytes, second_root: bytes, path: Sequence[bytes]
 ) -> bool:
-    """Whether the proof shows that nothing of the first log was changed (RFC 9162, 2.1.4.2)."""
+    """Whether the proof `path` shows that the log of `second` leaves and `second_root` begins with the one of
+    `first` leaves and `first_root`, unchanged (RFC 9162, 2.1.4.2).
+    """
     if first in (0, second):
         start = merkle.EMPTY_ROOT if first == 0 else second_root
         return not path and first_root == start

@@ -21,6 +21,7 @@ from farm_protocol.fields import (
     Signature,
     Size,
     Tile,
+    about,
     convert,
     decoder,
 )
@@ -48,129 +49,147 @@ Figures = Annotated[dict[Name, Whole], msgspec.Meta(max_length=64)]
 class WrittenFile:
     """A file of the frame."""
 
-    name: Name
-    sha256: Digest
-    size: Size
+    name: Annotated[Name, about("relative path, POSIX")]
+    sha256: Annotated[Digest, about("sha256 of its bytes, hexadecimal")]
+    size: Annotated[Size, about("bytes")]
 
 
 @dataclass(frozen=True, slots=True)
 class ReceiptRules:
     """The farm's rules in whole numbers: times in milliseconds, floats of the policy in millionths."""
 
-    beacon: Name
-    genesis_ms: Whole
-    period_ms: Whole
-    policy: Figures
-    rates: Figures
+    beacon: Annotated[Name, about("`local`, or a drand chain's hash")]
+    genesis_ms: Annotated[Whole, about("when round 1 of the beacon is out, milliseconds since the epoch")]
+    period_ms: Annotated[Whole, about("milliseconds between rounds")]
+    policy: Annotated[Figures, about("how an audited tile is looked at; shares in millionths")]
+    rates: Annotated[Figures, about("chances of an audit, in a million")]
 
 
 @dataclass(frozen=True, slots=True)
 class ReceiptProof:
     """The place of a receipt of submission in the log as it was when it was closed for its round."""
 
-    leaf: Whole
-    size: Whole
-    path: Annotated[tuple[Digest, ...], msgspec.Meta(max_length=64)]
-    root: Digest
+    leaf: Annotated[Whole, about("number of the leaf")]
+    size: Annotated[Whole, about("leaves of the log")]
+    path: Annotated[
+        tuple[Digest, ...], msgspec.Meta(max_length=64), about("hashes from the leaf upwards, hexadecimal")
+    ]
+    root: Annotated[Digest, about("root of the log, hexadecimal")]
 
 
 @dataclass(frozen=True, slots=True)
 class ReceiptAudit:
     """One audit of a tile that was done, signed with the key of `address`."""
 
-    task: TaskId
-    node: NodeId
-    operator: OwnerId
-    address: Address
-    own: bool
-    same_class: bool
-    repeat: bool
-    contradicted: bool
-    order: AuditOrder
-    attestation: Attestation
-    signature: Signature
+    task: Annotated[TaskId, about("id of the task")]
+    node: Annotated[NodeId, about("id of the node")]
+    operator: Annotated[OwnerId, about("id of the owner whose node it is")]
+    address: Annotated[Address, about("address that signed it")]
+    own: Annotated[bool, about("whether the farm's operator runs and trusts it")]
+    same_class: Annotated[bool, about("whether on the device class that the tile was rendered on")]
+    repeat: Annotated[bool, about("whether it repeats another's audit")]
+    contradicted: Annotated[bool, about("whether the own node's repeat contradicted it")]
+    order: Annotated[AuditOrder, about("what was to be rendered")]
+    attestation: Annotated[Attestation, about("what its node signed of it")]
+    signature: Annotated[Signature, about("the node's signature over the attestation")]
 
 
 @dataclass(frozen=True, slots=True)
 class ReceiptVerdict:
     """What was decided, and why, for people."""
 
-    outcome: Outcome
-    code: Name
-    reason: Sentence
+    outcome: Annotated[Outcome, about("accepted, rejected, and the like")]
+    code: Annotated[Name, about("why, for programs")]
+    reason: Annotated[Sentence, about("why, for people")]
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """What the farm's look found: crops compared, pixels in them that differ, the greatest linear RMSE in
-    millionths, the largest cluster of differing pixels, and the sparse pass's suspicion in thousandths.
-    """
+    """What the farm's look at a tile found."""
 
-    crops: Whole
-    different: Whole
-    rmse_millionths: Whole
-    cluster: Whole
-    suspicion_thousandths: Whole
+    crops: Annotated[Whole, about("crops that were compared")]
+    different: Annotated[Whole, about("pixels in them that differ")]
+    rmse_millionths: Annotated[Whole, about("the greatest linear RMSE, in millionths")]
+    cluster: Annotated[Whole, about("pixels of the largest group that differs")]
+    suspicion_thousandths: Annotated[
+        Whole, about("the sparse pass's suspicion, in thousandths of a standard deviation")
+    ]
 
 
 @dataclass(frozen=True, slots=True)
 class ReceiptTile:
     """One submission with all that was signed about it."""
 
-    task: TaskId
-    tile: Tile
-    node: NodeId
-    operator: OwnerId
-    address: Address
-    own: bool
-    attestation: Attestation
-    signature: Signature
-    appointment: Appointment
-    appointment_signature: Signature
-    receipt: Submission
-    receipt_signature: Signature
-    proof: ReceiptProof
-    standing: Standing
-    operator_standing: Standing
-    croppable: bool
-    audited: bool
-    forced: Sentence
-    audits: Annotated[tuple[ReceiptAudit, ...], msgspec.Meta(max_length=16)]
-    verdict: ReceiptVerdict
-    metric: Metric | None
+    task: Annotated[TaskId, about("id of the task")]
+    tile: Annotated[Tile, about("the part of the frame")]
+    node: Annotated[NodeId, about("id of the node")]
+    operator: Annotated[OwnerId, about("id of the owner whose node it is")]
+    address: Annotated[Address, about("address that signed it")]
+    own: Annotated[bool, about("whether the farm's operator runs and trusts it")]
+    attestation: Annotated[Attestation, about("what its node signed of it")]
+    signature: Annotated[Signature, about("the node's signature over the attestation")]
+    appointment: Annotated[Appointment, about("the terms that its node signed")]
+    appointment_signature: Annotated[Signature, about("the node's over the appointment")]
+    receipt: Annotated[Submission, about("what the farm said it has")]
+    receipt_signature: Annotated[Signature, about("the farm's signature over the receipt")]
+    proof: Annotated[ReceiptProof, about("its place in the farm's log")]
+    standing: Annotated[Standing, about("what audits of the node's work had shown by then")]
+    operator_standing: Annotated[Standing, about("what audits of its operator's work had shown by then")]
+    croppable: Annotated[bool, about("whether crops of it can be rendered by themselves")]
+    audited: Annotated[bool, about("whether it was audited")]
+    forced: Annotated[
+        Sentence, about("why it was audited although its round did not say so, '' where it did")
+    ]
+    audits: Annotated[tuple[ReceiptAudit, ...], msgspec.Meta(max_length=16), about("audits that were done")]
+    verdict: Annotated[ReceiptVerdict, about("what was decided")]
+    metric: Annotated[Metric | None, about("what the look at it found; null where there was none")]
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """All of it. `tiles` are the accepted submissions in the order of their tasks, `refused` others of
-    the frame; `detection` is a curve: cheated share in millionths to chance of being met in millionths.
-    """
+    """All that is known of a frame."""
 
-    kind: Literal["render farm: receipt of a frame"]
-    version: Literal[2]
-    farm: Address
-    rules: ReceiptRules
-    job: JobId
-    scene: SceneId
-    frame: FrameNumber
-    settings: RenderSettings
-    exactness: Exactness
-    device_class: DeviceClass
-    build: Name
-    area: Tile
-    files: Annotated[tuple[WrittenFile, ...], msgspec.Meta(min_length=1, max_length=1000)]
-    tiles: Annotated[tuple[ReceiptTile, ...], msgspec.Meta(min_length=1, max_length=MOST_TILES)]
-    refused: Annotated[tuple[ReceiptTile, ...], msgspec.Meta(max_length=MOST_TILES)]
-    rounds: Annotated[tuple[Round, ...], msgspec.Meta(min_length=1, max_length=2 * MOST_TILES)]
-    detection: Annotated[tuple[tuple[Whole, Whole], ...], msgspec.Meta(max_length=64)]
+    kind: Annotated[Literal["render farm: receipt of a frame"], about("which document it is")]
+    version: Annotated[Literal[2], about("version of the document")]
+    farm: Annotated[Address, about("address of the farm")]
+    rules: Annotated[ReceiptRules, about("the farm's rules")]
+    job: Annotated[JobId, about("id of the job")]
+    scene: Annotated[SceneId, about("id of the scene: the digest of its manifest")]
+    frame: Annotated[FrameNumber, about("number of the frame")]
+    settings: Annotated[RenderSettings, about("what the job pins")]
+    exactness: Annotated[Exactness, about("how the file relates to one Blender process's")]
+    device_class: Annotated[DeviceClass, about("the kind of device, by which bits are equal")]
+    build: Annotated[Name, about("build of Blender")]
+    area: Annotated[Tile, about("the part of the frame that is rendered")]
+    files: Annotated[
+        tuple[WrittenFile, ...], msgspec.Meta(min_length=1, max_length=1000), about("files of the frame")
+    ]
+    tiles: Annotated[
+        tuple[ReceiptTile, ...],
+        msgspec.Meta(min_length=1, max_length=MOST_TILES),
+        about("accepted submissions, in the order of their tasks"),
+    ]
+    refused: Annotated[
+        tuple[ReceiptTile, ...], msgspec.Meta(max_length=MOST_TILES), about("other submissions of the frame")
+    ]
+    rounds: Annotated[
+        tuple[Round, ...],
+        msgspec.Meta(min_length=1, max_length=2 * MOST_TILES),
+        about("beacon rounds that appointments name"),
+    ]
+    detection: Annotated[
+        tuple[tuple[Whole, Whole], ...],
+        msgspec.Meta(max_length=64),
+        about("cheated share to chance of being met, both in millionths"),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
 class SignedReceipt:
     """The document. The signature is over the canonical JSON of `receipt`."""
 
-    receipt: Receipt
-    signature: Signature
+    receipt: Annotated[Receipt, about("the receipt")]
+    signature: Annotated[Signature, about("the farm's signature over its canonical JSON")]
 
 
 def canonical(record: object) -> bytes:

@@ -71,7 +71,9 @@ def wrong_rounds(facts: Facts) -> Iterator[str]:
 
 
 def wrong_submission(submitted: Submitted, task: str, tile: Tile, facts: Facts) -> Iterator[str]:
-    """All that can be said against a submission of a task, whatever was decided about it."""
+    """All that can be said against what was `submitted` for the part `tile` under the id `task`, in
+    sentences, whatever was decided about it. `facts` is what the document says of farm, rounds and rules.
+    """
     if submitted.attestation.task != task:
         yield "its node signed another task."
     yield from _wrong_signatures(submitted, facts)

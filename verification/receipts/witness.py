@@ -88,7 +88,9 @@ class Witness:
                 self._append(head, time.time() if now is None else now)
 
     def accuse(self, first: SignedHead, second: SignedHead, why: str, proof: LogConsistency | None) -> None:
-        """Write the evidence. Raises SplitView."""
+        """Write the evidence that the heads `first` and `second` are of two logs: `why` in a sentence, and
+        the `proof` that does not hold, where one was asked for. Raises SplitView.
+        """
         evidence = Evidence(KIND, self._farm, why, first, second, proof)
         path = self._folder / f"evidence-{self._farm.lower()}-{second.round}.json"
         document = canonical(evidence)

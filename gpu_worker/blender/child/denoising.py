@@ -2,7 +2,7 @@
 """Denoising after the merge, in the very numbers Cycles denoises in.
 
 With a fixed number of samples n, Cycles does not hand the picture to the denoiser but its render buffer,
-which holds sums: the picture is denoise(sum) * (1/n * exposure), and the sum cannot be had back from a
+which holds sums: the picture is denoise(sum) * (1/n * exposure), and the sum cannot be taken back from a
 stored picture by arithmetic that rounds. So such tiles are rendered with a film exposure that makes
 Cycles store the sums themselves (1/n * exposure == 1 in float32), and the factor is applied here.
 With adaptive sampling, and where Cycles cuts the frame into tiles of its own, each pixel has its own

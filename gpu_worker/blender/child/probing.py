@@ -185,7 +185,10 @@ def _scaled(area: dict[str, int], across: float, up: float, width: int, height: 
 
 
 def probe(command: dict[str, Any], threads: int | None, speed: int, progress: Progress) -> dict[str, Any]:
-    """Probe the frames of a job (gpu_worker/blender/README.md). Raises SceneError."""
+    """Probe the frames of a job as the `command` says (gpu_worker/blender/README.md) with so
+    many `threads`; `speed` is the device's in micro-units a second, `progress` hears of each small render.
+    Raises SceneError.
+    """
     asked = _Probe(command, threads, progress)
     asked.run()
     return {

@@ -2,7 +2,7 @@
 """Scenes of the node's own that make a driver compile, or load, every kernel that strangers' scenes will
 need.
 
-OptiX compiles its kernels anew for each set of primitives, with and without motion
+OptiX compiles its kernels again for each set of primitives, with and without motion
 (`OptiXDevice::load_kernels`: `usesPrimitiveTypeFlags`, `usesMotionBlur`), and further modules for shaders
 that trace rays and for caustics. Other back ends have one set of kernels, which the driver may still have
 to compile for the GPU at hand. OSL, which few files use, is left to the scenes that do.

@@ -26,7 +26,7 @@ def own_names(bind: str, public_url: str) -> frozenset[str]:
 
 
 class OwnNamesOnly:
-    """Refuses requests to a loopback address whose Host is none of `names`, with 421; an ASGI middleware."""
+    """Refuses requests to a loopback address whose Host is not in `names`, with 421; ASGI middleware."""
 
     def __init__(self, app: ASGIApp, names: frozenset[str]) -> None:
         self._app, self._names = app, names

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from farm_protocol.appointments import AuditTerms
 from farm_protocol.errors import InvalidInput, StaleLease
+from farm_protocol.fields import about
 from farm_protocol.ids import TaskId
 from farm_protocol.node_answers import LeasedScene, LeaseList, ResultAnswer, StateAnswer, UploadList
 from farm_protocol.records import (
@@ -31,7 +32,7 @@ MOST_OFFERS = 256
 class UploadOrder:
     """The files a node wants to upload under a lease."""
 
-    files: tuple[OutputFile, ...]
+    files: Annotated[tuple[OutputFile, ...], about("the files that will be sent")]
 
 
 @router.post("", **described(LeaseList, LeaseRequest))

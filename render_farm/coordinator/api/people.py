@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 
 from farm_protocol.documents import Enrolment
 from farm_protocol.errors import Conflict, Forbidden, InvalidInput, NotFound
-from farm_protocol.fields import Address, Name, Signature
+from farm_protocol.fields import Address, Name, Signature, about
 from farm_protocol.ids import NodeId, OwnerId
 from farm_protocol.node_answers import NodeSelf
 from render_farm.api_models import (
@@ -60,31 +60,30 @@ Lasting = Annotated[int, msgspec.Meta(ge=0, le=LONGEST_LIFE)]
 
 @dataclass(frozen=True, slots=True)
 class OwnerOrder:
-    """A new owner. Its token works for `expires_seconds`; 0: without end."""
+    """A new owner."""
 
-    name: Name
-    expires_seconds: Lasting = 0
+    name: Annotated[Name, about("name for people")]
+    expires_seconds: Annotated[Lasting, about("for how many seconds its token works; 0: without end")] = 0
 
 
 @dataclass(frozen=True, slots=True)
 class NodeOrder:
-    """A new node; `own` if the farm's operator runs and trusts it. `owner`: whose node it is, where the
-    operator adds it for somebody else; '' for the caller's. Its token works for `expires_seconds`; 0: without
-    end.
-    """
+    """A new node."""
 
-    name: Name
-    own: bool = False
-    owner: Annotated[str, msgspec.Meta(max_length=64)] = ""
-    expires_seconds: Lasting = 0
+    name: Annotated[Name, about("name for people")]
+    own: Annotated[bool, about("whether the farm's operator runs and trusts it")] = False
+    owner: Annotated[
+        str, msgspec.Meta(max_length=64), about("id of the owner whose node it is; '' for the caller's")
+    ] = ""
+    expires_seconds: Annotated[Lasting, about("for how many seconds its token works; 0: without end")] = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Binding:
     """The address a node signs with, and its signature over `Enrolment`."""
 
-    address: Address
-    signature: Signature
+    address: Annotated[Address, about("address that the node signs with")]
+    signature: Annotated[Signature, about("its signature over the enrolment")]
 
 
 @router.get("/health", **described(Health))

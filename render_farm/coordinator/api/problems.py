@@ -25,7 +25,9 @@ _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 429: AGAIN, 503: AGAIN}
 
 
 def problem(status: int, code: str, detail: str, headers: dict[str, str] | None = None) -> Response:
-    """An error as the API answers it."""
+    """Error as the API answers it: HTTP `status`, `code` for programs, `detail` for people, and more
+    `headers`.
+    """
     record = Problem("about:blank", HTTPStatus(status).phrase, status, code, detail)
     return Response(encode(record), status, headers, media_type="application/problem+json")
 

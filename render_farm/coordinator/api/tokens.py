@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tokens: which there are, taken back, rotated. The operator's own is none of them: it is in its settings."""
+"""Tokens: which there are, taken back, rotated. The operator's own is in its settings instead."""
 
 import secrets
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 from fastapi import APIRouter, Request, Response
 
+from farm_protocol.fields import about
 from farm_protocol.ids import OwnerId
 from render_farm.api_models import NewToken, TokenList, TokenView
 from render_farm.coordinator.api.edge import AT_ONCE, Owner, answer, body, described, farm_of, repeat_of
@@ -25,7 +26,11 @@ LONGEST_OVERLAP = 7 * 24 * 3600
 class Rotation:
     """For how many seconds the old token works beside the new one."""
 
-    overlap_seconds: Annotated[int, msgspec.Meta(ge=0, le=LONGEST_OVERLAP)] = 0
+    overlap_seconds: Annotated[
+        int,
+        msgspec.Meta(ge=0, le=LONGEST_OVERLAP),
+        about("for how many seconds the old token works beside the new one"),
+    ] = 0
 
 
 @router.get("/tokens", **described(TokenList))

@@ -91,7 +91,9 @@ def suspicious_blocks(
 
 
 def block_scores(submitted: Image, sparse: Image, share: float, side: int) -> Cells:
-    """How little each block fits, in standard deviations of the tile's own blocks."""
+    """How little each block of `side` pixels fits, in standard deviations of the tile's own blocks. `sparse`
+    is rendered with `share` of the samples that `submitted` is said to have.
+    """
     pairs = sorted(zip(channels(submitted), channels(sparse), strict=True), key=_pass)
     shape = -(-submitted.height // side), -(-submitted.width // side)
     scores = numpy.zeros(shape)

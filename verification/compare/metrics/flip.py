@@ -42,7 +42,8 @@ def flip(
 ) -> Tensor:
     """FLIP of each pixel, 0 (alike) to 1, of shape (batch, height, width).
 
-    Both are sRGB values in 0..1 of shape (batch, 3, height, width); values outside are clipped.
+    `submitted` and `reference` are sRGB values in 0..1 of shape (batch, 3, height, width); values outside are
+    clipped. `device` is torch's; `pixels_per_degree` is how large a pixel is for who looks.
     """
     one, other = (
         _opponent(picture.to(device, torch.float32).clamp(0, 1)) for picture in (submitted, reference)

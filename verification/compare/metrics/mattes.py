@@ -51,7 +51,7 @@ def canonical(
 def slots(channels: Sequence[Pixels], keys: Sequence[tuple[str, str]]) -> tuple[Names, Floats]:
     """The names (as bits) and shares that a cryptomatte's channels hold for each pixel, in the order of
     its passes; both of shape (slots, height, width). A pass has two of them: R and G, B and A. `keys` as
-    in `canonical`; where there are none, one share that is no number.
+    in `canonical`; without keys, one share that is not a number.
     """
     of = {(pass_name(*key), key[1][-1].upper()): pixels for key, pixels in zip(keys, channels, strict=True)}
     pairs = [

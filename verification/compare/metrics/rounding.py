@@ -140,7 +140,7 @@ Named = dict[tuple[str, str], Pixels]
 
 
 def _flipped(mine: Named, theirs: Named, sums: Sums, shape: tuple[int, int]) -> Flips:
-    """Pixels of another number of samples. Without adaptive sampling there are none to explain."""
+    """Pixels of another number of samples. Without adaptive sampling nothing of that kind is explained."""
     none = numpy.zeros(shape, bool)
     found = Flips(none, none, none)
     places = {name: (part, name) for part, name in mine}

@@ -20,8 +20,8 @@ from gpu_worker.slot.child_workspace import ChildPlan
 from gpu_worker.slot.kernels import COPIED, READ, KernelKey, Kernels, KernelStore, Warmed, told, warm
 from gpu_worker.slot.scene_cache import SceneCache
 from gpu_worker.slot.slot import Slot, SlotPlan
+from tests.integration.test_worker_slot import Farm, lease_of
 from tests.support.gpu_machine import GpuMachine
-from tests.unit.test_worker_slot import Farm, lease_of
 
 SANDBOXED = bubblewrap.unavailable() is None
 inside = pytest.mark.skipif(not SANDBOXED, reason="bubblewrap does not work here")
