@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from render_farm.cli.audit_command import Replayed
 
 from farm_protocol import typed_data
 from farm_protocol.documents import LogHead, Submission
@@ -20,6 +19,7 @@ from farm_protocol.fields import decode, encode
 from farm_protocol.node_answers import SubmissionReceipt
 from gpu_worker.farm.log_watch import LeftOut, LogWatch
 from gpu_worker.farm.result_signer import Due
+from render_farm.cli.commands.audit import Replayed
 from render_farm.cli.compare_heads import HeadsCompared
 from render_farm.cli.following import follow
 from render_farm.cli.log_watch import LogWatch as ClientWatch
