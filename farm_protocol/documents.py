@@ -101,6 +101,6 @@ TYPES: dict[type, Fields] = {
     LogHead: [("round", "uint64"), ("size", "uint64"), ("root", "bytes32")],
     FarmAnswer: [("challenge", "bytes32"), ("answer", "bytes32")],
 }
-"""The EIP-712 types. Receipts of frames are signed as documents (`receipts.py`)."""
+"""The EIP-712 types. Receipts of frames are signed as documents (`verification/receipts/receipt.py`)."""
 
 Signed = Enrolment | Attestation | Appointment | Submission | LogHead | FarmAnswer

@@ -4,7 +4,7 @@
 It is JSON in one canonical form (sorted keys, no spaces, UTF-8, whole numbers only), signed by the farm.
 Inside it are the nodes' and the auditors' own signatures, the farm's receipts of submission, the beacon
 rounds that decided what was audited, and proofs that each submission stood in the head of the farm's log
-that was signed for its round. `docs/verify_receipt.py` checks it with nothing of ours; `receipt_checks.py`
+that was signed for its round. `docs/verify_receipt.py` checks it with nothing of ours; `checks.py`
 is the farm's own check. What it cannot prove: that the finished files were made of these tiles (the farm
 says so), that a crop nobody looked at was right (`detection` says how likely a cheat would have been met),
 and that a head was signed before its round was out: for that, heads are kept (`witness.py`).
