@@ -25,7 +25,6 @@ NAMED = re.compile(r"`([\w./-]+\.(?:py|lua|sol)|[\w.-]+/[\w./-]+\.md)`|`((?:%s)/
 STRANGERS = {"redis.py"}
 """A file that security.md imagines in a stranger's folder."""
 
-COMING = {ROOT / "docs/states.md"}
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([\w-]+))?\)")
 
 
@@ -54,7 +53,7 @@ def test_every_path_that_a_page_names_exists(page: Path):
 def test_every_link_of_a_page_leads_somewhere(page: Path):
     for link, heading in LINK.findall(text(page)):
         target = (ROOT / page.parent / link).resolve() if link else ROOT / page
-        assert target.exists() or target in COMING, link
+        assert target.exists(), link
         assert not heading or heading in headings(target.relative_to(ROOT)), f"{link}#{heading}"
 
 
@@ -62,7 +61,7 @@ def test_every_page_that_the_code_names_exists():
     code = [path for path in FILES if path.suffix in (".py", ".lua", ".sol")]
     named = {name for path in code for name in re.findall(r"\b[\w/]+/[\w-]+\.md\b", text(path))}
     assert "docs/http.md" in named
-    assert [name for name in sorted(named) if not (ROOT / name).exists() and ROOT / name not in COMING] == []
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
 @pytest.mark.parametrize("room", ROOMS, ids=str)
