@@ -132,7 +132,7 @@ class TaskOutput(StrEnum):
 
 
 class TaskState(StrEnum):
-    """Where a task is on its way (docs/states.md draws the arrows)."""
+    """Where a task is on its way (render_farm/store/README.md draws the arrows)."""
 
     WAITING = "waiting"
     READY = "ready"
