@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PLAIN = ROOT / "tests" / "plain_blender.py"
+PLAIN = ROOT / "tests" / "support" / "plain_blender.py"
 OTHER_SCENE = ROOT / "samples" / "layers.blend"
 FARM = (sys.executable, "-m", "render_farm")
 

@@ -150,7 +150,9 @@ def carry_out(folder: Path, measure: str, device: str) -> None:
 
 def _end_with_parent() -> None:
     sys.stdin.read()
-    os.killpg(0, signal.SIGKILL)
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)  # with the Blender that it has started
+    os.kill(os.getpid(), signal.SIGKILL)  # the group is of whoever started this step by hand
 
 
 # --- the run ------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.gpu_check_records import Device, Scene, Setup
 
 ROOT = Path(__file__).resolve().parent.parent
-PROGRAM = ROOT / "gpu_worker" / "blender_child.py"
+PROGRAM = ROOT / "gpu_worker" / "blender" / "child_program.py"
 WITHOUT_SYNC = Path(__file__).with_name("gpu_check_unsynced.py")
 """The same child, but that nothing stays synchronised between two renders."""
 

@@ -25,7 +25,7 @@ def kill_a_rendering_child(farm: LiveFarm) -> int:
     children = [
         process
         for process in node.children(recursive=True)
-        if any(word.endswith("blender_child.py") for word in process.cmdline())
+        if any(word.endswith("child_program.py") for word in process.cmdline())
         and not process.cmdline()[0].endswith("bwrap")
     ]
     busiest = max(children, key=lambda process: sum(process.cpu_times()[:2]))

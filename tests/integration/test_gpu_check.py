@@ -407,4 +407,23 @@ runpy.run_path(%r, run_name="__main__")
 def test_it_needs_nothing_but_blender_numpy_and_openexr(tmp_path):
     Setup(tmp_path, True, stand_ins("")).save()
     line = [sys.executable, "-c", NARROW % str(PROGRAM), str(tmp_path)]
-    subprocess.run(line, check=True, capture_output=True, stdin=subprocess.PIPE, timeout=120)
+    # Standard input stays open until it has ended: a step whose parent is gone ends itself.
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(line, start_new_session=True, text=True, **pipes) as step:
+        said = step.stdout.read()
+        assert step.wait(120) == 0, said
+
+
+def test_a_step_whose_parent_is_gone_ends_itself_and_nobody_else(tmp_path):
+    Setup(tmp_path, True, stand_ins("")).save()
+    command = [sys.executable, str(PROGRAM), "--step", "between", "CPU", "--folder", str(tmp_path)]
+    program = f"import subprocess; print(subprocess.run({command!r}, stdin=subprocess.DEVNULL).returncode)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        start_new_session=True,
+    )
+    assert done.stdout.splitlines()[-1] in ("0", "-9"), done.stderr
