@@ -337,7 +337,7 @@ def _stopped_by_signals(agent: Agent) -> Iterator[Callable[[], None]]:
 
 
 def _quit_on_signals() -> None:
-    """End at once where there is nothing to give back yet; the undertaker sees to the rest."""
+    """End at once where there is nothing to give back yet; the orphan reaper sees to the rest."""
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, _quit)
 

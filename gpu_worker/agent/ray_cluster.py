@@ -63,7 +63,7 @@ before."""
 NEEDED = ("gcs_server", "raylet")
 """The processes of a local Ray without which nothing runs; the others only write logs and figures."""
 
-UNDERTAKER = Path(__file__).with_name("orphan_reaper.py")
+ORPHAN_REAPER = Path(__file__).with_name("orphan_reaper.py")
 
 log = structlog.get_logger()
 
@@ -362,5 +362,5 @@ def _private_token(folder: Path) -> None:
 
 def _watch_over(folder: Path) -> None:
     """What of Ray outlives a killed node is found by the files it holds open."""
-    command = [sys.executable, "-I", "-S", str(UNDERTAKER), str(os.getpid()), str(folder.resolve())]
+    command = [sys.executable, "-I", "-S", str(ORPHAN_REAPER), str(os.getpid()), str(folder.resolve())]
     subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, env={}, close_fds=True)

@@ -148,7 +148,7 @@ def serve(read: Callable[[], bytes], write: Callable[[bytes], object], limits: e
 
 
 def main() -> None:
-    """`picture_program MEMORY_LIMIT`, in bytes."""
+    """`python -m gpu_worker.pictures.program MEMORY_LIMIT`, in bytes."""
     memory = int(sys.argv[1])
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
